@@ -1,0 +1,1 @@
+"""What web and workers agree on: settings, words and records. No Flask, no torch."""

@@ -1,0 +1,131 @@
+"""Everything that can go wrong, by name.
+
+ClassifierError                     code
+    InvalidRequest                  invalid_request
+        UnknownField                unknown_field
+        EmptyFile                   empty_file
+        UnsupportedFormat           unsupported_format
+        ImageTooLarge               image_too_large
+        TooManyPixels               too_many_pixels
+        TruncatedImage              truncated_image
+        DecodeFailed                decode_failed
+        NoFiles                     no_files
+        TooManyFiles                too_many_files
+    ImageExpired                    image_expired
+    JobNotFound                     job_not_found
+    ModelNotReady                   model_not_ready
+    Unavailable                     unavailable
+    ModelError                      model_error
+
+A class's docstring is its message where none is given, so each must have one. The codes are part
+of the API: clients branch on them. No HTTP here; web.errors has the one table to statuses.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ClassifierError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class InvalidRequest(ClassifierError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+
+class UnknownField(InvalidRequest):
+    """The request carries a field that this call does not know."""
+
+    code = "unknown_field"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The request's body has more bytes than allowed."""
+
+    code = "request_too_large"
+
+
+class NoFiles(InvalidRequest):
+    """The request carries no picture."""
+
+    code = "no_files"
+
+
+class TooManyFiles(InvalidRequest):
+    """The request carries more files than one request may."""
+
+    code = "too_many_files"
+
+
+class EmptyFile(InvalidRequest):
+    """The file is empty."""
+
+    code = "empty_file"
+
+
+class UnsupportedFormat(InvalidRequest):
+    """Not a JPEG, PNG, WebP, GIF, BMP or TIFF picture."""
+
+    code = "unsupported_format"
+
+
+class ImageTooLarge(InvalidRequest):
+    """The file has more bytes than allowed."""
+
+    code = "image_too_large"
+
+
+class TooManyPixels(InvalidRequest):
+    """The picture has more pixels than allowed."""
+
+    code = "too_many_pixels"
+
+
+class TruncatedImage(InvalidRequest):
+    """The picture ends before its data does."""
+
+    code = "truncated_image"
+
+
+class DecodeFailed(InvalidRequest):
+    """The picture cannot be decoded."""
+
+    code = "decode_failed"
+
+
+class ImageExpired(ClassifierError):
+    """The picture waited longer than pictures are kept."""
+
+    code = "image_expired"
+
+
+class JobNotFound(ClassifierError):
+    """No such job: the id is unknown or its results have expired."""
+
+    code = "job_not_found"
+
+
+class ModelNotReady(ClassifierError):
+    """No worker has announced a model yet."""
+
+    code = "model_not_ready"
+
+
+class Unavailable(ClassifierError):
+    """The service cannot take this now; try again."""
+
+    code = "unavailable"
+
+
+class ModelError(ClassifierError):
+    """The model cannot be loaded."""
+
+    code = "model_error"

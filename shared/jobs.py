@@ -1,0 +1,148 @@
+"""The words of the service: lane, job, part, item, prediction. Plain data, no Redis."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from shared.errors import ClassifierError
+
+#: Images in a part: the unit of upload, of delivery (one Celery message) and of retry. Every part
+#: of a job but its last carries exactly this many, so item i is found in part i // PART_SIZE.
+PART_SIZE = 32
+
+#: Predictions kept for every picture; a client asks for at most this many.
+MAX_TOP_K = 10
+
+
+class Lane(StrEnum):
+    """One Celery queue, one worker deployment, one scaler each: bulk never starves a person."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  #: Accepted; no worker has started on it.
+    RUNNING = "running"  #: A worker has started on one of its parts.
+    COMPLETED = "completed"  #: Every item has succeeded or failed.
+
+
+class ItemState(StrEnum):
+    QUEUED = "queued"  #: Not yet committed.
+    SUCCEEDED = "succeeded"  #: Has predictions.
+    FAILED = "failed"  #: Has an error with a code.
+
+
+class Prediction(NamedTuple):
+    class_id: int
+    class_name: str
+    probability: float
+
+
+class PartRef(NamedTuple):
+    """A part by name: all that travels in a Celery message."""
+
+    job_id: str
+    number: int
+    images: int  #: Images still to be classified; a batch is sized by their sum.
+
+    @property
+    def member(self) -> str:
+        """Its name in the sorted set `outstanding:<lane>`."""
+        return f"{self.job_id}:{self.number}:{self.images}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemError:
+    code: str  #: Stable; see shared.errors.
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Durations:
+    """Where an item's time went, in milliseconds."""
+
+    queue_ms: float  #: Accepted until its micro-batch was formed.
+    preprocess_ms: float  #: Decoding and resizing this picture.
+    inference_ms: float  #: The engine's run over the whole micro-batch.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of an item; written once and never changed."""
+
+    state: ItemState
+    predictions: tuple[Prediction, ...] = ()
+    model_version: str | None = None
+    cache_hit: bool = False
+    durations: Durations | None = None  #: None where no worker was needed.
+    error: ItemError | None = None
+
+    @classmethod
+    def failure(cls, error: ClassifierError) -> Outcome:
+        return cls(state=ItemState.FAILED, error=ItemError(code=error.code, message=str(error)))
+
+    def to_json(self) -> str:
+        fields = dict(vars(self))
+        fields["durations"] = self.durations and vars(self.durations)
+        fields["error"] = self.error and vars(self.error)
+        return json.dumps(fields, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Outcome:
+        fields = json.loads(text)
+        return cls(
+            state=ItemState(fields["state"]),
+            predictions=tuple(Prediction(*values) for values in fields["predictions"]),
+            model_version=fields["model_version"],
+            cache_hit=fields["cache_hit"],
+            durations=fields["durations"] and Durations(**fields["durations"]),
+            error=fields["error"] and ItemError(**fields["error"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewItem:
+    """One picture as it was submitted: bytes to classify, or an outcome that is known already."""
+
+    name: str
+    digest: str  #: SHA-256 of the bytes, hex.
+    data: bytes
+    custom_id: str | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One picture of a job, as a client reads it."""
+
+    index: int
+    name: str
+    custom_id: str | None
+    outcome: Outcome | None  #: None while it waits.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Pictures submitted together. Times are Unix seconds by Redis's clock."""
+
+    id: str
+    lane: Lane
+    state: JobState
+    top_k: int
+    total: int
+    succeeded: int
+    failed: int
+    cached: int  #: Of those succeeded, answered from the result cache.
+    model_version: str | None  #: Of the newest committed item.
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    expires_at: float
+
+    @property
+    def queued(self) -> int:
+        return self.total - self.succeeded - self.failed

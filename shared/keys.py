@@ -1,0 +1,42 @@
+"""Every Redis key and channel, spelt once.
+
+job:<id>                  hash: state, counts and options of a job
+part:<id>:<n>             hash: `spec`, `attempts`, `pending`, and `r<k>`: outcome of item k
+images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part is committed
+outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
+outstanding_images:<lane> integer: images in those parts
+result:<version>:<digest> outcome that answers for the same bytes and model
+model                     what the workers have loaded
+committed                 channel: "<job id> <job state>", once per commit
+"""
+
+from __future__ import annotations
+
+from shared.jobs import Lane
+
+MODEL = "model"
+COMMITTED = "committed"
+
+
+def job(job_id: str) -> str:
+    return f"job:{job_id}"
+
+
+def part(job_id: str, number: int) -> str:
+    return f"part:{job_id}:{number}"
+
+
+def images(job_id: str, number: int) -> str:
+    return f"images:{job_id}:{number}"
+
+
+def outstanding(lane: Lane) -> str:
+    return f"outstanding:{lane}"
+
+
+def outstanding_images(lane: Lane) -> str:
+    return f"outstanding_images:{lane}"
+
+
+def result(model_version: str, digest: str) -> str:
+    return f"result:{model_version}:{digest}"

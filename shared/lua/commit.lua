@@ -1,0 +1,45 @@
+-- Write outcomes of a part's items, each once: a second delivery changes nothing.
+--
+-- KEYS  job, part, images, outstanding, outstanding_images
+-- ARGV  now (Unix seconds), member of `outstanding`, job id, model version, results' time to live (s),
+--       channel, then for each item: field, state, outcome (JSON)
+-- Gives the number of outcomes that were new.
+local total = tonumber(redis.call('HGET', KEYS[1], 'total'))
+if not total then
+  return 0 -- expired; the next start of the part clears `outstanding`
+end
+
+local new = { succeeded = 0, failed = 0 }
+for i = 7, #ARGV, 3 do
+  if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 2]) == 1 then
+    local state = ARGV[i + 1]
+    new[state] = new[state] + 1
+  end
+end
+local written = new.succeeded + new.failed
+if written == 0 then
+  return 0
+end
+
+redis.call('DECRBY', KEYS[5], written)
+if redis.call('HINCRBY', KEYS[2], 'pending', -written) == 0 then
+  redis.call('ZREM', KEYS[4], ARGV[2])
+  redis.call('UNLINK', KEYS[3])
+end
+
+local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', new.succeeded)
+local failed = redis.call('HINCRBY', KEYS[1], 'failed', new.failed)
+redis.call('HSET', KEYS[1], 'model_version', ARGV[4])
+local state = 'running'
+if succeeded + failed == total then
+  state = 'completed'
+  redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[1],
+             'expires_at', ARGV[1] + ARGV[5])
+  -- Results live for their full time after the end, however long the job took.
+  redis.call('EXPIRE', KEYS[1], ARGV[5])
+  for n = 0, tonumber(redis.call('HGET', KEYS[1], 'parts')) - 1 do
+    redis.call('EXPIRE', 'part:' .. ARGV[3] .. ':' .. n, ARGV[5])
+  end
+end
+redis.call('PUBLISH', ARGV[6], ARGV[3] .. ' ' .. state)
+return written

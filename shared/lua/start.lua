@@ -1,0 +1,20 @@
+-- A worker starts on a part: count the attempt, push its deadline out, hand over its record.
+--
+-- KEYS  job, part, outstanding, outstanding_images
+-- ARGV  now, deadline (both Unix seconds), member of `outstanding`, images in the part
+-- Gives the part's fields as HGETALL does, or nil where nothing is left to do: a second delivery.
+if not redis.call('ZSCORE', KEYS[3], ARGV[3]) then
+  return nil
+end
+if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then
+  -- Its records have expired: nobody can read an answer any more.
+  redis.call('ZREM', KEYS[3], ARGV[3])
+  redis.call('DECRBY', KEYS[4], ARGV[4])
+  return nil
+end
+redis.call('ZADD', KEYS[3], 'XX', ARGV[2], ARGV[3])
+redis.call('HINCRBY', KEYS[2], 'attempts', 1)
+if redis.call('HGET', KEYS[1], 'state') == 'queued' then
+  redis.call('HSET', KEYS[1], 'state', 'running', 'started_at', ARGV[1])
+end
+return redis.call('HGETALL', KEYS[2])

@@ -1,0 +1,35 @@
+"""What the workers have loaded, as everyone else knows it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from redis import Redis
+
+from shared import keys
+from shared.errors import ModelNotReady
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    name: str  #: torchvision's name; says so where the weights are random.
+    version: str  #: Name, digest of the weights, preprocessing version: stamped on every result.
+    weights: str  #: `DEFAULT`, a file's name, or `random`.
+    weights_digest: str  #: SHA-256, hex.
+    engine: str
+    classes: int
+    input_size: int  #: Side of the square that a picture is cropped to, in pixels.
+
+
+def announce(redis: Redis, info: ModelInfo) -> None:
+    """Told by every pool process once its engine is loaded."""
+    redis.set(keys.MODEL, json.dumps(asdict(info)))
+
+
+def read(redis: Redis) -> ModelInfo:
+    """The announced model. Raises ModelNotReady where no worker has ever started."""
+    text = redis.get(keys.MODEL)
+    if text is None:
+        raise ModelNotReady
+    return ModelInfo(**json.loads(text))

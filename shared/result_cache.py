@@ -1,0 +1,39 @@
+"""Same bytes and same model: the same answer, without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from redis import Redis
+from redis.client import Pipeline
+
+from shared import keys
+from shared.jobs import Outcome
+
+
+class ResultCache:
+    """Outcomes with all of MAX_TOP_K predictions, by digest and model version."""
+
+    def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
+        self._redis = redis
+        self._ttl_seconds = ttl_seconds
+
+    def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
+        """The known outcome of each digest, in order; one round trip."""
+        if not self._ttl_seconds or not digests:
+            return [None] * len(digests)
+        found = self._redis.mget([keys.result(model_version, digest) for digest in digests])
+        return [_from_cache(text) if text else None for text in found]
+
+    def put(self, pipeline: Pipeline, outcomes: Mapping[str, Outcome]) -> None:
+        """Add succeeded outcomes, by digest, to the round trip of a commit."""
+        if not self._ttl_seconds:
+            return
+        for digest, outcome in outcomes.items():
+            key = keys.result(outcome.model_version or "", digest)
+            pipeline.set(key, outcome.to_json(), ex=self._ttl_seconds)
+
+
+def _from_cache(text: str | bytes) -> Outcome:
+    return replace(Outcome.from_json(text), cache_hit=True, durations=None)

@@ -1,0 +1,126 @@
+"""Settings: every environment variable that the service reads, typed, with its reason."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.jobs import Lane
+
+
+def _cores() -> int:
+    """Cores that this process may use: a container's CPU set, not the machine's count."""
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """One immutable object, read once at start.
+
+    A field `max_batch_size` is the environment variable `MAX_BATCH_SIZE`. A malformed value stops
+    the process with the variable's name. README.md lists the same fields; a test compares.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    # Where things are
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Broker, records, result cache. The quick start runs its own unless set.",
+    )
+    data_dir: Path = Field(
+        Path("data"), description="Quick start's Redis files; exported models (`models/` in it)."
+    )
+    host: str = Field(
+        "127.0.0.1",
+        description="Address that web and Flower listen on: loopback unless you say so.",
+    )
+    web_port: int = Field(8000, description="Port of the API.", ge=1, le=65535)
+    flower_port: int = Field(5555, description="Port of Flower in the quick start.", ge=1, le=65535)
+    redis_port: int = Field(
+        6390, description="Port of the quick start's own Redis.", ge=1, le=65535
+    )
+
+    # The model
+    model: str = Field(
+        "mobilenet_v3_large", description="Any torchvision classification model, by name."
+    )
+    model_weights: str = Field(
+        "DEFAULT",
+        description="`DEFAULT` (torchvision's), a `.pth` or `.safetensors` file, or `random`.",
+    )
+    model_labels: Path | None = Field(
+        None, description="A file with one label per line; needed where the model brings none."
+    )
+    engine: Literal["auto", "onnxruntime", "torch"] = Field(
+        "auto", description="`auto`: torch on a CUDA card, ONNX Runtime on a CPU."
+    )
+
+    # Workers
+    lane: Lane = Field(Lane.INTERACTIVE, description="Lane that a worker serves.")
+    worker_processes: int = Field(
+        default_factory=_cores, description="Pool processes of a worker; one per core.", ge=1
+    )
+    max_batch_size: int = Field(32, description="Most images in one micro-batch.", ge=1, le=1024)
+    batch_time_limit_seconds: int = Field(
+        120, description="A pool process busy with one micro-batch for longer is killed.", ge=1
+    )
+    part_deadline_seconds: int = Field(
+        60, description="Time by which an accepted part must show life.", ge=1
+    )
+
+    # Web
+    web_processes: int = Field(
+        default_factory=_cores, description="gunicorn processes; in a container 1.", ge=1
+    )
+    wait_seconds: float = Field(
+        30, description="How long `POST /classify` waits before it answers 202.", ge=0
+    )
+    max_wait_seconds: float = Field(
+        55, description="Longest wait a client may ask for; under a proxy's usual 60 s.", ge=0
+    )
+    max_unfinished_messages: int = Field(
+        4, description="Interactive messages under way per web process before more gather.", ge=1
+    )
+
+    # Input
+    max_image_bytes: int = Field(20 * 2**20, description="Largest picture, in bytes.", ge=1)
+    max_request_bytes: int = Field(256 * 2**20, description="Largest request body, in bytes.", ge=1)
+    max_image_pixels: int = Field(
+        50_000_000, description="Most pixels, read from the header before decoding.", ge=1
+    )
+
+    # Records
+    result_ttl_seconds: int = Field(
+        86_400,
+        description="How long a finished job can be read; also how long images may wait.",
+        ge=1,
+    )
+    cache_ttl_seconds: int = Field(
+        86_400, description="How long a result answers for the same bytes; 0 turns it off.", ge=0
+    )
+
+    # Seeing it
+    log_format: Literal["json", "text"] = Field(
+        "json", description="ECS JSON lines, or text for people."
+    )
+    prometheus_multiproc_dir: Path | None = Field(
+        None,
+        description="Where web processes share their metrics; gunicorn's configuration sets it.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe line that is written."
+    )
+
+    @field_validator("model_labels", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
+        return None if value == "" else value
+
+    @property
+    def models_dir(self) -> Path:
+        return self.data_dir / "models"

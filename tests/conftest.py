@@ -1,0 +1,68 @@
+"""What every test may ask for: a Redis of its own, real pictures, real weights."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from quickstart import redis_server
+from shared.job_store import JobStore
+from shared.redis_client import connect
+
+#: Real weights and pictures, beside the checkout where they exist; no part of the project.
+_SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def redis_url(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
+) -> Iterator[str]:
+    """A real Redis on a free port, for this run only."""
+    with redis_server.running(tmp_path_factory.mktemp("redis"), free_port()) as url:
+        yield url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of an empty Redis."""
+    client = connect(redis_url, max_connections=8)
+    client.flushall()
+    yield client
+    client.connection_pool.disconnect()
+
+
+@pytest.fixture
+def jobs(redis: Redis) -> JobStore:
+    return JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Path]:
+    """A hundred real JPEGs, named by class."""
+    found = sorted((_SHARED / "images").glob("*.JPEG"))
+    if not found:
+        pytest.skip("the real pictures are not beside this checkout")
+    return found
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    found = sorted((_SHARED / "weights").glob("*.safetensors"))
+    if not found:
+        pytest.skip("the real weights are not beside this checkout")
+    return found[0]

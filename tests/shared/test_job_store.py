@@ -1,0 +1,204 @@
+"""Records of jobs, against a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from redis import Redis
+
+from shared import keys
+from shared.errors import EmptyFile, JobNotFound
+from shared.job_store import JobStore, new_job_id
+from shared.jobs import (
+    Durations,
+    ItemState,
+    JobState,
+    Lane,
+    NewItem,
+    Outcome,
+    PartRef,
+    Prediction,
+)
+
+LANE = Lane.BULK
+
+
+def new_item(name: str = "cat.jpg", outcome: Outcome | None = None) -> NewItem:
+    return NewItem(name=name, digest=f"digest of {name}", data=name.encode(), outcome=outcome)
+
+
+def success(label: str = "cat") -> Outcome:
+    return Outcome(
+        state=ItemState.SUCCEEDED,
+        predictions=(Prediction(281, label, 0.9),),
+        model_version="m-1",
+        durations=Durations(queue_ms=1.0, preprocess_ms=2.0, inference_ms=3.0),
+    )
+
+
+def submit(jobs: JobStore, items: int | list[NewItem]) -> tuple[str, list[PartRef]]:
+    job_id = new_job_id()
+    if isinstance(items, int):
+        items = [new_item(f"{k}.jpg") for k in range(items)]
+    return job_id, jobs.submit(job_id, items, lane=LANE, top_k=5)
+
+
+def commit(jobs: JobStore, redis: Redis, ref: PartRef, outcomes: Mapping[int, Outcome]) -> int:
+    pipe = redis.pipeline(transaction=False)
+    jobs.commit(pipe, ref, LANE, outcomes)
+    [written] = pipe.execute()
+    return int(written)
+
+
+def test_a_new_job_is_outstanding_until_its_last_part_is_committed(
+    jobs: JobStore, redis: Redis
+) -> None:
+    job_id, refs = submit(jobs, 33)
+
+    assert [ref.images for ref in refs] == [32, 1]
+    assert jobs.backlog(LANE)[:2] == (2, 33)
+    assert jobs.get(job_id).state is JobState.QUEUED
+
+    jobs.start(refs, LANE)
+    commit(jobs, redis, refs[0], {k: success() for k in range(32)})
+    assert jobs.backlog(LANE)[:2] == (1, 1)
+    assert jobs.get(job_id).state is JobState.RUNNING
+
+    commit(jobs, redis, refs[1], {0: success()})
+    job = jobs.get(job_id)
+    assert jobs.backlog(LANE) == (0, 0, None)
+    assert (job.state, job.succeeded, job.queued) == (JobState.COMPLETED, 33, 0)
+    assert job.finished_at and job.finished_at >= job.created_at
+
+
+def test_a_second_commit_changes_nothing(jobs: JobStore, redis: Redis) -> None:
+    job_id, [ref] = submit(jobs, 2)
+
+    assert commit(jobs, redis, ref, {0: success("first"), 1: success("first")}) == 2
+    assert commit(jobs, redis, ref, {0: success("second"), 1: success("second")}) == 0
+
+    job = jobs.get(job_id)
+    labels = [
+        item.outcome and item.outcome.predictions[0].class_name for item in _all(jobs, job_id)
+    ]
+    assert labels == ["first", "first"]
+    assert (job.succeeded, job.failed) == (2, 0)
+    assert jobs.backlog(LANE)[:2] == (0, 0)
+
+
+def test_a_part_may_be_committed_in_pieces(jobs: JobStore, redis: Redis) -> None:
+    job_id, [ref] = submit(jobs, 3)
+    commit(jobs, redis, ref, {1: success()})
+
+    assert jobs.backlog(LANE)[:2] == (1, 2)
+    [work] = jobs.start([ref], LANE)
+    assert sorted(work.digests) == [0, 2]
+
+    commit(jobs, redis, ref, {0: success(), 1: success(), 2: success()})
+    assert jobs.backlog(LANE)[:2] == (0, 0)
+    assert jobs.get(job_id).succeeded == 3
+
+
+def test_starting_counts_the_attempt_and_pushes_the_deadline_out(
+    jobs: JobStore, redis: Redis
+) -> None:
+    job_id, [ref] = submit(jobs, 1)
+    redis.zadd(keys.outstanding(LANE), {ref.member: 1.0})
+
+    assert [work.attempt for work in jobs.start([ref], LANE)] == [1]
+    assert [work.attempt for work in jobs.start([ref], LANE)] == [2]
+    assert (jobs.backlog(LANE).oldest_deadline or 0) > 1.0
+    job = jobs.get(job_id)
+    assert job.state is JobState.RUNNING and job.started_at
+
+
+def test_work_brings_the_bytes_of_each_image(jobs: JobStore) -> None:
+    _, [ref] = submit(jobs, 2)
+    [work] = jobs.start([ref], LANE)
+    assert work.images == {0: b"0.jpg", 1: b"1.jpg"}
+    assert work.digests == {0: "digest of 0.jpg", 1: "digest of 1.jpg"}
+
+
+def test_a_committed_part_is_not_started_again(jobs: JobStore, redis: Redis) -> None:
+    _, [ref] = submit(jobs, 1)
+    commit(jobs, redis, ref, {0: success()})
+    assert jobs.start([ref], LANE) == []
+
+
+def test_bytes_are_gone_at_commit(jobs: JobStore, redis: Redis) -> None:
+    job_id, [ref] = submit(jobs, 1)
+    assert redis.exists(keys.images(job_id, 0))
+    commit(jobs, redis, ref, {0: success()})
+    assert not redis.exists(keys.images(job_id, 0))
+
+
+def test_an_item_known_at_submission_never_waits(jobs: JobStore) -> None:
+    bad = Outcome.failure(EmptyFile())
+    job_id, refs = submit(jobs, [new_item(outcome=success()), new_item(), new_item(outcome=bad)])
+
+    assert [ref.images for ref in refs] == [1]
+    [work] = jobs.start(refs, LANE)
+    assert list(work.images) == [1]
+    job = jobs.get(job_id)
+    assert (job.total, job.succeeded, job.failed, job.cached, job.queued) == (3, 1, 1, 1, 1)
+
+
+def test_a_job_whose_items_are_all_known_is_complete_at_once(jobs: JobStore) -> None:
+    job_id, refs = submit(jobs, [new_item(outcome=success())])
+    assert refs == []
+    assert jobs.get(job_id).state is JobState.COMPLETED
+    assert jobs.backlog(LANE)[:2] == (0, 0)
+
+
+def test_items_come_in_input_order_across_parts(jobs: JobStore) -> None:
+    job_id, _ = submit(jobs, 70)
+    names = [item.name for item in jobs.items(job_id, 30, 66)]
+    assert names == [f"{k}.jpg" for k in range(30, 66)]
+
+
+def test_an_unknown_job_is_not_found(jobs: JobStore) -> None:
+    with pytest.raises(JobNotFound):
+        jobs.get(new_job_id())
+
+
+def test_a_part_whose_records_expired_leaves_outstanding(jobs: JobStore, redis: Redis) -> None:
+    job_id, [ref] = submit(jobs, 3)
+    redis.delete(keys.job(job_id), keys.part(job_id, 0))
+    assert jobs.start([ref], LANE) == []
+    assert jobs.backlog(LANE)[:2] == (0, 0)
+
+
+def test_records_outlive_the_images(jobs: JobStore, redis: Redis) -> None:
+    job_id, _ = submit(jobs, 1)
+    assert redis.ttl(keys.images(job_id, 0)) == 3600
+    assert redis.ttl(keys.part(job_id, 0)) == redis.ttl(keys.job(job_id)) == 7200
+
+
+def test_results_live_for_their_full_time_after_the_end(jobs: JobStore, redis: Redis) -> None:
+    job_id, refs = submit(jobs, 33)
+    for ref in refs:
+        redis.expire(keys.part(job_id, ref.number), 5)
+        commit(jobs, redis, ref, {k: success() for k in range(ref.images)})
+    job = jobs.get(job_id)
+    assert redis.ttl(keys.job(job_id)) == redis.ttl(keys.part(job_id, 0)) == 3600
+    assert job.finished_at and job.expires_at == pytest.approx(job.finished_at + 3600)
+
+
+def test_each_commit_tells_those_who_wait(jobs: JobStore, redis: Redis) -> None:
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe(keys.COMMITTED)
+    pubsub.get_message(timeout=1)
+    job_id, refs = submit(jobs, 33)
+    for ref in refs:
+        commit(jobs, redis, ref, {k: success() for k in range(ref.images)})
+    notices = [pubsub.get_message(timeout=1) for _ in refs]
+    pubsub.close()
+    assert [notice and notice["data"].decode() for notice in notices] == [
+        f"{job_id} running",
+        f"{job_id} completed",
+    ]
+
+
+def _all(jobs: JobStore, job_id: str) -> list:  # type: ignore[type-arg]
+    return jobs.items(job_id, 0, jobs.get(job_id).total)

@@ -1,0 +1,296 @@
+"""Dynamic batching, with a real Celery worker and a real Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from redis import Redis
+
+from shared.celery_app import IMAGES, make_celery
+from shared.settings import Settings
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[1]
+
+
+class Worker:
+    """A worker with two pool processes, and what it did."""
+
+    def __init__(self, process: subprocess.Popen[bytes], app: Celery, redis: Redis) -> None:
+        self.process = process
+        self.app = app
+        self.redis = redis
+
+    def send(self, name: str, *, images: int = 1, **options: Any) -> str:
+        expires = options.pop("expires", None)
+        result = self.app.send_task(
+            "batch",
+            args=[[{"name": name, **options}]],
+            queue="interactive",
+            headers={IMAGES: images},
+            expires=expires,
+            ignore_result=True,
+        )
+        return str(result.id)
+
+    def began(self) -> list[dict[str, Any]]:
+        return [json.loads(each) for each in self.redis.lrange("began", 0, -1)]
+
+    def runs(self) -> list[list[str]]:
+        return [json.loads(each) for each in self.redis.lrange("runs", 0, -1)]
+
+    def finished(self) -> list[str]:
+        return [name for run in self.runs() for name in run]
+
+    def occupy(self, seconds: float) -> None:
+        """Keep both pool processes busy."""
+        before = len(self.began())
+        for k in range(2):
+            self.send(f"busy-{before}-{k}", sleep=seconds)
+            until(lambda: len(self.began()) == before + k + 1)
+
+    def settled(self) -> bool:
+        """Nothing waits and nothing is unacknowledged."""
+        return not self.redis.llen("interactive") and not self.redis.hlen("unacked")
+
+
+@contextmanager
+def running_worker(redis_url: str, redis: Redis, log: Path) -> Iterator[Worker]:
+    environment = os.environ | {"REDIS_URL": redis_url, "PYTHONPATH": f"{_ROOT}:{_HERE}"}
+    arguments = "worker --concurrency 2 --without-mingle --without-gossip -l INFO -E".split()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "batching_app", *arguments],
+            env=environment,
+            cwd=_ROOT,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    app = make_celery(Settings(redis_url=redis_url))
+    worker = Worker(process, app, redis)
+    try:
+        worker.send("ready")
+        until(lambda: worker.finished() == ["ready"], seconds=20)
+        redis.delete("began", "runs")
+        yield worker
+    finally:
+        app.close()
+        with suppress(ProcessLookupError):  # a test may have stopped it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def worker(redis_url: str, redis: Redis, tmp_path: Path) -> Iterator[Worker]:
+    with running_worker(redis_url, redis, tmp_path / "log") as running:
+        yield running
+
+
+def test_an_idle_worker_adds_no_delay(worker: Worker) -> None:
+    def seconds_for_one(name: str) -> float:
+        started = time.perf_counter()
+        worker.send(name)
+        until(lambda: name in worker.finished())
+        return time.perf_counter() - started
+
+    times = sorted(seconds_for_one(f"m{k}") for k in range(9))
+    assert times[4] < 0.1
+    assert [len(run) for run in worker.runs()] == [1] * 9
+
+
+def test_loaded_batches_are_full_and_in_order(worker: Worker) -> None:
+    worker.occupy(1.0)
+    names = [f"m{k}" for k in range(24)]
+    for name in names:
+        worker.send(name)
+    until(lambda: len(worker.finished()) == 26)
+
+    full = [each["names"] for each in worker.began()[2:]]
+    assert full == [names[:8], names[8:16], names[16:]]
+    until(worker.settled)
+
+
+def test_a_batch_is_sized_in_images(worker: Worker) -> None:
+    worker.occupy(0.7)
+    for name, images in [("a", 5), ("b", 3), ("c", 6), ("d", 3), ("huge", 40), ("e", 1)]:
+        worker.send(name, images=images)
+    until(lambda: len(worker.finished()) == 8)
+    assert [each["names"] for each in worker.began()[2:]] == [
+        ["a", "b"],
+        ["c"],
+        ["d"],
+        ["huge"],
+        ["e"],
+    ]
+
+
+def test_an_exception_reaches_every_request_of_its_batch(worker: Worker) -> None:
+    with task_events(worker) as seen:
+        worker.occupy(0.7)
+        ids = [worker.send("bad", once="raise"), worker.send("neighbour")]
+        until(lambda: all("task-failed" in seen.get(each, []) for each in ids))
+    until(worker.settled)
+    worker.send("after")
+    until(lambda: "after" in worker.finished())
+
+
+def test_running_out_of_memory_fails_the_batch_and_not_the_worker(worker: Worker) -> None:
+    with task_events(worker) as seen:
+        failed = worker.send("greedy", once="memory")
+        until(lambda: "task-failed" in seen.get(failed, []))
+    worker.send("after")
+    until(lambda: "after" in worker.finished())
+    assert worker.process.poll() is None
+
+
+def test_a_killed_pool_process_loses_nothing(worker: Worker) -> None:
+    worker.occupy(0.7)
+    names = {f"m{k}" for k in range(8)}
+    for name in names - {"m0"}:
+        worker.send(name, sleep=0.3)
+    worker.send("m0", once="die")
+    until(lambda: names <= set(worker.finished()))
+    until(worker.settled)
+    finished = worker.finished()
+    assert sorted(finished) == sorted(set(finished))
+
+    # Both slots are free again.
+    worker.redis.delete("began", "runs")
+    worker.occupy(0.1)
+
+
+def test_a_cut_connection_loses_nothing_and_blocks_no_slot(worker: Worker) -> None:
+    worker.occupy(1.5)
+    names = {f"m{k}" for k in range(20)}
+    for name in names:
+        worker.send(name)
+    until(lambda: worker.redis.hlen("unacked") == 22)
+
+    _cut_every_connection(worker.redis)
+    until(lambda: names <= set(worker.finished()), seconds=20)
+    until(worker.settled, seconds=20)
+
+    # What ran at the cut is delivered again, as our records expect; what waited ran once.
+    finished = worker.finished()
+    assert sorted(name for name in finished if name in names) == sorted(names)
+    worker.redis.delete("began", "runs")
+    worker.occupy(0.1)
+    until(lambda: len(worker.finished()) == 2)
+
+
+def test_cuts_in_a_row_leave_the_worker_consuming(worker: Worker) -> None:
+    names = {f"m{k}" for k in range(60)}
+    for k, name in enumerate(sorted(names)):
+        worker.send(name, sleep=0.05)
+        if k % 20 == 10:
+            time.sleep(0.1)
+            _cut_every_connection(worker.redis)
+    until(lambda: names <= set(worker.finished()), seconds=30)
+    until(worker.settled, seconds=20)
+
+
+def test_revoked_and_expired_messages_take_no_slot(worker: Worker) -> None:
+    worker.occupy(1.2)
+    revoked = [worker.send(f"revoked-{k}") for k in range(7)]
+    worker.send("expired", expires=0.4)
+    worker.send("kept-0")
+    worker.send("kept-1")
+    until(lambda: worker.redis.hlen("unacked") == 12)
+    worker.app.control.revoke(revoked)
+    until(lambda: len(worker.finished()) == 4)
+
+    # Seven of eight places would have gone to revoked messages.
+    assert worker.began()[2]["names"] == ["kept-0", "kept-1"]
+    until(worker.settled)
+
+
+def test_task_events_show_each_message(worker: Worker) -> None:
+    with task_events(worker) as seen:
+        worker.occupy(0.7)
+        ids = [worker.send(f"m{k}") for k in range(5)]
+        until(lambda: all("task-succeeded" in seen.get(each, []) for each in ids))
+    for each in ids:
+        assert seen[each] == ["task-received", "task-started", "task-succeeded"]
+
+
+def test_a_batch_over_its_time_limit_is_killed_and_frees_its_slot(
+    redis_url: str, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIME_LIMIT", "1")
+    with running_worker(redis_url, redis, tmp_path / "log") as worker:
+        worker.send("stuck", sleep=60)
+        until(lambda: worker.began())
+        stuck = worker.began()[0]["pid"]
+        until(lambda: not Path(f"/proc/{stuck}").exists(), seconds=15)
+        worker.redis.delete("began", "runs")
+        worker.occupy(0.1)
+
+
+def test_a_stopping_worker_gives_back_what_waits(worker: Worker) -> None:
+    worker.occupy(1.0)
+    for k in range(5):
+        worker.send(f"m{k}")
+    until(lambda: worker.redis.hlen("unacked") == 7)
+    worker.process.send_signal(signal.SIGTERM)
+    worker.process.wait(timeout=10)
+
+    assert sorted(worker.finished()) == ["busy-0-0", "busy-0-1"]
+    assert worker.redis.llen("interactive") == 5
+    assert worker.redis.hlen("unacked") == 0
+
+
+@contextmanager
+def task_events(worker: Worker) -> Iterator[dict[str, list[str]]]:
+    """Types of the task events seen so far, by task id, as Flower would hear them."""
+    seen: dict[str, list[str]] = {}
+    stop = threading.Event()
+
+    def note(event: dict[str, Any]) -> None:
+        if event["type"] != "task-sent":
+            seen.setdefault(event["uuid"], []).append(event["type"])
+
+    def follow() -> None:
+        with worker.app.connection_for_read() as connection:
+            receiver = worker.app.events.Receiver(connection, handlers={"*": _note_tasks(note)})
+            while not stop.is_set():
+                try:
+                    receiver.capture(limit=None, timeout=0.2)
+                except TimeoutError:
+                    continue
+
+    thread = threading.Thread(target=follow)
+    thread.start()
+    until(lambda: worker.redis.pubsub_numpat() or worker.redis.pubsub_channels("*celeryev*"))
+    yield seen
+    stop.set()
+    thread.join()
+
+
+def _note_tasks(note: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    return lambda event: note(event) if event["type"].startswith("task-") else None
+
+
+def _cut_every_connection(redis: Redis) -> None:
+    """Cut all of Redis's clients but ourselves."""
+    for kind in ("normal", "pubsub"):
+        redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")

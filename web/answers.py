@@ -1,0 +1,26 @@
+"""Answers as bytes, and how the OpenAPI document tells of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response
+from pydantic import BaseModel
+
+from web.schemas import Problem
+
+
+def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -> Response:
+    response = Response(body.model_dump_json(), status, mimetype="application/json")
+    if location:
+        response.headers["Location"] = location
+    return response
+
+
+def documented(answers: Mapping[int, type[BaseModel]], *problems: int) -> dict[str | int, Any]:
+    """`responses` of a route: its answers, and the statuses that carry a problem."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
+    refusal = {"description": "A problem.", "content": {"application/problem+json": schema}}
+    found: dict[str | int, Any] = dict(answers.items())
+    return found | {status: refusal for status in problems}

@@ -1,0 +1,116 @@
+"""One subscription per web process, for everybody who waits in it.
+
+The commit script publishes "<job id> <state>"; this reads the channel and wakes whoever waits for
+that job, who then reads the record again. The record is the truth: a notice may be lost, so a
+waiter also looks by itself now and then, and all look when the subscription comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.jobs import JobState
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: A waiter looks this often by itself: the cost of a lost notice.
+_LOOK_SECONDS = 5.0
+_RECONNECT_SECONDS = 0.5
+
+
+class Waiter:
+    """Somebody who waits for a job to end."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def until(self, look: Callable[[], T | None], seconds: float) -> T | None:
+        """What `look` gives once the job has ended; None when the time is over."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.ended.wait(min(left, _LOOK_SECONDS))
+            self.ended.clear()
+            if (found := look()) is not None:
+                return found
+        return None
+
+
+class CommitListener:
+    def __init__(self, redis: Redis, on_commit: Callable[[str], None]) -> None:
+        """`on_commit` hears every job id that had a commit; it must not block."""
+        self._redis = redis
+        self._on_commit = on_commit
+        self._waiting: dict[str, set[Waiter]] = defaultdict(set)
+        self._closed = threading.Event()
+        self.subscribed = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="commits", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(timeout=3)
+
+    @contextmanager
+    def waiting(self, job_id: str) -> Iterator[Waiter]:
+        """Hear of the end of a job. Enter before it is published or read: no end is missed."""
+        waiter = Waiter()
+        self._waiting[job_id].add(waiter)
+        try:
+            yield waiter
+        finally:
+            self._waiting[job_id].discard(waiter)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    def _listen(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._follow()
+            except RedisError as error:
+                self.subscribed.clear()
+                logger.warning("subscription lost: %s", error)
+                self._closed.wait(_RECONNECT_SECONDS)
+
+    def _follow(self) -> None:
+        pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
+        try:
+            pubsub.subscribe(keys.COMMITTED)
+            while not self._closed.is_set():
+                message = pubsub.get_message(timeout=1.0)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    self.subscribed.set()
+                    self._wake_all()
+                elif message["type"] == "message":
+                    self._tell(message["data"].decode())
+        finally:
+            pubsub.close()
+
+    def _tell(self, notice: str) -> None:
+        job_id, _, state = notice.partition(" ")
+        self._on_commit(job_id)
+        if state == JobState.COMPLETED:
+            self._wake(self._waiting.get(job_id, ()))
+
+    def _wake_all(self) -> None:
+        """Notices may have been missed: everyone looks again."""
+        for waiters in list(self._waiting.values()):
+            self._wake(waiters)
+
+    @staticmethod
+    def _wake(waiters: Collection[Waiter]) -> None:
+        for waiter in tuple(waiters):
+            waiter.ended.set()

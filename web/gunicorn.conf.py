@@ -1,0 +1,42 @@
+"""gunicorn's settings. Every name here is one of gunicorn's."""
+
+import resource
+import shutil
+from typing import Any
+
+from shared.settings import Settings
+
+_settings = Settings()
+_metrics = _settings.data_dir / "metrics"
+
+bind = f"{_settings.host}:{_settings.web_port}"
+workers = _settings.web_processes
+# A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
+worker_class = "gevent"
+worker_connections = 2000
+backlog = 2048
+keepalive = 75
+# Restarts a process whose loop is stuck; not a limit on a request.
+timeout = 60
+# Clients that wait get their answer before the process ends.
+graceful_timeout = _settings.max_wait_seconds + 5
+# Read by prometheus-client when it is imported, in each process.
+raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
+# Our own line for each request says more.
+accesslog = None
+loglevel = "warning"
+
+
+def on_starting(server: Any) -> None:
+    """Forget the last run's metrics, and allow a socket for every client."""
+    shutil.rmtree(_metrics, ignore_errors=True)
+    _metrics.mkdir(parents=True)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    # Not at the top: imported before raw_env is set, prometheus-client would never share anything.
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

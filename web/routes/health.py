@@ -1,0 +1,52 @@
+"""Health, for people and probes. None of it touches a worker."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi import APIBlueprint
+from redis.exceptions import RedisError
+
+from shared.errors import ModelNotReady
+from shared.jobs import Lane
+from web.answers import answer, documented
+from web.schemas import Health, LaneHealth, Status
+from web.service import service
+
+blueprint = APIBlueprint("health", __name__)
+
+
+@blueprint.get("/livez", responses=documented({200: Status}))
+def livez() -> Response:
+    """Tell that this process answers; looks at nothing else, so that an outage restarts nobody."""
+    return answer(Status(status="ok"))
+
+
+@blueprint.get("/readyz", responses=documented({200: Status, 503: Status}))
+def readyz() -> Response:
+    """Tell whether requests should come here: Redis answers, and this process hears commits."""
+    found = service()
+    try:
+        found.redis.ping()
+    except RedisError:
+        return answer(Status(status="redis cannot be reached"), 503)
+    if not found.commits.subscribed.is_set():
+        return answer(Status(status="not subscribed yet"), 503)
+    return answer(Status(status="ok"))
+
+
+@blueprint.get("/api/v1/health", responses=documented({200: Health}, 503))
+def health() -> Response:
+    """Read what each lane has outstanding, and the model."""
+    found = service()
+    try:
+        version = found.model().version
+    except ModelNotReady:
+        version = None
+    backlogs = {lane: found.jobs.backlog(lane) for lane in Lane}
+    lanes = {
+        lane: LaneHealth(outstanding_parts=backlog.parts, outstanding_images=backlog.images)
+        for lane, backlog in backlogs.items()
+    }
+    return answer(
+        Health(status="ok" if version else "no model yet", model_version=version, lanes=lanes)
+    )

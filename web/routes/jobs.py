@@ -1,0 +1,79 @@
+"""`/jobs`: many pictures, one id; read by polling or by a bounded wait."""
+
+from __future__ import annotations
+
+from flask import Response, url_for
+from flask_openapi import APIBlueprint
+
+from shared.errors import InvalidRequest, TooManyFiles
+from shared.job_store import new_job_id
+from shared.jobs import Job, JobState, Lane
+from web.answers import answer, documented
+from web.schemas import ItemSchema, JobPath, JobSchema, Page, ResultsQuery, SubmitForm, WaitQuery
+from web.service import service
+from web.uploads import read_upload
+from web.waits import wait_seconds
+
+blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1")
+
+#: Flask refuses forms with more fields than this; told as our own error before it does.
+MAX_FILES = 500
+
+
+@blueprint.post(
+    "/jobs", responses=documented({202: JobSchema}, 413, 422, 503), operation_id="submit"
+)
+def submit(form: SubmitForm) -> Response:
+    """Submit pictures as one job.
+
+    Answers as soon as they are stored; none is lost from then on. A bad picture is an item with
+    an error and does not touch its neighbours.
+    """
+    if len(form.files) > MAX_FILES:
+        raise TooManyFiles(f"{len(form.files)} files; one request may carry {MAX_FILES}.")
+    if form.custom_id and len(form.custom_id) != len(form.files):
+        raise InvalidRequest("custom_id: send none, or as many as files.")
+    job_id = new_job_id()
+    service().submit(
+        job_id,
+        [read_upload(file.filename, file.read()) for file in form.files],
+        lane=form.lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK),
+        top_k=form.top_k,
+        custom_ids=form.custom_id,
+    )
+    job = service().jobs.get(job_id)
+    return answer(JobSchema.of(job), 202, location=url_for("jobs.read", job_id=job_id))
+
+
+@blueprint.get("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
+def read(path: JobPath, query: WaitQuery) -> Response:
+    """Read a job's state and counts; `?wait=n` holds the answer until the job ends."""
+    found = service()
+    seconds = wait_seconds(query.wait, default=0, longest=found.settings.max_wait_seconds)
+    with found.commits.waiting(path.job_id) as waiter:
+        job = found.jobs.get(path.job_id)
+        if job.state is not JobState.COMPLETED and seconds:
+            job = waiter.until(lambda: _completed(path.job_id), seconds) or found.jobs.get(
+                path.job_id
+            )
+    return answer(JobSchema.of(job))
+
+
+@blueprint.get("/jobs/<job_id>/results", responses=documented({200: Page}, 404, 422, 503))
+def results(path: JobPath, query: ResultsQuery) -> Response:
+    """Read items in input order, also while the job runs."""
+    jobs = service().jobs
+    job = jobs.get(path.job_id)
+    stop = min(query.offset + query.limit, job.total)
+    items = jobs.items(job.id, query.offset, stop) if query.offset < stop else []
+    page = Page(
+        job=JobSchema.of(job),
+        items=[ItemSchema.of(item) for item in items],
+        next_offset=stop if stop < job.total else None,
+    )
+    return answer(page)
+
+
+def _completed(job_id: str) -> Job | None:
+    job = service().jobs.get(job_id)
+    return job if job.state is JobState.COMPLETED else None

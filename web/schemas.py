@@ -1,0 +1,223 @@
+"""Requests and answers, once: these objects validate, and make the OpenAPI document."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, ClassVar
+
+from flask_openapi import FileStorage
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.jobs import MAX_TOP_K, Item, ItemState, Job, JobState, Lane, Outcome
+from shared.model_info import ModelInfo
+
+TopK = Annotated[
+    int, Field(ge=1, le=MAX_TOP_K, description="Predictions for each picture, best first.")
+]
+Wait = Annotated[
+    float | None,
+    Field(ge=0, description="Seconds to wait for the end; `Prefer: wait=n` says the same."),
+]
+
+
+class Schema(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class Request(Schema):
+    """Refuses what it does not know: a misspelt option must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    @cache
+    def model_json_schema(  # type: ignore[override]
+        cls, *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Made once: flask-openapi asks for it at every request, a millisecond each time."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+class JobPath(Request):
+    job_id: Annotated[str, Field(description="As answered by `POST /jobs`.")]
+
+
+class ClassifyQuery(Request):
+    top_k: TopK = 5
+    wait: Wait = None
+
+
+class ClassifyForm(Request):
+    file: Annotated[FileStorage, Field(description="The picture.")]
+    top_k: TopK | None = None
+
+
+class SubmitForm(Request):
+    files: Annotated[list[FileStorage], Field(min_length=1, description="The pictures.")]
+    top_k: TopK = 5
+    lane: Annotated[
+        Lane | None,
+        Field(description="`interactive` for one picture and `bulk` for more, unless you say."),
+    ] = None
+    custom_id: Annotated[
+        list[Annotated[str, Field(max_length=128)]],
+        Field(description="Your own name for each picture: none, or as many as files."),
+    ] = []
+
+
+class WaitQuery(Request):
+    wait: Wait = None
+
+
+class ResultsQuery(Request):
+    offset: Annotated[int, Field(ge=0, description="First item.")] = 0
+    limit: Annotated[int, Field(ge=1, le=1000, description="Most items in the answer.")] = 100
+
+
+class Prediction(Schema):
+    class_id: int
+    class_name: str
+    probability: float
+
+
+class Durations(Schema):
+    queue_ms: Annotated[float, Field(description="Accepted until its micro-batch was formed.")]
+    preprocess_ms: Annotated[float, Field(description="Decoding and resizing the picture.")]
+    inference_ms: Annotated[float, Field(description="The model, over the whole micro-batch.")]
+
+
+class ItemError(Schema):
+    code: Annotated[str, Field(description="Stable; branch on this.")]
+    message: str
+
+
+class Classification(Schema):
+    """The answer to one picture."""
+
+    job_id: str
+    name: str
+    predictions: list[Prediction]
+    model_version: str | None
+    cache_hit: bool
+    durations: Annotated[
+        Durations | None, Field(description="None where the result cache answered.")
+    ]
+
+    @classmethod
+    def of(cls, job_id: str, name: str, outcome: Outcome) -> Classification:
+        return cls(job_id=job_id, name=name, **_outcome_fields(outcome))
+
+
+class ItemSchema(Schema):
+    """One picture of a job."""
+
+    index: int
+    name: str
+    custom_id: str | None
+    state: ItemState
+    predictions: list[Prediction] = []
+    model_version: str | None = None
+    cache_hit: bool = False
+    durations: Durations | None = None
+    error: ItemError | None = None
+
+    @classmethod
+    def of(cls, item: Item) -> ItemSchema:
+        known: dict[str, Any] = {"state": ItemState.QUEUED}
+        if item.outcome:
+            error = item.outcome.error
+            known = _outcome_fields(item.outcome)
+            known |= {"state": item.outcome.state, "error": error and ItemError(**vars(error))}
+        return cls(index=item.index, name=item.name, custom_id=item.custom_id, **known)
+
+
+class Counts(Schema):
+    total: int
+    queued: int
+    succeeded: int
+    failed: int
+    cached: Annotated[int, Field(description="Of the succeeded, answered from the cache.")]
+
+
+class JobSchema(Schema):
+    """A job's record. Times are Unix seconds."""
+
+    id: str
+    state: JobState
+    lane: Lane
+    top_k: int
+    counts: Counts
+    model_version: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    expires_at: Annotated[float, Field(description="Readable at least until then.")]
+
+    #: Fields of a Job that are told as they are.
+    _SAME: ClassVar[tuple[str, ...]] = (
+        *("id", "state", "lane", "top_k", "model_version"),
+        *("created_at", "started_at", "finished_at", "expires_at"),
+    )
+
+    @classmethod
+    def of(cls, job: Job) -> JobSchema:
+        counts = {name: getattr(job, name) for name in Counts.model_fields}
+        same = {name: getattr(job, name) for name in cls._SAME}
+        return cls(counts=Counts(**counts), **same)
+
+
+class Page(Schema):
+    """Items in input order; those not yet classified are `queued`."""
+
+    job: JobSchema
+    items: list[ItemSchema]
+    next_offset: Annotated[int | None, Field(description="`offset` of the next page, if any.")]
+
+
+class ModelSchema(Schema):
+    name: str
+    version: Annotated[str, Field(description="Stamped on every result.")]
+    weights: str
+    weights_digest: Annotated[str, Field(description="SHA-256, hex.")]
+    engine: str
+    classes: int
+    input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> ModelSchema:
+        return cls(**vars(info))
+
+
+class Status(Schema):
+    status: str
+
+
+class LaneHealth(Schema):
+    outstanding_parts: int
+    outstanding_images: int
+
+
+class Health(Schema):
+    status: str
+    model_version: str | None
+    lanes: dict[Lane, LaneHealth]
+
+
+class Problem(Schema):
+    """RFC 9457, `application/problem+json`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: Annotated[str, Field(description="Stable; branch on this.")]
+    job_id: str | None = None
+
+
+def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "predictions": [Prediction(**each._asdict()) for each in outcome.predictions],
+        "model_version": outcome.model_version,
+        "cache_hit": outcome.cache_hit,
+        "durations": outcome.durations and Durations(**vars(outcome.durations)),
+    }

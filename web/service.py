@@ -1,0 +1,130 @@
+"""What the routes work with: the stores, the way to the workers, and the current model."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from celery import Celery
+from flask import current_app
+from redis import Redis
+
+from shared import metrics, model_info
+from shared.celery_app import publish
+from shared.errors import ClassifierError, ModelNotReady
+from shared.job_store import JobStore
+from shared.jobs import ItemState, Lane, NewItem, Outcome, PartRef
+from shared.model_info import ModelInfo
+from shared.result_cache import ResultCache
+from shared.settings import Settings
+from web import uploads
+from web.coalescer import Coalescer
+from web.commit_listener import CommitListener
+from web.uploads import Upload
+
+logger = logging.getLogger(__name__)
+
+#: A new model version is noticed after this; asking at each request would cost a round trip.
+_MODEL_SECONDS = 1.0
+
+
+class Service:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis,
+        celery: Celery,
+        jobs: JobStore,
+        cache: ResultCache,
+    ) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.jobs = jobs
+        self._celery = celery
+        self._cache = cache
+        self._coalescer = Coalescer(
+            lambda refs: publish(celery, Lane.INTERACTIVE, refs),
+            max_unfinished=settings.max_unfinished_messages,
+        )
+        self.commits = CommitListener(redis, self._coalescer.on_commit)
+        self._model: ModelInfo | None = None
+        self._model_read_at = 0.0
+
+    def model(self) -> ModelInfo:
+        """What the workers have loaded. Raises ModelNotReady."""
+        if time.monotonic() - self._model_read_at > _MODEL_SECONDS:
+            self._model = model_info.read(self.redis)
+            self._model_read_at = time.monotonic()
+        if self._model is None:
+            raise ModelNotReady
+        return self._model
+
+    def submit(
+        self,
+        job_id: str,
+        files: Sequence[Upload],
+        *,
+        lane: Lane,
+        top_k: int,
+        custom_ids: Sequence[str] = (),
+    ) -> list[Outcome | None]:
+        """Store a job and send it to its lane. Gives the outcomes that are known at once.
+
+        A bad file becomes its item's error; its neighbours are not touched.
+        """
+        outcomes = self._known_outcomes(files, top_k)
+        names: Sequence[str | None] = custom_ids or [None] * len(files)
+        items = [
+            NewItem(
+                name=file.name,
+                digest=file.digest,
+                data=file.data,
+                custom_id=custom_id,
+                outcome=outcome,
+            )
+            for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
+        ]
+        refs = self.jobs.submit(job_id, items, lane=lane, top_k=top_k)
+        metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
+        self._send(lane, refs)
+        return outcomes
+
+    def _known_outcomes(self, files: Sequence[Upload], top_k: int) -> list[Outcome | None]:
+        """For each file: an error, an answer from the cache, or None where a worker must look."""
+        outcomes = [self._refusal(file) for file in files]
+        asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
+        for k, cached in zip(asked, self._from_cache([files[k] for k in asked]), strict=True):
+            if cached:
+                outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
+        hits = sum(o is not None and o.state is ItemState.SUCCEEDED for o in outcomes)
+        metrics.CACHE_HITS.inc(hits)
+        return outcomes
+
+    def _refusal(self, file: Upload) -> Outcome | None:
+        try:
+            uploads.check(file.data, max_bytes=self.settings.max_image_bytes)
+        except ClassifierError as error:
+            return Outcome.failure(error)
+        return None
+
+    def _from_cache(self, files: Sequence[Upload]) -> list[Outcome | None]:
+        try:
+            version = self.model().version
+        except ModelNotReady:  # the picture waits for the first worker, as it may
+            return [None] * len(files)
+        return self._cache.get(version, [file.digest for file in files])
+
+    def _send(self, lane: Lane, refs: Sequence[PartRef]) -> None:
+        if lane is Lane.INTERACTIVE and len(refs) == 1:
+            self._coalescer.submit(refs[0])
+            return
+        for ref in refs:  # one message each, so that other jobs' parts come in between
+            publish(self._celery, lane, [ref])
+
+
+def service() -> Service:
+    """The service of the current application."""
+    found: Service = current_app.extensions["service"]
+    return found

@@ -1,0 +1,1 @@
+"""Turns parts of jobs into predictions. Knows nothing of HTTP."""

@@ -1,0 +1,112 @@
+"""Entry of a worker: `LANE=bulk celery -A workers.app worker`.
+
+The only place in workers that builds things. The main process consumes and batches; each pool
+process loads the engine once and classifies.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from typing import Any
+
+from celery import Celery, signals
+
+from shared import log, model_info
+from shared.celery_app import CLASSIFY, make_celery
+from shared.job_store import JobStore
+from shared.jobs import Lane, PartRef
+from shared.redis_client import connect
+from shared.result_cache import ResultCache
+from shared.settings import Settings
+from workers.engine import find_export, load_engine, resolve_engine
+from workers.micro_batch import MicroBatch
+from workers.tasks import BatchClassifier
+
+logger = logging.getLogger(__name__)
+
+settings = Settings()
+_classifier: BatchClassifier | None = None
+
+
+def make_worker(settings: Settings) -> Celery:
+    app = make_celery(settings)
+    app.conf.update(
+        task_default_queue=settings.lane,
+        task_queues=[queue for queue in app.conf.task_queues if queue.name == settings.lane],
+        worker_concurrency=settings.worker_processes,
+        # What is prefetched must cover the next batch. An interactive message is often a single
+        # image; a bulk message is a whole part.
+        worker_prefetch_multiplier=(
+            settings.max_batch_size if settings.lane is Lane.INTERACTIVE else 2
+        ),
+        worker_send_task_events=True,
+        task_time_limit=settings.batch_time_limit_seconds,
+        # Loading the engine counts as starting a pool process; the default of 4 s would kill it.
+        worker_proc_alive_timeout=60,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app
+
+
+app = make_worker(settings)
+
+
+@app.task(base=MicroBatch, name=CLASSIFY, max_batch_size=settings.max_batch_size)
+def classify(parts: list[list[Any]]) -> int:
+    if _classifier is None:
+        raise RuntimeError("this pool process has no engine; see its first log lines")
+    return _classifier.classify([PartRef(*part) for part in parts])
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    log.configure(settings)
+
+
+@signals.worker_init.connect
+def _ensure_export(**_: Any) -> None:
+    """Make the export, once, in a process of its own: torch's memory goes with it."""
+    if resolve_engine(settings) == "onnxruntime" and find_export(settings) is None:
+        logger.info("exporting the model, once; this takes a minute")
+        exported = subprocess.run([sys.executable, "-m", "workers.export"], check=False)
+        if exported.returncode:
+            raise SystemExit(exported.returncode)
+
+
+@signals.worker_process_init.connect
+def _load(**_: Any) -> None:
+    """In each pool process, after the fork: sessions and connections must not be shared."""
+    global _classifier
+    engine = load_engine(settings)
+    redis = connect(settings.redis_url, max_connections=1)
+    jobs = JobStore(
+        redis,
+        result_ttl_seconds=settings.result_ttl_seconds,
+        part_deadline_seconds=settings.part_deadline_seconds,
+    )
+    cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
+    _classifier = BatchClassifier(
+        engine,
+        redis,
+        jobs,
+        cache,
+        lane=settings.lane,
+        max_image_pixels=settings.max_image_pixels,
+    )
+    model = engine.model
+    model_info.announce(
+        redis,
+        model_info.ModelInfo(
+            name=model.name,
+            version=model.version,
+            weights=model.weights,
+            weights_digest=model.weights_digest,
+            engine=engine.name,
+            classes=len(model.labels),
+            input_size=model.preset.crop_size,
+        ),
+    )

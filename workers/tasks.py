@@ -1,0 +1,151 @@
+"""The task `classify`: from parts to committed outcomes, one micro-batch at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from redis import Redis
+
+from shared.errors import ClassifierError, ImageExpired
+from shared.job_store import JobStore, PartWork
+from shared.jobs import (
+    MAX_TOP_K,
+    Durations,
+    ItemState,
+    Lane,
+    Outcome,
+    PartRef,
+)
+from shared.result_cache import ResultCache
+from workers.engine import Engine
+from workers.labels import top
+from workers.preprocessing import decode
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A picture ready for the engine, and where its outcome belongs."""
+
+    work: PartWork
+    position: int
+    pixels: np.typing.NDArray[np.uint8]
+    preprocess_ms: float
+
+
+class BatchClassifier:
+    """What a pool process holds: the engine, loaded once, and the stores."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        redis: Redis,
+        jobs: JobStore,
+        cache: ResultCache,
+        *,
+        lane: Lane,
+        max_image_pixels: int,
+    ) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._jobs = jobs
+        self._cache = cache
+        self._lane = lane
+        self._max_image_pixels = max_image_pixels
+
+    def classify(self, refs: Sequence[PartRef]) -> int:
+        """Classify and commit parts; gives the number of images that were worked on.
+
+        A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
+        every part of the batch outstanding, so that it is delivered again.
+        """
+        formed_at = time.time()
+        works = self._jobs.start(refs, self._lane)
+        outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
+        decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
+        inference_ms = self._predict(decoded, outcomes, formed_at) if decoded else 0.0
+        self._commit(works, outcomes)
+        images = sum(len(each) for each in outcomes.values())
+        logger.info(
+            "micro-batch",
+            extra={
+                "batch.parts": len(works),
+                "batch.images": images,
+                "batch.failed": images - len(decoded),
+                "batch.inference_ms": round(inference_ms, 2),
+                "batch.total_ms": round(1000 * (time.time() - formed_at), 2),
+            },
+        )
+        return images
+
+    def _decode(self, work: PartWork, outcomes: dict[int, Outcome]) -> list[_Decoded]:
+        """The pictures of a part; one that fails leaves an outcome and costs no neighbour."""
+        decoded = []
+        for position in work.digests:
+            started = time.perf_counter()
+            try:
+                if position not in work.images:
+                    raise ImageExpired
+                pixels = decode(
+                    work.images[position],
+                    self._engine.model.preset,
+                    max_pixels=self._max_image_pixels,
+                )
+            except ClassifierError as error:
+                outcomes[position] = Outcome.failure(error)
+            else:
+                preprocess_ms = 1000 * (time.perf_counter() - started)
+                decoded.append(_Decoded(work, position, pixels, preprocess_ms))
+        return decoded
+
+    def _predict(
+        self,
+        decoded: Sequence[_Decoded],
+        outcomes: dict[PartRef, dict[int, Outcome]],
+        formed_at: float,
+    ) -> float:
+        started = time.perf_counter()
+        scores = self._engine.predict(np.stack([each.pixels for each in decoded]))
+        inference_ms = 1000 * (time.perf_counter() - started)
+        if len(scores) != len(decoded):
+            raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")
+        model = self._engine.model
+        for each, row in zip(decoded, scores, strict=True):
+            outcomes[each.work.ref][each.position] = Outcome(
+                state=ItemState.SUCCEEDED,
+                predictions=top(row, model.labels, MAX_TOP_K),
+                model_version=model.version,
+                durations=Durations(
+                    queue_ms=round(max(0.0, 1000 * (formed_at - each.work.accepted_at)), 3),
+                    preprocess_ms=round(each.preprocess_ms, 3),
+                    inference_ms=round(inference_ms, 3),
+                ),
+            )
+        return inference_ms
+
+    def _commit(
+        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
+    ) -> None:
+        """Write everything in one round trip; a part's outcomes before what the cache learns."""
+        pipe = self._redis.pipeline(transaction=False)
+        for work in works:
+            of_part = outcomes[work.ref]
+            shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
+            self._jobs.commit(pipe, work.ref, self._lane, shown)
+            succeeded = {
+                work.digests[k]: outcome
+                for k, outcome in of_part.items()
+                if outcome.state is ItemState.SUCCEEDED
+            }
+            self._cache.put(pipe, succeeded)
+        pipe.execute()
+
+
+def _shown(outcome: Outcome, top_k: int) -> Outcome:
+    """As many predictions as the client asked for; the cache keeps them all."""
+    return replace(outcome, predictions=outcome.predictions[:top_k])
