@@ -88,7 +88,7 @@ class CommitListener:
         try:
             pubsub.subscribe(keys.COMMITTED)
             while not self._closed.is_set():
-                message = pubsub.get_message(timeout=1.0)
+                message = pubsub.get_message(timeout=0.25)
                 if message is None:
                     continue
                 if message["type"] == "subscribe":

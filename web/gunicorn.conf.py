@@ -19,7 +19,7 @@ keepalive = 75
 # Restarts a process whose loop is stuck; not a limit on a request.
 timeout = 60
 # Clients that wait get their answer before the process ends.
-graceful_timeout = _settings.max_wait_seconds + 5
+graceful_timeout = int(_settings.max_wait_seconds) + 5
 # Read by prometheus-client when it is imported, in each process.
 raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 # Our own line for each request says more.

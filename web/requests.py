@@ -13,6 +13,7 @@ from shared import log, metrics
 
 logger = logging.getLogger(__name__)
 
+_METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: Probes and scrapes come every few seconds and say nothing about people.
@@ -38,7 +39,8 @@ def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
     # The rule, not the path: a label for every job id would never end.
     route = request.url_rule.rule if request.url_rule else "unknown"
-    metrics.HTTP_REQUESTS.labels(route, request.method, response.status_code).inc()
+    method = request.method if request.method in _METHODS else "other"
+    metrics.HTTP_REQUESTS.labels(route, method, response.status_code).inc()
     metrics.HTTP_SECONDS.labels(route).observe(seconds)
     if route not in _QUIET:
         logger.info(

@@ -52,6 +52,11 @@ class Service:
         self._model: ModelInfo | None = None
         self._model_read_at = 0.0
 
+    def close(self) -> None:
+        self.commits.close()
+        self._celery.close()
+        self.redis.connection_pool.disconnect()
+
     def model(self) -> ModelInfo:
         """What the workers have loaded. Raises ModelNotReady."""
         if time.monotonic() - self._model_read_at > _MODEL_SECONDS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.errors import InvalidRequest, NoFiles
+from shared.errors import InvalidRequest
 from shared.job_store import new_job_id
 from shared.jobs import ItemState, Lane, Outcome
 from web import uploads
@@ -61,8 +61,6 @@ def _read(found: Service, query: ClassifyQuery) -> tuple[Upload, int]:
     """The picture and `top_k`, from a form or from the body itself."""
     request.max_content_length = found.settings.max_image_bytes + _FORM_OVERHEAD
     if request.mimetype != "multipart/form-data":
-        if request.mimetype == "application/x-www-form-urlencoded" and not request.content_length:
-            raise NoFiles
         return read_upload(None, request.get_data(cache=False)), query.top_k
     fields = request.form.to_dict() | request.files.to_dict()
     form = ClassifyForm.model_validate(fields)

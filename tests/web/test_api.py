@@ -1,0 +1,198 @@
+"""Every refusal has its own status and code; nothing is logged as an error, no worker is asked."""
+
+from __future__ import annotations
+
+import io
+import logging
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+from werkzeug.datastructures import FileStorage
+
+from shared import model_info
+from shared.jobs import Lane
+from shared.model_info import ModelInfo
+
+JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+
+
+def file(data: bytes = JPEG, name: str = "cat.jpg") -> FileStorage:
+    return FileStorage(io.BytesIO(data), name)
+
+
+def form(**fields: Any) -> dict[str, Any]:
+    return {"data": fields, "content_type": "multipart/form-data"}
+
+
+CLASSIFY = "/api/v1/classify"
+JOBS = "/jobs"
+
+REFUSALS: dict[str, tuple[str, dict[str, Any], int, str]] = {
+    "empty body": (CLASSIFY, {"data": b""}, 422, "empty_file"),
+    "empty file": (CLASSIFY, form(file=file(b"")), 422, "empty_file"),
+    "text called .jpg": (CLASSIFY, form(file=file(b"hi")), 415, "unsupported_format"),
+    "text as the body": (CLASSIFY, {"data": b"hi"}, 415, "unsupported_format"),
+    "file too large": (CLASSIFY, form(file=file(JPEG + bytes(300_000))), 413, "image_too_large"),
+    "body too large": (CLASSIFY, {"data": JPEG + bytes(400_000)}, 413, "request_too_large"),
+    "no file": (CLASSIFY, form(top_k="3"), 422, "no_files"),
+    "two files": (CLASSIFY, form(file=[file(), file()]), 422, "invalid_request"),
+    "file as text": (CLASSIFY, form(file="cat"), 422, "invalid_request"),
+    "unknown form field": (CLASSIFY, form(file=file(), topk="3"), 422, "unknown_field"),
+    "unknown query field": (f"{CLASSIFY}?topk=3", {"data": JPEG}, 422, "unknown_field"),
+    "top_k 0": (CLASSIFY, form(file=file(), top_k="0"), 422, "invalid_request"),
+    "top_k 11": (f"{CLASSIFY}?top_k=11", {"data": JPEG}, 422, "invalid_request"),
+    "top_k abc": (CLASSIFY, form(file=file(), top_k="abc"), 422, "invalid_request"),
+    "wait -1": (f"{CLASSIFY}?wait=-1", {"data": JPEG}, 422, "invalid_request"),
+    "wait nan": (f"{CLASSIFY}?wait=nan", {"data": JPEG}, 422, "invalid_request"),
+    "job of nothing": (JOBS, form(top_k="3"), 422, "no_files"),
+    "job with files as text": (JOBS, form(files="cat"), 422, "invalid_request"),
+    "job with an unknown field": (JOBS, form(files=file(), color="red"), 422, "unknown_field"),
+    "job in no lane": (JOBS, form(files=file(), lane="fast"), 422, "invalid_request"),
+    "custom_id too few": (JOBS, form(files=[file(), file()], custom_id="1"), 422, "invalid_request"),
+    "too many files": (JOBS, form(files=[file() for _ in range(501)]), 413, "too_many_files"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_is_refused_with_its_own_code(
+    client: FlaskClient, redis: Redis, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    path, request, status, code = REFUSALS[case]
+    response = client.post(path, **request)
+
+    assert (response.status_code, response.json["code"]) == (status, code)
+    assert response.content_type == "application/problem+json"
+    assert response.json["status"] == status and response.json["title"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not redis.exists(*(f"outstanding:{lane}" for lane in Lane))
+
+
+@pytest.mark.parametrize("path", ["/jobs/nothing", "/api/v1/jobs/nothing", "/jobs/nothing/results"])
+def test_an_unknown_job_is_404_and_never_a_state(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert (response.status_code, response.json["code"]) == (404, "job_not_found")
+
+
+def test_an_unknown_path_and_a_wrong_method_are_problems_too(client: FlaskClient) -> None:
+    assert client.get("/nope").json["code"] == "not_found"
+    response = client.put("/jobs")
+    assert response.json["code"] == "method_not_allowed"
+    assert "POST" in response.headers["Allow"]
+
+
+def test_classify_answers_202_when_the_wait_ends_first(client: FlaskClient) -> None:
+    response = client.post("/api/v1/classify?wait=0.1", data=JPEG)
+    assert response.status_code == 202
+    job = client.get(response.headers["Location"]).json
+    assert (job["state"], job["counts"]["queued"]) == ("queued", 1)
+    assert response.json["id"] == job["id"]
+
+
+def test_prefer_wait_bounds_the_wait_too(client: FlaskClient) -> None:
+    response = client.post("/api/v1/classify", data=JPEG, headers={"Prefer": "wait=0"})
+    assert response.status_code == 202
+
+
+def test_a_bad_file_is_an_item_and_its_neighbours_wait_for_a_worker(client: FlaskClient) -> None:
+    files = [file(), file(b"text", "notes.jpg"), file(b"", "empty.png")]
+    data = {"files": files, "custom_id": ["a", "b", "c"]}
+    response = client.post("/jobs", data=data)
+    assert response.status_code == 202
+    assert response.json["counts"] | {"cached": 0} == {
+        "total": 3,
+        "queued": 1,
+        "succeeded": 0,
+        "failed": 2,
+        "cached": 0,
+    }
+    items = client.get(response.headers["Location"] + "/results").json["items"]
+    assert [(item["name"], item["custom_id"], item["state"]) for item in items] == [
+        ("cat.jpg", "a", "queued"),
+        ("notes.jpg", "b", "failed"),
+        ("empty.png", "c", "failed"),
+    ]
+    assert [item["error"] and item["error"]["code"] for item in items] == [
+        None,
+        "unsupported_format",
+        "empty_file",
+    ]
+
+
+def test_one_picture_is_interactive_and_many_are_bulk(client: FlaskClient) -> None:
+    assert client.post("/jobs", data={"files": file()}).json["lane"] == "interactive"
+    assert client.post("/jobs", data={"files": [file(), file()]}).json["lane"] == "bulk"
+    asked = {"files": file(), "lane": "bulk"}
+    assert client.post("/jobs", data=asked).json["lane"] == "bulk"
+
+
+def test_results_are_paged(client: FlaskClient) -> None:
+    data = {"files": [file(b"text", f"{k}.jpg") for k in range(70)]}
+    location = client.post("/jobs", data=data).headers["Location"]
+    names, offset = [], 0
+    while offset is not None:
+        page = client.get(f"{location}/results?offset={offset}&limit=33").json
+        names += [item["name"] for item in page["items"]]
+        offset = page["next_offset"]
+    assert names == [f"{k}.jpg" for k in range(70)]
+
+
+def test_the_model_is_unknown_until_a_worker_announces_it(
+    client: FlaskClient, redis: Redis
+) -> None:
+    response = client.get("/api/v1/model/info")
+    assert (response.status_code, response.json["code"]) == (503, "model_not_ready")
+
+    info = ModelInfo(
+        name="m",
+        version="m-1",
+        weights="w",
+        weights_digest="d",
+        engine="e",
+        classes=2,
+        input_size=8,
+    )
+    model_info.announce(redis, info)
+    assert client.get("/api/v1/model/info").json == vars(info)
+    assert client.get("/api/v1/health").json["model_version"] == "m-1"
+
+
+def test_probes_and_metrics_answer(client: FlaskClient) -> None:
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    client.post("/jobs", data={"files": file(), "lane": "bulk"})
+    text = client.get("/metrics").text
+    assert 'classifier_outstanding_images{lane="bulk"} 1.0' in text
+    assert "classifier_http_request_seconds_bucket" in text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_the_documentation_is_served_from_here(client: FlaskClient, path: str) -> None:
+    page = client.get(path, follow_redirects=True)
+    assert page.status_code == 200
+    assert "http://" not in page.text and "https://" not in page.text
+
+
+def test_the_openapi_document_names_every_call(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document["openapi"] == "3.1.0"
+    assert set(document["paths"]) == {
+        "/api/v1/classify",
+        "/api/v1/jobs",
+        "/api/v1/jobs/{job_id}",
+        "/api/v1/jobs/{job_id}/results",
+        "/api/v1/model/info",
+        "/api/v1/health",
+        "/livez",
+        "/readyz",
+    }
+    body = document["paths"]["/api/v1/classify"]["post"]["requestBody"]["content"]
+    assert "multipart/form-data" in body and "image/*" in body
+
+
+def test_a_request_id_is_taken_over_only_where_harmless(client: FlaskClient) -> None:
+    kept = client.get("/livez", headers={"X-Request-Id": "abc-1"})
+    assert kept.headers["X-Request-Id"] == "abc-1"
+    replaced = client.get("/livez", headers={"X-Request-Id": 'x" onload='})
+    assert replaced.headers["X-Request-Id"].isalnum()
