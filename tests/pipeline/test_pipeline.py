@@ -15,15 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
+from loadtest.local_service import LocalService
 from shared.jobs import Lane
-from tests.pipeline.conftest import RunningService
 
-HAMMERHEAD = "n01494475_hammerhead.JPEG"
+PEACOCK = "n01806143_peacock.JPEG"
 
 
-def submit(
-    http: httpx.Client, pictures: list[Path], *, tail: bytes = b"", **options: Any
-) -> str:
+def submit(http: httpx.Client, pictures: list[Path], *, tail: bytes = b"", **options: Any) -> str:
     """Submit a job; another `tail` makes other bytes of a picture, so that no cache answers."""
     files = [("files", (picture.name, picture.read_bytes() + tail)) for picture in pictures]
     response = http.post("/jobs", files=files, data=options)
@@ -47,9 +45,9 @@ def results(http: httpx.Client, job_id: str) -> list[dict[str, Any]]:
     return items
 
 
-def assert_nothing_is_left(service: RunningService, seconds: float = 20) -> None:
+def assert_nothing_is_left(service: LocalService, seconds: float = 20) -> None:
     """No part outstanding, no message waiting or unacknowledged, no image bytes."""
-    redis = service.redis
+    redis = service.redis()
     deadline = time.monotonic() + seconds
     while True:
         left = {
@@ -83,23 +81,23 @@ def label(name: str) -> str:
 
 
 def test_one_picture_gets_its_label(http: httpx.Client, pictures: list[Path]) -> None:
-    picture = next(each for each in pictures if each.name == HAMMERHEAD)
+    picture = next(each for each in pictures if each.name == PEACOCK)
     form = http.post("/api/v1/classify", files={"file": (picture.name, picture.read_bytes())})
     body = http.post("/api/v1/classify?top_k=10", content=picture.read_bytes())
 
     assert (form.status_code, body.status_code) == (200, 200)
     answer = form.json()
-    assert answer["name"] == HAMMERHEAD
+    assert answer["name"] == PEACOCK
     assert [len(each.json()["predictions"]) for each in (form, body)] == [5, 10]
     probabilities = [each["probability"] for each in body.json()["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert answer["model_version"] == http.get("/api/v1/model/info").json()["version"]
     if "random" not in answer["model_version"]:
-        assert answer["predictions"][0]["class_name"] == "hammerhead"
+        assert answer["predictions"][0]["class_name"] == "peacock"
 
 
 def test_the_same_bytes_are_answered_from_the_cache(
-    http: httpx.Client, service: RunningService, pictures: list[Path]
+    http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
     data = pictures[1].read_bytes()
     first = http.post("/api/v1/classify", content=data).json()
@@ -114,7 +112,7 @@ def test_the_same_bytes_are_answered_from_the_cache(
 
 
 def test_a_job_of_many_pictures_is_answered_in_input_order(
-    http: httpx.Client, service: RunningService, pictures: list[Path]
+    http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
     job_id = submit(http, pictures[2:], top_k=1)
     job = finish(http, job_id)
@@ -144,7 +142,7 @@ def _key(prediction: dict[str, Any]) -> str:
 
 
 def test_a_bad_picture_fails_alone(
-    http: httpx.Client, service: RunningService, pictures: list[Path], tmp_path: Path
+    http: httpx.Client, service: LocalService, pictures: list[Path], tmp_path: Path
 ) -> None:
     good = pictures[3].read_bytes()
     uploads = {
@@ -194,12 +192,12 @@ def test_classify_tells_what_the_worker_found(
 
 
 def test_killed_pool_processes_lose_nothing(
-    http: httpx.Client, service: RunningService, pictures: list[Path]
+    http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
     job_ids = [submit(http, pictures, tail=b"k%d" % k, lane="bulk") for k in range(3)]
     for _ in range(3):
         time.sleep(0.4)
-        _kill_a_pool_process(service, "bulk")
+        os.kill(service.pool_processes(Lane.BULK)[-1], signal.SIGKILL)
 
     for job_id in job_ids:
         job = finish(http, job_id)
@@ -209,12 +207,12 @@ def test_killed_pool_processes_lose_nothing(
 
 
 def test_cut_connections_lose_nothing(
-    http: httpx.Client, service: RunningService, pictures: list[Path]
+    http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
     job_ids = [submit(http, pictures, tail=b"c%d" % k, lane="bulk") for k in range(2)]
     for _ in range(2):
         time.sleep(0.3)
-        service.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        service.redis().execute_command("CLIENT", "KILL", "TYPE", "normal")
     for job_id in job_ids:
         job = finish(http, job_id)
         assert (job["counts"]["succeeded"], job["counts"]["failed"]) == (100, 0)
@@ -222,17 +220,11 @@ def test_cut_connections_lose_nothing(
 
 
 def test_pictures_wait_for_a_worker_that_is_away(
-    http: httpx.Client, service: RunningService, pictures: list[Path]
+    http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
-    service.stop("interactive", signal.SIGTERM)
+    service.stop("interactive")
     answer = http.post("/api/v1/classify?wait=0.5", content=pictures[5].read_bytes() + b" ")
     assert answer.status_code == 202
-    service.start_worker("interactive")
+    service.start_worker(Lane.INTERACTIVE)
     assert finish(http, answer.json()["id"])["counts"]["succeeded"] == 1
     assert_nothing_is_left(service)
-
-
-def _kill_a_pool_process(service: RunningService, lane: str) -> None:
-    main = service.processes[lane].pid
-    children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)

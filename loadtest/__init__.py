@@ -1,0 +1,1 @@
+"""Load, measured against the limit of the machine. Not part of the product."""

@@ -1,0 +1,181 @@
+"""How near the service comes to the limit, all in one run.
+
+    python -m loadtest.bench PICTURES --rounds 3
+
+PICTURES is a folder of JPEGs. The model is what MODEL and MODEL_WEIGHTS say. Prints a table in
+Markdown: of every figure the median of the rounds, and their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from loadtest.limit import measure_limit, read_pictures
+from loadtest.local_service import LocalService, local_service
+from shared.celery_app import make_celery, publish
+from shared.job_store import JobStore, new_job_id
+from shared.jobs import JobState, Lane, NewItem
+from shared.redis_client import connect
+from shared.settings import Settings
+from workers.engine import Engine, load_engine
+from workers.preprocessing import decode
+
+_BULK_IMAGES = 1000
+_PROCESSES = 2
+
+Figures = dict[str, list[float]]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("--rounds", type=int, default=3)
+    options = arguments.parse_args()
+    pictures = read_pictures(options.pictures)
+    settings = Settings()
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    figures: Figures = defaultdict(list)
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            _round(Path(folder), pictures, settings, figures)
+    _print_table(figures)
+
+
+def _round(folder: Path, pictures: list[bytes], settings: Settings, figures: Figures) -> None:
+    environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
+    with local_service(folder, environment) as service:
+        before = _limit(pictures, settings)
+        drained = drain(service, pictures, settings)
+        after = _limit(pictures, settings)
+        limit = (before + after) / 2
+        figures["limit, two processes (images/s)"].append(limit)
+        figures["drained from the queue (images/s)"].append(drained)
+        figures["drained / limit"].append(drained / limit)
+        figures["resident memory of a pool process, highest (MB)"].append(_memory(service))
+        service.stop(Lane.BULK)
+
+        figures["worker: start to first result (s)"].append(_cold_start(service, pictures[0]))
+        idle, bare = idle_latency(service, pictures, load_engine(settings), settings)
+        figures["one picture, idle, through HTTP (ms)"].append(idle)
+        figures["decode + batch-1 inference (ms)"].append(bare)
+        figures["idle / bare"].append(idle / bare)
+        hits = sorted(cache_hits(service, pictures[0]))
+        figures["cache hit, median (ms)"].append(statistics.median(hits))
+        figures["cache hit, p99 (ms)"].append(hits[int(0.99 * len(hits))])
+
+
+def _limit(pictures: list[bytes], settings: Settings) -> float:
+    return measure_limit(pictures, images=_BULK_IMAGES, processes=_PROCESSES, settings=settings)
+
+
+def drain(service: LocalService, pictures: Sequence[bytes], settings: Settings) -> float:
+    """Images per second from the first start of a part to the last commit.
+
+    Everything is enqueued while no worker runs, so that nothing but the drain is measured.
+    """
+    redis = connect(service.redis_url, max_connections=2)
+    jobs = JobStore(
+        redis,
+        result_ttl_seconds=settings.result_ttl_seconds,
+        part_deadline_seconds=settings.part_deadline_seconds,
+    )
+    celery = make_celery(Settings(redis_url=service.redis_url))
+    job_id = new_job_id()
+    items = [
+        NewItem(name=f"{k}.jpg", digest=f"{job_id}-{k}", data=pictures[k % len(pictures)])
+        for k in range(_BULK_IMAGES)
+    ]
+    for ref in jobs.submit(job_id, items, lane=Lane.BULK, top_k=5):
+        publish(celery, Lane.BULK, [ref])
+    celery.close()
+    service.start_worker(Lane.BULK)
+    while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
+        time.sleep(0.1)
+    assert job.succeeded == _BULK_IMAGES, job
+    assert job.started_at and job.finished_at
+    return _BULK_IMAGES / (job.finished_at - job.started_at)
+
+
+def _memory(service: LocalService) -> float:
+    """Highest resident memory that a pool process has had, in MB."""
+    status = [Path(f"/proc/{pid}/status").read_text() for pid in service.pool_processes(Lane.BULK)]
+    peaks = [line.split()[1] for text in status for line in text.splitlines() if "VmHWM" in line]
+    return max(int(kilobytes) for kilobytes in peaks) / 1024
+
+
+def _cold_start(service: LocalService, picture: bytes) -> float:
+    """Seconds from the start of a worker's process to the result of a picture that waits."""
+    service.start_web()
+    service.await_ready()
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+        answer = http.post("/jobs", files={"files": picture + b"cold"})
+        started = time.perf_counter()
+        service.start_worker(Lane.INTERACTIVE)
+        job = http.get(f"/jobs/{answer.json()['id']}?wait=50").raise_for_status().json()
+        assert job["state"] == "completed", job
+        return time.perf_counter() - started
+
+
+def idle_latency(
+    service: LocalService, pictures: Sequence[bytes], engine: Engine, settings: Settings
+) -> tuple[float, float]:
+    """Median milliseconds through HTTP, and of the bare work, taken in turn, picture by picture."""
+
+    def bare(picture: bytes) -> None:
+        pixels = decode(picture, engine.model.preset, max_pixels=settings.max_image_pixels)
+        engine.predict(np.stack([pixels]))
+
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+
+        def asked(picture: bytes) -> None:
+            answer = http.post("/api/v1/classify", content=picture).raise_for_status()
+            assert answer.status_code == 200 and not answer.json()["cache_hit"]
+
+        for k in range(10):  # pool processes and caches warm up
+            asked(pictures[k] + b"warm")
+            bare(pictures[k])
+        times = [(_ms(asked, each + b"idle"), _ms(bare, each)) for each in pictures]
+    served, alone = zip(*times, strict=True)
+    return statistics.median(served), statistics.median(alone)
+
+
+def cache_hits(service: LocalService, picture: bytes) -> list[float]:
+    """Milliseconds of each of 300 requests for the same bytes."""
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+
+        def hit(data: bytes) -> None:
+            assert http.post("/api/v1/classify", content=data).json()["cache_hit"]
+
+        http.post("/api/v1/classify", content=picture)
+        return [_ms(hit, picture) for _ in range(300)]
+
+
+def _ms(act: Callable[[bytes], None], picture: bytes) -> float:
+    started = time.perf_counter()
+    act(picture)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _print_table(figures: Figures) -> None:
+    print("| measured | median | range |")
+    print("|---|--:|--:|")
+    for name, values in figures.items():
+        low, middle, high = min(values), statistics.median(values), max(values)
+        print(f"| {name} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+
+
+if __name__ == "__main__":
+    main()

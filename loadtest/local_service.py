@@ -1,0 +1,110 @@
+"""The whole service as real processes on free ports: for measurements and for end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from redis import Redis
+
+from quickstart import redis_server
+from shared.jobs import Lane
+
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class LocalService:
+    """Where it answers, and its processes by name: `web`, `interactive`, `bulk`."""
+
+    base_url: str
+    redis_url: str
+    environment: Mapping[str, str]
+    logs: Path
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def redis(self) -> Redis:
+        return Redis.from_url(self.redis_url)
+
+    def start_web(self) -> None:
+        self._start("web", ["gunicorn", "-c", "web/gunicorn.conf.py", "web.app:create_app()"], {})
+
+    def start_worker(self, lane: Lane) -> None:
+        options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip", "-E"]
+        self._start(lane, ["celery", "-A", "workers.app", "worker", *options], {"LANE": lane})
+
+    def pool_processes(self, lane: Lane) -> list[int]:
+        """Process ids below a worker's main process."""
+        main = self.processes[lane].pid
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+    def stop(self, name: str, with_signal: int = signal.SIGTERM) -> None:
+        """Signal a program's main process and wait for it; SIGKILL goes to all of its group."""
+        process = self.processes.pop(name)
+        with suppress(ProcessLookupError):
+            if with_signal == signal.SIGKILL:
+                os.killpg(process.pid, with_signal)
+            else:
+                process.send_signal(with_signal)
+        process.wait(timeout=60)
+
+    def log(self, name: str) -> str:
+        return (self.logs / f"{name}.log").read_text()
+
+    def await_ready(self, seconds: float = 60) -> None:
+        """Return once web answers and a worker has announced its model."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for name, process in self.processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.base_url}/api/v1/model/info").is_success:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError("the service did not become ready")
+
+    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        with (self.logs / f"{name}.log").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                env={**self.environment, **environment},
+                cwd=_ROOT,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+
+@contextmanager
+def local_service(folder: Path, environment: Mapping[str, str]) -> Iterator[LocalService]:
+    """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended."""
+    with redis_server.running(folder / "redis", free_port()) as redis_url:
+        port = free_port()
+        service = LocalService(
+            base_url=f"http://127.0.0.1:{port}",
+            redis_url=redis_url,
+            environment={**environment, "REDIS_URL": redis_url, "WEB_PORT": str(port)},
+            logs=folder,
+        )
+        try:
+            yield service
+        finally:
+            for name in list(service.processes):
+                service.stop(name, signal.SIGKILL)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

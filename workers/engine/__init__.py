@@ -1,0 +1,67 @@
+"""The engine: the loaded model. Pixels in, probabilities out.
+
+The only package that knows torch or onnxruntime, and it imports each only where it is used: a
+worker that runs an export never pays for torch.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from workers.engine.export_file import find_export
+from workers.engine.model import Model
+
+__all__ = ["Engine", "Model", "find_export", "load_engine", "resolve_engine"]
+
+
+class Engine(Protocol):
+    name: str  #: `onnxruntime` or `torch`.
+    model: Model
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3)."""
+
+
+def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
+    """The engine that `load_engine` will load: `auto` is torch where it has a CUDA card."""
+    if settings.engine != "auto":
+        return settings.engine
+    return "torch" if _has_card() else "onnxruntime"
+
+
+def load_engine(settings: Settings) -> Engine:
+    """Load the model, ready to predict. Call it after a fork, never before.
+
+    Raises ModelError: no export yet (ONNX Runtime), no such weights, labels that do not fit.
+    """
+    if resolve_engine(settings) == "torch":
+        from workers.engine.torch_engine import TorchEngine  # A second, and 200 MB.
+
+        return TorchEngine.load(settings)
+    from workers.engine.onnx_engine import OnnxEngine
+
+    path = find_export(settings)
+    if path is None:
+        raise ModelError(
+            f"No export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} in "
+            f"{settings.models_dir}: run `python -m workers.export` once."
+        )
+    return OnnxEngine.load(path, settings.model_labels)
+
+
+def _has_card() -> bool:
+    """Whether torch can use a CUDA card. Imports torch only where the driver shows one."""
+    driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: Windows' Linux.
+    if not driver or find_spec("torch") is None:
+        return False
+    import torch
+
+    # Not is_available(): it starts CUDA, after which a forked pool process cannot use the card.
+    return torch.cuda.device_count() > 0

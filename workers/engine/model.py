@@ -1,0 +1,43 @@
+"""What is loaded: a model by name, version and weights, and how it wants its pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shared.errors import ModelError
+from workers.labels import read_labels
+from workers.preprocessing import PREPROCESSING_VERSION, Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    name: str  #: torchvision's; says so where the weights are random.
+    version: str  #: Changes with whatever would change a result: results are cached by it.
+    weights: str  #: What was asked for: `DEFAULT`, a file's name without its folder, or `random`.
+    weights_digest: str  #: SHA-256, hex.
+    labels: tuple[str, ...]  #: By class id.
+    preset: Preset
+
+
+def weights_version(model: str, weights_digest: str, *, random: bool = False) -> str:
+    """The version of a model with the labels that its weights bring."""
+    origin = "-random" if random else ""
+    return f"{model}{origin}-{weights_digest[:12]}-p{PREPROCESSING_VERSION}"
+
+
+def relabelled(model: Model, labels: Path, *, classes: int) -> Model:
+    """The same model with labels from a file; they become part of its version.
+
+    Raises ModelError where the file is unusable or has not one label for each class.
+    """
+    names = read_labels(labels)
+    if len(names) != classes:
+        raise ModelError(
+            f"MODEL_LABELS: {labels} has {len(names)} labels, {model.name} {classes} classes"
+        )
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    # Nothing else in a version starts with an l: a second relabelling replaces the first.
+    own = model.version.partition("-l")[0]
+    return replace(model, labels=names, version=f"{own}-l{digest[:8]}")

@@ -1,0 +1,191 @@
+"""torchvision's part: a classification model by name, with weights, preset and labels."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import socket
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from workers.engine.export_file import file_digest, weights_source
+from workers.engine.model import Model, relabelled, weights_version
+from workers.engine.weights_file import read_state
+from workers.preprocessing import Preset
+
+try:
+    import torchvision
+except RuntimeError:
+    # torchvision's wheels are built for CUDA. Beside a torch for CPUs their operators do not load,
+    # and the import stops at these two. Classifying needs neither, so their names are enough.
+    _SCHEMAS = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for _name in ("nms", "qnms"):
+        _SCHEMAS.define(  # type: ignore[no-untyped-call]
+            f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
+    import torchvision
+
+# Connecting, and each read: an unreachable network shall stop a start within seconds.
+_TIMEOUT_SECONDS = 10
+
+
+class Classifier(nn.Module):
+    """A network with normalisation before and softmax after it.
+
+    uint8 RGB of shape (n, crop, crop, 3) in, float32 probabilities of shape (n, classes) out.
+    """
+
+    def __init__(self, network: nn.Module, preset: Preset) -> None:
+        super().__init__()
+        self.network = network
+        mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
+        self.scale = nn.Buffer((1 / (255 * std)).view(3, 1, 1))
+        self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
+        self.eval()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        images = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+        scores: torch.Tensor = self.network(images)
+        return scores.float().softmax(1)
+
+
+def load(settings: Settings) -> tuple[Classifier, Model]:
+    """The network that the settings ask for, on the CPU in fp32, and what is known of it.
+
+    The labels are those that the weights bring; MODEL_LABELS counts only where they bring none.
+    Raises ModelError: an unknown name, weights that cannot be had or do not fit, labels missing.
+    """
+    name, source = settings.model, weights_source(settings)
+    published = _published(name)
+    preset = _preset(published)
+    if source == "random":
+        network = _random(name, preset, classes=len(published.meta["categories"]))
+        digest = _digest(network)
+    else:
+        path = _download(published) if source == "default" else Path(settings.model_weights)
+        network = _trained(name, preset, path, classes=len(published.meta["categories"]))
+        digest = file_digest(path)
+    model = Model(
+        name=f"{name} (random weights)" if source == "random" else name,
+        version=weights_version(name, digest, random=source == "random"),
+        weights=Path(settings.model_weights).name,
+        weights_digest=digest,
+        labels=tuple(published.meta["categories"]),
+        preset=preset,
+    )
+    return Classifier(network, preset), _labelled(model, _classes(network), settings.model_labels)
+
+
+def _published(name: str) -> Any:
+    """torchvision's best weights for a model: an address, a preset and labels."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name in known:
+        return torchvision.models.get_model_weights(name).DEFAULT
+    if name in torchvision.models.list_models():
+        raise ModelError(f"MODEL={name} does something other than classify pictures")
+    close = difflib.get_close_matches(name, known)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"one of {', '.join(known)}"
+    raise ModelError(f"MODEL={name} is no classification model of torchvision; {hint}")
+
+
+def _preset(published: Any) -> Preset:
+    transforms = published.transforms()
+    return Preset(
+        resize_size=transforms.resize_size[0],
+        crop_size=transforms.crop_size[0],
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+    )
+
+
+def _build(name: str, preset: Preset, *, classes: int, auxiliary: bool = False) -> nn.Module:
+    """A network with the options that torchvision sets when it loads its own weights."""
+    options: dict[str, Any] = {"num_classes": classes}
+    if name in ("googlenet", "inception_v3"):
+        options |= {"transform_input": True, "aux_logits": auxiliary, "init_weights": False}
+    if name.startswith("vit_"):
+        options["image_size"] = preset.crop_size
+    network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    return network
+
+
+def _random(name: str, preset: Preset, *, classes: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # Every worker answers the same.
+        return _build(name, preset, classes=classes)
+
+
+def _trained(name: str, preset: Preset, path: Path, *, classes: int) -> nn.Module:
+    """With the file's number of classes; `classes` is the likeliest, and saves building twice."""
+    state = read_state(path)
+    auxiliary = any(key.lower().startswith("aux") for key in state)
+    network = _build(name, preset, classes=classes, auxiliary=auxiliary)
+    head = list(network.state_dict())[-1]
+    if head not in state:
+        raise ModelError(f"The weights in {path} are not of MODEL={name}: they have no {head}")
+    if len(state[head]) != classes:
+        network = _build(name, preset, classes=len(state[head]), auxiliary=auxiliary)
+    try:
+        network.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        reason = textwrap.shorten(str(error), 300)
+        raise ModelError(f"The weights in {path} are not of MODEL={name}: {reason}") from error
+    return network
+
+
+def _classes(network: nn.Module) -> int:
+    return len(list(network.parameters())[-1])
+
+
+def _labelled(model: Model, classes: int, labels: Path | None) -> Model:
+    if len(model.labels) == classes:
+        return model
+    if labels is None:
+        raise ModelError(
+            f"The weights have {classes} classes, {model.name} of torchvision {len(model.labels)}: "
+            "name them with MODEL_LABELS, a file with one label per line"
+        )
+    return relabelled(model, labels, classes=classes)
+
+
+def _digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        digest.update(tensor.numpy())
+    return digest.hexdigest()
+
+
+def _download(published: Any) -> Path:
+    """torchvision's file in torch's cache, fetched and its digest checked if it is not there."""
+    try:
+        with _impatience():
+            published.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
+        raise ModelError(
+            f"The weights {published} cannot be had from {published.url}: {error}. Let this "
+            "machine reach the network once; or set MODEL_WEIGHTS=<file>, a .pth or .safetensors; "
+            "or set MODEL_WEIGHTS=random, for load tests."
+        ) from error
+    return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,205 @@
+"""From the bytes of a picture to the square of pixels that the model was trained on."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from shared.errors import (
+    DecodeFailed,
+    EmptyFile,
+    TooManyPixels,
+    TruncatedImage,
+    UnsupportedFormat,
+)
+
+#: Part of the model version: raise it when the same bytes would give other pixels.
+PREPROCESSING_VERSION = "1"
+
+#: By content, in the order in which they are tried. JPEG includes MPO, the phones' stereo kind.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+_ORIENTATION_TAG = 0x0112
+#: What turns a picture upright, by orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+#: Gray of 16 or 32 bits, or of floats.
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+
+# All that Pillow's decoders are known to raise on damaged files. Named one by one, because a bare
+# Exception would also swallow the pool's soft time limit and blame it on the picture.
+_DECODER_ERRORS = (
+    Image.DecompressionBombError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """How a model wants its pictures. Sizes in pixels; mean and std of RGB scaled to 0..1."""
+
+    resize_size: int  #: Of the shorter side, before cropping.
+    crop_size: int  #: Of both sides of the centre crop.
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic", "nearest"]
+
+
+def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
+    """The upright centre crop of a picture, as RGB of shape (crop_size, crop_size, 3).
+
+    A GIF or TIFF gives its first frame. Raises EmptyFile, UnsupportedFormat, TooManyPixels,
+    TruncatedImage or DecodeFailed; nothing of Pillow's. Pillow's own pixel limit, 179 million,
+    stays in force above `max_pixels`.
+    """
+    if not data:
+        raise EmptyFile
+    try:
+        # Pillow warns of oddities in files that it can read: the sender's matter, not the log's.
+        with warnings.catch_warnings(action="ignore"), _open(data) as image:
+            _check_pixels(image, max_pixels)
+            return _pixels(_upright_crop(image, preset))
+    except Image.DecompressionBombError as error:
+        raise TooManyPixels from error
+    except _DECODER_ERRORS as error:
+        if _is_truncated(data, error):
+            raise TruncatedImage from error
+        raise DecodeFailed from error
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        # Pillow says the same of a text file and of a PNG whose header is damaged.
+        signatures = [Image.OPEN[name][1] for name in _FORMATS]
+        if any(matches and matches(data[:16]) for matches in signatures):
+            raise DecodeFailed from error
+        raise UnsupportedFormat from error
+
+
+def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"The picture has {width} x {height} pixels; at most {max_pixels} are allowed."
+        )
+
+
+def _is_truncated(data: bytes, error: BaseException) -> bool:
+    """Pillow has no class for it, only words; of a WebP it says just that it cannot decode."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    return "truncated" in str(error).lower()
+
+
+def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
+    """Resize, crop and turn, touching the big picture once."""
+    width, height = image.size
+    # A JPEG can shrink by 2, 4 or 8 while it is decoded; never below what Resize would give.
+    drafted = image.draft(None, _resized(width, height, preset))
+    shrunk = drafted[1][2] / width if drafted else 1.0
+    image.load()
+    left, top, right, bottom = _kept(width, height, preset)
+    square = _resizable(image).resize(
+        (preset.crop_size, preset.crop_size),
+        Image.Resampling[preset.interpolation.upper()],
+        box=(left * shrunk, top * shrunk, right * shrunk, bottom * shrunk),
+    )
+    # The centre crop of a turned picture is the turned centre crop, and that is small.
+    turn = _TURNS.get(_orientation(image))
+    return square if turn is None else square.transpose(turn)
+
+
+def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
+    """The size that torchvision's Resize gives: the shorter side set, the longer rounded down."""
+    shorter = min(width, height)
+    return preset.resize_size * width // shorter, preset.resize_size * height // shorter
+
+
+def _kept(width: int, height: int, preset: Preset) -> tuple[float, float, float, float]:
+    """The part of the picture that survives torchvision's Resize and CenterCrop, in its pixels.
+
+    Resizing only this part gives what resizing all and cropping gives, without the memory for the
+    rest: 2560000 x 256 pixels where a picture is 10000 x 1.
+    """
+    resized_width, resized_height = _resized(width, height, preset)
+    left = round((resized_width - preset.crop_size) / 2)
+    top = round((resized_height - preset.crop_size) / 2)
+    return (
+        left * width / resized_width,
+        top * height / resized_height,
+        (left + preset.crop_size) * width / resized_width,
+        (top + preset.crop_size) * height / resized_height,
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF or XMP; 1 is upright. Where EXIF is damaged the picture counts as upright."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except _DECODER_ERRORS:
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _resizable(image: Image.Image) -> Image.Image:
+    """In a mode whose neighbouring pixels can be averaged: no palette, no bits, no colour key."""
+    if image.mode in _DEEP_MODES:
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode in ("1", "P"):
+        return image.convert("RGB")
+    return image
+
+
+def _pixels(square: Image.Image) -> NDArray[np.uint8]:
+    """As RGB of 8 bits, whatever the picture was made of."""
+    if square.mode in _DEEP_MODES:
+        square = Image.fromarray(_shallow(np.asarray(square)))
+    elif square.mode == "RGBA":
+        # What is cut out is mostly meant for a page, and pages are white. Dropping alpha instead
+        # would bring back colours that nobody was meant to see.
+        page = Image.new("RGBA", square.size, "white")
+        square = Image.alpha_composite(page, square)
+    return np.asarray(square.convert("RGB"))
+
+
+def _shallow(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Gray of more than 8 bits as 8; Pillow's own conversion would clip it to white."""
+    if gray.dtype.itemsize == 2:
+        return (gray.astype(np.uint16) >> 8).astype(np.uint8)
+    # Neither 32 bits nor floats say what white is: from the darkest to the brightest.
+    values = np.nan_to_num(gray.astype(np.float64), posinf=0.0, neginf=0.0)
+    values -= values.min()
+    return (255 * values / (values.max() or 1.0)).astype(np.uint8)
