@@ -50,7 +50,9 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        task_send_sent_event=True,
+        # `task-sent` would be a second round trip for each publish, 0.3 of 0.7 ms; Flower shows
+        # a message from `task-received` on.
+        task_send_sent_event=False,
     )
     return app
 

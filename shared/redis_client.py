@@ -9,6 +9,9 @@ from redis.retry import Retry
 #: A caller must hear about an outage within 2 s; redis-py's defaults keep it waiting for a minute.
 TIMEOUT_SECONDS = 1.0
 
+#: A thousand waiters of one job wake together and take turns; a turn is about a millisecond.
+_TURN_SECONDS = 5.0
+
 
 def connect(url: str, *, max_connections: int) -> Redis:
     """A client for short commands: bytes in, bytes out. Not for blocking reads.
@@ -19,7 +22,7 @@ def connect(url: str, *, max_connections: int) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=max_connections,
-        timeout=TIMEOUT_SECONDS,
+        timeout=_TURN_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
         # Never repeat by ourselves: a submit that timed out may have been stored, and a second one

@@ -79,9 +79,11 @@ class CommitListener:
             try:
                 self._follow()
             except RedisError as error:
-                self.subscribed.clear()
                 logger.warning("subscription lost: %s", error)
-                self._closed.wait(_RECONNECT_SECONDS)
+            except Exception:  # were this thread to end, every wait would last _LOOK_SECONDS
+                logger.exception("subscription failed")
+            self.subscribed.clear()
+            self._closed.wait(_RECONNECT_SECONDS)
 
     def _follow(self) -> None:
         pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]

@@ -65,6 +65,8 @@ def classify(parts: list[list[Any]]) -> int:
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     log.configure(settings)
+    # A line for each message says nothing that our line for its micro-batch does not.
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect

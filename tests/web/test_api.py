@@ -50,7 +50,12 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "job with files as text": (JOBS, form(files="cat"), 422, "invalid_request"),
     "job with an unknown field": (JOBS, form(files=file(), color="red"), 422, "unknown_field"),
     "job in no lane": (JOBS, form(files=file(), lane="fast"), 422, "invalid_request"),
-    "custom_id too few": (JOBS, form(files=[file(), file()], custom_id="1"), 422, "invalid_request"),
+    "custom_id too few": (
+        JOBS,
+        form(files=[file(), file()], custom_id="1"),
+        422,
+        "invalid_request",
+    ),
     "too many files": (JOBS, form(files=[file() for _ in range(501)]), 413, "too_many_files"),
 }
 

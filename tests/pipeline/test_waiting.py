@@ -1,0 +1,85 @@
+"""A thousand clients that wait at once cost a greenlet each, and are all answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from pathlib import Path
+
+import httpx
+
+from loadtest.local_service import LocalService, local_service
+from shared.job_store import JobStore
+from shared.jobs import ItemState, Lane, Outcome, PartRef
+from shared.redis_client import connect
+
+CLIENTS = 1000
+
+
+def test_a_thousand_waiting_clients_are_answered_at_the_end_of_their_job(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * CLIENTS), hard))
+    environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    with local_service(tmp_path, environment) as service:
+        service.start_web()
+        _await_live(service)
+        with httpx.Client(base_url=service.base_url, timeout=30) as http:
+            picture = ("cat.jpg", b"\xff\xd8\xff")
+            job_id = http.post("/jobs", files={"files": picture}).json()["id"]
+        answers, seconds = asyncio.run(_wait_all(service, job_id))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert len(answers) == CLIENTS
+    bad = [answer for answer in answers if b" 200 OK" not in answer]
+    assert not bad, (len(bad), bad[0], seconds)
+    assert all(b" 200 OK" in answer and b'"completed"' in answer for answer in answers)
+    # From the commit to the last of a thousand answers, on two shared cores.
+    assert seconds < 10
+
+
+async def _wait_all(service: LocalService, job_id: str) -> tuple[list[bytes], float]:
+    """Open every connection, then end the job as a worker would; the answers, and how long."""
+    port = int(service.base_url.rpartition(":")[2])
+    request = f"GET /jobs/{job_id}?wait=50 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request.encode())
+        asked.append(None)
+        answer = await reader.read()
+        writer.close()
+        return answer
+
+    asked: list[None] = []
+    clients = [asyncio.create_task(ask()) for _ in range(CLIENTS)]
+    while len(asked) < CLIENTS:
+        await asyncio.sleep(0.05)
+    await asyncio.sleep(2)  # each has been read and waits
+    assert not any(client.done() for client in clients)
+    started = time.monotonic()
+    _commit(service.redis_url, job_id)
+    answers = await asyncio.gather(*clients)
+    return answers, time.monotonic() - started
+
+
+def _commit(redis_url: str, job_id: str) -> None:
+    redis = connect(redis_url, max_connections=1)
+    jobs = JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    pipe = redis.pipeline(transaction=False)
+    outcome = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
+    jobs.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: outcome})
+    pipe.execute()
+    redis.connection_pool.disconnect()
+
+
+def _await_live(service: LocalService) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{service.base_url}/readyz").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(service.log("web"))
