@@ -107,12 +107,12 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = Field(
         "json", description="ECS JSON lines, or text for people."
     )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe line that is written."
+    )
     prometheus_multiproc_dir: Path | None = Field(
         None,
         description="Where web processes share their metrics; gunicorn's configuration sets it.",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe line that is written."
     )
 
     @field_validator("model_labels", mode="before")
