@@ -15,6 +15,7 @@ from celery import Celery, signals
 
 from shared import log, model_info
 from shared.celery_app import CLASSIFY, make_celery
+from shared.errors import ModelError
 from shared.job_store import JobStore
 from shared.jobs import Lane, PartRef
 from shared.redis_client import connect
@@ -72,11 +73,21 @@ def _configure_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def _ensure_export(**_: Any) -> None:
     """Make the export, once, in a process of its own: torch's memory goes with it."""
-    if resolve_engine(settings) == "onnxruntime" and find_export(settings) is None:
-        logger.info("exporting the model, once; this takes a minute")
-        exported = subprocess.run([sys.executable, "-m", "workers.export"], check=False)
+    log.configure(settings)  # this comes before Celery sets logging up
+    if resolve_engine(settings) != "onnxruntime":
+        return
+    try:
+        if find_export(settings):
+            return
+        logger.info("exporting the model, once; this takes a few seconds")
+        command = [sys.executable, "-m", "workers.export"]
+        exported = subprocess.run(command, check=False, capture_output=True, text=True)
         if exported.returncode:
-            raise SystemExit(exported.returncode)
+            raise ModelError(exported.stderr.strip())
+    except ModelError as error:
+        # Without a model every batch would fail: better no worker than one that answers nothing.
+        logger.critical("%s", error)
+        raise SystemExit(2) from error
 
 
 @signals.worker_process_init.connect

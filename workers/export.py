@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from workers.engine import find_export
+from workers.engine import REQUIREMENTS, find_export
 from workers.engine.onnx_engine import OnnxEngine
 
 
@@ -23,11 +23,17 @@ def export(settings: Settings) -> Path:
     with FileLock(settings.models_dir / ".lock"):
         path = find_export(settings)
         if path is None:
-            from workers.engine.onnx_export import write_export  # Imports torch: seconds.
-
-            return write_export(settings)
+            return _write(settings)
     OnnxEngine.load(path, settings.model_labels)
     return path
+
+
+def _write(settings: Settings) -> Path:
+    try:
+        from workers.engine.onnx_export import write_export  # Imports torch: seconds.
+    except ModuleNotFoundError as error:
+        raise ModelError(f"Making an export needs {error.name}, see {REQUIREMENTS}") from error
+    return write_export(settings)
 
 
 def main() -> int:

@@ -7,7 +7,7 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,17 +28,6 @@ PREPROCESSING_VERSION = "1"
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _ORIENTATION_TAG = 0x0112
-#: What turns a picture upright, by orientation.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 #: Gray of 16 or 32 bits, or of floats.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
@@ -72,6 +61,28 @@ class Preset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic", "nearest"]
+
+
+class _Turn(NamedTuple):
+    """What makes a picture upright, and whether its left and right, top and bottom swap."""
+
+    method: Image.Transpose | None
+    mirrors_x: bool
+    mirrors_y: bool
+
+
+_UPRIGHT = _Turn(None, False, False)
+
+#: By EXIF orientation. `mirrors_x` and `mirrors_y` are about the picture as it lies in the file.
+_TURNS = {
+    2: _Turn(Image.Transpose.FLIP_LEFT_RIGHT, True, False),
+    3: _Turn(Image.Transpose.ROTATE_180, True, True),
+    4: _Turn(Image.Transpose.FLIP_TOP_BOTTOM, False, True),
+    5: _Turn(Image.Transpose.TRANSPOSE, False, False),
+    6: _Turn(Image.Transpose.ROTATE_270, False, True),
+    7: _Turn(Image.Transpose.TRANSVERSE, True, True),
+    8: _Turn(Image.Transpose.ROTATE_90, True, False),
+}
 
 
 def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -129,15 +140,14 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
     drafted = image.draft(None, _resized(width, height, preset))
     shrunk = drafted[1][2] / width if drafted else 1.0
     image.load()
-    left, top, right, bottom = _kept(width, height, preset)
+    turn = _TURNS.get(_orientation(image), _UPRIGHT)
+    left, top, right, bottom = _kept(width, height, preset, turn)
     square = _resizable(image).resize(
         (preset.crop_size, preset.crop_size),
         Image.Resampling[preset.interpolation.upper()],
         box=(left * shrunk, top * shrunk, right * shrunk, bottom * shrunk),
     )
-    # The centre crop of a turned picture is the turned centre crop, and that is small.
-    turn = _TURNS.get(_orientation(image))
-    return square if turn is None else square.transpose(turn)
+    return square if turn.method is None else square.transpose(turn.method)
 
 
 def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
@@ -146,21 +156,33 @@ def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
     return preset.resize_size * width // shorter, preset.resize_size * height // shorter
 
 
-def _kept(width: int, height: int, preset: Preset) -> tuple[float, float, float, float]:
-    """The part of the picture that survives torchvision's Resize and CenterCrop, in its pixels.
+def _kept(
+    width: int, height: int, preset: Preset, turn: _Turn
+) -> tuple[float, float, float, float]:
+    """The part of a picture, in its pixels, that survives torchvision's Resize and CenterCrop.
 
     Resizing only this part gives what resizing all and cropping gives, without the memory for the
     rest: 2560000 x 256 pixels where a picture is 10000 x 1.
     """
+    crop = preset.crop_size
     resized_width, resized_height = _resized(width, height, preset)
-    left = round((resized_width - preset.crop_size) / 2)
-    top = round((resized_height - preset.crop_size) / 2)
+    left = _margin(resized_width - crop, turn.mirrors_x)
+    top = _margin(resized_height - crop, turn.mirrors_y)
     return (
         left * width / resized_width,
         top * height / resized_height,
-        (left + preset.crop_size) * width / resized_width,
-        (top + preset.crop_size) * height / resized_height,
+        (left + crop) * width / resized_width,
+        (top + crop) * height / resized_height,
     )
+
+
+def _margin(spare: int, mirrored: bool) -> int:
+    """Left of the crop, as torchvision rounds it; the other side's where turning swaps the sides.
+
+    Cropping half a pixel beside it moves the best probability by 0.03 on average.
+    """
+    near = round(spare / 2)
+    return spare - near if mirrored else near
 
 
 def _orientation(image: Image.Image) -> int:

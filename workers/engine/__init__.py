@@ -20,6 +20,9 @@ from workers.engine.model import Model
 
 __all__ = ["Engine", "Model", "find_export", "load_engine", "resolve_engine"]
 
+#: Where torch comes from; a worker on a CPU is installed without it.
+REQUIREMENTS = "requirements/export.txt"
+
 
 class Engine(Protocol):
     name: str  #: `onnxruntime` or `torch`.
@@ -39,11 +42,14 @@ def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
 def load_engine(settings: Settings) -> Engine:
     """Load the model, ready to predict. Call it after a fork, never before.
 
-    Raises ModelError: no export yet (ONNX Runtime), no such weights, labels that do not fit.
+    Raises ModelError: no export yet (ONNX Runtime), torch not installed (torch), no such weights,
+    labels that do not fit.
     """
     if resolve_engine(settings) == "torch":
-        from workers.engine.torch_engine import TorchEngine  # A second, and 200 MB.
-
+        try:
+            from workers.engine.torch_engine import TorchEngine  # Seconds, and 300 MB.
+        except ModuleNotFoundError as error:
+            raise ModelError(f"ENGINE=torch needs {error.name}, see {REQUIREMENTS}") from error
         return TorchEngine.load(settings)
     from workers.engine.onnx_engine import OnnxEngine
 

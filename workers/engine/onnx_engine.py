@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from shared.errors import ModelError
 from workers.engine.model import Model, relabelled
@@ -15,7 +15,7 @@ from workers.engine.model import Model, relabelled
 #: The export's metadata entry that holds the Model, as JSON.
 MODEL_ENTRY = "model"
 
-# Pictures per run. On one core 8 at once cost what 32 at once do each, for a third of the memory.
+# Pictures per run. On one core each costs as much as among 32, for half the memory.
 _CHUNK = 8
 
 
@@ -38,7 +38,7 @@ class OnnxEngine:
             )
             entries = session.get_modelmeta().custom_metadata_map
             model = TypeAdapter(Model).validate_json(entries[MODEL_ENTRY])
-        except (RuntimeError, KeyError, ValidationError) as error:
+        except Exception as error:  # ONNX Runtime's errors have no class in common.
             raise ModelError(
                 f"{path} is no usable export, delete it and run `python -m workers.export`: {error}"
             ) from error

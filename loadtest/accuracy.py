@@ -1,0 +1,84 @@
+"""Whether the service says what torchvision's own transforms and model say.
+
+    python -m loadtest.accuracy PICTURES
+
+PICTURES is a folder of JPEGs named `<anything>_<class name>.JPEG`, as ImageNet samples are. The
+model is what MODEL and MODEL_WEIGHTS say. The reference is torchvision's, in fp32, in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import httpx
+import torch
+from PIL import Image
+
+from loadtest.local_service import local_service
+from shared.jobs import Lane
+from shared.settings import Settings
+from workers.engine import torchvision_model
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    pictures = sorted(arguments.parse_args().pictures.glob("*.[jJ][pP]*[gG]"))
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    served = _served(pictures)
+    reference = _reference(pictures, Settings())
+    wanted = [_letters(picture.stem.partition("_")[2]) for picture in pictures]
+
+    print(f"pictures: {len(pictures)}")
+    print(f"the service and torchvision say the same: {_equal(served, reference)}")
+    print(f"the service is right: {_equal(served, wanted)}")
+    print(f"torchvision is right: {_equal(reference, wanted)}")
+
+
+def _served(pictures: list[Path]) -> list[str]:
+    """The best label of each picture, by the whole service, over HTTP."""
+    with tempfile.TemporaryDirectory() as folder, local_service(
+        Path(folder), os.environ
+    ) as service:
+        service.start_worker(Lane.INTERACTIVE)
+        service.start_web()
+        service.await_ready()
+        with httpx.Client(base_url=service.base_url, timeout=60) as http:
+            answers = [
+                http.post("/api/v1/classify", content=picture.read_bytes()).raise_for_status()
+                for picture in pictures
+            ]
+    return [_letters(each.json()["predictions"][0]["class_name"]) for each in answers]
+
+
+def _reference(pictures: list[Path], settings: Settings) -> list[str]:
+    classifier, model = torchvision_model.load(settings)
+    transforms = torchvision_model.torchvision.models.get_model_weights(
+        settings.model
+    ).DEFAULT.transforms()
+    labels = []
+    with torch.inference_mode():
+        for picture in pictures:
+            image = transforms(Image.open(picture).convert("RGB"))
+            scores = classifier.network(image.unsqueeze(0))
+            labels.append(_letters(model.labels[int(scores.argmax())]))
+    return labels
+
+
+def _equal(some: list[str], others: list[str]) -> int:
+    return sum(one == other for one, other in zip(some, others, strict=True))
+
+
+def _letters(name: str) -> str:
+    """Names are written `great_grey_owl` in one place and `great grey owl` in another."""
+    return re.sub(r"[^a-z]", "", name.lower())
+
+
+if __name__ == "__main__":
+    main()

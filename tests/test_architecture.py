@@ -1,0 +1,30 @@
+"""What no import contract can hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[1]
+_PACKAGES = ("shared", "web", "workers", "client", "quickstart")
+
+
+def test_the_logging_folder_holds_no_python() -> None:
+    assert (_ROOT / "logging").is_dir()
+    assert not list((_ROOT / "logging").rglob("*.py"))
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    reads = re.compile(r"os\.environ|os\.getenv|from os import .*environ")
+    found = [
+        str(path.relative_to(_ROOT))
+        for package in _PACKAGES
+        for path in (_ROOT / package).rglob("*.py")
+        if reads.search(path.read_text())
+    ]
+    assert found in ([], ["shared/settings.py"])
+
+
+def test_there_is_no_drawer_for_leftovers() -> None:
+    names = {path.stem for package in _PACKAGES for path in (_ROOT / package).rglob("*.py")}
+    assert not names & {"utils", "util", "helpers", "common", "misc"}
