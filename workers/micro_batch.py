@@ -26,6 +26,7 @@ from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
 from shared.celery_app import IMAGES
+from workers.event_flush import flush_events_together
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class MicroBatch(Task):  # type: ignore[misc]
         if self._batcher is None:
             self._batcher = Batcher(self, consumer.pool)
         self._batcher.forget_old_connection()
+        flush_events_together(consumer)
         return default_strategy(self, app, _Gathering(consumer, self._batcher.add), **kwargs)
 
     #: Outlives connections: pool processes stay busy across a reconnect.

@@ -1,7 +1,7 @@
 """A small Celery app that batches, so that the strategy is tested by itself.
 
 Each run of a batch is told in Redis lists: `began` when it starts, `runs` when it ends. What an
-entry of a message says is what happens: sleep, raise, run out of memory, die.
+entry of a message says is what happens: sleep, wait for the gate, raise, run out of memory, die.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ def batch(entries: list[dict[str, Any]]) -> int:
     names = [entry["name"] for entry in entries]
     redis.rpush("began", json.dumps({"names": names, "pid": os.getpid()}))
     time.sleep(max(entry.get("sleep", 0) for entry in entries))
+    while any("gate" in entry for entry in entries) and not redis.exists("open"):
+        time.sleep(0.01)
     for entry in entries:
         # Once: the second delivery finds the mark and succeeds.
         if "once" in entry and redis.set(f"did:{entry['name']}", 1, nx=True):
