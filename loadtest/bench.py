@@ -28,9 +28,8 @@ import numpy as np
 
 from loadtest.limit import measure_limit, read_pictures
 from loadtest.local_service import LocalService, local_service
-from shared.celery_app import make_celery, publish
 from shared.job_store import JobStore, new_job_id
-from shared.jobs import JobState, Lane, NewItem
+from shared.jobs import JobState, Lane, NewItem, NewJob
 from shared.redis_client import connect
 from shared.settings import Settings
 from workers.engine import Engine, load_engine
@@ -96,15 +95,12 @@ def drain(service: LocalService, pictures: Sequence[bytes], settings: Settings) 
         result_ttl_seconds=settings.result_ttl_seconds,
         part_deadline_seconds=settings.part_deadline_seconds,
     )
-    celery = make_celery(Settings(redis_url=service.redis_url))
     job_id = new_job_id()
     items = [
         NewItem(name=f"{k}.jpg", digest=f"{job_id}-{k}", data=pictures[k % len(pictures)])
         for k in range(_BULK_IMAGES)
     ]
-    for ref in jobs.submit(job_id, items, lane=Lane.BULK, top_k=5):
-        publish(celery, Lane.BULK, [ref])
-    celery.close()
+    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=items)])
     service.start_worker(Lane.BULK)
     while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
         time.sleep(0.1)

@@ -28,9 +28,11 @@ from shared.jobs import (
     JobState,
     Lane,
     NewItem,
+    NewJob,
     Outcome,
     PartRef,
 )
+from shared.message import message, packed
 
 _Fields = dict[Any, Any]  #: Of a hash, as redis-py takes them.
 
@@ -75,66 +77,39 @@ class JobStore:
 
     # The web process
 
-    def submit(
-        self, job_id: str, items: Sequence[NewItem], *, lane: Lane, top_k: int
-    ) -> list[PartRef]:
-        """Store a job with its images, whole or not at all.
+    def accept(self, jobs: Sequence[NewJob]) -> None:
+        """Store jobs of one lane with their images and queue their parts; all of it or nothing.
 
-        Gives the parts that need a worker, which the caller must publish: until then only the
-        deadline in `outstanding:<lane>` remembers them.
+        One transaction: whoever dies, and whenever, there is no part that is stored and not
+        queued. Where it raises, nothing may be told to be accepted.
         """
         now = time.time()
+        lane = jobs[0].lane
         pipe = self._redis.pipeline(transaction=True)
-        parts = [items[start : start + PART_SIZE] for start in range(0, len(items), PART_SIZE)]
-        self._add_job(pipe, job_id, items, lane=lane, top_k=top_k, parts=len(parts), now=now)
-        refs = [
-            self._add_part(pipe, PartRef(job_id, number, _pending(part)), part, top_k, now)
-            for number, part in enumerate(parts)
-        ]
-        waiting = [ref for ref in refs if ref.images]
-        if waiting:
+        refs = [ref for job in jobs for ref in self._add_job(pipe, job, now)]
+        if refs:
             deadline = now + self._deadline
-            pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in waiting})
-            pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in waiting))
+            pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
+            pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
+            pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
         pipe.execute()
-        return waiting
 
-    def _add_job(
-        self,
-        pipe: Pipeline,
-        job_id: str,
-        items: Sequence[NewItem],
-        *,
-        lane: Lane,
-        top_k: int,
-        parts: int,
-        now: float,
-    ) -> None:
-        outcomes = [item.outcome for item in items if item.outcome]
-        succeeded = [each for each in outcomes if each.state is ItemState.SUCCEEDED]
-        fields: _Fields = {
-            "lane": lane,
-            "top_k": top_k,
-            "total": len(items),
-            "parts": parts,
-            "state": JobState.QUEUED,
-            "succeeded": len(succeeded),
-            "failed": len(outcomes) - len(succeeded),
-            "cached": len(succeeded),
-            "created_at": now,
-            "expires_at": now + self._ttl,
-        }
-        if succeeded and succeeded[-1].model_version:
-            fields["model_version"] = succeeded[-1].model_version
-        if len(outcomes) == len(items):
-            fields |= {"state": JobState.COMPLETED, "started_at": now, "finished_at": now}
-        key = keys.job(job_id)
-        pipe.hset(key, mapping=fields)
+    def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
+        """Write a job and its parts; gives those that need a worker."""
+        key = keys.job(job.id)
+        pipe.hset(key, mapping=_job_fields(job, now, self._ttl))
         pipe.expire(key, 2 * self._ttl)
+        refs = []
+        for start in range(0, len(job.items), PART_SIZE):
+            items = job.items[start : start + PART_SIZE]
+            pending = sum(item.outcome is None for item in items)
+            refs.append(PartRef(job.id, start // PART_SIZE, pending))
+            self._add_part(pipe, refs[-1], items, job.top_k, now)
+        return [ref for ref in refs if ref.images]
 
     def _add_part(
         self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], top_k: int, now: float
-    ) -> PartRef:
+    ) -> None:
         spec = {
             "top_k": top_k,
             "accepted_at": now,
@@ -154,7 +129,6 @@ class JobStore:
             data: _Fields = {k: item.data for k, item in enumerate(items) if not item.outcome}
             pipe.hset(key, mapping=data)
             pipe.expire(key, self._ttl)
-        return ref
 
     def get(self, job_id: str) -> Job:
         """A job's record. Raises JobNotFound."""
@@ -239,8 +213,26 @@ def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _pending(items: Sequence[NewItem]) -> int:
-    return sum(item.outcome is None for item in items)
+def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
+    known = [item.outcome for item in job.items if item.outcome]
+    succeeded = [outcome for outcome in known if outcome.state is ItemState.SUCCEEDED]
+    fields: _Fields = {
+        "lane": job.lane,
+        "top_k": job.top_k,
+        "total": len(job.items),
+        "parts": -(-len(job.items) // PART_SIZE),
+        "state": JobState.QUEUED,
+        "succeeded": len(succeeded),
+        "failed": len(known) - len(succeeded),
+        "cached": len(succeeded),
+        "created_at": now,
+        "expires_at": now + ttl,
+    }
+    if succeeded and succeeded[-1].model_version:
+        fields["model_version"] = succeeded[-1].model_version
+    if not job.pending:
+        fields |= {"state": JobState.COMPLETED, "started_at": now, "finished_at": now}
+    return fields
 
 
 def _job(job_id: str, fields: Mapping[str, str]) -> Job:

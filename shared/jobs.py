@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -113,6 +114,21 @@ class NewItem:
     data: bytes
     custom_id: str | None = None
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """Pictures as they were submitted."""
+
+    id: str
+    lane: Lane
+    top_k: int
+    items: Sequence[NewItem]
+
+    @property
+    def pending(self) -> int:
+        """Items that need a worker."""
+        return sum(item.outcome is None for item in self.items)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 job:<id>                  hash: state, counts and options of a job
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, and `r<k>`: outcome of item k
 images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part is committed
+<lane>                    list: Celery's queue, messages that name parts
 outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
 outstanding_images:<lane> integer: images in those parts
 result:<version>:<digest> outcome that answers for the same bytes and model
@@ -28,6 +29,10 @@ def part(job_id: str, number: int) -> str:
 
 def images(job_id: str, number: int) -> str:
     return f"images:{job_id}:{number}"
+
+
+def queue(lane: Lane) -> str:
+    return lane.value
 
 
 def outstanding(lane: Lane) -> str:

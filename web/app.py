@@ -9,7 +9,6 @@ from flask import Response, redirect, url_for
 from flask_openapi import Info, OpenAPI
 
 from shared import log
-from shared.celery_app import make_celery
 from shared.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
@@ -58,7 +57,7 @@ def _service(settings: Settings) -> Service:
         part_deadline_seconds=settings.part_deadline_seconds,
     )
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
-    return Service(settings, redis, make_celery(settings), jobs_store, cache)
+    return Service(settings, redis, jobs_store, cache)
 
 
 def _serve_jobs_at_root(app: OpenAPI) -> None:

@@ -1,13 +1,13 @@
-"""Submissions that leave as one message.
+"""Submissions that are accepted together and leave as one message.
 
 The workers' batching rule on this side of the queue. At most a few messages of this process are
-unfinished at a time; parts that are submitted meanwhile gather and leave together. Idle, a part is
-sent at once. Loaded, there are far fewer messages, and a message costs the worker's main process
-as much CPU as a tenth of a picture.
+unfinished at a time; jobs that are submitted meanwhile gather, and are stored in one transaction
+with one message for all. Idle, a job is accepted at once. Loaded, there are far fewer round trips
+and messages, and a message costs the worker's main process as much CPU as a tenth of a picture.
 
-Only delivery is shared: each part keeps its record, its deadline and its commit. There is no
-thread: a request whose turn it is sends for the others. And nothing hangs on a notification: a
-message counts as unfinished for `patience_seconds` at most.
+Each job keeps its record, and each part its deadline and its commit. There is no thread: a request
+whose turn it is acts for the others. And nothing hangs on a notification: a message counts as
+unfinished for `patience_seconds` at most. Who dies here has accepted nothing yet.
 """
 
 from __future__ import annotations
@@ -17,36 +17,37 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from shared.jobs import PART_SIZE, PartRef
+from shared.jobs import PART_SIZE, NewJob
 
 
 class _Message:
-    """Parts under way; finished when each has been committed."""
+    """Jobs under way; finished when each has been committed."""
 
-    def __init__(self, refs: Sequence[PartRef]) -> None:
-        self.left = len(refs)
+    def __init__(self, jobs: int) -> None:
+        self.left = jobs
         self.sent_at = time.monotonic()
 
 
 class _Entry:
-    """A request that waits for its part to be sent."""
+    """A request that waits for its job to be accepted."""
 
-    def __init__(self, ref: PartRef) -> None:
-        self.ref = ref
-        self.woken = threading.Event()  # it is this entry's turn to send, or it has been sent
-        self.sent = threading.Event()
+    def __init__(self, job: NewJob) -> None:
+        self.job = job
+        self.pending = job.pending
+        self.woken = threading.Event()  # its turn to act has come, or another has acted for it
+        self.accepted = threading.Event()
         self.error: Exception | None = None
 
 
 class Coalescer:
     def __init__(
         self,
-        send: Callable[[Sequence[PartRef]], None],
+        accept: Callable[[Sequence[NewJob]], None],
         *,
         max_unfinished: int,
         patience_seconds: float = 2.0,
     ) -> None:
-        self._send = send
+        self._accept = accept
         self._max_unfinished = max_unfinished
         self._patience = patience_seconds
         self._lock = threading.Lock()
@@ -54,24 +55,24 @@ class Coalescer:
         self._under_way: list[_Message] = []
         self._message_of: dict[str, _Message] = {}  # by job id
 
-    def submit(self, ref: PartRef) -> None:
-        """Returns once the part has been sent. Raises what sending raised."""
-        entry = _Entry(ref)
+    def submit(self, job: NewJob) -> None:
+        """Returns once the job, of one part, has been accepted. Raises what accepting raised."""
+        entry = _Entry(job)
         with self._lock:
             self._gathering.append(entry)
-            may_send = self._unfinished() < self._max_unfinished
-        if not may_send:
+            may_act = self._unfinished() < self._max_unfinished
+        if not may_act:
             entry.woken.wait(self._patience)
         entries = self._take(entry)
         if entries:
-            self._send_for(entries)
+            self._act_for(entries)
         else:
-            entry.sent.wait()  # another request has it in hand, and always tells
+            entry.accepted.wait()  # another request has it in hand, and always tells
         if entry.error:
             raise entry.error
 
     def on_commit(self, job_id: str) -> None:
-        """A part of a job was committed: its message may be finished, and the next may leave."""
+        """A job of one part was committed: its message may be finished, and the next may leave."""
         with self._lock:
             message = self._message_of.pop(job_id, None)
             if message is None:
@@ -87,31 +88,40 @@ class Coalescer:
             if entry not in self._gathering:
                 return []
             taken = [self._gathering.popleft()]
-            images = taken[0].ref.images
-            while self._gathering and images + self._gathering[0].ref.images <= PART_SIZE:
+            images = taken[0].pending
+            while self._gathering and images + self._gathering[0].pending <= PART_SIZE:
                 taken.append(self._gathering.popleft())
-                images += taken[-1].ref.images
+                images += taken[-1].pending
             if entry not in taken:  # ran out of patience in a long queue: it goes first
                 self._gathering.remove(entry)
                 self._gathering.extendleft(reversed(taken))
                 taken = [entry]
-            message = _Message([each.ref for each in taken])
+            message = _Message(len(taken))
             self._under_way.append(message)
-            self._message_of.update({each.ref.job_id: message for each in taken})
+            self._message_of.update({each.job.id: message for each in taken})
             return taken
 
-    def _send_for(self, entries: Sequence[_Entry]) -> None:
+    def _act_for(self, entries: Sequence[_Entry]) -> None:
         error: Exception | None = None
         try:
-            self._send([entry.ref for entry in entries])
+            self._accept([entry.job for entry in entries])
         except Exception as raised:  # each waiting request raises it again
             error = raised
+            self._forget(entries)
         for entry in entries:
             entry.error = error
-            entry.sent.set()
+            entry.accepted.set()
             entry.woken.set()
         with self._lock:
             self._wake_next()
+
+    def _forget(self, entries: Sequence[_Entry]) -> None:
+        """Their message never left, so no commit will finish it."""
+        with self._lock:
+            for entry in entries:
+                message = self._message_of.pop(entry.job.id, None)
+                if message in self._under_way:
+                    self._under_way.remove(message)
 
     def _wake_next(self) -> None:
         if self._gathering and self._unfinished() < self._max_unfinished:

@@ -6,7 +6,6 @@ import logging
 from http import HTTPStatus
 
 from flask import Flask, Response
-from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
@@ -69,7 +68,6 @@ def register(app: Flask) -> None:
     app.register_error_handler(ValidationError, invalid)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(RedisError, _on_outage)
-    app.register_error_handler(OperationalError, _on_outage)
     app.register_error_handler(Exception, _on_bug)
 
 

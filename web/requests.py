@@ -43,13 +43,12 @@ def _end(response: Response) -> Response:
     metrics.HTTP_REQUESTS.labels(route, method, response.status_code).inc()
     metrics.HTTP_SECONDS.labels(route).observe(seconds)
     if route not in _QUIET:
-        logger.info(
-            "request",
-            extra={
-                "http.request.method": request.method,
-                "url.path": request.path,
-                "http.response.status_code": response.status_code,
-                "event.duration_ms": round(1000 * seconds, 2),
-            },
-        )
+        line = {
+            "http.request.method": request.method,
+            "url.path": request.path,
+            "http.response.status_code": response.status_code,
+            "event.duration_ms": round(1000 * seconds, 2),
+        }
+        # Written once the answer has left: nobody need wait for it.
+        response.call_on_close(lambda: logger.info("request", extra=line))
     return response

@@ -7,15 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from celery import Celery
 from flask import current_app
 from redis import Redis
 
 from shared import metrics, model_info
-from shared.celery_app import publish
 from shared.errors import ClassifierError, ModelNotReady
 from shared.job_store import JobStore
-from shared.jobs import ItemState, Lane, NewItem, Outcome, PartRef
+from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome
 from shared.model_info import ModelInfo
 from shared.result_cache import ResultCache
 from shared.settings import Settings
@@ -35,26 +33,20 @@ class Service:
         self,
         settings: Settings,
         redis: Redis,
-        celery: Celery,
         jobs: JobStore,
         cache: ResultCache,
     ) -> None:
         self.settings = settings
         self.redis = redis
         self.jobs = jobs
-        self._celery = celery
         self._cache = cache
-        self._coalescer = Coalescer(
-            lambda refs: publish(celery, Lane.INTERACTIVE, refs),
-            max_unfinished=settings.max_unfinished_messages,
-        )
+        self._coalescer = Coalescer(jobs.accept, max_unfinished=settings.max_unfinished_messages)
         self.commits = CommitListener(redis, self._coalescer.on_commit)
         self._model: ModelInfo | None = None
         self._model_read_at = 0.0
 
     def close(self) -> None:
         self.commits.close()
-        self._celery.close()
         self.redis.connection_pool.disconnect()
 
     def model(self) -> ModelInfo:
@@ -75,7 +67,7 @@ class Service:
         top_k: int,
         custom_ids: Sequence[str] = (),
     ) -> list[Outcome | None]:
-        """Store a job and send it to its lane. Gives the outcomes that are known at once.
+        """Accept a job: stored and queued. Gives the outcomes that are known at once.
 
         A bad file becomes its item's error; its neighbours are not touched.
         """
@@ -91,9 +83,12 @@ class Service:
             )
             for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
         ]
-        refs = self.jobs.submit(job_id, items, lane=lane, top_k=top_k)
+        job = NewJob(id=job_id, lane=lane, top_k=top_k, items=items)
+        if lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(items):
+            self._coalescer.submit(job)
+        else:
+            self.jobs.accept([job])
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
-        self._send(lane, refs)
         return outcomes
 
     def _known_outcomes(self, files: Sequence[Upload], top_k: int) -> list[Outcome | None]:
@@ -120,13 +115,6 @@ class Service:
         except ModelNotReady:  # the picture waits for the first worker, as it may
             return [None] * len(files)
         return self._cache.get(version, [file.digest for file in files])
-
-    def _send(self, lane: Lane, refs: Sequence[PartRef]) -> None:
-        if lane is Lane.INTERACTIVE and len(refs) == 1:
-            self._coalescer.submit(refs[0])
-            return
-        for ref in refs:  # one message each, so that other jobs' parts come in between
-            publish(self._celery, lane, [ref])
 
 
 def service() -> Service:

@@ -14,13 +14,14 @@ from typing import Any
 from celery import Celery, signals
 
 from shared import log, model_info
-from shared.celery_app import CLASSIFY, make_celery
 from shared.errors import ModelError
 from shared.job_store import JobStore
 from shared.jobs import Lane, PartRef
+from shared.message import CLASSIFY
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
+from workers.celery_app import make_celery
 from workers.engine import find_export, load_engine, resolve_engine
 from workers.micro_batch import MicroBatch
 from workers.tasks import BatchClassifier

@@ -25,7 +25,7 @@ from typing import Any
 from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
-from shared.celery_app import IMAGES
+from shared.message import IMAGES
 from workers.event_flush import flush_events_together
 
 logger = logging.getLogger(__name__)

@@ -114,7 +114,7 @@ def test_the_same_bytes_are_answered_from_the_cache(
 def test_a_job_of_many_pictures_is_answered_in_input_order(
     http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
-    job_id = submit(http, pictures[2:], top_k=1)
+    job_id = submit(http, pictures[2:], tail=b"in order", top_k=1)
     job = finish(http, job_id)
 
     assert job["counts"] | {"cached": 0} == {

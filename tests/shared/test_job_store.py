@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Mapping
 
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from shared import keys
 from shared.errors import EmptyFile, JobNotFound
 from shared.job_store import JobStore, new_job_id
 from shared.jobs import (
+    PART_SIZE,
     Durations,
     ItemState,
     JobState,
     Lane,
     NewItem,
+    NewJob,
     Outcome,
     PartRef,
     Prediction,
@@ -41,7 +46,10 @@ def submit(jobs: JobStore, items: int | list[NewItem]) -> tuple[str, list[PartRe
     job_id = new_job_id()
     if isinstance(items, int):
         items = [new_item(f"{k}.jpg") for k in range(items)]
-    return job_id, jobs.submit(job_id, items, lane=LANE, top_k=5)
+    jobs.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
+    starts = range(0, len(items), PART_SIZE)
+    pending = [sum(item.outcome is None for item in items[k : k + PART_SIZE]) for k in starts]
+    return job_id, [PartRef(job_id, n, images) for n, images in enumerate(pending) if images]
 
 
 def commit(jobs: JobStore, redis: Redis, ref: PartRef, outcomes: Mapping[int, Outcome]) -> int:
@@ -144,11 +152,12 @@ def test_an_item_known_at_submission_never_waits(jobs: JobStore) -> None:
     assert (job.total, job.succeeded, job.failed, job.cached, job.queued) == (3, 1, 1, 1, 1)
 
 
-def test_a_job_whose_items_are_all_known_is_complete_at_once(jobs: JobStore) -> None:
+def test_a_job_whose_items_are_all_known_is_complete_at_once(jobs: JobStore, redis: Redis) -> None:
     job_id, refs = submit(jobs, [new_item(outcome=success())])
     assert refs == []
     assert jobs.get(job_id).state is JobState.COMPLETED
     assert jobs.backlog(LANE)[:2] == (0, 0)
+    assert not redis.llen(LANE)
 
 
 def test_items_come_in_input_order_across_parts(jobs: JobStore) -> None:
@@ -198,6 +207,45 @@ def test_each_commit_tells_those_who_wait(jobs: JobStore, redis: Redis) -> None:
         f"{job_id} running",
         f"{job_id} completed",
     ]
+
+
+def test_what_is_accepted_is_queued_in_the_same_breath(jobs: JobStore, redis: Redis) -> None:
+    job_id, refs = submit(jobs, 33)
+    queued = [_parts(text) for text in redis.lrange(LANE, 0, -1)]
+    assert queued[::-1] == [[list(ref)] for ref in refs]
+
+
+def test_small_jobs_that_are_accepted_together_share_a_message(
+    jobs: JobStore, redis: Redis
+) -> None:
+    new = [
+        NewJob(id=f"j{k}", lane=LANE, top_k=5, items=[new_item() for _ in range(15)])
+        for k in range(3)
+    ]
+    jobs.accept(new)
+    queued = [_parts(text) for text in redis.lrange(LANE, 0, -1)]
+    assert queued[::-1] == [[["j0", 0, 15], ["j1", 0, 15]], [["j2", 0, 15]]]
+    assert jobs.backlog(LANE)[:2] == (3, 45)
+
+
+def test_a_redis_that_is_full_stores_nothing_of_a_job(jobs: JobStore, redis: Redis) -> None:
+    used = redis.info("memory")["used_memory"]
+    redis.config_set("maxmemory", used + 200_000)
+    try:
+        with pytest.raises(RedisError):
+            for _ in range(100):
+                submit(jobs, [NewItem(name="big", digest="d", data=bytes(20_000))])
+        whole = len(redis.keys("job:*"))
+        assert whole == len(redis.keys("part:*")) == len(redis.keys("images:*"))
+        assert whole == redis.llen(LANE) == jobs.backlog(LANE).parts > 0
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def _parts(text: bytes) -> list[list[object]]:
+    body = json.loads(base64.b64decode(json.loads(text)["body"]))
+    parts: list[list[object]] = body[0][0]
+    return parts
 
 
 def _all(jobs: JobStore, job_id: str) -> list:  # type: ignore[type-arg]

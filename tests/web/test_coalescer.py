@@ -1,4 +1,4 @@
-"""Submissions that leave as one message."""
+"""Submissions that are accepted together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from shared.jobs import PartRef
+from shared.jobs import Lane, NewItem, NewJob
 from web.coalescer import Coalescer
 
 
@@ -19,14 +19,19 @@ class Sent:
         self.messages: list[list[str]] = []
         self.error: Exception | None = None
 
-    def __call__(self, refs: Sequence[PartRef]) -> None:
+    def __call__(self, jobs: Sequence[NewJob]) -> None:
         if self.error:
             raise self.error
-        self.messages.append([ref.job_id for ref in refs])
+        self.messages.append([job.id for job in jobs])
+
+
+def new_job(job_id: str, images: int = 1) -> NewJob:
+    items = [NewItem(name="", digest="", data=b"")] * images
+    return NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=5, items=items)
 
 
 def submit_in_thread(coalescer: Coalescer, job_id: str, images: int = 1) -> threading.Thread:
-    thread = threading.Thread(target=coalescer.submit, args=[PartRef(job_id, 0, images)])
+    thread = threading.Thread(target=coalescer.submit, args=[new_job(job_id, images)])
     thread.start()
     return thread
 
@@ -42,17 +47,17 @@ def gathering(coalescer: Coalescer) -> int:
     return len(coalescer._gathering)
 
 
-def test_idle_a_part_is_sent_at_once() -> None:
+def test_idle_a_job_is_accepted_at_once() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1)
-    coalescer.submit(PartRef("a", 0, 1))
+    coalescer.submit(new_job("a"))
     assert sent.messages == [["a"]]
 
 
-def test_parts_gather_while_messages_are_unfinished_and_leave_together() -> None:
+def test_jobs_gather_while_messages_are_unfinished_and_leave_together() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
-    coalescer.submit(PartRef("first", 0, 1))
+    coalescer.submit(new_job("first"))
     threads = []
     for k in range(40):
         threads.append(submit_in_thread(coalescer, f"m{k}"))
@@ -72,10 +77,10 @@ def test_parts_gather_while_messages_are_unfinished_and_leave_together() -> None
         assert not thread.is_alive()
 
 
-def test_a_message_is_unfinished_until_its_last_part_is_committed() -> None:
+def test_a_message_is_unfinished_until_its_last_job_is_committed() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
-    coalescer.submit(PartRef("first", 0, 1))
+    coalescer.submit(new_job("first"))
     threads = [submit_in_thread(coalescer, name) for name in ("a", "b")]
     until(lambda: gathering(coalescer) == 2)
     coalescer.on_commit("first")
@@ -95,17 +100,17 @@ def test_a_message_is_unfinished_until_its_last_part_is_committed() -> None:
 def test_a_lost_notice_costs_patience_and_no_more() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=0.2)
-    coalescer.submit(PartRef("never committed", 0, 1))
+    coalescer.submit(new_job("never committed"))
     started = time.monotonic()
-    coalescer.submit(PartRef("a", 0, 1))
+    coalescer.submit(new_job("a"))
     assert 0.1 < time.monotonic() - started < 1
     assert sent.messages[1:] == [["a"]]
 
 
-def test_a_full_part_leaves_alone() -> None:
+def test_a_full_job_leaves_alone() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
-    coalescer.submit(PartRef("first", 0, 1))
+    coalescer.submit(new_job("first"))
     threads = [submit_in_thread(coalescer, "one")]
     until(lambda: gathering(coalescer) == 1)
     threads.append(submit_in_thread(coalescer, "full", images=32))
@@ -119,15 +124,15 @@ def test_a_full_part_leaves_alone() -> None:
         thread.join(timeout=5)
 
 
-def test_everyone_hears_of_a_message_that_could_not_be_sent() -> None:
+def test_everyone_hears_of_what_could_not_be_accepted() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
-    coalescer.submit(PartRef("first", 0, 1))
+    coalescer.submit(new_job("first"))
     heard: list[str] = []
 
     def submit(job_id: str) -> None:
         with pytest.raises(ConnectionError):
-            coalescer.submit(PartRef(job_id, 0, 1))
+            coalescer.submit(new_job(job_id))
         heard.append(job_id)
 
     threads = [threading.Thread(target=submit, args=[name]) for name in ("a", "b")]
@@ -139,3 +144,14 @@ def test_everyone_hears_of_a_message_that_could_not_be_sent() -> None:
     for thread in threads:
         thread.join(timeout=5)
     assert sorted(heard) == ["a", "b"]
+
+
+def test_what_could_not_be_accepted_is_not_under_way() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    sent.error = ConnectionError("gone")
+    with pytest.raises(ConnectionError):
+        coalescer.submit(new_job("a"))
+    sent.error = None
+    coalescer.submit(new_job("b"))
+    assert sent.messages == [["b"]]

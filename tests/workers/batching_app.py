@@ -14,8 +14,8 @@ from typing import Any
 
 from redis import Redis
 
-from shared.celery_app import make_celery
 from shared.settings import Settings
+from workers.celery_app import make_celery
 from workers.micro_batch import MicroBatch
 
 settings = Settings()

@@ -1,20 +1,12 @@
-"""Celery, set up to deliver parts: what web publishes and workers consume."""
+"""Celery, set up to deliver parts from the lanes' queues in Redis to workers."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from celery import Celery
 from kombu import Queue
 
-from shared.jobs import Lane, PartRef
+from shared.jobs import Lane
 from shared.settings import Settings
-
-#: The task by name: web never imports the workers' code.
-CLASSIFY = "workers.classify"
-
-#: Message header with the number of images it carries, so that a batch is sized without decoding.
-IMAGES = "images"
 
 _TRANSPORT = {
     # A net below ours: a message that a dead worker took comes back after this. Our own records
@@ -50,21 +42,5 @@ def make_celery(settings: Settings) -> Celery:
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
-        # `task-sent` would be a second round trip for each publish, 0.3 of 0.7 ms; Flower shows
-        # a message from `task-received` on.
-        task_send_sent_event=False,
     )
     return app
-
-
-def publish(app: Celery, lane: Lane, refs: Sequence[PartRef]) -> None:
-    """Send parts to a lane as one message. Raises kombu's OperationalError."""
-    app.send_task(
-        CLASSIFY,
-        args=[[list(ref) for ref in refs]],
-        queue=lane,
-        headers={IMAGES: sum(ref.images for ref in refs)},
-        ignore_result=True,
-        # One quick repeat, then the client hears of it: the parts are stored and not lost.
-        retry_policy={"max_retries": 1, "interval_start": 0.1},
-    )
