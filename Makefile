@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BLACK := $(BIN)/black --line-length 100
+# Passed on to pytest: make test PYTEST_ARGS="-k ports -x"
+PYTEST_ARGS ?=
+# A folder of pictures for `make demo`; without it a few samples.
+FOLDER ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/quickstart.stamp ## start everything on this machine; Ctrl-C stops it
+	@$(BIN)/python -m quickstart
+
+demo: $(VENV)/dev.stamp ## classify a few pictures, or FOLDER=..., and show a table
+	@$(BIN)/python -m quickstart.demo $(if $(FOLDER),"$(FOLDER)")
+
+test: lint ## style, types, import contracts, then every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/dev.stamp ## style, types and import contracts
+	$(BLACK) --check .
+	$(BIN)/flake8
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/dev.stamp ## rewrite the code in black's style
+	$(BLACK) .
+
+# Not data/: it holds what people have had classified, and a model that takes a while to export.
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is older than the requirements only when they have changed, so a start installs nothing.
+$(VENV)/%.stamp: requirements/*.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	@# pip is asked for, not the folder: an environment that was left half-made has none.
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
+	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt
+	@touch $@

@@ -1,0 +1,47 @@
+"""`python -m quickstart`: Redis, web, a worker per lane and Flower, until Ctrl-C."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from quickstart import redis_server
+from quickstart.command import command
+from quickstart.ports import check_ports
+from quickstart.processes import run_processes
+from shared.errors import ClassifierError
+from shared.settings import Settings
+
+
+def main() -> None:
+    with command("quickstart") as settings:
+        run(settings)
+
+
+def run(settings: Settings) -> None:
+    """Run everything until asked to stop. Raises ClassifierError when it cannot run or go on."""
+    own_redis = "redis_url" not in settings.model_fields_set
+    check_ports(settings, own_redis=own_redis)
+    with ExitStack() as stack:
+        redis_url = settings.redis_url
+        if own_redis:
+            # Entered first, so stopped last: workers give back their work to it.
+            server = redis_server.running(settings.data_dir / "redis", settings.redis_port)
+            redis_url = stack.enter_context(server)
+        ended = run_processes(_environment(settings, redis_url))
+    if ended:
+        raise ClassifierError(f"stopped because a program ended: {ended}; its lines say why")
+
+
+def _environment(settings: Settings, redis_url: str) -> dict[str, str]:
+    """What the programs get to know beyond the environment that they inherit."""
+    log_format = settings.log_format if "log_format" in settings.model_fields_set else "text"
+    return {
+        "REDIS_URL": redis_url,
+        "HOST": settings.host,
+        "FLOWER_PORT": str(settings.flower_port),
+        "LOG_FORMAT": log_format,
+    }
+
+
+if __name__ == "__main__":
+    main()

