@@ -8,7 +8,8 @@ outstanding:<lane>        sorted set: parts accepted and not yet committed, by d
 outstanding_images:<lane> integer: images in those parts
 result:<version>:<digest> outcome that answers for the same bytes and model
 model                     what the workers have loaded
-committed                 channel: "<job id> <job state>", once per commit
+committed                 channel: "<job id> <job state>", once per commit; of a job of one item
+                          "<job id> <job state> <outcome>"
 """
 
 from __future__ import annotations

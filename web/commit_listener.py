@@ -1,8 +1,9 @@
 """One subscription per web process, for everybody who waits in it.
 
 The commit script publishes "<job id> <state>"; this reads the channel and wakes whoever waits for
-that job, who then reads the record again. The record is the truth: a notice may be lost, so a
-waiter also looks by itself now and then, and all look when the subscription comes back.
+that job, who then reads the record; the outcome of a single picture comes with the notice. The
+record is the truth: a notice may be lost, so a waiter also looks by itself now and then, and all
+look when the subscription comes back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self.ended = threading.Event()
+        self.told: str | None = None  #: Outcome of a job of one item, as the notice tells it.
 
     def until(self, look: Callable[[], T | None], seconds: float) -> T | None:
         """What `look` gives once the job has ended; None when the time is over."""
@@ -102,17 +104,16 @@ class CommitListener:
             pubsub.close()
 
     def _tell(self, notice: str) -> None:
-        job_id, _, state = notice.partition(" ")
+        job_id, state, *outcome = notice.split(" ", 2)
         self._on_commit(job_id)
-        if state == JobState.COMPLETED:
-            self._wake(self._waiting.get(job_id, ()))
+        if state != JobState.COMPLETED:
+            return
+        for waiter in tuple(self._waiting.get(job_id, ())):
+            waiter.told = outcome[0] if outcome else None
+            waiter.ended.set()
 
     def _wake_all(self) -> None:
         """Notices may have been missed: everyone looks again."""
         for waiters in list(self._waiting.values()):
-            self._wake(waiters)
-
-    @staticmethod
-    def _wake(waiters: Collection[Waiter]) -> None:
-        for waiter in tuple(waiters):
-            waiter.ended.set()
+            for waiter in tuple(waiters):
+                waiter.ended.set()

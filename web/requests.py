@@ -36,19 +36,26 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
-    seconds = time.perf_counter() - g.started
     # The rule, not the path: a label for every job id would never end.
     route = request.url_rule.rule if request.url_rule else "unknown"
-    method = request.method if request.method in _METHODS else "other"
-    metrics.HTTP_REQUESTS.labels(route, method, response.status_code).inc()
+    method, path, started = request.method, request.path, g.started
+    # Once the answer has left: nobody need wait for our bookkeeping.
+    response.call_on_close(lambda: _note(route, method, path, response.status_code, started))
+    return response
+
+
+def _note(route: str, method: str, path: str, status: int, started: float) -> None:
+    seconds = time.perf_counter() - started
+    known = method if method in _METHODS else "other"
+    metrics.HTTP_REQUESTS.labels(route, known, status).inc()
     metrics.HTTP_SECONDS.labels(route).observe(seconds)
     if route not in _QUIET:
-        line = {
-            "http.request.method": request.method,
-            "url.path": request.path,
-            "http.response.status_code": response.status_code,
-            "event.duration_ms": round(1000 * seconds, 2),
-        }
-        # Written once the answer has left: nobody need wait for it.
-        response.call_on_close(lambda: logger.info("request", extra=line))
-    return response
+        logger.info(
+            "request",
+            extra={
+                "http.request.method": method,
+                "url.path": path,
+                "http.response.status_code": status,
+                "event.duration_ms": round(1000 * seconds, 2),
+            },
+        )

@@ -13,7 +13,7 @@ from redis import Redis
 from shared import metrics, model_info
 from shared.errors import ClassifierError, ModelNotReady
 from shared.job_store import JobStore
-from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome
+from shared.jobs import PART_SIZE, Lane, NewItem, NewJob, Outcome
 from shared.model_info import ModelInfo
 from shared.result_cache import ResultCache
 from shared.settings import Settings
@@ -98,8 +98,7 @@ class Service:
         for k, cached in zip(asked, self._from_cache([files[k] for k in asked]), strict=True):
             if cached:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
-        hits = sum(o is not None and o.state is ItemState.SUCCEEDED for o in outcomes)
-        metrics.CACHE_HITS.inc(hits)
+                metrics.CACHE_HITS.inc()
         return outcomes
 
     def _refusal(self, file: Upload) -> Outcome | None:

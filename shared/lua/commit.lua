@@ -41,5 +41,9 @@ if succeeded + failed == total then
     redis.call('EXPIRE', 'part:' .. ARGV[3] .. ':' .. n, ARGV[5])
   end
 end
-redis.call('PUBLISH', ARGV[6], ARGV[3] .. ' ' .. state)
+local notice = ARGV[3] .. ' ' .. state
+if total == 1 then
+  notice = notice .. ' ' .. ARGV[9] -- who waits for one picture need not read it again
+end
+redis.call('PUBLISH', ARGV[6], notice)
 return written

@@ -209,6 +209,17 @@ def test_each_commit_tells_those_who_wait(jobs: JobStore, redis: Redis) -> None:
     ]
 
 
+def test_the_notice_of_a_single_picture_carries_its_outcome(jobs: JobStore, redis: Redis) -> None:
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe(keys.COMMITTED)
+    pubsub.get_message(timeout=1)
+    job_id, [ref] = submit(jobs, 1)
+    commit(jobs, redis, ref, {0: success()})
+    notice = pubsub.get_message(timeout=1)
+    pubsub.close()
+    assert notice and notice["data"].decode() == f"{job_id} completed {success().to_json()}"
+
+
 def test_what_is_accepted_is_queued_in_the_same_breath(jobs: JobStore, redis: Redis) -> None:
     job_id, refs = submit(jobs, 33)
     queued = [_parts(text) for text in redis.lrange(LANE, 0, -1)]

@@ -166,7 +166,7 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
 def test_probes_and_metrics_answer(client: FlaskClient) -> None:
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
-    client.post("/jobs", data={"files": file(), "lane": "bulk"})
+    client.post("/jobs", data={"files": file(), "lane": "bulk"}).close()
     text = client.get("/metrics").text
     assert 'classifier_outstanding_images{lane="bulk"} 1.0' in text
     assert "classifier_http_request_seconds_bucket" in text

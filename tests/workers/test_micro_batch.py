@@ -296,12 +296,19 @@ def task_events(worker: Worker) -> Iterator[dict[str, list[str]]]:
                 except TimeoutError:
                     continue
 
+    before = _subscriptions(worker.redis)
     thread = threading.Thread(target=follow)
     thread.start()
-    until(lambda: worker.redis.pubsub_numpat() or worker.redis.pubsub_channels("*celeryev*"))
-    yield seen
-    stop.set()
-    thread.join()
+    try:
+        until(lambda: _subscriptions(worker.redis) > before)
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _subscriptions(redis: Redis) -> int:
+    return int(redis.pubsub_numpat()) + len(redis.pubsub_channels("*"))
 
 
 def _note_tasks(note: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
