@@ -38,9 +38,9 @@ class LocalService:
     def start_web(self) -> None:
         self._start("web", ["gunicorn", "-c", "web/gunicorn.conf.py", "web.app:create_app()"], {})
 
-    def start_worker(self, lane: Lane) -> None:
+    def start_worker(self, lane: Lane, app: str = "workers.app") -> None:
         options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip", "-E"]
-        self._start(lane, ["celery", "-A", "workers.app", "worker", *options], {"LANE": lane})
+        self._start(lane, ["celery", "-A", app, "worker", *options], {"LANE": lane})
 
     def pool_processes(self, lane: Lane) -> list[int]:
         """Process ids below a worker's main process."""

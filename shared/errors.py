@@ -12,6 +12,7 @@ ClassifierError                     code
         NoFiles                     no_files
         TooManyFiles                too_many_files
     ImageExpired                    image_expired
+    WorkerLost                      worker_lost
     JobNotFound                     job_not_found
     ModelNotReady                   model_not_ready
     Unavailable                     unavailable
@@ -105,6 +106,12 @@ class ImageExpired(ClassifierError):
     """The picture waited longer than pictures are kept."""
 
     code = "image_expired"
+
+
+class WorkerLost(ClassifierError):
+    """The worker died on this picture each time that it was tried."""
+
+    code = "worker_lost"
 
 
 class JobNotFound(ClassifierError):

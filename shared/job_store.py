@@ -39,6 +39,10 @@ _Fields = dict[Any, Any]  #: Of a hash, as redis-py takes them.
 _LUA = Path(__file__).parent / "lua"
 
 
+#: Starts of a part, and then of a suspect image alone, before it is given up on.
+MAX_ATTEMPTS = 2
+
+
 def new_job_id() -> str:
     """Random: whoever knows it may read the job."""
     return uuid.uuid4().hex
@@ -148,6 +152,11 @@ class JobStore:
             items += _items(number * PART_SIZE, fields)
         return [item for item in items if start <= item.index < stop]
 
+    def part_items(self, job_id: str, number: int) -> list[Item]:
+        """The items of one part; none where it has expired."""
+        fields: Any = self._redis.hgetall(keys.part(job_id, number))
+        return _items(number * PART_SIZE, fields)
+
     def backlog(self, lane: Lane) -> Backlog:
         """How much a lane has outstanding; one round trip."""
         pipe = self._redis.pipeline(transaction=False)
@@ -178,6 +187,9 @@ class JobStore:
                 now + self._deadline,
                 ref.member,
                 ref.images,
+                ref.attempts_field,
+                MAX_ATTEMPTS,
+                "" if ref.only is None else f"r{ref.only}",
             )
             pipe.hgetall(keys.images(ref.job_id, ref.number))
         replies = pipe.execute()
@@ -192,8 +204,9 @@ class JobStore:
     ) -> None:
         """Add a part's outcomes, by position, to a round trip; each takes effect at most once."""
         version = next((o.model_version for o in outcomes.values() if o.model_version), "")
+        kind = "whole" if ref.only is None else "single"
         arguments: list[str | float] = [
-            time.time(), ref.member, ref.job_id, version, self._ttl, keys.COMMITTED
+            time.time(), ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind
         ]  # fmt: skip
         for position, outcome in outcomes.items():
             arguments += [f"r{position}", outcome.state, outcome.to_json()]
@@ -268,12 +281,16 @@ def _items(first: int, fields: Mapping[bytes, bytes]) -> list[Item]:
 def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
     spec = json.loads(fields[b"spec"])
-    todo = {k: digest for k, (_, _, digest) in enumerate(spec["items"]) if b"r%d" % k not in fields}
+    todo = {
+        k: digest
+        for k, (_, _, digest) in enumerate(spec["items"])
+        if b"r%d" % k not in fields and ref.only in (None, k)
+    }
     return PartWork(
         ref=ref,
         top_k=spec["top_k"],
         accepted_at=spec["accepted_at"],
-        attempt=int(fields[b"attempts"]),
+        attempt=int(fields[ref.attempts_field.encode()]),
         digests=todo,
         images={int(k): data for k, data in images.items()},
     )

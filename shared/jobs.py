@@ -49,11 +49,23 @@ class PartRef(NamedTuple):
     job_id: str
     number: int
     images: int  #: Images still to be classified; a batch is sized by their sum.
+    only: int | None = None  #: Just this position: a suspect image, which runs alone.
 
     @property
     def member(self) -> str:
         """Its name in the sorted set `outstanding:<lane>`."""
-        return f"{self.job_id}:{self.number}:{self.images}"
+        whole = f"{self.job_id}:{self.number}:{self.images}"
+        return whole if self.only is None else f"{whole}:{self.only}"
+
+    @classmethod
+    def from_member(cls, member: str) -> PartRef:
+        job_id, *numbers = member.split(":")
+        return cls(job_id, *map(int, numbers))
+
+    @property
+    def attempts_field(self) -> str:
+        """Where its starts are counted, in the part's hash."""
+        return "attempts" if self.only is None else f"attempts:{self.only}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,9 @@ images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part 
 outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
 outstanding_images:<lane> integer: images in those parts
 result:<version>:<digest> outcome that answers for the same bytes and model
+dead_letters              hash: member -> what is known of an image that no worker survived
+dead_image:<member>       its bytes, for a retry
+reconciling:<lane>        lock: one worker reconciles a lane at a time
 model                     what the workers have loaded
 committed                 channel: "<job id> <job state>", once per commit; of a job of one item
                           "<job id> <job state> <outcome>"
@@ -17,6 +20,7 @@ from __future__ import annotations
 from shared.jobs import Lane
 
 MODEL = "model"
+DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
 
 
@@ -32,8 +36,16 @@ def images(job_id: str, number: int) -> str:
     return f"images:{job_id}:{number}"
 
 
+def dead_image(member: str) -> str:
+    return f"dead_image:{member}"
+
+
+def reconciling(lane: Lane) -> str:
+    return f"reconciling:{lane}"
+
+
 def queue(lane: Lane) -> str:
-    return lane.value
+    return f"{lane}"
 
 
 def outstanding(lane: Lane) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from shared.jobs import PART_SIZE, Lane, PartRef
 
@@ -24,9 +24,17 @@ IMAGES = "images"
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def message(lane: Lane, refs: Iterable[PartRef]) -> str:
-    """One message for these parts; it goes to the head of the list that is named as the lane."""
+#: Size that a message claims so that nothing joins its batch.
+_ALONE = 1_000_000
+
+
+def message(lane: Lane, refs: Sequence[PartRef]) -> str:
+    """One message for these parts; it goes to the head of the list that is named as the lane.
+
+    A suspect image travels and runs alone: whatever it does, it does to nobody else.
+    """
     parts = [list(ref) for ref in refs]
+    alone = any(ref.only is not None for ref in refs)
     task_id = str(uuid.uuid4())
     body = json.dumps([[parts], {}, _EMBED]).encode()
     return json.dumps(
@@ -48,7 +56,7 @@ def message(lane: Lane, refs: Iterable[PartRef]) -> str:
                 "argsrepr": repr(parts),
                 "kwargsrepr": "{}",
                 "ignore_result": True,
-                IMAGES: sum(images for _, _, images in parts),
+                IMAGES: _ALONE if alone else sum(ref.images for ref in refs),
             },
             "properties": {
                 "correlation_id": task_id,

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.jobs import Lane
@@ -66,10 +66,17 @@ class Settings(BaseSettings):
     )
     max_batch_size: int = Field(32, description="Most images in one micro-batch.", ge=1, le=1024)
     batch_time_limit_seconds: int = Field(
-        120, description="A pool process busy with one micro-batch for longer is killed.", ge=1
+        45, description="A pool process busy with one micro-batch for longer is killed.", ge=1
     )
     part_deadline_seconds: int = Field(
         60, description="Time by which an accepted part must show life.", ge=1
+    )
+
+    reconcile_seconds: float = Field(
+        5, description="How often a worker looks for parts that show no life.", gt=0
+    )
+    stall_seconds: float = Field(
+        30, description="A worker that takes nothing of a full queue for this long ends.", gt=0
     )
 
     # Web
@@ -120,6 +127,18 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
         return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _deadline_outlives_a_batch(self) -> Settings:
+        """A part that is still being worked on must not be taken for dead."""
+        if self.part_deadline_seconds <= self.batch_time_limit_seconds:
+            raise ValueError("PART_DEADLINE_SECONDS must be more than BATCH_TIME_LIMIT_SECONDS")
+        return self
+
+    @property
+    def heartbeat_file(self) -> Path:
+        """Touched by a worker's event loop; looked at by probes."""
+        return self.data_dir / f"heartbeat-{self.lane}"
 
     @property
     def models_dir(self) -> Path:

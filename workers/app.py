@@ -12,18 +12,23 @@ import sys
 from typing import Any
 
 from celery import Celery, signals
+from redis import Redis
 
 from shared import log, model_info
 from shared.errors import ModelError
 from shared.job_store import JobStore
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
+from shared.recovery import Recovery
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
+from workers import health
 from workers.celery_app import make_celery
 from workers.engine import find_export, load_engine, resolve_engine
 from workers.micro_batch import MicroBatch
+from workers.reconciler import Reconciler
+from workers.stall_detector import StallDetector
 from workers.tasks import BatchClassifier
 
 logger = logging.getLogger(__name__)
@@ -91,22 +96,44 @@ def _ensure_export(**_: Any) -> None:
         raise SystemExit(2) from error
 
 
+@signals.worker_ready.connect
+def _watch(sender: Any, **_: Any) -> None:
+    """Timers in the main process's event loop; they outlive reconnects."""
+    redis = connect(settings.redis_url, max_connections=1)
+    recovery = Recovery(
+        redis,
+        _jobs(redis),
+        deadline_seconds=settings.part_deadline_seconds,
+        ttl=settings.result_ttl_seconds,
+    )
+    seconds = settings.reconcile_seconds
+    reconciler = Reconciler(redis, recovery, settings.lane, seconds=seconds)
+    detector = StallDetector(redis, classify.batcher, settings.lane, seconds=settings.stall_seconds)
+    sender.timer.call_repeatedly(seconds, reconciler.tick)
+    sender.timer.call_repeatedly(seconds, detector.tick)
+    sender.timer.call_repeatedly(seconds, health.beat, (settings.heartbeat_file,))
+    health.beat(settings.heartbeat_file)
+
+
+def _jobs(redis: Redis) -> JobStore:
+    return JobStore(
+        redis,
+        result_ttl_seconds=settings.result_ttl_seconds,
+        part_deadline_seconds=settings.part_deadline_seconds,
+    )
+
+
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
     """In each pool process, after the fork: sessions and connections must not be shared."""
     global _classifier
     engine = load_engine(settings)
     redis = connect(settings.redis_url, max_connections=1)
-    jobs = JobStore(
-        redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
-    )
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     _classifier = BatchClassifier(
         engine,
         redis,
-        jobs,
+        _jobs(redis),
         cache,
         lane=settings.lane,
         max_image_pixels=settings.max_image_pixels,

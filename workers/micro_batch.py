@@ -52,14 +52,14 @@ class MicroBatch(Task):  # type: ignore[misc]
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
         """Called by Celery at every connect to the broker, the first and each later one."""
-        if self._batcher is None:
-            self._batcher = Batcher(self, consumer.pool)
-        self._batcher.forget_old_connection()
+        if self.batcher is None:
+            self.batcher = Batcher(self, consumer.pool)
+        self.batcher.forget_old_connection()
         flush_events_together(consumer)
-        return default_strategy(self, app, _Gathering(consumer, self._batcher.add), **kwargs)
+        return default_strategy(self, app, _Gathering(consumer, self.batcher.add), **kwargs)
 
     #: Outlives connections: pool processes stay busy across a reconnect.
-    _batcher: Batcher | None = None
+    batcher: Batcher | None = None
 
 
 class _Gathering:
@@ -113,10 +113,17 @@ class Batcher:
     def __init__(self, task: MicroBatch, pool: Any) -> None:
         self._task = task
         self._pool = pool
+        self.received = 0  #: Requests so far; tells a worker that consumes from one that does not.
         self._waiting: deque[Any] = deque()
         self._running: set[Batch] = set()
 
+    @property
+    def idle(self) -> bool:
+        """A process is free: whatever is in the queue should have come here."""
+        return len(self._running) < int(self._pool.num_processes)
+
     def add(self, request: Any) -> None:
+        self.received += 1
         self._waiting.append(request)
         self._fill_free_processes()
 
@@ -131,7 +138,7 @@ class Batcher:
         self._running = {batch for batch in self._running if batch.accepted}
 
     def _fill_free_processes(self) -> None:
-        while self._waiting and len(self._running) < self._pool.num_processes:
+        while self._waiting and self.idle:
             requests = self._take()
             if requests and not self._send(Batch(requests, self._on_done)):
                 return

@@ -2,7 +2,8 @@
 --
 -- KEYS  job, part, images, outstanding, outstanding_images
 -- ARGV  now (Unix seconds), member of `outstanding`, job id, model version, results' time to live (s),
---       channel, then for each item: field, state, outcome (JSON)
+--       channel, `whole` or `single` (what the member stands for), then for each item: field,
+--       state, outcome (JSON)
 -- Gives the number of outcomes that were new.
 local total = tonumber(redis.call('HGET', KEYS[1], 'total'))
 if not total then
@@ -10,7 +11,7 @@ if not total then
 end
 
 local new = { succeeded = 0, failed = 0 }
-for i = 7, #ARGV, 3 do
+for i = 8, #ARGV, 3 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 2]) == 1 then
     local state = ARGV[i + 1]
     new[state] = new[state] + 1
@@ -22,9 +23,12 @@ if written == 0 then
 end
 
 redis.call('DECRBY', KEYS[5], written)
-if redis.call('HINCRBY', KEYS[2], 'pending', -written) == 0 then
-  redis.call('ZREM', KEYS[4], ARGV[2])
+local pending = redis.call('HINCRBY', KEYS[2], 'pending', -written)
+if pending == 0 then
   redis.call('UNLINK', KEYS[3])
+end
+if pending == 0 or ARGV[7] == 'single' then
+  redis.call('ZREM', KEYS[4], ARGV[2])
 end
 
 local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', new.succeeded)
@@ -43,7 +47,7 @@ if succeeded + failed == total then
 end
 local notice = ARGV[3] .. ' ' .. state
 if total == 1 then
-  notice = notice .. ' ' .. ARGV[9] -- who waits for one picture need not read it again
+  notice = notice .. ' ' .. ARGV[10] -- who waits for one picture need not read it again
 end
 redis.call('PUBLISH', ARGV[6], notice)
 return written

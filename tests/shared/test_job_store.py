@@ -235,7 +235,7 @@ def test_small_jobs_that_are_accepted_together_share_a_message(
     ]
     jobs.accept(new)
     queued = [_parts(text) for text in redis.lrange(LANE, 0, -1)]
-    assert queued[::-1] == [[["j0", 0, 15], ["j1", 0, 15]], [["j2", 0, 15]]]
+    assert queued[::-1] == [[["j0", 0, 15, None], ["j1", 0, 15, None]], [["j2", 0, 15, None]]]
     assert jobs.backlog(LANE)[:2] == (3, 45)
 
 
