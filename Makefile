@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 FOLDER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format clean
+.PHONY: help run demo test lint format chaos clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ lint: $(VENV)/dev.stamp ## style, types and import contracts
 
 format: $(VENV)/dev.stamp ## rewrite the code in black's style
 	$(BLACK) .
+
+chaos: $(VENV)/dev.stamp ## kill and freeze a service under load and account for every picture; FOLDER=...
+	$(BIN)/python -m loadtest.chaos "$(FOLDER)" --images 5000
 
 # Not data/: it holds what people have had classified, and a model that takes a while to export.
 clean: ## remove the virtual environment and caches

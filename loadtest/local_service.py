@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +27,28 @@ class LocalService:
     """Where it answers, and its processes by name: `web`, `interactive`, `bulk`."""
 
     base_url: str
-    redis_url: str
+    redis_port: int
     environment: Mapping[str, str]
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _redis: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis_port}/0"
+
+    def start_redis(self) -> None:
+        """With what it has on disk. It ends with the thread that calls this."""
+        self._redis.enter_context(redis_server.running(self.logs / "redis", self.redis_port))
+
+    def stop_redis(self, with_signal: int = signal.SIGTERM) -> None:
+        if with_signal != signal.SIGTERM:
+            os.kill(self.redis_process(), with_signal)
+        self._redis.close()
+
+    def redis_process(self) -> int:
+        with closing(self.redis()) as redis:
+            return int(redis.info("server")["process_id"])
 
     def redis(self) -> Redis:
         return Redis.from_url(self.redis_url)
@@ -88,19 +106,22 @@ class LocalService:
 @contextmanager
 def local_service(folder: Path, environment: Mapping[str, str]) -> Iterator[LocalService]:
     """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended."""
-    with redis_server.running(folder / "redis", free_port()) as redis_url:
-        port = free_port()
-        service = LocalService(
-            base_url=f"http://127.0.0.1:{port}",
-            redis_url=redis_url,
-            environment={**environment, "REDIS_URL": redis_url, "WEB_PORT": str(port)},
-            logs=folder,
-        )
-        try:
-            yield service
-        finally:
-            for name in list(service.processes):
-                service.stop(name, signal.SIGKILL)
+    port = free_port()
+    service = LocalService(
+        base_url=f"http://127.0.0.1:{port}",
+        redis_port=free_port(),
+        environment={},
+        logs=folder,
+    )
+    own = {"REDIS_URL": service.redis_url, "WEB_PORT": str(port)}
+    service.environment = {**environment, **own}
+    service.start_redis()
+    try:
+        yield service
+    finally:
+        for name in list(service.processes):
+            service.stop(name, signal.SIGKILL)
+        service.stop_redis()
 
 
 def free_port() -> int:

@@ -1,0 +1,291 @@
+"""What goes in comes out, whatever dies: a history of a service under fire, and its check.
+
+    python -m loadtest.chaos PICTURES --images 2000 --seed 7
+
+Clients send pictures in both lanes while, at random from the seed, pool processes, workers, the web
+process and Redis are killed with SIGKILL or frozen with SIGSTOP, and connections are cut. Then
+everything drains, and as in Jepsen's total-queue every accepted image must have exactly one
+result, the right one, that never changed once it was seen. Exits with 1 on any loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from redis.exceptions import RedisError
+
+from loadtest.limit import read_pictures
+from loadtest.local_service import LocalService, local_service
+from shared.jobs import Lane
+
+_CLIENTS = 4
+_DRAIN_SECONDS = 180
+
+#: Quick to notice, so that a short run sees many recoveries.
+_SETTINGS = {
+    "PART_DEADLINE_SECONDS": "6",
+    "BATCH_TIME_LIMIT_SECONDS": "5",
+    "RECONCILE_SECONDS": "1",
+    "STALL_SECONDS": "10",
+    "WORKER_PROCESSES": "2",
+    "WEB_PROCESSES": "1",
+}
+
+
+@dataclass
+class History:
+    """What the clients did and were told."""
+
+    accepted: dict[str, list[int]] = field(default_factory=dict)  #: job id -> picture numbers
+    seen: dict[str, list[Any]] = field(default_factory=dict)  #: job id -> first complete results
+    counts: Counter[str] = field(default_factory=Counter)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("--images", type=int, default=2000)
+    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options = arguments.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        with local_service(Path(folder), {**os.environ, **_SETTINGS}) as service:
+            pictures = read_pictures(options.pictures)
+            sys.exit(run(service, pictures, images=options.images, seed=options.seed))
+
+
+def run(service: LocalService, pictures: list[bytes], *, images: int, seed: int) -> int:
+    """The whole history; gives the number of faults found, and prints the table."""
+    for lane in Lane:
+        service.start_worker(lane)
+    service.start_web()
+    service.await_ready()
+    right = [_label(service, picture) for picture in pictures]
+    history = History()
+    stop = threading.Event()
+    clients = [
+        threading.Thread(target=_client, args=(service, pictures, history, images, seed + k, stop))
+        for k in range(_CLIENTS)
+    ]
+    for client in clients:
+        client.start()
+    havoc = Havoc(service, random.Random(seed))
+    while any(client.is_alive() for client in clients):
+        havoc.strike()
+    havoc.repair()
+    for client in clients:
+        client.join()
+    faults = _check(service, history, right)
+    _print_table(history, havoc, faults)
+    return sum(faults.values())
+
+
+class Havoc:
+    """Kills, freezes and cuts; what is killed is started again, as a supervisor does."""
+
+    def __init__(self, service: LocalService, chance: random.Random) -> None:
+        self.done: Counter[str] = Counter()
+        self._service = service
+        self._chance = chance
+        self._strikes: list[Callable[[], None]] = [
+            self.kill_pool_process,
+            self.kill_pool_process,
+            self.kill_worker,
+            self.kill_web,
+            self.kill_redis,
+            self.freeze_worker,
+            self.freeze_redis,
+            self.cut_connections,
+        ]
+
+    def strike(self) -> None:
+        time.sleep(self._chance.uniform(0.5, 2.0))
+        strike = self._chance.choice(self._strikes)
+        try:
+            strike()
+            self.done[strike.__name__] += 1
+        except (RedisError, ProcessLookupError, IndexError, FileNotFoundError):
+            pass  # it was down already
+        self.repair()
+
+    def repair(self) -> None:
+        """What a supervisor does: start what has ended."""
+        for name, start in self._programs().items():
+            process = self._service.processes.get(name)
+            if process is None or process.poll() is not None:
+                self._service.processes.pop(name, None)
+                start()
+
+    def _programs(self) -> dict[str, Callable[[], None]]:
+        return {
+            "web": self._service.start_web,
+            Lane.INTERACTIVE: lambda: self._service.start_worker(Lane.INTERACTIVE),
+            Lane.BULK: lambda: self._service.start_worker(Lane.BULK),
+        }
+
+    def kill_pool_process(self) -> None:
+        pid = self._chance.choice(self._service.pool_processes(self._lane()))
+        os.kill(pid, signal.SIGKILL)
+
+    def kill_worker(self) -> None:
+        self._service.stop(self._lane(), signal.SIGKILL)
+
+    def kill_web(self) -> None:
+        self._service.stop("web", signal.SIGKILL)
+
+    def kill_redis(self) -> None:
+        self._service.stop_redis(signal.SIGKILL)
+        time.sleep(self._chance.uniform(0.1, 1.0))
+        self._service.start_redis()
+
+    def freeze_worker(self) -> None:
+        self._freeze(self._service.processes[self._lane()].pid)
+
+    def freeze_redis(self) -> None:
+        self._freeze(self._service.redis_process())
+
+    def cut_connections(self) -> None:
+        redis = self._service.redis()
+        for kind in ("normal", "pubsub"):
+            redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        redis.close()
+
+    def _freeze(self, pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(self._chance.uniform(0.5, 2.5))
+        os.kill(pid, signal.SIGCONT)
+
+    def _lane(self) -> Lane:
+        return self._chance.choice(list(Lane))
+
+
+def _client(
+    service: LocalService,
+    pictures: list[bytes],
+    history: History,
+    images: int,
+    seed: int,
+    stop: threading.Event,
+) -> None:
+    """Sends until enough images were accepted, all clients together."""
+    chance = random.Random(seed)
+    number = 0
+    with httpx.Client(base_url=service.base_url, timeout=20) as http:
+        while sum(map(len, list(history.accepted.values()))) < images and not stop.is_set():
+            size = chance.choice([1, 1, 5, 40])
+            numbers = [chance.randrange(len(pictures)) for _ in range(size)]
+            number += 1
+            tail = f"{seed}-{number}".encode()  # other bytes: no cache answers
+            files = [("files", (str(n), pictures[n] + tail)) for n in numbers]
+            _send(http, files, numbers, chance.choice(list(Lane)), history)
+
+
+def _send(
+    http: httpx.Client, files: list[Any], numbers: list[int], lane: Lane, history: History
+) -> None:
+    with history.lock:
+        history.counts["attempted"] += len(numbers)
+    try:
+        answer = http.post("/jobs", files=files, data={"lane": lane, "top_k": 1})
+    except httpx.TransportError:
+        outcome = "no answer"  # it may have been stored or not: nothing was promised
+        time.sleep(0.2)
+    else:
+        outcome = {202: "accepted", 503: "refused", 429: "refused"}.get(answer.status_code, "")
+        if not outcome:
+            outcome = f"unexpected {answer.status_code}"
+        if outcome == "refused":
+            time.sleep(0.2)
+    with history.lock:
+        history.counts[outcome] += len(numbers)
+        if outcome == "accepted":
+            history.accepted[answer.json()["id"]] = numbers
+
+
+def _check(service: LocalService, history: History, right: list[str]) -> Counter[str]:
+    """Wait for the drain, then hold what is there against what was promised."""
+    faults: Counter[str] = Counter({name: 0 for name in ("lost", "wrong", "changed", "left over")})
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+        for job_id, numbers in history.accepted.items():
+            items = _results(http, job_id, deadline)
+            history.seen[job_id] = items
+            labels = [
+                item["predictions"] and item["predictions"][0]["class_name"] for item in items
+            ]
+            faults["lost"] += len(numbers) - sum(item["state"] == "succeeded" for item in items)
+            faults["wrong"] += sum(
+                bool(label) and label != right[n] for label, n in zip(labels, numbers, strict=True)
+            )
+        time.sleep(3)  # a late second delivery would change something now
+        for job_id in history.accepted:
+            faults["changed"] += _results(http, job_id, deadline) != history.seen[job_id]
+    faults["left over"] += sum(_left_over(service, deadline).values())
+    return faults
+
+
+def _results(http: httpx.Client, job_id: str, deadline: float) -> list[Any]:
+    while time.monotonic() < deadline:
+        try:
+            job = http.get(f"/jobs/{job_id}?wait=5")
+            if job.status_code == 200 and job.json()["state"] == "completed":
+                break
+        except httpx.TransportError:
+            time.sleep(0.5)
+    page = http.get(f"/jobs/{job_id}/results?limit=1000").json()
+    items: list[Any] = page.get("items", [])
+    return items
+
+
+def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
+    """Parts outstanding, messages, and bytes that nobody needs any more; waits for none."""
+    redis = service.redis()
+    while True:
+        left = {
+            "outstanding": sum(redis.zcard(f"outstanding:{lane}") for lane in Lane),
+            "images": sum(abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane),
+            "messages": sum(redis.llen(lane) for lane in Lane),
+            "bytes": len(redis.keys("images:*")),
+        }
+        # What another delivery left unacknowledged comes back, finds nothing to do, and goes.
+        if not any(left.values()) or time.monotonic() > deadline:
+            redis.close()
+            return left
+        time.sleep(0.5)
+
+
+def _label(service: LocalService, picture: bytes) -> str:
+    answer = httpx.post(f"{service.base_url}/api/v1/classify", content=picture, timeout=60)
+    label: str = answer.raise_for_status().json()["predictions"][0]["class_name"]
+    return label
+
+
+def _print_table(history: History, havoc: Havoc, faults: Counter[str]) -> None:
+    print("| history | images |")
+    print("|---|--:|")
+    for name, count in sorted(history.counts.items()):
+        print(f"| {name} | {count} |")
+    for name, count in faults.items():
+        print(f"| {name} | {count} |")
+    strikes = ", ".join(f"{name} {count}" for name, count in sorted(havoc.done.items()))
+    print(f"\n{strikes}")
+
+
+if __name__ == "__main__":
+    main()

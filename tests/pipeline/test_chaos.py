@@ -1,0 +1,23 @@
+"""A short history under fire; `make chaos` runs a long one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_nothing_accepted_is_lost_whatever_dies(
+    pictures: list[Path], model_environment: dict[str, str]
+) -> None:
+    command = ["-m", "loadtest.chaos", str(pictures[0].parent), "--images", "500", "--seed", "11"]
+    history = subprocess.run(
+        [sys.executable, *command],
+        env=model_environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert history.returncode == 0, history.stdout + history.stderr[-2000:]
+    assert "| lost | 0 |" in history.stdout
