@@ -29,7 +29,7 @@ def submit(http: httpx.Client, pictures: list[Path], *, tail: bytes = b"", **opt
     return str(response.json()["id"])
 
 
-def finish(http: httpx.Client, job_id: str, seconds: float = 60) -> dict[str, Any]:
+def finish(http: httpx.Client, job_id: str, seconds: float = 120) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         job: dict[str, Any] = http.get(f"/jobs/{job_id}?wait=10").json()

@@ -67,7 +67,7 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         os.write(self._keyboard, b"\x03")
 
-    def await_end(self, seconds: float = 20) -> int:
+    def await_end(self, seconds: float = 60) -> int:
         return self.launcher.wait(timeout=seconds)
 
     def close(self) -> None:

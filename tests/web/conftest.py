@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -15,12 +16,26 @@ from web.service import Service
 
 
 @pytest.fixture
-def app(redis: Redis, redis_url: str) -> Iterator[OpenAPI]:
-    app = create_app(Settings(redis_url=redis_url, log_format="text", max_image_bytes=300_000))
-    service: Service = app.extensions["service"]
-    service.commits.subscribed.wait(5)
-    yield app
-    service.close()
+def make_app(redis: Redis, redis_url: str) -> Iterator[Callable[..., OpenAPI]]:
+    """Makes applications, with settings of their own."""
+    services: list[Service] = []
+
+    def make(**settings: Any) -> OpenAPI:
+        known = {"redis_url": redis_url, "log_format": "text", "max_image_bytes": 300_000}
+        app = create_app(Settings(**known | settings))
+        service: Service = app.extensions["service"]
+        services.append(service)
+        service.commits.subscribed.wait(5)
+        return app
+
+    yield make
+    for service in services:
+        service.close()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., OpenAPI]) -> OpenAPI:
+    return make_app()
 
 
 @pytest.fixture

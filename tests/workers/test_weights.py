@@ -1,0 +1,95 @@
+"""Weights: what a file brings besides its numbers, and what happens where none can be had."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from workers.engine import load_engine
+from workers.engine.torchvision_model import build
+from workers.engine.weights_file import DESCRIPTION_ENTRY, Description
+from workers.export import export
+from workers.preprocessing import Preset
+
+ROOT = Path(__file__).parents[2]
+
+DESCRIPTION = Description(
+    variant="sample model",
+    notice="three classes only",
+    labels=("circle", "square", "star"),
+    preset=Preset(
+        resize_size=40,
+        crop_size=32,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.3, 0.4),
+        interpolation="bicubic",
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A small model of random weights, in a file that brings labels and preset."""
+    folder = tmp_path_factory.mktemp("described")
+    torch.manual_seed(0)
+    network = build("mobilenet_v3_small", DESCRIPTION.preset, classes=3)
+    weights = folder / "shapes.safetensors"
+    entry = TypeAdapter(Description).dump_json(DESCRIPTION).decode()
+    save_file(network.state_dict(), weights, {DESCRIPTION_ENTRY: entry})
+    return Settings(
+        model="mobilenet_v3_small", model_weights=str(weights), model_labels=None, data_dir=folder
+    )
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_weights_bring_their_labels_and_preset(described: Settings, name: str) -> None:
+    settings = described.model_copy(update={"engine": name})
+    export(settings)
+    model = load_engine(settings).model
+    assert (model.labels, model.preset) == (DESCRIPTION.labels, DESCRIPTION.preset)
+    assert model.name == "mobilenet_v3_small (sample model)"
+    assert model.version == f"mobilenet_v3_small-sample-{model.weights_digest[:12]}-p1"
+    assert model.notice == "three classes only"
+
+
+def test_a_description_that_makes_no_sense_is_a_model_error(tmp_path: Path) -> None:
+    weights = tmp_path / "odd.safetensors"
+    save_file({"a": torch.zeros(1)}, weights, {DESCRIPTION_ENTRY: json.dumps({"labels": 3})})
+    with pytest.raises(ModelError, match="odd.safetensors cannot be read as weights"):
+        export(Settings(model_weights=str(weights), model_labels=None, data_dir=tmp_path))
+
+
+@contextmanager
+def silent_proxy() -> Iterator[str]:
+    """Takes connections and never says a word, as a firewall does that drops packets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_network_that_swallows_everything_is_given_up_within_seconds(tmp_path: Path) -> None:
+    with silent_proxy() as proxy:
+        started = time.monotonic()
+        refused = subprocess.run(
+            [sys.executable, "-m", "workers.export"],
+            cwd=ROOT,
+            env={"DATA_DIR": str(tmp_path), "TORCH_HOME": str(tmp_path), "https_proxy": proxy},
+            capture_output=True,
+            text=True,
+        )
+    assert refused.returncode == 2
+    assert "no answer in 5 s" in refused.stderr
+    assert "MODEL_WEIGHTS=<file>" in refused.stderr
+    assert time.monotonic() - started < 30  # Of which most is importing torch on a busy machine.
