@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-#: Probes and scrapes come every few seconds and say nothing about people.
-_QUIET = {"/livez", "/readyz", "/metrics"}
+#: Probes, scrapes and pages that watch come every few seconds and say nothing about people.
+_QUIET = {"/livez", "/readyz", "/metrics", "/api/v1/health", "/api/v1/model/info"}
 
 
 def register(app: Flask) -> None:
