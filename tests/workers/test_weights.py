@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from shared.errors import ModelError
 from shared.settings import Settings
@@ -37,6 +38,7 @@ DESCRIPTION = Description(
         std=(0.2, 0.3, 0.4),
         interpolation="bicubic",
     ),
+    enlarged_size=48,
 )
 
 
@@ -63,6 +65,19 @@ def test_weights_bring_their_labels_and_preset(described: Settings, name: str) -
     assert model.name == "mobilenet_v3_small (sample model)"
     assert model.version == f"mobilenet_v3_small-sample-{model.weights_digest[:12]}-p1"
     assert model.notice == "three classes only"
+
+
+def test_pictures_are_enlarged_for_the_network_as_described(described: Settings) -> None:
+    export(described)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    network = build("mobilenet_v3_small", DESCRIPTION.preset, classes=3)
+    network.load_state_dict(load_file(described.model_weights))
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+    images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
+    with torch.inference_mode():
+        enlarged = torch.nn.functional.interpolate(images, (48, 48), mode="bilinear")
+        expected = network.eval()(enlarged).softmax(1).numpy()
+    assert load_engine(described).predict(pixels) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_description_that_makes_no_sense_is_a_model_error(tmp_path: Path) -> None:

@@ -13,17 +13,21 @@ from workers.preprocessing import PREPROCESSING_VERSION, Preset
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    name: str  #: torchvision's; says so where the weights are random.
+    name: str  #: torchvision's, and the weights' variant where they are not the usual ones.
     version: str  #: Changes with whatever would change a result: results are cached by it.
     weights: str  #: What was asked for: `DEFAULT`, a file's name without its folder, or `random`.
     weights_digest: str  #: SHA-256, hex.
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
+    notice: str = ""  #: What whoever reads its answers should know; mostly empty.
 
 
-def weights_version(model: str, weights_digest: str, *, random: bool = False) -> str:
-    """The version of a model with the labels that its weights bring."""
-    origin = "-random" if random else ""
+def weights_version(model: str, weights_digest: str, *, variant: str = "") -> str:
+    """The version of a model with the labels that its weights bring.
+
+    A variant is in it by its first word: `random` of random weights.
+    """
+    origin = "".join(f"-{word}" for word in variant.split()[:1])
     return f"{model}{origin}-{weights_digest[:12]}-p{PREPROCESSING_VERSION}"
 
 

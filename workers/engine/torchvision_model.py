@@ -6,22 +6,26 @@ import difflib
 import hashlib
 import socket
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from shared.errors import ModelError
 from shared.settings import Settings
 from workers.engine.export_file import file_digest, weights_source
 from workers.engine.model import Model, relabelled, weights_version
-from workers.engine.weights_file import read_state
+from workers.engine.weights_file import Description, read_description, read_state
 from workers.preprocessing import Preset
 
 try:
@@ -36,19 +40,23 @@ except RuntimeError:
         )
     import torchvision
 
-# Connecting, and each read: an unreachable network shall stop a start within seconds.
+#: For the first answer of the network, and then for each read.
+_PATIENCE_SECONDS = 5
 _TIMEOUT_SECONDS = 10
 
 
 class Classifier(nn.Module):
-    """A network with normalisation before and softmax after it.
+    """A network with normalisation before and softmax after it; enlarges first where it is told to.
 
     uint8 RGB of shape (n, crop, crop, 3) in, float32 probabilities of shape (n, classes) out.
     """
 
-    def __init__(self, network: nn.Module, preset: Preset) -> None:
+    def __init__(
+        self, network: nn.Module, preset: Preset, enlarged_size: int | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.enlarged_size = enlarged_size
         mean, std = torch.tensor(preset.mean), torch.tensor(preset.std)
         self.scale = nn.Buffer((1 / (255 * std)).view(3, 1, 1))
         self.shift = nn.Buffer((-mean / std).view(3, 1, 1))
@@ -56,6 +64,9 @@ class Classifier(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         images = pixels.permute(0, 3, 1, 2).to(self.scale.dtype) * self.scale + self.shift
+        if self.enlarged_size:
+            side = self.enlarged_size
+            images = F.interpolate(images, (side, side), mode="bilinear", align_corners=False)
         scores: torch.Tensor = self.network(images)
         return scores.float().softmax(1)
 
@@ -68,23 +79,28 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
     """
     name, source = settings.model, weights_source(settings)
     published = _published(name)
-    preset = _preset(published)
+    usual = _description(published)
     if source == "random":
-        network = _random(name, preset, classes=len(published.meta["categories"]))
+        described = replace(usual, variant="random weights")
+        network = _random(name, usual.preset, classes=len(usual.labels))
         digest = _digest(network)
     else:
         path = _download(published) if source == "default" else Path(settings.model_weights)
-        network = _trained(name, preset, path, classes=len(published.meta["categories"]))
+        described = read_description(path) or usual
+        network = _trained(name, described.preset, path, classes=len(described.labels))
         digest = file_digest(path)
+    variant = f" ({described.variant})" if described.variant else ""
     model = Model(
-        name=f"{name} (random weights)" if source == "random" else name,
-        version=weights_version(name, digest, random=source == "random"),
+        name=f"{name}{variant}",
+        version=weights_version(name, digest, variant=described.variant),
         weights=Path(settings.model_weights).name,
         weights_digest=digest,
-        labels=tuple(published.meta["categories"]),
-        preset=preset,
+        labels=described.labels,
+        preset=described.preset,
+        notice=described.notice,
     )
-    return Classifier(network, preset), _labelled(model, _classes(network), settings.model_labels)
+    labelled = _labelled(model, _classes(network), settings.model_labels)
+    return Classifier(network, described.preset, described.enlarged_size), labelled
 
 
 def _published(name: str) -> Any:
@@ -99,18 +115,20 @@ def _published(name: str) -> Any:
     raise ModelError(f"MODEL={name} is no classification model of torchvision; {hint}")
 
 
-def _preset(published: Any) -> Preset:
+def _description(published: Any) -> Description:
     transforms = published.transforms()
-    return Preset(
+    preset = Preset(
         resize_size=transforms.resize_size[0],
         crop_size=transforms.crop_size[0],
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),
         interpolation=transforms.interpolation.value,
     )
+    labels = tuple(published.meta["categories"])
+    return Description(variant="", notice="", labels=labels, preset=preset)
 
 
-def _build(name: str, preset: Preset, *, classes: int, auxiliary: bool = False) -> nn.Module:
+def build(name: str, preset: Preset, *, classes: int, auxiliary: bool = False) -> nn.Module:
     """A network with the options that torchvision sets when it loads its own weights."""
     options: dict[str, Any] = {"num_classes": classes}
     if name in ("googlenet", "inception_v3"):
@@ -124,19 +142,19 @@ def _build(name: str, preset: Preset, *, classes: int, auxiliary: bool = False) 
 def _random(name: str, preset: Preset, *, classes: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # Every worker answers the same.
-        return _build(name, preset, classes=classes)
+        return build(name, preset, classes=classes)
 
 
 def _trained(name: str, preset: Preset, path: Path, *, classes: int) -> nn.Module:
     """With the file's number of classes; `classes` is the likeliest, and saves building twice."""
     state = read_state(path)
     auxiliary = any(key.lower().startswith("aux") for key in state)
-    network = _build(name, preset, classes=classes, auxiliary=auxiliary)
+    network = build(name, preset, classes=classes, auxiliary=auxiliary)
     head = list(network.state_dict())[-1]
     if head not in state:
         raise ModelError(f"The weights in {path} are not of MODEL={name}: they have no {head}")
     if len(state[head]) != classes:
-        network = _build(name, preset, classes=len(state[head]), auxiliary=auxiliary)
+        network = build(name, preset, classes=len(state[head]), auxiliary=auxiliary)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -154,7 +172,7 @@ def _labelled(model: Model, classes: int, labels: Path | None) -> Model:
         return model
     if labels is None:
         raise ModelError(
-            f"The weights have {classes} classes, {model.name} of torchvision {len(model.labels)}: "
+            f"The weights have {classes} classes, but {len(model.labels)} are named: "
             "name them with MODEL_LABELS, a file with one label per line"
         )
     return relabelled(model, labels, classes=classes)
@@ -169,7 +187,10 @@ def _digest(network: nn.Module) -> str:
 
 def _download(published: Any) -> Path:
     """torchvision's file in torch's cache, fetched and its digest checked if it is not there."""
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
     try:
+        if not path.exists():
+            _knock(published.url)
         with _impatience():
             published.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
@@ -178,7 +199,30 @@ def _download(published: Any) -> Path:
             "machine reach the network once; or set MODEL_WEIGHTS=<file>, a .pth or .safetensors; "
             "or set MODEL_WEIGHTS=random, for load tests."
         ) from error
-    return Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
+    return path
+
+
+def _knock(url: str) -> None:
+    """Raise OSError unless the address answers within seconds.
+
+    A time-out for connecting holds for each of a name's many addresses, and none for looking the
+    name up: only a thread that nobody waits for is sure to be given up in time.
+    """
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            urlopen(Request(url, method="HEAD"), timeout=_PATIENCE_SECONDS).close()
+        except (OSError, HTTPException) as error:
+            failures.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_SECONDS)
+    if asking.is_alive():
+        raise TimeoutError(f"no answer in {_PATIENCE_SECONDS} s")
+    if failures:
+        raise failures[0]
 
 
 @contextmanager

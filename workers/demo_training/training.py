@@ -1,0 +1,158 @@
+"""The training itself: a network, an optimizer and a schedule, in epochs that can be resumed."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from workers.demo_training.augmentation import Chance, augment
+from workers.demo_training.pictures import Pictures
+from workers.preprocessing import Preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Sides in pixels, one for each epoch: small pictures first, as they teach as much for less."""
+
+    sides: tuple[int, ...]
+    seed: int
+    batch_size: int = 128
+    peak_rate: float = 1e-3
+    warm_up_epochs: float = 1.0
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.1
+    average_decay: float = 0.998  #: Of the running average of the weights, which is what ships.
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after `progress` epochs: a straight rise, then half a cosine."""
+        if progress < self.warm_up_epochs:
+            return self.peak_rate * progress / self.warm_up_epochs
+        done = (progress - self.warm_up_epochs) / (len(self.sides) - self.warm_up_epochs)
+        return self.peak_rate * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+
+    def strength(self, epoch: int) -> float:
+        """Of the augmentation: the last epochs show pictures much as they are."""
+        return 1 - 0.7 * epoch / len(self.sides)
+
+
+class Training:
+    """A network on its way. `epoch` counts those that are done."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, preset: Preset) -> None:
+        self.recipe = recipe
+        self.epoch = 0
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        averaging = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        self._optimizer = torch.optim.AdamW(
+            _decayed(self.network, recipe.weight_decay), lr=0.0, fused=True
+        )
+        self._mean = torch.tensor(preset.mean).view(1, 3, 1, 1)
+        self._std = torch.tensor(preset.std).view(1, 3, 1, 1)
+
+    @property
+    def finished(self) -> bool:
+        return self.epoch >= len(self.recipe.sides)
+
+    def run_epoch(self, pictures: Pictures) -> float:
+        """Every picture once, but for the last incomplete batch. Returns the mean loss."""
+        recipe = self.recipe
+        # An epoch's chances depend on nothing before it: a resumed training sees the same.
+        source = torch.Generator().manual_seed(recipe.seed * 1000 + self.epoch)
+        chance = Chance(recipe.batch_size, source, recipe.strength(self.epoch))
+        torch.manual_seed(recipe.seed * 1000 + self.epoch)  # Dropout's.
+        order = torch.randperm(len(pictures.classes), generator=source)
+        steps = len(order) // recipe.batch_size
+        self.network.train()
+        total = 0.0
+        for step in range(steps):
+            chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            for group in self._optimizer.param_groups:
+                group["lr"] = recipe.rate(self.epoch + step / steps)
+            images = augment(pictures.pixels[chosen], recipe.sides[self.epoch], chance)
+            total += self._step(images, pictures.classes[chosen])
+        self.epoch += 1
+        return total / steps
+
+    def _step(self, images: torch.Tensor, classes: torch.Tensor) -> float:
+        scores = self.network(self._normal(images))
+        loss = F.cross_entropy(scores, classes, label_smoothing=self.recipe.label_smoothing)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self.average.update_parameters(self.network)
+        return float(loss.detach())
+
+    @torch.inference_mode()
+    def accuracy(self, pictures: Pictures, side: int) -> float:
+        """Of the weights as they are, on pictures enlarged to `side` pixels.
+
+        The averaged ones answer well only once they are settled.
+        """
+        self.network.eval()
+        right = 0
+        for first in range(0, len(pictures.classes), 250):
+            pixels = pictures.pixels[first : first + 250]
+            classes = pictures.classes[first : first + 250]
+            images = self._normal(_enlarged(pixels, side))
+            right += int((self.network(images).argmax(1) == classes).sum())
+        return right / len(pictures.classes)
+
+    def settle(self, pictures: Pictures) -> None:
+        """Measure the averaged network's normalisation statistics, on pictures as they are.
+
+        Averages of the statistics that its forerunners had do not quite fit it.
+        """
+        side = self.recipe.sides[-1]
+        batches = (
+            self._normal(_enlarged(pixels, side))
+            for pixels in torch.split(pictures.pixels, self.recipe.batch_size)
+        )
+        update_bn(batches, self.average)
+
+    def save(self, path: Path) -> None:
+        """Whole or not at all."""
+        partial = path.with_suffix(".partial")
+        state = {
+            "epoch": self.epoch,
+            "sides": list(self.recipe.sides),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        torch.save(state, partial)
+        os.replace(partial, path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises ValueError where it is of another recipe's epochs."""
+        state = torch.load(path, weights_only=True)
+        if tuple(state["sides"][: state["epoch"]]) != self.recipe.sides[: state["epoch"]]:
+            raise ValueError(f"{path} was trained with other sides: {state['sides']}")
+        self.epoch = state["epoch"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+    def _normal(self, images: torch.Tensor) -> torch.Tensor:
+        images = (images - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last)
+
+
+def _enlarged(pixels: torch.Tensor, side: int) -> torch.Tensor:
+    return F.interpolate(pixels.float() / 255, (side, side), mode="bilinear")
+
+
+def _decayed(network: nn.Module, decay: float) -> list[dict[str, object]]:
+    """Biases and normalisation are not pulled towards zero."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [each for each in parameters if each.ndim > 1], "weight_decay": decay},
+        {"params": [each for each in parameters if each.ndim <= 1], "weight_decay": 0.0},
+    ]

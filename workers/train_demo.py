@@ -1,0 +1,120 @@
+"""`python -m workers.train_demo`: trains a demonstration model on small labelled pictures.
+
+It goes on from the checkpoint in `--work` if there is one. Where cores are shared, set
+OMP_WAIT_POLICY=passive, or a thread that waits spins on the core that the other one needs.
+MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=17179869184 keep glibc from giving back each batch's
+memory, which takes as long as the arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from workers.demo_training import shipped_file
+from workers.demo_training.pictures import Labelled, decoded, read_files
+from workers.demo_training.training import Recipe, Training
+from workers.engine import torchvision_model
+from workers.engine.weights_file import Description
+from workers.preprocessing import Preset
+
+ARCHITECTURE = "mobilenet_v3_large"
+
+#: The size, mean and std are those of the training pictures.
+PRESET = Preset(
+    resize_size=32,
+    crop_size=32,
+    mean=(0.4914, 0.4822, 0.4465),
+    std=(0.2470, 0.2435, 0.2616),
+    interpolation="bilinear",
+)
+
+#: To what pictures are enlarged in each epoch, in pixels: to less at first, which is cheaper.
+SIDES = (48,) * 5 + (64,) * 25
+
+NOTICE = (
+    "demonstration model ({} classes); for ImageNet's 1,000 classes let this machine reach the "
+    "network once, or set MODEL_WEIGHTS=<file>"
+)
+PROVENANCE = "trained from scratch on the training pictures of CIFAR-10 by workers/train_demo.py"
+
+
+def main() -> int:
+    arguments = _arguments()
+    files = read_files(arguments.data)
+    labels = tuple(sorted({each.label for each in files["train"]}))
+    recipe = Recipe(sides=SIDES, seed=arguments.seed)
+    training = train(files, labels, arguments.work, recipe)
+    accuracy = ship(training, labels, files["test"], arguments.work, arguments.output)
+    print(f"{arguments.output}: {accuracy:.2%} of {len(files['test'])} test pictures")
+    return 0
+
+
+def train(
+    files: dict[str, list[Labelled]], labels: tuple[str, ...], work: Path, recipe: Recipe
+) -> Training:
+    """Train to the end, from the checkpoint in `work` on, with a line for each epoch."""
+    pictures = decoded(files["train"], labels)
+    # Every tenth test picture: a look at the way it goes, on which nothing is decided.
+    glance = decoded(files["test"][::10], labels)
+    torch.manual_seed(recipe.seed)
+    network = torchvision_model.build(ARCHITECTURE, PRESET, classes=len(labels))
+    training = Training(network, recipe, PRESET)
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = work / "checkpoint.pt"
+    if checkpoint.exists():
+        training.resume(checkpoint)
+    while not training.finished:
+        started = time.monotonic()
+        loss = training.run_epoch(pictures)
+        training.save(checkpoint)
+        side = recipe.sides[training.epoch - 1]
+        print(
+            f"epoch {training.epoch}/{len(recipe.sides)}: {side} px, loss {loss:.3f}, "
+            f"test {training.accuracy(glance, side):.3f}, {time.monotonic() - started:.0f} s",
+            flush=True,
+        )
+    training.settle(decoded(files["train"][::10], labels))
+    return training
+
+
+def ship(
+    training: Training,
+    labels: tuple[str, ...],
+    test: list[Labelled],
+    work: Path,
+    output: Path,
+) -> float:
+    """Write the weights with the accuracy that the file itself was measured to have; return it."""
+    state = training.average.module.state_dict()
+    description = Description(
+        variant="demonstration model",
+        notice=NOTICE.format(len(labels)),
+        labels=labels,
+        preset=PRESET,
+        enlarged_size=training.recipe.sides[-1],
+    )
+    facts = {"architecture": f"torchvision {ARCHITECTURE}", "provenance": PROVENANCE}
+    candidate = work / output.name
+    shipped_file.write(candidate, state, description, facts)
+    accuracy = shipped_file.measured_accuracy(candidate, ARCHITECTURE, test, work)
+    facts["accuracy"] = f"{accuracy:.4f} on {len(test)} test pictures"
+    shipped_file.write(output, state, description, facts)
+    return accuracy
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train a demonstration model.")
+    parser.add_argument("--data", type=Path, required=True, help="folder or tar of the pictures")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
