@@ -262,6 +262,7 @@ def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
             "images": sum(abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane),
             "messages": sum(redis.llen(lane) for lane in Lane),
             "bytes": len(redis.keys("images:*")),
+            "bytes held": int(redis.hget("held", "total") or 0),
         }
         # What another delivery left unacknowledged comes back, finds nothing to do, and goes.
         if not any(left.values()) or time.monotonic() > deadline:

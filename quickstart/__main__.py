@@ -25,7 +25,11 @@ def run(settings: Settings) -> None:
         redis_url = settings.redis_url
         if own_redis:
             # Entered first, so stopped last: workers give back their work to it.
-            server = redis_server.running(settings.data_dir / "redis", settings.redis_port)
+            server = redis_server.running(
+                settings.data_dir / "redis",
+                settings.redis_port,
+                max_memory_bytes=settings.redis_maxmemory,
+            )
             redis_url = stack.enter_context(server)
         ended = run_processes(_environment(settings, redis_url))
     if ended:

@@ -27,7 +27,9 @@ _LOADING = "a worker is loading the model (the first start exports it once)"
 
 def main() -> None:
     with command("ready") as settings:
-        model = wait_until_ready(api_url(settings), say=partial(print, flush=True))
+        model = wait_until_ready(
+            api_url(settings), say=partial(print, flush=True), key=settings.api_key
+        )
         print(banner(settings, model), flush=True)
         # Were this program to end, all the others would be stopped.
         signal.pause()
@@ -41,19 +43,22 @@ def wait_until_ready(
     url: str,
     *,
     say: Callable[[str], None],
+    key: str | None = None,
     check: Callable[[], None] = lambda: None,
     limit_seconds: float = LIMIT_SECONDS,
 ) -> ModelInfo:
     """Return once the service at `url` has classified a picture; tells `say` what it waits for.
 
-    Raises ClassifierError after `limit_seconds`, and whatever `check` raises to end the wait.
+    `key` is sent along. Raises ClassifierError after `limit_seconds` or where the key is not in
+    use, and whatever `check` raises to end the wait.
     """
     give_up = time.monotonic() + limit_seconds
     picture = new_picture()
     said = None
     pause, longest_pause = _PAUSES_SECONDS
+    headers = {"X-API-Key": key} if key else {}
     # Longer than the service holds a request.
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
         while obstacle := _obstacle(client, picture):
             check()
             if time.monotonic() > give_up:
@@ -77,6 +82,8 @@ def _obstacle(client: httpx.Client, picture: bytes) -> str | None:
         return "the web process is starting"
     if response.status_code == httpx.codes.OK:
         return None
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise ClassifierError("API_KEYS_FILE is set: give one of its keys in API_KEY")
     if response.status_code == httpx.codes.ACCEPTED or ModelNotReady.code in response.text:
         return _LOADING
     return f"the service answers {response.status_code}: {response.text[:200]}"

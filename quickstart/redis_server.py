@@ -47,17 +47,18 @@ def find() -> Path:
 
 
 @contextmanager
-def running(folder: Path, port: int) -> Iterator[str]:
+def running(folder: Path, port: int, *, max_memory_bytes: int | None = None) -> Iterator[str]:
     """Run Redis on loopback with its files in `folder`; gives its URL once it answers.
 
-    It is stopped at the end of the block, and ends by itself should this process be killed.
+    It takes `max_memory_bytes`, or a quarter of the machine's memory, and then refuses what is
+    new. It is stopped at the end of the block, and ends by itself should this process be killed.
     Raises ClassifierError where it doesn't start or another quick start uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
         # Redis itself doesn't notice a second server that writes the same append-only file.
         with FileLock(folder / "lock", timeout=0):
-            server = _start(folder, port)
+            server = _start(folder, port, max_memory_bytes or _quarter_of_memory())
             try:
                 _wait_until_it_answers(server, folder, port)
                 yield f"redis://{LOOPBACK}:{port}/0"
@@ -69,7 +70,12 @@ def running(folder: Path, port: int) -> Iterator[str]:
         ) from error
 
 
-def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
+def _quarter_of_memory() -> int:
+    """In bytes. The workers need memory too, and rewriting the append-only file may double it."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+
+
+def _start(folder: Path, port: int, max_memory_bytes: int) -> subprocess.Popen[bytes]:
     options = {
         "bind": LOOPBACK,
         "port": str(port),
@@ -78,7 +84,11 @@ def _start(folder: Path, port: int) -> subprocess.Popen[bytes]:
         "daemonize": "no",
         # Every accepted job outlives a restart, and nothing accepted is evicted.
         "appendonly": "yes",
+        # A write reaches the kernel before it is answered, so a killed Redis loses nothing. With
+        # `everysec` it may wait for a sync that is under way, and is answered all the same.
+        "appendfsync": "no",
         "save": "",
+        "maxmemory": str(max_memory_bytes),
         "maxmemory-policy": "noeviction",
     }
     _log(folder).unlink(missing_ok=True)

@@ -9,13 +9,20 @@ ClassifierError                     code
         TooManyPixels               too_many_pixels
         TruncatedImage              truncated_image
         DecodeFailed                decode_failed
+        DecodeTimeout               decode_timeout
+        TooMuchMemory               too_much_memory
         NoFiles                     no_files
         TooManyFiles                too_many_files
     ImageExpired                    image_expired
+    DeadLetterNotFound              dead_letter_not_found
     WorkerLost                      worker_lost
+    NotAuthenticated                not_authenticated
     JobNotFound                     job_not_found
     ModelNotReady                   model_not_ready
-    Unavailable                     unavailable
+    TryLater                        unavailable
+        Unavailable                 unavailable
+        Overloaded                  overloaded
+        RateLimited                 rate_limited
     ModelError                      model_error
 
 A class's docstring is its message where none is given, so each must have one. The codes are part
@@ -102,16 +109,40 @@ class DecodeFailed(InvalidRequest):
     code = "decode_failed"
 
 
+class DecodeTimeout(InvalidRequest):
+    """Decoding the picture takes longer than allowed."""
+
+    code = "decode_timeout"
+
+
+class TooMuchMemory(InvalidRequest):
+    """Decoding the picture takes more memory than allowed."""
+
+    code = "too_much_memory"
+
+
 class ImageExpired(ClassifierError):
     """The picture waited longer than pictures are kept."""
 
     code = "image_expired"
 
 
+class DeadLetterNotFound(ClassifierError):
+    """No such dead letter: it has been tried again, or its job has expired."""
+
+    code = "dead_letter_not_found"
+
+
 class WorkerLost(ClassifierError):
     """The worker died on this picture each time that it was tried."""
 
     code = "worker_lost"
+
+
+class NotAuthenticated(ClassifierError):
+    """This call needs an API key that is in use here."""
+
+    code = "not_authenticated"
 
 
 class JobNotFound(ClassifierError):
@@ -126,10 +157,32 @@ class ModelNotReady(ClassifierError):
     code = "model_not_ready"
 
 
-class Unavailable(ClassifierError):
+class TryLater(ClassifierError):
+    """Not now; try again."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Unavailable(TryLater):
     """The service cannot take this now; try again."""
 
     code = "unavailable"
+
+
+class Overloaded(TryLater):
+    """The service has as much to do as it may hold; nothing of this request was kept."""
+
+    code = "overloaded"
+
+
+class RateLimited(TryLater):
+    """This client asks more often than it may."""
+
+    code = "rate_limited"
 
 
 class ModelError(ClassifierError):

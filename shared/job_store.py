@@ -48,6 +48,13 @@ def new_job_id() -> str:
     return uuid.uuid4().hex
 
 
+class Accepted(NamedTuple):
+    """What there is, with what has just been accepted."""
+
+    images: int  #: Outstanding in the lane.
+    bytes_held: int  #: Of the images of both lanes.
+
+
 class Backlog(NamedTuple):
     """What a lane has accepted and not yet committed."""
 
@@ -81,22 +88,33 @@ class JobStore:
 
     # The web process
 
-    def accept(self, jobs: Sequence[NewJob]) -> None:
+    def accept(self, jobs: Sequence[NewJob]) -> Accepted | None:
         """Store jobs of one lane with their images and queue their parts; all of it or nothing.
 
         One transaction: whoever dies, and whenever, there is no part that is stored and not
-        queued. Where it raises, nothing may be told to be accepted.
+        queued. Where it raises, nothing may be told to be accepted. Gives None where no image
+        needs a worker.
         """
         now = time.time()
         lane = jobs[0].lane
         pipe = self._redis.pipeline(transaction=True)
-        refs = [ref for job in jobs for ref in self._add_job(pipe, job, now)]
-        if refs:
-            deadline = now + self._deadline
-            pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
-            pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
-            pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
-        pipe.execute()
+        refs: list[PartRef] = []
+        held: _Fields = {}
+        for job in jobs:
+            for ref in self._add_job(pipe, job, now):
+                refs.append(ref)
+                held[keys.part(job.id, ref.number)] = job.pending_bytes(ref.number)
+        if not refs:
+            pipe.execute()
+            return None
+        deadline = now + self._deadline
+        pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
+        pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
+        pipe.hset(keys.HELD, mapping=held)
+        pipe.hincrby(keys.HELD, "total", sum(held.values()))
+        pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
+        *_, bytes_held, images = pipe.execute()
+        return Accepted(images, bytes_held)
 
     def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
         """Write a job and its parts; gives those that need a worker."""
@@ -178,11 +196,12 @@ class JobStore:
         for ref in refs:
             pipe.eval(
                 self._start_script,
-                4,
+                5,
                 keys.job(ref.job_id),
                 keys.part(ref.job_id, ref.number),
                 keys.outstanding(lane),
                 keys.outstanding_images(lane),
+                keys.HELD,
                 now,
                 now + self._deadline,
                 ref.member,
@@ -205,19 +224,22 @@ class JobStore:
         """Add a part's outcomes, by position, to a round trip; each takes effect at most once."""
         version = next((o.model_version for o in outcomes.values() if o.model_version), "")
         kind = "whole" if ref.only is None else "single"
+        now = time.time()
         arguments: list[str | float] = [
-            time.time(), ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind
+            now, ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind
         ]  # fmt: skip
         for position, outcome in outcomes.items():
             arguments += [f"r{position}", outcome.state, outcome.to_json()]
         pipe.eval(
             self._commit_script,
-            5,
+            7,
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             keys.images(ref.job_id, ref.number),
             keys.outstanding(lane),
             keys.outstanding_images(lane),
+            keys.HELD,
+            keys.drained(lane, int(now)),
             *arguments,
         )
 
@@ -230,6 +252,7 @@ def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
     known = [item.outcome for item in job.items if item.outcome]
     succeeded = [outcome for outcome in known if outcome.state is ItemState.SUCCEEDED]
     fields: _Fields = {
+        "owner": job.owner,
         "lane": job.lane,
         "top_k": job.top_k,
         "total": len(job.items),
@@ -252,6 +275,7 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
     started, finished = fields.get("started_at"), fields.get("finished_at")
     return Job(
         id=job_id,
+        owner=fields["owner"],
         lane=Lane(fields["lane"]),
         state=JobState(fields["state"]),
         top_k=int(fields["top_k"]),

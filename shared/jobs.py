@@ -136,11 +136,17 @@ class NewJob:
     lane: Lane
     top_k: int
     items: Sequence[NewItem]
+    owner: str = ""  #: Name of the key that submits it; empty where keys are off.
 
     @property
     def pending(self) -> int:
         """Items that need a worker."""
         return sum(item.outcome is None for item in self.items)
+
+    def pending_bytes(self, part: int) -> int:
+        """Bytes of a part's items that need a worker."""
+        items = self.items[part * PART_SIZE : (part + 1) * PART_SIZE]
+        return sum(len(item.data) for item in items if item.outcome is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +164,7 @@ class Job:
     """Pictures submitted together. Times are Unix seconds by Redis's clock."""
 
     id: str
+    owner: str  #: Name of the key that submitted it; empty where keys were off.
     lane: Lane
     state: JobState
     top_k: int

@@ -6,6 +6,8 @@ images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part 
 <lane>                    list: Celery's queue, messages that name parts
 outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
 outstanding_images:<lane> integer: images in those parts
+held                      hash: part -> bytes of its images, and their sum as `total`
+drained:<lane>:<second>   integer: images committed in that second; gone soon after
 result:<version>:<digest> outcome that answers for the same bytes and model
 dead_letters              hash: member -> what is known of an image that no worker survived
 dead_image:<member>       its bytes, for a retry
@@ -20,6 +22,7 @@ from __future__ import annotations
 from shared.jobs import Lane
 
 MODEL = "model"
+HELD = "held"
 DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
 
@@ -54,6 +57,10 @@ def outstanding(lane: Lane) -> str:
 
 def outstanding_images(lane: Lane) -> str:
     return f"outstanding_images:{lane}"
+
+
+def drained(lane: Lane, second: int) -> str:
+    return f"drained:{lane}:{second}"
 
 
 def result(model_version: str, digest: str) -> str:

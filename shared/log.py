@@ -18,6 +18,12 @@ from shared.settings import Settings
 #: contents, never keys.
 fields: ContextVar[dict[str, Any]] = ContextVar("fields", default={})
 
+
+def note(**more: Any) -> None:
+    """Add fields to every later line of this request; `job_id` is written `job.id`."""
+    fields.set(fields.get() | {name.replace("_", "."): value for name, value in more.items()})
+
+
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 

@@ -17,6 +17,7 @@ HTTP_SECONDS = Histogram(
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 IMAGES_ACCEPTED = Counter("classifier_images_accepted_total", "Pictures accepted.", ["lane"])
+REFUSALS = Counter("classifier_refusals_total", "Requests refused, by the error's code.", ["code"])
 CACHE_HITS = Counter(
     "classifier_result_cache_hits_total", "Pictures answered from the result cache."
 )

@@ -52,6 +52,7 @@ class DeadLetter:
     job_id: str
     index: int
     name: str
+    owner: str  #: Name of the key that submitted it; empty where keys were off.
     at: float  #: Unix seconds.
 
 
@@ -86,7 +87,7 @@ class Recovery:
         ref = PartRef.from_member(letter.member)
         revived = self._redis.eval(
             (_LUA / "revive.lua").read_text(),
-            8,
+            9,
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             keys.images(ref.job_id, ref.number),
@@ -95,6 +96,7 @@ class Recovery:
             keys.queue(letter.lane),
             keys.DEAD_LETTERS,
             keys.dead_image(letter.member),
+            keys.HELD,
             letter.member,
             ref.only or 0,
             time.time() + self._deadline,
@@ -189,6 +191,7 @@ class Recovery:
                 job_id=ref.job_id,
                 index=item.index,
                 name=item.name,
+                owner=self._jobs.get(ref.job_id).owner,
                 at=time.time(),
             )
             pipe.hset(keys.DEAD_LETTERS, ref.member, json.dumps(asdict(letter)))

@@ -43,6 +43,11 @@ class Settings(BaseSettings):
     redis_port: int = Field(
         6390, description="Port of the quick start's own Redis.", ge=1, le=65535
     )
+    redis_maxmemory: int | None = Field(
+        None,
+        description="Bytes that the quick start's Redis may use; unset: a quarter of the memory.",
+        ge=2**26,
+    )
 
     # The model
     model: str = Field(
@@ -93,11 +98,55 @@ class Settings(BaseSettings):
         4, description="Interactive messages under way per web process before more gather.", ge=1
     )
 
+    # Who may ask, and how much
+    api_keys_file: Path | None = Field(
+        None,
+        description="Keys as `name:sha256`, one a line, re-read when it changes; unset: no keys.",
+    )
+    api_key: str | None = Field(
+        None, description="Key that the quick start asks with, where it has an `API_KEYS_FILE`."
+    )
+    rate_limit_per_minute: int = Field(
+        0,
+        description="Requests a minute of one key, or of one address without keys; 0: no limit.",
+        ge=0,
+    )
+    trusted_proxies: int = Field(
+        0, description="Proxies in front whose `X-Forwarded-For` tells the client's address.", ge=0
+    )
+    max_outstanding_interactive: int = Field(
+        2_000,
+        description="Images accepted and not yet done: what two cores answer within a wait.",
+        ge=1,
+    )
+    max_outstanding_bulk: int = Field(
+        100_000, description="The same for `bulk`: a quarter of an hour's work of two cores.", ge=1
+    )
+    max_bytes_held: int = Field(
+        2**30,
+        description="Bytes of images that wait in Redis; `bulk` may fill four fifths of it.",
+        ge=1,
+    )
+
     # Input
     max_image_bytes: int = Field(20 * 2**20, description="Largest picture, in bytes.", ge=1)
-    max_request_bytes: int = Field(256 * 2**20, description="Largest request body, in bytes.", ge=1)
+    # A job is one transaction, and Redis has a second for it.
+    max_request_bytes: int = Field(64 * 2**20, description="Largest request body, in bytes.", ge=1)
+    slow_upload_seconds: float = Field(
+        10, description="An upload that takes longer than this for 64 KiB is ended with 408.", gt=0
+    )
     max_image_pixels: int = Field(
         50_000_000, description="Most pixels, read from the header before decoding.", ge=1
+    )
+    max_decode_seconds: float = Field(
+        3,
+        description="Processor time for decoding one picture; an honest one takes less than 2 s.",
+        gt=0,
+    )
+    max_decode_bytes: int = Field(
+        400 * 2**20,
+        description="Memory for decoding one picture. A WebP takes most, 16 to 20 bytes a pixel.",
+        ge=2**20,
     )
 
     # Records
@@ -122,7 +171,7 @@ class Settings(BaseSettings):
         description="Where web processes share their metrics; gunicorn's configuration sets it.",
     )
 
-    @field_validator("model_labels", mode="before")
+    @field_validator("model_labels", "api_keys_file", "api_key", "redis_maxmemory", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""

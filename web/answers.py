@@ -18,8 +18,15 @@ def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -
     return response
 
 
-def documented(answers: Mapping[int, type[BaseModel]], *problems: int) -> dict[str | int, Any]:
-    """`responses` of a route: its answers, and the statuses that carry a problem."""
+def documented(
+    answers: Mapping[int, type[BaseModel]], *problems: int, open_to_all: bool = False
+) -> dict[str | int, Any]:
+    """`responses` of a route: its answers, and the statuses that carry a problem.
+
+    Every call but the open ones may be refused for want of a key, or for coming too often.
+    """
+    if not open_to_all:
+        problems += (401, 429)
     schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
     refusal = {"description": "A problem.", "content": {"application/problem+json": schema}}
     found: dict[str | int, Any] = dict(answers.items())

@@ -8,15 +8,20 @@ from __future__ import annotations
 from flask import Response, redirect, url_for
 from flask_openapi import Info, OpenAPI
 
+from werkzeug.middleware.proxy_fix import ProxyFix
+
 from shared import log
 from shared.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web import errors, requests
-from web.routes import classify, health, jobs, metrics, model
+from web import admission, auth, errors, rate_limit, requests, security_headers, unread_body
+from web.api_document import DocumentedApi
+from web.api_keys import ApiKeys
+from web.routes import classify, dead_letters, health, jobs, metrics, model
 from web.schemas import Problem
 from web.service import Service
+from web.slow_uploads import SlowUploads
 
 VERSION = "0.1.0"
 
@@ -24,12 +29,18 @@ VERSION = "0.1.0"
 def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or Settings()
     log.configure(settings)
-    app = OpenAPI(
+    app = DocumentedApi(
         __name__,
         info=Info(
             title="Image classifier",
             version=VERSION,
             description="Send pictures, get labels. Errors carry a stable `code`.",
+        ),
+        security_schemes=auth.SECURITY_SCHEMES if settings.api_keys_file else None,
+        openapi_extensions=(
+            {"security": [{name: []} for name in auth.SECURITY_SCHEMES]}
+            if settings.api_keys_file
+            else {}
         ),
         validation_error_model=Problem,
         validation_error_callback=errors.invalid,
@@ -39,13 +50,34 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     app.extensions["service"] = _service(settings)
     requests.register(app)
+    security_headers.register(app)
+    unread_body.register(app)
     errors.register(app)
+    _guard(app, settings)
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
         app.register_api(blueprint)
+    app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
     _serve_jobs_at_root(app)
     _serve_docs(app)
     return app
+
+
+def _guard(app: OpenAPI, settings: Settings) -> None:
+    """Who may ask, whether there is room, and how often: in this order, the cheap ones first."""
+    app.wsgi_app = SlowUploads(  # type: ignore[assignment,method-assign]
+        app.wsgi_app, seconds=settings.slow_upload_seconds
+    )
+    if settings.api_keys_file:
+        auth.register(app, ApiKeys(settings.api_keys_file))
+    admission.register(
+        app, app.extensions["service"].admission, largest_picture=settings.max_image_bytes
+    )
+    if settings.rate_limit_per_minute:
+        redis = app.extensions["service"].redis
+        rate_limit.register(app, redis, per_minute=settings.rate_limit_per_minute)
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
 
 
 def _service(settings: Settings) -> Service:

@@ -17,6 +17,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from redis.exceptions import ConnectionError
+
 from shared.jobs import PART_SIZE, NewJob
 
 
@@ -42,7 +44,7 @@ class _Entry:
 class Coalescer:
     def __init__(
         self,
-        accept: Callable[[Sequence[NewJob]], None],
+        accept: Callable[[Sequence[NewJob]], object],
         *,
         max_unfinished: int,
         patience_seconds: float = 2.0,
@@ -81,6 +83,16 @@ class Coalescer:
             if message.left == 0 and message in self._under_way:
                 self._under_way.remove(message)
             self._wake_next()
+
+    def on_outage(self) -> None:
+        """Who waits here hears of it at once: the patience is not for that."""
+        with self._lock:
+            entries = list(self._gathering)
+            self._gathering.clear()
+        for entry in entries:
+            entry.error = ConnectionError("the subscription was lost")
+            entry.accepted.set()
+            entry.woken.set()
 
     def _take(self, entry: _Entry) -> list[_Entry]:
         """What leaves with `entry`, if it is still here; counts as under way from now."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, TimeoutError
 
 from shared import keys
 from shared.jobs import JobState
@@ -29,6 +29,11 @@ T = TypeVar("T")
 #: A waiter looks this often by itself: the cost of a lost notice.
 _LOOK_SECONDS = 5.0
 _RECONNECT_SECONDS = 0.5
+
+#: While there is nothing to hear, Redis is asked this often whether it is there at all; a frozen
+#: Redis or a cut without a word would otherwise look like an idle one.
+_PING_SECONDS = 0.25
+_SILENCE_SECONDS = 1.0
 
 
 class Waiter:
@@ -44,16 +49,26 @@ class Waiter:
         while (left := deadline - time.monotonic()) > 0:
             self.ended.wait(min(left, _LOOK_SECONDS))
             self.ended.clear()
-            if (found := look()) is not None:
+            try:
+                found = look()
+            except RedisError:  # what waits is stored: it outlives an outage, and so may the wait
+                continue
+            if found is not None:
                 return found
         return None
 
 
 class CommitListener:
-    def __init__(self, redis: Redis, on_commit: Callable[[str], None]) -> None:
-        """`on_commit` hears every job id that had a commit; it must not block."""
+    def __init__(
+        self,
+        redis: Redis,
+        on_commit: Callable[[str], None],
+        on_outage: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_commit` hears every job id that had a commit; neither may block."""
         self._redis = redis
         self._on_commit = on_commit
+        self._on_outage = on_outage
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
         self._closed = threading.Event()
         self.subscribed = threading.Event()
@@ -85,16 +100,22 @@ class CommitListener:
             except Exception:  # were this thread to end, every wait would last _LOOK_SECONDS
                 logger.exception("subscription failed")
             self.subscribed.clear()
+            self._on_outage()
             self._closed.wait(_RECONNECT_SECONDS)
 
     def _follow(self) -> None:
         pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
         try:
             pubsub.subscribe(keys.COMMITTED)
+            heard_at = time.monotonic()
             while not self._closed.is_set():
-                message = pubsub.get_message(timeout=0.25)
+                message = pubsub.get_message(timeout=_PING_SECONDS)
                 if message is None:
+                    if time.monotonic() - heard_at > _SILENCE_SECONDS:
+                        raise TimeoutError("Redis is silent")
+                    pubsub.ping()
                     continue
+                heard_at = time.monotonic()
                 if message["type"] == "subscribe":
                     self.subscribed.set()
                     self._wake_all()

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from shared import errors
+from shared import errors, metrics
 from web.schemas import Problem
 
 logger = logging.getLogger(__name__)
@@ -22,9 +22,12 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageExpired: HTTPStatus.GONE,
+    errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.DeadLetterNotFound: HTTPStatus.NOT_FOUND,
     errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 #: Statuses of an item's error, by code: what `/classify` answers when the worker refused.
@@ -76,7 +79,13 @@ def _on_classifier_error(error: errors.ClassifierError) -> Response:
         (_STATUS[each] for each in type(error).__mro__ if each in _STATUS),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    return problem(status, error.code, str(error))
+    metrics.REFUSALS.labels(error.code).inc()
+    response = problem(status, error.code, str(error))
+    if isinstance(error, errors.TryLater):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    elif isinstance(error, errors.NotAuthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="image classifier"'
+    return response
 
 
 def _on_http_exception(error: HTTPException) -> Response:

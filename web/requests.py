@@ -35,7 +35,6 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
     # The rule, not the path: a label for every job id would never end.
     route = request.url_rule.rule if request.url_rule else "unknown"
     method, path, started = request.method, request.path, g.started

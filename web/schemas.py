@@ -7,15 +7,19 @@ from typing import Annotated, Any, ClassVar
 
 from flask_openapi import FileStorage
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from shared.jobs import MAX_TOP_K, Item, ItemState, Job, JobState, Lane, Outcome
 from shared.model_info import ModelInfo
+from shared.recovery import DeadLetter
 
 TopK = Annotated[
     int, Field(ge=1, le=MAX_TOP_K, description="Predictions for each picture, best first.")
 ]
+#: A field that is left out. Only JSON has a null that could be sent; a form or a query has none.
+Unsaid = SkipJsonSchema[None]
 Wait = Annotated[
-    float | None,
+    float | Unsaid,
     Field(ge=0, description="Seconds to wait for the end; `Prefer: wait=n` says the same."),
 ]
 
@@ -49,14 +53,21 @@ class ClassifyQuery(Request):
 
 class ClassifyForm(Request):
     file: Annotated[FileStorage, Field(description="The picture.")]
-    top_k: TopK | None = None
+    top_k: TopK | Unsaid = None
+
+
+class SubmitQuery(Request):
+    lane: Annotated[
+        Lane | Unsaid,
+        Field(description="As in the form; said here, a full lane refuses before the upload."),
+    ] = None
 
 
 class SubmitForm(Request):
     files: Annotated[list[FileStorage], Field(min_length=1, description="The pictures.")]
     top_k: TopK = 5
     lane: Annotated[
-        Lane | None,
+        Lane | Unsaid,
         Field(description="`interactive` for one picture and `bulk` for more, unless you say."),
     ] = None
     custom_id: Annotated[
@@ -172,6 +183,30 @@ class Page(Schema):
     job: JobSchema
     items: list[ItemSchema]
     next_offset: Annotated[int | None, Field(description="`offset` of the next page, if any.")]
+
+
+class DeadLetterPath(Request):
+    letter_id: Annotated[str, Field(description="As listed by `GET /dead-letters`.")]
+
+
+class DeadLetterSchema(Schema):
+    """A picture that no worker survived."""
+
+    id: str
+    job_id: str
+    index: Annotated[int, Field(description="Of the item in its job.")]
+    name: str
+    lane: Lane
+    at: Annotated[float, Field(description="When it was given up on; Unix seconds.")]
+
+    @classmethod
+    def of(cls, letter: DeadLetter) -> DeadLetterSchema:
+        same = {name: getattr(letter, name) for name in cls.model_fields if name != "id"}
+        return cls(id=letter.member, **same)
+
+
+class DeadLetters(Schema):
+    dead_letters: list[DeadLetterSchema]
 
 
 class ModelSchema(Schema):

@@ -10,14 +10,16 @@ from dataclasses import replace
 from flask import current_app
 from redis import Redis
 
-from shared import metrics, model_info
-from shared.errors import ClassifierError, ModelNotReady
+from shared import log, metrics, model_info
+from shared.errors import ClassifierError, JobNotFound, ModelNotReady
 from shared.job_store import JobStore
-from shared.jobs import PART_SIZE, Lane, NewItem, NewJob, Outcome
+from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, Outcome
 from shared.model_info import ModelInfo
+from shared.recovery import Recovery
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web import uploads
+from web import auth, uploads
+from web.admission import Admission
 from web.coalescer import Coalescer
 from web.commit_listener import CommitListener
 from web.uploads import Upload
@@ -39,9 +41,28 @@ class Service:
         self.settings = settings
         self.redis = redis
         self.jobs = jobs
+        self.recovery = Recovery(
+            redis,
+            jobs,
+            deadline_seconds=settings.part_deadline_seconds,
+            ttl=settings.result_ttl_seconds,
+        )
         self._cache = cache
-        self._coalescer = Coalescer(jobs.accept, max_unfinished=settings.max_unfinished_messages)
-        self.commits = CommitListener(redis, self._coalescer.on_commit)
+        self.admission = Admission(
+            redis,
+            jobs,
+            max_images={
+                Lane.INTERACTIVE: settings.max_outstanding_interactive,
+                Lane.BULK: settings.max_outstanding_bulk,
+            },
+            max_bytes=settings.max_bytes_held,
+        )
+        self._coalescer = Coalescer(
+            self.admission.accept, max_unfinished=settings.max_unfinished_messages
+        )
+        self.commits = CommitListener(
+            redis, self._coalescer.on_commit, on_outage=self._coalescer.on_outage
+        )
         self._model: ModelInfo | None = None
         self._model_read_at = 0.0
 
@@ -58,6 +79,14 @@ class Service:
             raise ModelNotReady
         return self._model
 
+    def job(self, job_id: str) -> Job:
+        """A job of whoever asks. Raises JobNotFound, for another's too: not even that it exists."""
+        log.note(job_id=job_id)
+        job = self.jobs.get(job_id)
+        if job.owner != auth.owner():
+            raise JobNotFound
+        return job
+
     def submit(
         self,
         job_id: str,
@@ -69,8 +98,10 @@ class Service:
     ) -> list[Outcome | None]:
         """Accept a job: stored and queued. Gives the outcomes that are known at once.
 
-        A bad file becomes its item's error; its neighbours are not touched.
+        A bad file becomes its item's error; its neighbours are not touched. Raises Overloaded
+        where there is no room, and then keeps nothing.
         """
+        log.note(job_id=job_id)
         outcomes = self._known_outcomes(files, top_k)
         names: Sequence[str | None] = custom_ids or [None] * len(files)
         items = [
@@ -83,11 +114,13 @@ class Service:
             )
             for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
         ]
-        job = NewJob(id=job_id, lane=lane, top_k=top_k, items=items)
-        if lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(items):
-            self._coalescer.submit(job)
-        else:
-            self.jobs.accept([job])
+        job = NewJob(id=job_id, lane=lane, top_k=top_k, items=items, owner=auth.owner())
+        size = sum(len(item.data) for item in items if item.outcome is None)
+        with self.admission.room(lane, images=job.pending, size=size):
+            if lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(items):
+                self._coalescer.submit(job)
+            else:
+                self.admission.accept([job])
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
         return outcomes
 

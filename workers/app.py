@@ -25,6 +25,7 @@ from shared.result_cache import ResultCache
 from shared.settings import Settings
 from workers import health
 from workers.celery_app import make_celery
+from workers.decode_limits import DecodeLimits, return_large_blocks
 from workers.engine import find_export, load_engine, resolve_engine
 from workers.micro_batch import MicroBatch
 from workers.reconciler import Reconciler
@@ -127,6 +128,7 @@ def _jobs(redis: Redis) -> JobStore:
 def _load(**_: Any) -> None:
     """In each pool process, after the fork: sessions and connections must not be shared."""
     global _classifier
+    return_large_blocks()
     engine = load_engine(settings)
     redis = connect(settings.redis_url, max_connections=1)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
@@ -136,7 +138,7 @@ def _load(**_: Any) -> None:
         _jobs(redis),
         cache,
         lane=settings.lane,
-        max_image_pixels=settings.max_image_pixels,
+        limits=_decode_limits(),
     )
     model = engine.model
     model_info.announce(
@@ -150,4 +152,12 @@ def _load(**_: Any) -> None:
             classes=len(model.labels),
             input_size=model.preset.crop_size,
         ),
+    )
+
+
+def _decode_limits() -> DecodeLimits:
+    return DecodeLimits(
+        pixels=settings.max_image_pixels,
+        cpu_seconds=settings.max_decode_seconds,
+        memory_bytes=settings.max_decode_bytes,
     )

@@ -21,6 +21,7 @@ from shared.jobs import (
     PartRef,
 )
 from shared.result_cache import ResultCache
+from workers.decode_limits import DecodeLimits
 from workers.engine import Engine
 from workers.labels import top
 from workers.preprocessing import decode
@@ -49,14 +50,14 @@ class BatchClassifier:
         cache: ResultCache,
         *,
         lane: Lane,
-        max_image_pixels: int,
+        limits: DecodeLimits,
     ) -> None:
         self._engine = engine
         self._redis = redis
         self._jobs = jobs
         self._cache = cache
         self._lane = lane
-        self._max_image_pixels = max_image_pixels
+        self._limits = limits
 
     def classify(self, refs: Sequence[PartRef]) -> int:
         """Classify and commit parts; gives the number of images that were worked on.
@@ -74,6 +75,7 @@ class BatchClassifier:
         logger.info(
             "micro-batch",
             extra={
+                "job.id": sorted({work.ref.job_id for work in works}),
                 "batch.parts": len(works),
                 "batch.images": images,
                 "batch.failed": images - len(decoded),
@@ -91,11 +93,9 @@ class BatchClassifier:
             try:
                 if position not in work.images:
                     raise ImageExpired
-                pixels = decode(
-                    work.images[position],
-                    self._engine.model.preset,
-                    max_pixels=self._max_image_pixels,
-                )
+                preset = self._engine.model.preset
+                with self._limits.enforced():
+                    pixels = decode(work.images[position], preset, max_pixels=self._limits.pixels)
             except ClassifierError as error:
                 outcomes[position] = Outcome.failure(error)
             else:

@@ -1,6 +1,6 @@
 -- Write outcomes of a part's items, each once: a second delivery changes nothing.
 --
--- KEYS  job, part, images, outstanding, outstanding_images
+-- KEYS  job, part, images, outstanding, outstanding_images, held, drained in this second
 -- ARGV  now (Unix seconds), member of `outstanding`, job id, model version, results' time to live (s),
 --       channel, `whole` or `single` (what the member stands for), then for each item: field,
 --       state, outcome (JSON)
@@ -23,9 +23,17 @@ if written == 0 then
 end
 
 redis.call('DECRBY', KEYS[5], written)
+redis.call('INCRBY', KEYS[7], written)
+redis.call('EXPIRE', KEYS[7], 30)
 local pending = redis.call('HINCRBY', KEYS[2], 'pending', -written)
 if pending == 0 then
   redis.call('UNLINK', KEYS[3])
+  -- As many bytes as were added for this part, and only once.
+  local bytes = redis.call('HGET', KEYS[6], KEYS[2])
+  if bytes then
+    redis.call('HDEL', KEYS[6], KEYS[2])
+    redis.call('HINCRBY', KEYS[6], 'total', -bytes)
+  end
 end
 if pending == 0 or ARGV[7] == 'single' then
   redis.call('ZREM', KEYS[4], ARGV[2])

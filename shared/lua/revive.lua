@@ -1,6 +1,6 @@
 -- Put a dead letter back: its item waits again, and will be tried alone.
 --
--- KEYS  job, part, images, outstanding, outstanding_images, queue, dead_letters, dead_image
+-- KEYS  job, part, images, outstanding, outstanding_images, queue, dead_letters, dead_image, held
 -- ARGV  member, position in the part, deadline, message
 -- Gives 1, or 0 where there is no such letter or its job has expired.
 local data = redis.call('GET', KEYS[8])
@@ -12,6 +12,8 @@ redis.call('DEL', KEYS[8])
 redis.call('HDEL', KEYS[2], 'r' .. ARGV[2], 'attempts:' .. ARGV[2])
 redis.call('HINCRBY', KEYS[2], 'pending', 1)
 redis.call('HSET', KEYS[3], ARGV[2], data)
+redis.call('HINCRBY', KEYS[9], KEYS[2], #data)
+redis.call('HINCRBY', KEYS[9], 'total', #data)
 redis.call('HINCRBY', KEYS[1], 'failed', -1)
 redis.call('HSET', KEYS[1], 'state', 'running')
 redis.call('HDEL', KEYS[1], 'finished_at')

@@ -1,6 +1,6 @@
 -- A worker starts on a part: count the attempt, push its deadline out, hand over its record.
 --
--- KEYS  job, part, outstanding, outstanding_images
+-- KEYS  job, part, outstanding, outstanding_images, held
 -- ARGV  now, deadline (both Unix seconds), member of `outstanding`, images in the part,
 --       field that counts its attempts, most attempts, for a single image the field of its outcome
 -- Gives the part's fields as HGETALL does, or nil where nothing is to be done: a second delivery,
@@ -12,6 +12,11 @@ if redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then
   -- Its records have expired: nobody can read an answer any more.
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DECRBY', KEYS[4], ARGV[4])
+  local bytes = redis.call('HGET', KEYS[5], KEYS[2])
+  if bytes then
+    redis.call('HDEL', KEYS[5], KEYS[2])
+    redis.call('HINCRBY', KEYS[5], 'total', -bytes)
+  end
   return nil
 end
 if redis.call('HGET', KEYS[2], 'pending') == '0' or

@@ -76,6 +76,25 @@ def test_the_wait_has_an_end_that_names_the_obstacle() -> None:
         wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
 
 
+def test_a_service_that_wants_a_key_says_so_at_once() -> None:
+    class Guarded(Starting):
+        def do_GET(self) -> None:
+            known = self.headers["X-API-Key"] == "right"
+            self._answer(200, vars(MODEL)) if known else self._answer(401, {})
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        try:
+            with pytest.raises(ClassifierError, match="API_KEY"):
+                wait_until_ready(url, say=print)
+            assert wait_until_ready(url, say=print, key="right") == MODEL
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_a_service_that_has_stopped_is_not_waited_for() -> None:
     def check() -> None:
         raise ClassifierError("it has stopped")

@@ -83,6 +83,32 @@ def test_it_answers_keeps_what_it_was_given_and_evicts_nothing(tmp_path: Path) -
         assert client.get("kept") == b"yes"
 
 
+def test_a_killed_redis_keeps_what_it_answered_while_its_disk_was_busy(tmp_path: Path) -> None:
+    port = free_port()
+    with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
+        # Where a sync may hold up a write, a kill in that moment loses what was answered.
+        assert client.config_get("appendfsync")["appendfsync"] in ("no", "always")
+        pid = client.info("server")["process_id"]
+        kept = 0
+        for kept in range(1, 300):
+            client.set(f"picture {kept}", bytes(100_000))
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone(pid)
+    with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
+        assert client.dbsize() == kept
+
+
+def test_its_memory_is_bounded(tmp_path: Path) -> None:
+    with redis_server.running(tmp_path, free_port()) as url, Redis.from_url(url) as client:
+        share = int(client.config_get("maxmemory")["maxmemory"])
+        assert 0 < share < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 3
+    with (
+        redis_server.running(tmp_path, free_port(), max_memory_bytes=2**27) as url,
+        Redis.from_url(url) as client,
+    ):
+        assert client.config_get("maxmemory")["maxmemory"] == str(2**27)
+
+
 def test_it_is_out_of_the_terminal_s_reach(tmp_path: Path) -> None:
     with redis_server.running(tmp_path, free_port()) as url, Redis.from_url(url) as client:
         pid = client.info("server")["process_id"]

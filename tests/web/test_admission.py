@@ -16,8 +16,9 @@ from werkzeug.test import TestResponse
 
 from shared import keys, load
 from shared.errors import Overloaded
-from shared.job_store import JobStore, new_job_id
+from shared.job_store import MAX_ATTEMPTS, JobStore, new_job_id
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
+from shared.recovery import Recovery
 from shared.redis_client import connect
 from web.admission import Admission
 
@@ -152,11 +153,37 @@ def test_bytes_of_a_part_whose_records_expired_are_given_back(redis: Redis, jobs
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
 
+def test_the_bytes_held_are_exact_through_a_split_a_burial_and_a_retry(
+    redis: Redis, jobs: JobStore
+) -> None:
+    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    job = new_job(2)
+    jobs.accept([job])
+    whole = PartRef(job.id, 0, 2)
+    singles = [PartRef(job.id, 0, 1, k) for k in range(2)]
+    for ref in (whole, *singles):
+        for _ in range(MAX_ATTEMPTS):
+            assert jobs.start([ref], Lane.BULK)
+        assert jobs.start([ref], Lane.BULK) == []
+        recovery.recover(Lane.BULK)
+    assert jobs.get(job.id).failed == 2
+    assert redis.hgetall(keys.HELD) == {b"total": b"0"}
+
+    assert recovery.retry(recovery.dead_letters()[0])
+    assert load.read(redis).bytes_held == SIZE
+    pipe = redis.pipeline(transaction=False)
+    done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
+    letter = next(ref for ref in singles if redis.zscore(keys.outstanding(Lane.BULK), ref.member))
+    jobs.commit(pipe, letter, Lane.BULK, {letter.only or 0: done})
+    pipe.execute()
+    assert redis.hgetall(keys.HELD) == {b"total": b"0"}
+
+
 def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobStore) -> None:
     gate = admission(redis, jobs, images=100)
     gate.accept([new_job(100)])
     second = int(time.time())
-    for k in range(1, 11):
+    for k in range(-1, 11):
         redis.set(keys.drained(Lane.BULK, second - k), 2)
         redis.set(keys.drained(Lane.INTERACTIVE, second - k), 50)
     with pytest.raises(Overloaded) as refused:
@@ -165,14 +192,11 @@ def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobSto
     assert refused.value.retry_after_seconds == 6
 
 
-def test_commits_are_counted_in_the_second_in_which_they_happen(
-    redis: Redis, jobs: JobStore
-) -> None:
+def test_commits_are_counted_for_as_long_as_they_are_recent(redis: Redis, jobs: JobStore) -> None:
     job = new_job(40)
     jobs.accept([job])
     commit(jobs, redis, job)
-    time.sleep(1 - time.time() % 1)  # the current second is not told before it is over
-    assert load.read(redis).drained[Lane.BULK] == 40
+    assert load.read(redis).drained[Lane.BULK] in (20, 40)  # a second may have passed
     assert 0 < redis.ttl(redis.keys("drained:*")[0]) <= 30
 
 

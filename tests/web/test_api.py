@@ -187,6 +187,8 @@ def test_the_openapi_document_names_every_call(client: FlaskClient) -> None:
         "/api/v1/jobs",
         "/api/v1/jobs/{job_id}",
         "/api/v1/jobs/{job_id}/results",
+        "/api/v1/dead-letters",
+        "/api/v1/dead-letters/{letter_id}/retry",
         "/api/v1/model/info",
         "/api/v1/health",
         "/livez",

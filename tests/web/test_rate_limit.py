@@ -9,7 +9,9 @@ import pytest
 from flask_openapi import OpenAPI
 from redis import Redis
 
+from shared.settings import Settings
 from web.api_keys import line, new_key
+from web.app import create_app
 
 PATH = "/jobs/nothing"
 
@@ -77,6 +79,15 @@ def test_only_the_last_proxy_is_believed(make_app: Callable[..., OpenAPI]) -> No
     app = make_app(rate_limit_per_minute=1, trusted_proxies=1)
     forged = [{"X-Forwarded-For": f"192.0.2.{k}, 198.51.100.1"} for k in range(2)]
     assert [statuses(app, 1, headers=each)[0] for each in forged] == [404, 429]
+
+
+def test_an_outage_is_503_with_limits_too() -> None:
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", rate_limit_per_minute=5))
+    try:
+        assert statuses(app, 2) == [503, 503]
+        assert app.test_client().get("/livez").status_code == 200
+    finally:
+        app.extensions["service"].close()
 
 
 def test_without_a_limit_nothing_is_counted(make_app: Callable[..., OpenAPI], redis: Redis) -> None:

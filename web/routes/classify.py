@@ -35,7 +35,7 @@ _BODY = {
 @blueprint.post(
     "/classify",
     request_body=_BODY,
-    responses=documented({200: Classification, 202: JobSchema}, 413, 415, 422, 503),
+    responses=documented({200: Classification, 202: JobSchema}, 408, 413, 415, 422, 503),
 )
 def classify(query: ClassifyQuery) -> Response:
     """Classify one picture and wait for the labels.
@@ -79,7 +79,7 @@ def _look(found: Service, job_id: str, waiter: Waiter) -> Outcome | None:
 
 def _answer(job_id: str, name: str, outcome: Outcome | None) -> Response:
     if outcome is None:
-        job = JobSchema.of(service().jobs.get(job_id))
+        job = JobSchema.of(service().job(job_id))
         return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
     if outcome.state is ItemState.SUCCEEDED:
         return answer(Classification.of(job_id, name, outcome))

@@ -15,13 +15,13 @@ from web.service import service
 blueprint = APIBlueprint("health", __name__)
 
 
-@blueprint.get("/livez", responses=documented({200: Status}))
+@blueprint.get("/livez", responses=documented({200: Status}, open_to_all=True))
 def livez() -> Response:
     """Tell that this process answers; looks at nothing else, so that an outage restarts nobody."""
     return answer(Status(status="ok"))
 
 
-@blueprint.get("/readyz", responses=documented({200: Status, 503: Status}))
+@blueprint.get("/readyz", responses=documented({200: Status, 503: Status}, open_to_all=True))
 def readyz() -> Response:
     """Tell whether requests should come here: Redis answers, and this process hears commits."""
     found = service()
@@ -34,7 +34,7 @@ def readyz() -> Response:
     return answer(Status(status="ok"))
 
 
-@blueprint.get("/api/v1/health", responses=documented({200: Health}, 503))
+@blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
 def health() -> Response:
     """Read what each lane has outstanding, and the model."""
     found = service()

@@ -9,7 +9,16 @@ from shared.errors import InvalidRequest, TooManyFiles
 from shared.job_store import new_job_id
 from shared.jobs import Job, JobState, Lane
 from web.answers import answer, documented
-from web.schemas import ItemSchema, JobPath, JobSchema, Page, ResultsQuery, SubmitForm, WaitQuery
+from web.schemas import (
+    ItemSchema,
+    JobPath,
+    JobSchema,
+    Page,
+    ResultsQuery,
+    SubmitForm,
+    SubmitQuery,
+    WaitQuery,
+)
 from web.service import service
 from web.uploads import read_upload
 from web.waits import wait_seconds
@@ -21,9 +30,9 @@ MAX_FILES = 500
 
 
 @blueprint.post(
-    "/jobs", responses=documented({202: JobSchema}, 413, 422, 503), operation_id="submit"
+    "/jobs", responses=documented({202: JobSchema}, 408, 413, 422, 503), operation_id="submit"
 )
-def submit(form: SubmitForm) -> Response:
+def submit(query: SubmitQuery, form: SubmitForm) -> Response:
     """Submit pictures as one job.
 
     Answers as soon as they are stored; none is lost from then on. A bad picture is an item with
@@ -33,15 +42,18 @@ def submit(form: SubmitForm) -> Response:
         raise TooManyFiles(f"{len(form.files)} files; one request may carry {MAX_FILES}.")
     if form.custom_id and len(form.custom_id) != len(form.files):
         raise InvalidRequest("custom_id: send none, or as many as files.")
+    if query.lane and form.lane and query.lane is not form.lane:
+        raise InvalidRequest("lane: the address and the form say different lanes.")
+    lane = query.lane or form.lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
     job_id = new_job_id()
     service().submit(
         job_id,
         [read_upload(file.filename, file.read()) for file in form.files],
-        lane=form.lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK),
+        lane=lane,
         top_k=form.top_k,
         custom_ids=form.custom_id,
     )
-    job = service().jobs.get(job_id)
+    job = service().job(job_id)
     return answer(JobSchema.of(job), 202, location=url_for("jobs.read", job_id=job_id))
 
 
@@ -51,11 +63,9 @@ def read(path: JobPath, query: WaitQuery) -> Response:
     found = service()
     seconds = wait_seconds(query.wait, default=0, longest=found.settings.max_wait_seconds)
     with found.commits.waiting(path.job_id) as waiter:
-        job = found.jobs.get(path.job_id)
+        job = found.job(path.job_id)
         if job.state is not JobState.COMPLETED and seconds:
-            job = waiter.until(lambda: _completed(path.job_id), seconds) or found.jobs.get(
-                path.job_id
-            )
+            job = waiter.until(lambda: _completed(path.job_id), seconds) or found.job(path.job_id)
     return answer(JobSchema.of(job))
 
 
@@ -63,7 +73,7 @@ def read(path: JobPath, query: WaitQuery) -> Response:
 def results(path: JobPath, query: ResultsQuery) -> Response:
     """Read items in input order, also while the job runs."""
     jobs = service().jobs
-    job = jobs.get(path.job_id)
+    job = service().job(path.job_id)
     stop = min(query.offset + query.limit, job.total)
     items = jobs.items(job.id, query.offset, stop) if query.offset < stop else []
     page = Page(
@@ -75,5 +85,5 @@ def results(path: JobPath, query: ResultsQuery) -> Response:
 
 
 def _completed(job_id: str) -> Job | None:
-    job = service().jobs.get(job_id)
+    job = service().job(job_id)
     return job if job.state is JobState.COMPLETED else None

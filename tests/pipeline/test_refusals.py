@@ -1,0 +1,89 @@
+"""What is refused unread, over a real connection: it is cheap, and the connection lives on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from loadtest.local_service import LocalService, local_service
+
+PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service whose interactive lane is full, and where nobody works."""
+    folder = tmp_path_factory.mktemp("full")
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_OUTSTANDING_INTERACTIVE": "1"}
+    with local_service(folder, os.environ | own) as running:
+        running.start_web()
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{running.base_url}/readyz").is_success:
+                    break
+            time.sleep(0.05)
+        first = httpx.post(f"{running.base_url}/api/v1/classify?wait=0", content=PICTURE)
+        assert first.status_code == 202
+        yield running
+
+
+def test_a_refusal_costs_little_and_takes_no_connection(full: LocalService) -> None:
+    spent = []
+    with httpx.Client(base_url=full.base_url) as http:
+        for _ in range(50):
+            started = time.perf_counter()
+            with http.stream(
+                "POST", "/api/v1/classify", content=PICTURE + bytes(200_000)
+            ) as answer:
+                assert answer.status_code == 503 and answer.read()
+                ours = answer.extensions["network_stream"].get_extra_info("client_addr")
+            spent.append((time.perf_counter() - started, ours))
+    assert statistics.median(seconds for seconds, _ in spent) < 0.02
+    assert len({address for _, address in spent}) == 1
+
+
+def test_a_client_that_has_sent_nothing_of_its_body_is_refused(full: LocalService) -> None:
+    with connection(full) as client:
+        client.sendall(head(10_000_000))
+        assert client.recv(65536).startswith(b"HTTP/1.1 503")
+
+
+def test_a_refusal_arrives_also_where_the_connection_closes(full: LocalService) -> None:
+    for _ in range(20):
+        with connection(full) as client:
+            client.sendall(head(1_000_000, "Connection: close\r\n") + bytes(1_000_000))
+            answer = b""
+            while piece := client.recv(65536):
+                answer += piece
+            assert answer.startswith(b"HTTP/1.1 503") and b'"overloaded"' in answer
+
+
+def test_after_a_refusal_the_rest_of_the_body_is_no_request(full: LocalService) -> None:
+    with connection(full) as client:
+        body = b"GET /livez HTTP/1.1\r\nHost: body\r\n\r\n".ljust(2_000_000, b"x")
+        client.sendall(head(len(body)))
+        assert client.recv(65536).startswith(b"HTTP/1.1 503")
+        client.sendall(body)
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = b""
+        while piece := client.recv(65536):
+            answers += piece
+        assert answers.count(b"HTTP/1.1 ") == 1 and answers.startswith(b"HTTP/1.1 200")
+
+
+def connection(service: LocalService) -> socket.socket:
+    host, _, port = service.base_url.removeprefix("http://").partition(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def head(length: int, more: str = "") -> bytes:
+    lines = f"POST /api/v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n{more}\r\n"
+    return lines.encode()

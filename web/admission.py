@@ -1,0 +1,197 @@
+"""Whether there is room for more: refused while it is cheap, and before anything is kept.
+
+What was accepted is never dropped, so the only place to say no is here. Each accept tells what
+there is now, so a lane with room costs no round trip of its own; a lane that looks full is looked
+at again, ten times a second at most, before anyone is refused. Between two looks other web
+processes may fill the last of the room as well, so a limit may be passed by what they accept in
+that moment; Redis's own `maxmemory` is the hard one.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from flask import Flask, request
+from redis import Redis
+from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
+
+from shared import load
+from shared.errors import Overloaded
+from shared.job_store import JobStore
+from shared.jobs import Lane, NewJob
+from shared.load import Load
+
+#: A look at the numbers is this old at most, and before a refusal this.
+_LOOK_SECONDS = 1.0
+_LOOK_AGAIN_SECONDS = 0.1
+
+#: After an outage was noticed, who comes within this hears of it instead of trying too.
+_AWAY_SECONDS = 0.25
+
+#: Of the bytes, so that a full bulk lane leaves room for a person.
+_BULK_SHARE = 0.8
+
+#: Of Redis's memory. The rest is for results, messages and what Celery notes down: a Redis that
+#: is really full could not even take the results that would empty it.
+_MEMORY_SHARE = 0.9
+
+#: Of a limit, that should be free when a refused client returns, or the next one is refused again.
+_HEADROOM = 0.1
+
+#: What a client is told where nothing drains, and the longest that it is told.
+_NOTHING_DRAINS_SECONDS = 30
+_LONGEST_SECONDS = 300
+
+
+#: What a request with one picture carries beside it: boundaries, headers, fields.
+_FORM_OVERHEAD = 64 * 2**10
+
+
+def register(app: Flask, admission: Admission, *, largest_picture: int) -> None:
+    """Refuse a submission before its body is read, where its first lines tell enough."""
+
+    def check() -> None:
+        if request.method != "POST" or not request.endpoint:
+            return
+        size = request.content_length or 0
+        if request.endpoint == "classify.classify":
+            admission.check(Lane.INTERACTIVE, images=1, size=size)
+        elif request.endpoint.endswith("jobs.submit"):
+            may_be_one = size <= largest_picture + _FORM_OVERHEAD
+            admission.check_any(_lanes(may_be_one), images=1, size=size)
+
+    app.before_request(check)
+
+
+def _lanes(may_be_one: bool) -> Sequence[Lane]:
+    """Lanes that a job may be for, from what is known before its form is read."""
+    asked = request.args.get("lane", "")
+    with suppress(ValueError):  # the schema will tell
+        return [Lane(asked)]
+    return [Lane.BULK, Lane.INTERACTIVE] if may_be_one else [Lane.BULK]
+
+
+class Admission:
+    def __init__(
+        self, redis: Redis, jobs: JobStore, *, max_images: Mapping[Lane, int], max_bytes: int
+    ) -> None:
+        self._redis = redis
+        self._jobs = jobs
+        self._max_images = max_images
+        self._max_bytes = max_bytes
+        self._look = threading.Lock()
+        self._load: Load | None = None  # None: not known, at the start and in an outage
+        self._looked_at = -math.inf
+        self._failed_at = -math.inf
+        self._bytes_limit = max_bytes
+        self._images: Counter[Lane] = Counter()
+        self._bytes = 0
+        self._images_coming: Counter[Lane] = Counter()
+        self._bytes_coming = 0
+
+    def check(self, lane: Lane, *, images: int, size: int) -> None:
+        """Refuse what there is no room for: so many images, of `size` bytes together.
+
+        What is more than a limit by itself fits where nothing else is. Raises Overloaded, and
+        RedisError within a second in an outage.
+        """
+        if self._load is None or self._age() > _LOOK_SECONDS:
+            self._look_again()
+        if self._seconds_until_room(lane, images, size) and self._age() > _LOOK_AGAIN_SECONDS:
+            self._look_again()
+        if seconds := self._seconds_until_room(lane, images, size):
+            raise Overloaded(retry_after_seconds=seconds)
+
+    def check_any(self, lanes: Sequence[Lane], *, images: int, size: int) -> None:
+        """Refuse what none of these lanes has room for. Raises as `check` does."""
+        *others, last = lanes
+        for lane in others:
+            with suppress(Overloaded):
+                return self.check(lane, images=images, size=size)
+        self.check(last, images=images, size=size)
+
+    @contextmanager
+    def room(self, lane: Lane, *, images: int, size: int) -> Iterator[None]:
+        """Room that is taken while the block accepts: nobody else is promised the same."""
+        self.check(lane, images=images, size=size)
+        self._images_coming[lane] += images
+        self._bytes_coming += size
+        try:
+            yield
+        finally:
+            self._images_coming[lane] -= images
+            self._bytes_coming -= size
+
+    def accept(self, jobs: Sequence[NewJob]) -> None:
+        """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
+        try:
+            accepted = self._jobs.accept(jobs)
+        except OutOfMemoryError as error:
+            raise Overloaded(retry_after_seconds=_NOTHING_DRAINS_SECONDS) from error
+        except RedisError:
+            self._load = None
+            raise
+        if accepted:
+            self._images[jobs[0].lane] = accepted.images
+            self._bytes = accepted.bytes_held
+
+    def _age(self) -> float:
+        return time.monotonic() - self._looked_at
+
+    def _look_again(self) -> None:
+        """One looks at a time; the others go by what is known, or in an outage wait for it."""
+        if not self._look.acquire(blocking=self._load is None):
+            return
+        try:
+            if self._load and self._age() < _LOOK_AGAIN_SECONDS:
+                return
+            if time.monotonic() - self._failed_at < _AWAY_SECONDS:
+                raise ConnectionError("away a moment ago")
+            self._note(self._read())
+        finally:
+            self._look.release()
+
+    def _read(self) -> Load:
+        try:
+            return load.read(self._redis)
+        except RedisError:
+            self._failed_at, self._load = time.monotonic(), None
+            raise
+
+    def _note(self, found: Load) -> None:
+        self._load, self._looked_at = found, time.monotonic()
+        self._images, self._bytes = Counter(found.images), found.bytes_held
+        self._bytes_limit = self._max_bytes
+        if found.memory_limit:
+            left = int(_MEMORY_SHARE * found.memory_limit) - found.memory_used
+            self._bytes_limit = min(self._max_bytes, max(0, found.bytes_held + left))
+
+    def _seconds_until_room(self, lane: Lane, images: int, size: int) -> int:
+        """0 where there is room; else from how fast the lanes were emptied lately."""
+        assert self._load
+        outstanding = self._images[lane] + self._images_coming[lane]
+        limit = self._max_images[lane]
+        if over := _over(outstanding, images, limit):
+            return _seconds(over + _HEADROOM * limit, self._load.drained[lane])
+        held = self._bytes + self._bytes_coming
+        limit = int(self._bytes_limit * (_BULK_SHARE if lane is Lane.BULK else 1))
+        if over := _over(held, size, limit):
+            size_of_one = held / max(1, self._images.total())
+            rate = sum(self._load.drained.values())
+            return _seconds((over + _HEADROOM * limit) / max(1, size_of_one), rate)
+        return 0
+
+
+def _over(present: int, asked: int, limit: int) -> int:
+    return max(0, present + asked - limit) if present and asked else 0
+
+
+def _seconds(images: float, rate: float) -> int:
+    if not rate:
+        return _NOTHING_DRAINS_SECONDS
+    return min(_LONGEST_SECONDS, max(1, math.ceil(images / rate)))

@@ -1,0 +1,27 @@
+"""The OpenAPI document, told as the service answers."""
+
+from __future__ import annotations
+
+from flask_openapi import OpenAPI
+
+#: gunicorn's own answers, before the application hears of the request.
+_UNREADABLE = {"400": "No HTTP.", "414": "The address is too long.", "431": "Too many headers."}
+_PAGE = {"text/html": {"schema": {"type": "string"}}}
+
+
+class DocumentedApi(OpenAPI):
+    """flask-openapi, less the answer that it makes up and with those that it cannot know.
+
+    It adds a 422 with a list to every call that documents none; ours answer problems, and say so.
+    """
+
+    def generate_spec_json(self) -> None:
+        super().generate_spec_json()  # type: ignore[no-untyped-call]
+        made_up = self.validation_error_status
+        for path in self.spec_json["paths"].values():
+            for operation in path.values():
+                answers = operation["responses"]
+                if "application/json" in answers[made_up]["content"]:
+                    del answers[made_up]
+                for status, reason in _UNREADABLE.items():
+                    answers.setdefault(status, {"description": reason, "content": _PAGE})

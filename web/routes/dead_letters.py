@@ -1,0 +1,38 @@
+"""`/dead-letters`: pictures that no worker survived, to be looked at and tried again."""
+
+from __future__ import annotations
+
+from flask import Response
+from flask_openapi import APIBlueprint
+
+from shared.errors import DeadLetterNotFound
+from shared.recovery import DeadLetter
+from web import auth
+from web.answers import answer, documented
+from web.schemas import DeadLetterPath, DeadLetterSchema, DeadLetters, JobSchema
+from web.service import service
+
+blueprint = APIBlueprint("dead_letters", __name__, url_prefix="/api/v1")
+
+
+@blueprint.get("/dead-letters", responses=documented({200: DeadLetters}, 503))
+def read() -> Response:
+    """List the pictures that every worker died on, oldest first."""
+    letters = [DeadLetterSchema.of(letter) for letter in _letters()]
+    return answer(DeadLetters(dead_letters=letters))
+
+
+@blueprint.post(
+    "/dead-letters/<letter_id>/retry", responses=documented({202: JobSchema}, 404, 422, 503)
+)
+def retry(path: DeadLetterPath) -> Response:
+    """Try a picture once more, alone; its job runs again until that is done."""
+    for letter in _letters():
+        if letter.member == path.letter_id and service().recovery.retry(letter):
+            return answer(JobSchema.of(service().job(letter.job_id)), 202)
+    raise DeadLetterNotFound
+
+
+def _letters() -> list[DeadLetter]:
+    """Those of whoever asks."""
+    return [each for each in service().recovery.dead_letters() if each.owner == auth.owner()]
