@@ -22,6 +22,9 @@ _LARGE_BLOCK_BYTES = 4 * 2**20
 
 #: Often enough that small objects, which Python makes at 4 GB/s at most, stay below the ceiling.
 _TICK_SECONDS = 0.02
+#: Time for the exception to arrive. Raised inside a finaliser it is swallowed: then once more.
+_AGAIN_SECONDS = 0.25
+
 #: Room above the limit for clearing up. Without any, CPython 3.11 can spin for ever where it makes
 #: an exception, hearing no signal.
 _HEADROOM_BYTES = 64 * 2**20
@@ -49,10 +52,10 @@ class DecodeLimits:
 
         def on_tick(*_: object) -> None:
             if time.process_time() >= ends_at:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+                _tick_again_after(_AGAIN_SECONDS)
                 raise DecodeTimeout
             if _mapped_bytes() > most_bytes:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+                _tick_again_after(_AGAIN_SECONDS)
                 raise TooMuchMemory
 
         heard = signal.signal(signal.SIGPROF, on_tick)
@@ -62,7 +65,7 @@ class DecodeLimits:
             ceiling = min(ceiling, soft)
         resource.setrlimit(resource.RLIMIT_AS, (ceiling, hard))
         try:
-            signal.setitimer(signal.ITIMER_PROF, _TICK_SECONDS, _TICK_SECONDS)
+            _tick_again_after(_TICK_SECONDS)
             yield
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
@@ -77,6 +80,10 @@ def return_large_blocks() -> None:
     a process 250 MB larger, and the next would come on top of that.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
+def _tick_again_after(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)
 
 
 def _mapped_bytes() -> int:

@@ -99,7 +99,7 @@ def test_one_picture_gets_its_label(http: httpx.Client, pictures: list[Path]) ->
 def test_the_same_bytes_are_answered_from_the_cache(
     http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:
-    data = pictures[1].read_bytes()
+    data = pictures[1].read_bytes() + b"cached"
     first = http.post("/api/v1/classify", content=data).json()
     second = http.post("/api/v1/classify?top_k=2", content=data).json()
 

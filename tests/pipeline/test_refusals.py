@@ -70,7 +70,10 @@ def test_after_a_refusal_the_rest_of_the_body_is_no_request(full: LocalService) 
     with connection(full) as client:
         body = b"GET /livez HTTP/1.1\r\nHost: body\r\n\r\n".ljust(2_000_000, b"x")
         client.sendall(head(len(body)))
-        assert client.recv(65536).startswith(b"HTTP/1.1 503")
+        refusal = b""
+        while not refusal.endswith(b"}"):  # head and body may come apart
+            refusal += client.recv(65536)
+        assert refusal.startswith(b"HTTP/1.1 503")
         client.sendall(body)
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answers = b""

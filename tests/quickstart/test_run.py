@@ -23,6 +23,12 @@ from loadtest.local_service import free_port
 ROOT = Path(__file__).parents[2]
 
 
+def _on_a_terminal() -> None:
+    """As a person starts it, whoever runs the tests: under nohup a hang-up would be ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Terminal:
     """A real terminal with `python -m quickstart` in its foreground."""
 
@@ -39,7 +45,7 @@ class Terminal:
             stdout=screen,
             stderr=screen,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_on_a_terminal,
         )
         os.close(screen)
         self._reader = threading.Thread(target=self._read)
