@@ -23,7 +23,7 @@ _LARGE_BLOCK_BYTES = 4 * 2**20
 #: Often enough that small objects, which Python makes at 4 GB/s at most, stay below the ceiling.
 _TICK_SECONDS = 0.02
 #: Time for the exception to arrive. Raised inside a finaliser it is swallowed: then once more.
-_AGAIN_SECONDS = 0.25
+_AGAIN_SECONDS = 0.05
 
 #: Room above the limit for clearing up. Without any, CPython 3.11 can spin for ever where it makes
 #: an exception, hearing no signal.
