@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from shared import keys
-from shared.errors import WorkerLost
+from shared.errors import JobNotFound, WorkerLost
 from shared.job_store import MAX_ATTEMPTS, JobStore
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
@@ -74,7 +74,7 @@ class Recovery:
             elif overdue.ref.only is None:
                 split += self._split(lane, overdue)
             else:
-                buried += self._bury(lane, overdue.ref)
+                buried += self._bury(lane, overdue)
         return Recovered(requeued, split, buried)
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -176,14 +176,22 @@ class Recovery:
             )
         )
 
-    def _bury(self, lane: Lane, ref: PartRef) -> int:
+    def _bury(self, lane: Lane, overdue: _Overdue) -> int:
         """Commit the image as failed, and keep it as a dead letter, in one transaction."""
+        ref = overdue.ref
         assert ref.only is not None
         items = self._jobs.part_items(ref.job_id, ref.number)
+        try:
+            owner = self._jobs.get(ref.job_id).owner
+        except JobNotFound:
+            items = []
+        if not items:  # expired: the next start of the part clears it away
+            self._requeue(lane, overdue)
+            return 0
         data = self._redis.hget(keys.images(ref.job_id, ref.number), str(ref.only))
         pipe = self._redis.pipeline(transaction=True)
         self._jobs.commit(pipe, ref, lane, {ref.only: Outcome.failure(WorkerLost())})
-        if items and data:
+        if data:
             item = items[ref.only]
             letter = DeadLetter(
                 member=ref.member,
@@ -191,12 +199,15 @@ class Recovery:
                 job_id=ref.job_id,
                 index=item.index,
                 name=item.name,
-                owner=self._jobs.get(ref.job_id).owner,
+                owner=owner,
                 at=time.time(),
             )
             pipe.hset(keys.DEAD_LETTERS, ref.member, json.dumps(asdict(letter)))
             pipe.set(keys.dead_image(ref.member), data, ex=self._ttl)
         written, *_ = pipe.execute()
+        if not written:  # a slow worker came first: its outcome stands, and nothing is dead
+            self._redis.hdel(keys.DEAD_LETTERS, ref.member)
+            self._redis.delete(keys.dead_image(ref.member))
         return int(written)
 
 

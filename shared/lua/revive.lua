@@ -4,8 +4,10 @@
 -- ARGV  member, position in the part, deadline, message
 -- Gives 1, or 0 where there is no such letter or its job has expired.
 local data = redis.call('GET', KEYS[8])
+local outcome = redis.call('HGET', KEYS[2], 'r' .. ARGV[2]) or ''
 if redis.call('HDEL', KEYS[7], ARGV[1]) == 0 or not data or
-   redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 then
+   redis.call('EXISTS', KEYS[1], KEYS[2]) < 2 or
+   not string.find(outcome, '"state":"failed"', 1, true) then
   return 0
 end
 redis.call('DEL', KEYS[8])

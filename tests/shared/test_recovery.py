@@ -179,13 +179,44 @@ def test_a_dead_letter_of_an_expired_job_is_gone(
     assert recovery.dead_letters() == []
 
 
-def _bury(jobs: JobStore, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
+def test_an_image_that_a_slow_worker_saved_is_not_buried(
+    jobs: JobStore, redis: Redis, recovery: Recovery
+) -> None:
+    ref = accept(jobs, 2)
+    guilty = _about_to_be_buried(jobs, redis, recovery, ref)
+    # Committed, but still in `outstanding`: the moment between the look and the act.
+    commit(jobs, redis, guilty, [0])
+    redis.zadd(keys.outstanding(LANE), {guilty.member: 1.0})
+
+    assert recovery.recover(LANE).buried == 0
+    assert recovery.dead_letters() == []
+    [first, _] = jobs.items(ref.job_id, 0, 2)
+    assert first.outcome and first.outcome.state is ItemState.SUCCEEDED
+
+
+def test_an_expired_suspect_leaves_outstanding(
+    jobs: JobStore, redis: Redis, recovery: Recovery
+) -> None:
+    ref = accept(jobs, 1)
+    guilty = _about_to_be_buried(jobs, redis, recovery, ref)
+    redis.delete(keys.job(ref.job_id))
+    assert recovery.recover(LANE).buried == 0
+    assert jobs.start(take_message(redis), LANE) == []
+    assert jobs.backlog(LANE)[:2] == (0, 0), guilty
+
+
+def _about_to_be_buried(jobs: JobStore, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
     take_message(redis)
     start_often(jobs, ref)
     jobs.start([ref], LANE)
     recovery.recover(LANE)
-    [guilty] = take_message(redis)
-    start_often(jobs, guilty)
-    jobs.start([guilty], LANE)
+    singles = [message for _ in range(ref.images) for message in take_message(redis)]
+    start_often(jobs, singles[0])
+    jobs.start([singles[0]], LANE)
+    return singles[0]
+
+
+def _bury(jobs: JobStore, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
+    guilty = _about_to_be_buried(jobs, redis, recovery, ref)
     assert recovery.recover(LANE) == Recovered(0, 0, 1)
     return guilty
