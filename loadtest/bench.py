@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def _round(folder: Path, pictures: list[bytes], settings: Settings, figures: Fig
         service.stop(Lane.BULK)
 
         figures["worker: start to first result (s)"].append(_cold_start(service, pictures[0]))
-        idle, bare = idle_latency(service, pictures, load_engine(settings), settings)
+        idle, bare, shared = idle_latency(service, pictures, load_engine(settings), settings)
         figures["one picture, idle, through HTTP (ms)"].append(idle)
         figures["decode + batch-1 inference (ms)"].append(bare)
+        figures["the same, its inference with every core (ms)"].append(shared)
         figures["idle / bare"].append(idle / bare)
         hits = sorted(cache_hits(service, pictures[0]))
         figures["cache hit, median (ms)"].append(statistics.median(hits))
@@ -131,12 +133,15 @@ def _cold_start(service: LocalService, picture: bytes) -> float:
 
 def idle_latency(
     service: LocalService, pictures: Sequence[bytes], engine: Engine, settings: Settings
-) -> tuple[float, float]:
-    """Median milliseconds through HTTP, and of the bare work, taken in turn, picture by picture."""
+) -> tuple[float, float, float]:
+    """Median milliseconds through HTTP, of the bare work on one core, and of it on all of them.
 
-    def bare(picture: bytes) -> None:
+    Taken in turn, picture by picture. A worker with nothing else to do uses all of them.
+    """
+
+    def bare(picture: bytes, alone: bool = False) -> None:
         pixels = decode(picture, engine.model.preset, max_pixels=settings.max_image_pixels)
-        engine.predict(np.stack([pixels]))
+        engine.predict(np.stack([pixels]), alone=alone)
 
     def asked(picture: bytes) -> None:
         assert not _classify(connection, picture)["cache_hit"]
@@ -145,10 +150,11 @@ def idle_latency(
     for k in range(10):  # pool processes and caches warm up
         asked(pictures[k] + b"warm")
         bare(pictures[k])
-    times = [(_ms(asked, each + b"idle"), _ms(bare, each)) for each in pictures]
+    shared = partial(bare, alone=True)
+    times = [(_ms(asked, each + b"idle"), _ms(bare, each), _ms(shared, each)) for each in pictures]
     connection.close()
-    served, alone = zip(*times, strict=True)
-    return statistics.median(served), statistics.median(alone)
+    served, one_core, all_cores = (statistics.median(each) for each in zip(*times, strict=True))
+    return served, one_core, all_cores
 
 
 def cache_hits(service: LocalService, picture: bytes) -> list[float]:

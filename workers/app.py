@@ -64,10 +64,10 @@ app = make_worker(settings)
 
 
 @app.task(base=MicroBatch, name=CLASSIFY, max_batch_size=settings.max_batch_size)
-def classify(parts: list[list[Any]]) -> int:
+def classify(parts: list[list[Any]], *, alone: bool) -> int:
     if _classifier is None:
         raise RuntimeError("this pool process has no engine; see its first log lines")
-    return _classifier.classify([PartRef(*part) for part in parts])
+    return _classifier.classify([PartRef(*part) for part in parts], alone=alone)
 
 
 @signals.setup_logging.connect

@@ -42,8 +42,9 @@ class BatchOutOfMemory(Exception):
 class MicroBatch(Task):  # type: ignore[misc]
     """Base of a task whose messages are run together.
 
-    Each message carries one list; the task's function gets the lists of a batch as one and is
-    called once. The header `images` of a message is its size; without one it counts as 1.
+    Each message carries one list. The task's function gets the lists of a batch as one, and
+    `alone`: whether every other pool process was free then. The header `images` of a message is
+    its size; without one it counts as 1.
     """
 
     abstract = True
@@ -160,9 +161,10 @@ class Batcher:
 
     def _send(self, batch: Batch) -> bool:
         """Give a batch to the pool; False where the pool is closing and takes no more."""
+        alone = not (self._running or self._waiting)
         result = self._pool.apply_async(
             _run,
-            (self._task.name, [request.args[0] for request in batch.requests]),
+            (self._task.name, [request.args[0] for request in batch.requests], alone),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,
             error_callback=batch.on_failure,
@@ -181,11 +183,12 @@ class Batcher:
         self._fill_free_processes()
 
 
-def _run(task_name: str, lists: list[list[Any]]) -> tuple[Any, float]:
+def _run(task_name: str, lists: list[list[Any]], alone: bool) -> tuple[Any, float]:
     """In a pool process: the task's function over the lists of all messages, as one."""
     started = time.monotonic()
     try:
-        value = current_app.tasks[task_name].run([entry for each in lists for entry in each])
+        entries = [entry for each in lists for entry in each]
+        value = current_app.tasks[task_name].run(entries, alone=alone)
     except MemoryError:
         raise BatchOutOfMemory(f"out of memory on a batch of {len(lists)} messages") from None
     return value, time.monotonic() - started

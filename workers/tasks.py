@@ -59,8 +59,10 @@ class BatchClassifier:
         self._lane = lane
         self._limits = limits
 
-    def classify(self, refs: Sequence[PartRef]) -> int:
+    def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
         """Classify and commit parts; gives the number of images that were worked on.
+
+        `alone`: no other process of this worker is at work.
 
         A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
         every part of the batch outstanding, so that it is delivered again.
@@ -69,7 +71,7 @@ class BatchClassifier:
         works = self._jobs.start(refs, self._lane)
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
         decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
-        inference_ms = self._predict(decoded, outcomes, formed_at) if decoded else 0.0
+        inference_ms = self._predict(decoded, outcomes, formed_at, alone) if decoded else 0.0
         self._commit(works, outcomes)
         images = sum(len(each) for each in outcomes.values())
         logger.info(
@@ -108,9 +110,11 @@ class BatchClassifier:
         decoded: Sequence[_Decoded],
         outcomes: dict[PartRef, dict[int, Outcome]],
         formed_at: float,
+        alone: bool,
     ) -> float:
         started = time.perf_counter()
-        scores = self._engine.predict(np.stack([each.pixels for each in decoded]))
+        pixels = np.stack([each.pixels for each in decoded])
+        scores = self._engine.predict(pixels, alone=alone)
         inference_ms = 1000 * (time.perf_counter() - started)
         if len(scores) != len(decoded):
             raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")

@@ -79,6 +79,14 @@ def test_a_picture_scores_alike_alone_and_in_any_batch(
     assert np.abs(engine.predict(batch) - alone).max() < 1e-4
 
 
+def test_several_threads_change_no_score(real_settings: Settings) -> None:
+    engine = load_engine(real_settings.model_copy(update={"worker_processes": 2}))
+    [picture] = noise(engine, 1)
+    scores = engine.predict(picture[None], alone=True)
+    assert np.abs(scores - engine.predict(picture[None])).max() < 1e-5
+    assert scores.sum() == pytest.approx(1, abs=1e-5)
+
+
 @dataclass(frozen=True)
 class Answers:
     """Probabilities of the hundred pictures, (100, 1000) each."""

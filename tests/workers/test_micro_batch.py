@@ -157,6 +157,16 @@ def test_a_batch_is_sized_in_images(worker: Worker) -> None:
     assert sorted(batches) == [["a", "b"], ["c"], ["d"], ["e"], ["huge"]]
 
 
+def test_a_batch_is_told_whether_it_is_alone(worker: Worker) -> None:
+    worker.occupy()
+    assert [each["alone"] for each in worker.began()] == [True, False]
+    worker.release(held=2)
+    until(worker.settled)
+    worker.send("later")
+    until(lambda: "later" in worker.finished())
+    assert worker.began()[-1]["alone"]
+
+
 def test_an_exception_reaches_every_request_of_its_batch(worker: Worker) -> None:
     with task_events(worker) as seen:
         worker.occupy()

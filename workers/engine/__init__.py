@@ -28,8 +28,11 @@ class Engine(Protocol):
     name: str  #: `onnxruntime` or `torch`.
     model: Model
 
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3)."""
+    def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
+        """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).
+
+        `alone`: no other process of the worker computes, so the cores are there to be used.
+        """
 
 
 def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
@@ -59,7 +62,7 @@ def load_engine(settings: Settings) -> Engine:
             f"No export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} in "
             f"{settings.models_dir}: run `python -m workers.export` once."
         )
-    return OnnxEngine.load(path, settings.model_labels)
+    return OnnxEngine.load(path, settings.model_labels, cores=settings.worker_processes)
 
 
 def _has_card() -> bool:

@@ -38,8 +38,11 @@ class TorchEngine:
         return cls(classifier, model)
 
     @torch.inference_mode()
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3)."""
+    def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
+        """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).
+
+        A card is one for all: `alone` changes nothing.
+        """
         # A card copies from pinned memory without the CPU; bytes are a quarter of what floats are.
         batch = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._on_card)
         batch.numpy()[...] = pixels
