@@ -13,6 +13,14 @@ ClassifierError                     code
         TooMuchMemory               too_much_memory
         NoFiles                     no_files
         TooManyFiles                too_many_files
+        BadArchive                  bad_archive
+        ArchiveTooLarge             archive_too_large
+        NestedArchive               nested_archive
+        NotAFile                    not_a_file
+        UnsafePath                  unsafe_path
+        EncryptedMember             encrypted_member
+        UnsupportedCompression      unsupported_compression
+        CorruptMember               corrupt_member
     ImageExpired                    image_expired
     DeadLetterNotFound              dead_letter_not_found
     WorkerLost                      worker_lost
@@ -71,6 +79,54 @@ class TooManyFiles(InvalidRequest):
     """The request carries more files than one request may."""
 
     code = "too_many_files"
+
+
+class BadArchive(InvalidRequest):
+    """The archive is damaged, or was cut off."""
+
+    code = "bad_archive"
+
+
+class ArchiveTooLarge(InvalidRequest):
+    """The archive holds more than allowed."""
+
+    code = "archive_too_large"
+
+
+class NestedArchive(InvalidRequest):
+    """An archive in the archive; it is not opened."""
+
+    code = "nested_archive"
+
+
+class NotAFile(InvalidRequest):
+    """A link, a device or the like in the archive; only files are read."""
+
+    code = "not_a_file"
+
+
+class UnsafePath(InvalidRequest):
+    """The name in the archive is absolute or leads out of its folder."""
+
+    code = "unsafe_path"
+
+
+class EncryptedMember(InvalidRequest):
+    """The file in the archive is encrypted."""
+
+    code = "encrypted_member"
+
+
+class UnsupportedCompression(InvalidRequest):
+    """The file in the archive is packed in a way that is not read: stored and deflated are."""
+
+    code = "unsupported_compression"
+
+
+class CorruptMember(InvalidRequest):
+    """The file in the archive is damaged."""
+
+    code = "corrupt_member"
 
 
 class EmptyFile(InvalidRequest):
