@@ -12,6 +12,7 @@ result:<version>:<digest> outcome that answers for the same bytes and model
 dead_letters              hash: member -> what is known of an image that no worker survived
 dead_image:<member>       its bytes, for a retry
 reconciling:<lane>        lock: one worker reconciles a lane at a time
+workers:<lane>            sorted set: workers that take parts, by their last sign of life
 model                     what the workers have loaded
 committed                 channel: "<job id> <job state>", once per commit; of a job of one item
                           "<job id> <job state> <outcome>"
@@ -61,6 +62,10 @@ def outstanding_images(lane: Lane) -> str:
 
 def drained(lane: Lane, second: int) -> str:
     return f"drained:{lane}:{second}"
+
+
+def workers(lane: Lane) -> str:
+    return f"workers:{lane}"
 
 
 def result(model_version: str, digest: str) -> str:

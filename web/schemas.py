@@ -228,8 +228,13 @@ class Status(Schema):
 
 
 class LaneHealth(Schema):
+    workers: Annotated[int, Field(description="Those that take parts now.")]
     outstanding_parts: int
     outstanding_images: int
+    images_per_second: Annotated[float, Field(description="Committed, over the last seconds.")]
+    estimated_seconds: Annotated[
+        float | None, Field(description="Until all that waits is done; null where nothing drains.")
+    ]
 
 
 class Health(Schema):

@@ -19,6 +19,7 @@ from shared.errors import ModelError
 from shared.job_store import JobStore
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
+from shared.presence import SECONDS, Presence
 from shared.recovery import Recovery
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
@@ -114,6 +115,10 @@ def _watch(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(seconds, detector.tick)
     sender.timer.call_repeatedly(seconds, health.beat, (settings.heartbeat_file,))
     health.beat(settings.heartbeat_file)
+    presence = Presence(redis, settings.lane, sender.hostname)
+    sender.timer.call_repeatedly(SECONDS, presence.tick)
+    signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
+    presence.tick()
 
 
 def _jobs(redis: Redis) -> JobStore:

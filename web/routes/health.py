@@ -6,6 +6,7 @@ from flask import Response
 from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
+from shared import load, presence
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.answers import answer, documented
@@ -36,17 +37,30 @@ def readyz() -> Response:
 
 @blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
 def health() -> Response:
-    """Read what each lane has outstanding, and the model."""
+    """Read each lane's workers, backlog and speed, and the model; no worker is asked."""
     found = service()
     try:
         version = found.model().version
     except ModelNotReady:
         version = None
-    backlogs = {lane: found.jobs.backlog(lane) for lane in Lane}
+    workers = presence.ready(found.redis)
+    now = load.read(found.redis)
     lanes = {
-        lane: LaneHealth(outstanding_parts=backlog.parts, outstanding_images=backlog.images)
-        for lane, backlog in backlogs.items()
+        lane: LaneHealth(
+            workers=workers[lane],
+            outstanding_parts=found.jobs.backlog(lane).parts,
+            outstanding_images=now.images[lane],
+            images_per_second=round(now.drained[lane], 1),
+            estimated_seconds=_estimate(now.images[lane], now.drained[lane]),
+        )
+        for lane in Lane
     }
     return answer(
         Health(status="ok" if version else "no model yet", model_version=version, lanes=lanes)
     )
+
+
+def _estimate(images: int, per_second: float) -> float | None:
+    if not images:
+        return 0
+    return round(images / per_second, 1) if per_second else None
