@@ -54,11 +54,12 @@ class LocalService:
         return Redis.from_url(self.redis_url)
 
     def start_web(self) -> None:
-        self._start("web", ["gunicorn", "-c", "web/gunicorn.conf.py", "web.app:create_app()"], {})
+        self.start("web", ["gunicorn", "-c", "web/gunicorn.conf.py", "web.app:create_app()"], {})
 
-    def start_worker(self, lane: Lane, app: str = "workers.app") -> None:
-        options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip", "-E"]
-        self._start(lane, ["celery", "-A", app, "worker", *options], {"LANE": lane})
+    def start_worker(self, lane: Lane, app: str = "workers.app", **environment: str) -> None:
+        options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip"]
+        command = ["celery", "-A", app, "worker", *options]
+        self.start(lane, command, {"LANE": lane, **environment})
 
     def pool_processes(self, lane: Lane) -> list[int]:
         """Process ids below a worker's main process."""
@@ -91,7 +92,8 @@ class LocalService:
             time.sleep(0.05)
         raise RuntimeError("the service did not become ready")
 
-    def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+    def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        """Run a Python module with its arguments as one more program of the service."""
         with (self.logs / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", *command],

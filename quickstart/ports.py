@@ -18,6 +18,8 @@ def check_ports(settings: Settings, *, own_redis: bool) -> None:
         (settings.host, settings.web_port, "WEB_PORT"),
         (settings.host, settings.flower_port, "FLOWER_PORT"),
     ]
+    if settings.metrics_port:  # a worker for each lane
+        wanted += [(settings.host, settings.metrics_port + k, "METRICS_PORT") for k in range(2)]
     if own_redis:
         wanted.append((LOOPBACK, settings.redis_port, "REDIS_PORT"))
     # All are held until the last is checked, so that one number given twice is noticed too.

@@ -166,12 +166,23 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe line that is written."
     )
-    prometheus_multiproc_dir: Path | None = Field(
+    metrics_port: int | None = Field(
         None,
-        description="Where web processes share their metrics; gunicorn's configuration sets it.",
+        description="Port of a worker's metrics; unset: none. The quick start also takes the next.",
+        ge=1,
+        le=65534,
+    )
+    prometheus_multiproc_dir: Path | None = Field(
+        None, description="Where processes count together; unset: in `DATA_DIR` where it is needed."
+    )
+    task_events: bool = Field(
+        True, description="Workers tell Flower and celery-exporter of every message."
     )
 
-    @field_validator("model_labels", "api_keys_file", "api_key", "redis_maxmemory", mode="before")
+    @field_validator(
+        *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
@@ -192,3 +203,22 @@ class Settings(BaseSettings):
     @property
     def models_dir(self) -> Path:
         return self.data_dir / "models"
+
+    def metrics_dir(self, program: str) -> Path:
+        """Where the processes of one program count together."""
+        return self.prometheus_multiproc_dir or self.data_dir / "metrics" / program
+
+
+def share_metrics() -> Path | None:
+    """The folder in which this program's processes count together; None where it is one process.
+
+    In a worker with a metrics port it is put into the environment, the one place in which
+    prometheus-client looks; gunicorn's configuration does the same.
+    """
+    settings = Settings()
+    if not settings.metrics_port and not settings.prometheus_multiproc_dir:
+        return None
+    folder = settings.metrics_dir(settings.lane)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

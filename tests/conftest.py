@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +56,22 @@ def real_weights() -> Path:
     if not found:
         pytest.skip("the real weights are not beside this checkout")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def model_environment(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, str]:
+    """Real weights where they are at hand; otherwise random ones, and no label is asserted."""
+    try:
+        weights = str(request.getfixturevalue("real_weights"))
+    except pytest.skip.Exception:
+        weights = "random"
+    environment = os.environ | {
+        "MODEL_WEIGHTS": weights,
+        "DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        "WORKER_PROCESSES": "2",
+        "WEB_PROCESSES": "1",
+    }
+    subprocess.run([sys.executable, "-m", "workers.export"], env=environment, check=True)
+    return environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from pydantic import ValidationError
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
@@ -79,7 +79,8 @@ def _on_classifier_error(error: errors.ClassifierError) -> Response:
         (_STATUS[each] for each in type(error).__mro__ if each in _STATUS),
         HTTPStatus.INTERNAL_SERVER_ERROR,
     )
-    metrics.REFUSALS.labels(error.code).inc()
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    metrics.REFUSALS.labels(error.code, route).inc()
     response = problem(status, error.code, str(error))
     if isinstance(error, errors.TryLater):
         response.headers["Retry-After"] = str(error.retry_after_seconds)

@@ -1,13 +1,13 @@
 """gunicorn's settings. Every name here is one of gunicorn's."""
 
 import resource
-import shutil
 from typing import Any
 
+from shared.exposition import forget_dead, start_over
 from shared.settings import Settings
 
 _settings = Settings()
-_metrics = _settings.data_dir / "metrics"
+_metrics = _settings.metrics_dir("web")
 
 bind = f"{_settings.host}:{_settings.web_port}"
 workers = _settings.web_processes
@@ -20,7 +20,7 @@ keepalive = 75
 timeout = 60
 # Clients that wait get their answer before the process ends.
 graceful_timeout = int(_settings.max_wait_seconds) + 5
-# Read by prometheus-client when it is imported, in each process.
+# Read by prometheus-client, in each process.
 raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 # Our own line for each request says more.
 accesslog = None
@@ -29,14 +29,11 @@ loglevel = "warning"
 
 def on_starting(server: Any) -> None:
     """Forget the last run's metrics, and allow a socket for every client."""
-    shutil.rmtree(_metrics, ignore_errors=True)
-    _metrics.mkdir(parents=True)
+    _metrics.mkdir(parents=True, exist_ok=True)
+    start_over(_metrics)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    # Not at the top: imported before raw_env is set, prometheus-client would never share anything.
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    forget_dead(_metrics)

@@ -47,7 +47,7 @@ def _note(route: str, method: str, path: str, status: int, started: float) -> No
     seconds = time.perf_counter() - started
     known = method if method in _METHODS else "other"
     metrics.HTTP_REQUESTS.labels(route, known, status).inc()
-    metrics.HTTP_SECONDS.labels(route).observe(seconds)
+    metrics.HTTP_DURATION.labels(route).observe(seconds)
     if route not in _QUIET:
         logger.info(
             "request",

@@ -129,9 +129,9 @@ class Service:
         outcomes = [self._refusal(file) for file in files]
         asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
         for k, cached in zip(asked, self._from_cache([files[k] for k in asked]), strict=True):
+            metrics.CACHE_REQUESTS.labels("hit" if cached else "miss").inc()
             if cached:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
-                metrics.CACHE_HITS.inc()
         return outcomes
 
     def _refusal(self, file: Upload) -> Outcome | None:

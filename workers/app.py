@@ -14,8 +14,9 @@ from typing import Any
 from celery import Celery, signals
 from redis import Redis
 
-from shared import log, model_info
+from shared import log, metrics, model_info
 from shared.errors import ModelError
+from shared.exposition import forget_dead, start_over
 from shared.job_store import JobStore
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
@@ -25,6 +26,7 @@ from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from workers import health
+from workers import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode_limits import DecodeLimits, return_large_blocks
 from workers.engine import find_export, load_engine, resolve_engine
@@ -50,7 +52,7 @@ def make_worker(settings: Settings) -> Celery:
         worker_prefetch_multiplier=(
             settings.max_batch_size if settings.lane is Lane.INTERACTIVE else 2
         ),
-        worker_send_task_events=True,
+        worker_send_task_events=settings.task_events,
         task_time_limit=settings.batch_time_limit_seconds,
         # Loading the engine counts as starting a pool process; the default of 4 s would kill it.
         worker_proc_alive_timeout=60,
@@ -98,6 +100,12 @@ def _ensure_export(**_: Any) -> None:
         raise SystemExit(2) from error
 
 
+@signals.worker_init.connect
+def _start_counting(**_: Any) -> None:
+    if metrics.FOLDER:
+        start_over(metrics.FOLDER)
+
+
 @signals.worker_ready.connect
 def _watch(sender: Any, **_: Any) -> None:
     """Timers in the main process's event loop; they outlive reconnects."""
@@ -119,6 +127,17 @@ def _watch(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(SECONDS, presence.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     presence.tick()
+    _serve_metrics(sender.timer)
+
+
+def _serve_metrics(timer: Any) -> None:
+    if not (settings.metrics_port and metrics.FOLDER):
+        return
+    worker_metrics.serve(
+        settings.host, settings.metrics_port, metrics.FOLDER, classify.batcher, settings.lane
+    )
+    # A pool process that was lost is replaced, and what it had counted must stay.
+    timer.call_repeatedly(settings.reconcile_seconds, forget_dead, (metrics.FOLDER,))
 
 
 def _jobs(redis: Redis) -> JobStore:
@@ -145,6 +164,7 @@ def _load(**_: Any) -> None:
         lane=settings.lane,
         limits=_decode_limits(),
     )
+    metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     model = engine.model
     model_info.announce(
         redis,

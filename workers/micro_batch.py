@@ -121,7 +121,21 @@ class Batcher:
     @property
     def idle(self) -> bool:
         """A process is free: whatever is in the queue should have come here."""
-        return len(self._running) < int(self._pool.num_processes)
+        return self.running < self.processes
+
+    @property
+    def processes(self) -> int:
+        return int(self._pool.num_processes)
+
+    @property
+    def running(self) -> int:
+        """Batches in the pool, one to a process."""
+        return len(self._running)
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the next batches will take."""
+        return len(self._waiting)
 
     def add(self, request: Any) -> None:
         self.received += 1

@@ -8,9 +8,9 @@ import socket
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared import keys
+from shared import keys, metrics
 from shared.jobs import Lane
-from shared.recovery import Recovery
+from shared.recovery import Recovered, Recovery
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ class Reconciler:
         self._recovery = recovery
         self._lane = lane
         self._seconds = seconds
+        for how in Recovered._fields:  # told as 0, so that the first one counts as growth
+            metrics.PARTS_RECOVERED.labels(lane, how)
 
     def tick(self) -> None:
         """In the worker's event loop: short, and silent about an outage that others tell of."""
@@ -39,6 +41,8 @@ class Reconciler:
 
     def _recover(self) -> None:
         recovered = self._recovery.recover(self._lane)
+        for how, parts in recovered._asdict().items():
+            metrics.PARTS_RECOVERED.labels(self._lane, how).inc(parts)
         if any(recovered):
             logger.warning(
                 "overdue parts",

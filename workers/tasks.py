@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from redis import Redis
 
 from shared.errors import ClassifierError, ImageExpired
@@ -21,12 +21,11 @@ from shared.jobs import (
     PartRef,
 )
 from shared.result_cache import ResultCache
+from workers.batch_report import BatchReport
 from workers.decode_limits import DecodeLimits
 from workers.engine import Engine
 from workers.labels import top
 from workers.preprocessing import decode
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class _Decoded:
 
     work: PartWork
     position: int
-    pixels: np.typing.NDArray[np.uint8]
+    pixels: NDArray[np.uint8]
     preprocess_ms: float
 
 
@@ -67,25 +66,20 @@ class BatchClassifier:
         A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
         every part of the batch outstanding, so that it is delivered again.
         """
-        formed_at = time.time()
-        works = self._jobs.start(refs, self._lane)
+        report = BatchReport(self._lane)
+        with report.stage("fetch"):
+            works = self._jobs.start(refs, self._lane)
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
-        decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
-        inference_ms = self._predict(decoded, outcomes, formed_at, alone) if decoded else 0.0
-        self._commit(works, outcomes)
-        images = sum(len(each) for each in outcomes.values())
-        logger.info(
-            "micro-batch",
-            extra={
-                "job.id": sorted({work.ref.job_id for work in works}),
-                "batch.parts": len(works),
-                "batch.images": images,
-                "batch.failed": images - len(decoded),
-                "batch.inference_ms": round(inference_ms, 2),
-                "batch.total_ms": round(1000 * (time.time() - formed_at), 2),
-            },
-        )
-        return images
+        with report.stage("preprocess"):
+            decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
+        if decoded:
+            with report.stage("inference"):
+                scores = self._predict(decoded, alone)
+            self._note(decoded, scores, outcomes, report)
+        with report.stage("commit"):
+            self._commit(works, outcomes)
+        report.tell(works, outcomes)
+        return sum(len(each) for each in outcomes.values())
 
     def _decode(self, work: PartWork, outcomes: dict[int, Outcome]) -> list[_Decoded]:
         """The pictures of a part; one that fails leaves an outcome and costs no neighbour."""
@@ -105,32 +99,35 @@ class BatchClassifier:
                 decoded.append(_Decoded(work, position, pixels, preprocess_ms))
         return decoded
 
-    def _predict(
-        self,
-        decoded: Sequence[_Decoded],
-        outcomes: dict[PartRef, dict[int, Outcome]],
-        formed_at: float,
-        alone: bool,
-    ) -> float:
-        started = time.perf_counter()
+    def _predict(self, decoded: Sequence[_Decoded], alone: bool) -> NDArray[np.float32]:
+        """Scores of shape (pictures, classes)."""
         pixels = np.stack([each.pixels for each in decoded])
         scores = self._engine.predict(pixels, alone=alone)
-        inference_ms = 1000 * (time.perf_counter() - started)
         if len(scores) != len(decoded):
             raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")
+        return scores
+
+    def _note(
+        self,
+        decoded: Sequence[_Decoded],
+        scores: NDArray[np.float32],
+        outcomes: dict[PartRef, dict[int, Outcome]],
+        report: BatchReport,
+    ) -> None:
         model = self._engine.model
+        inference_ms = round(report.milliseconds("inference"), 3)
         for each, row in zip(decoded, scores, strict=True):
+            queue_ms = 1000 * (report.formed_at - each.work.accepted_at)
             outcomes[each.work.ref][each.position] = Outcome(
                 state=ItemState.SUCCEEDED,
                 predictions=top(row, model.labels, MAX_TOP_K),
                 model_version=model.version,
                 durations=Durations(
-                    queue_ms=round(max(0.0, 1000 * (formed_at - each.work.accepted_at)), 3),
+                    queue_ms=round(max(0.0, queue_ms), 3),
                     preprocess_ms=round(each.preprocess_ms, 3),
-                    inference_ms=round(inference_ms, 3),
+                    inference_ms=inference_ms,
                 ),
             )
-        return inference_ms
 
     def _commit(
         self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import httpx
@@ -12,25 +9,6 @@ import pytest
 
 from loadtest.local_service import LocalService, local_service
 from shared.jobs import Lane
-
-
-@pytest.fixture(scope="session")
-def model_environment(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> dict[str, str]:
-    """Real weights where they are at hand; otherwise random ones, and no label is asserted."""
-    try:
-        weights = str(request.getfixturevalue("real_weights"))
-    except pytest.skip.Exception:
-        weights = "random"
-    environment = os.environ | {
-        "MODEL_WEIGHTS": weights,
-        "DATA_DIR": str(tmp_path_factory.mktemp("data")),
-        "WORKER_PROCESSES": "2",
-        "WEB_PROCESSES": "1",
-    }
-    subprocess.run([sys.executable, "-m", "workers.export"], env=environment, check=True)
-    return environment
 
 
 @pytest.fixture(scope="session")

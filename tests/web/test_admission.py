@@ -333,4 +333,4 @@ def test_refusals_are_counted_by_code(make_app: Callable[..., OpenAPI]) -> None:
     client = make_app(max_outstanding_bulk=1).test_client()
     submit(client).close()
     submit(client).close()
-    assert 'classifier_refusals_total{code="overloaded"}' in client.get("/metrics").text
+    assert 'classifier_refusals_total{code="overloaded",' in client.get("/metrics").text

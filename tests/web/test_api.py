@@ -169,7 +169,7 @@ def test_probes_and_metrics_answer(client: FlaskClient) -> None:
     client.post("/jobs", data={"files": file(), "lane": "bulk"}).close()
     text = client.get("/metrics").text
     assert 'classifier_outstanding_images{lane="bulk"} 1.0' in text
-    assert "classifier_http_request_seconds_bucket" in text
+    assert "classifier_http_request_duration_seconds_bucket" in text
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])

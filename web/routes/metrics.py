@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
 
-from shared.job_store import JobStore
+from shared import keys, load, metrics, model_info, presence
+from shared.errors import ModelNotReady
+from shared.exposition import SharedSeries
+from shared.job_store import Backlog
 from shared.jobs import Lane
-from web.service import service
+from shared.load import Load
+from web.service import Service, service
 
 blueprint = Blueprint("metrics", __name__)
 
+_MODEL_LABELS = ("name", "version", "weights", "engine")
 
-@blueprint.get("/metrics")
-def metrics() -> Response:
-    found = service()
+
+@blueprint.get("/metrics", endpoint="metrics")
+def read() -> Response:
     registry = CollectorRegistry()
-    if found.settings.prometheus_multiproc_dir:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    else:
-        registry.register(REGISTRY)
-    registry.register(BacklogCollector(found.jobs))
+    registry.register(SharedSeries(metrics.FOLDER) if metrics.FOLDER else REGISTRY)
+    registry.register(Records(service()))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-class BacklogCollector(Collector):
-    """Reads each lane's backlog when Prometheus asks: one truth, whatever process is scraped."""
+class Records(Collector):
+    """What the records in Redis say when Prometheus asks: the same from whatever process.
 
-    def __init__(self, jobs: JobStore) -> None:
-        self._jobs = jobs
+    While Redis is away only that is told: how requests fare meanwhile must still be seen.
+    """
+
+    def __init__(self, found: Service) -> None:
+        self._service = found
 
     def collect(self) -> Iterator[Metric]:
-        parts = GaugeMetricFamily(
-            "classifier_outstanding_parts", "Accepted, not yet committed.", labels=["lane"]
+        try:
+            series = [*self._lanes(), *self._totals(), self._model()]
+        except RedisError:
+            series = []
+        yield _gauge("redis_up", "1 where Redis answers.", 1 if series else 0)
+        yield from series
+
+    def _lanes(self) -> Iterator[Metric]:
+        now, found = time.time(), self._service
+        backlogs = {lane: found.jobs.backlog(lane) for lane in Lane}
+        settings, present = found.settings, load.read(found.redis)
+        ages = {
+            lane: _age(backlog, now, settings.part_deadline_seconds)
+            for lane, backlog in backlogs.items()
+        }
+        parts = {lane: backlog.parts for lane, backlog in backlogs.items()}
+        images = {lane: backlog.images for lane, backlog in backlogs.items()}
+        limits = {
+            Lane.INTERACTIVE: settings.max_outstanding_interactive,
+            Lane.BULK: settings.max_outstanding_bulk,
+        }
+        waits = {lane: _wait(present, lane) for lane in Lane}
+        yield _by_lane("workers", "Workers that take parts.", presence.ready(found.redis))
+        yield _by_lane("outstanding_parts", "Accepted, not yet committed.", parts)
+        yield _by_lane("outstanding_images", "Accepted, not yet committed.", images)
+        yield _by_lane("outstanding_images_limit", "Past this a submit is refused.", limits)
+        yield _by_lane("oldest_waiting_seconds", "Since the next part last showed life.", ages)
+        yield _by_lane("drain_images_per_second", "Committed, lately.", present.drained)
+        yield _by_lane("estimated_wait_seconds", "Until what is outstanding is done.", waits)
+
+    def _totals(self) -> Iterator[Metric]:
+        redis, limit = self._service.redis, self._service.settings.max_bytes_held
+        held, letters = redis.hget(keys.HELD, "total"), redis.hlen(keys.DEAD_LETTERS)
+        yield _gauge("held_bytes", "Pictures that wait in Redis.", float(held or 0))
+        yield _gauge("held_bytes_limit", "Past this a submit is refused.", limit)
+        yield _gauge("dead_letters", "Pictures that no worker survived.", float(letters))
+
+    def _model(self) -> Metric:
+        family = GaugeMetricFamily(
+            "classifier_model_info", "What the workers run.", labels=_MODEL_LABELS
         )
-        images = GaugeMetricFamily(
-            "classifier_outstanding_images", "Accepted, not yet committed.", labels=["lane"]
-        )
-        for lane in Lane:
-            backlog = self._jobs.backlog(lane)
-            parts.add_metric([lane], backlog.parts)
-            images.add_metric([lane], backlog.images)
-        yield parts
-        yield images
+        try:
+            info = model_info.read(self._service.redis)
+        except ModelNotReady:
+            return family
+        family.add_metric([getattr(info, label) for label in _MODEL_LABELS], 1)
+        return family
+
+
+def _gauge(name: str, told: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"classifier_{name}", told, value=value)
+
+
+def _by_lane(name: str, told: str, values: Mapping[Lane, float]) -> Metric:
+    family = GaugeMetricFamily(f"classifier_{name}", told, labels=["lane"])
+    for lane, value in values.items():
+        family.add_metric([lane], value)
+    return family
+
+
+def _age(backlog: Backlog, now: float, deadline_seconds: float) -> float:
+    """Seconds since the part that is due first was accepted or started; 0 where there is none."""
+    if backlog.oldest_deadline is None:
+        return 0.0
+    return max(0.0, now - backlog.oldest_deadline + deadline_seconds)
+
+
+def _wait(present: Load, lane: Lane) -> float:
+    """Seconds until a lane is empty, as fast as it drains lately; infinite where nothing does."""
+    if not present.images[lane]:
+        return 0.0
+    drained = present.drained[lane]
+    return present.images[lane] / drained if drained else math.inf
