@@ -12,7 +12,7 @@ _metrics = _settings.metrics_dir("web")
 bind = f"{_settings.host}:{_settings.web_port}"
 workers = _settings.web_processes
 # A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
-worker_class = "gevent"
+worker_class = "web.gunicorn_worker.Worker"
 worker_connections = 2000
 backlog = 2048
 keepalive = 75

@@ -1,0 +1,106 @@
+"""SIGTERM to gunicorn: who waits gets an answer, what only stays open is ended, then it exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from loadtest.local_service import LocalService, local_service
+from shared.job_store import JobStore
+from shared.jobs import ItemState, Lane, Outcome, PartRef
+from shared.redis_client import connect
+
+PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[LocalService]:
+    """No worker: a test ends its jobs itself, when it wants to."""
+    environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    with local_service(tmp_path, environment) as running:
+        running.start_web()
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{running.base_url}/readyz").is_success:
+                    break
+            time.sleep(0.05)
+        yield running
+
+
+def test_clients_that_wait_are_answered_before_the_process_exits(web: LocalService) -> None:
+    picture = {"files": ("cat.jpg", PICTURE)}
+    waited_for = httpx.post(f"{web.base_url}/jobs", files=picture).json()["id"]
+    with ThreadPoolExecutor() as clients:
+        classify = f"{web.base_url}/api/v1/classify?wait=30"
+        classified = clients.submit(httpx.post, classify, content=PICTURE + b"!", timeout=40)
+        read = f"{web.base_url}/jobs/{waited_for}?wait=30"
+        waiting = clients.submit(httpx.get, read, timeout=40)
+        job_ids = _outstanding(web, 2)
+
+        process = web.processes["web"]
+        process.send_signal(signal.SIGTERM)
+        time.sleep(2)
+        assert process.poll() is None and not classified.done() and not waiting.done()
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{web.base_url}/livez")
+
+        _commit(web, job_ids)
+        assert classified.result().json()["predictions"] == []
+        assert (waiting.result().status_code, waiting.result().json()["state"]) == (
+            200,
+            "completed",
+        )
+        assert process.wait(timeout=5) == 0
+    assert "rror" not in web.log("web")
+
+
+def test_a_connection_that_is_only_kept_alive_holds_nothing_up(web: LocalService) -> None:
+    with httpx.Client(base_url=web.base_url) as http, _idle_connection(web):
+        assert http.get("/livez").is_success  # and keeps its connection
+        started = time.monotonic()
+        process = web.processes["web"]
+        process.send_signal(signal.SIGTERM)
+        # A client that does not know yet is answered, and told to come no more.
+        time.sleep(0.3)
+        last = http.get("/livez")
+        assert (last.status_code, last.headers["Connection"]) == (200, "close")
+        assert process.wait(timeout=10) == 0
+        assert time.monotonic() - started < 5
+    assert "rror" not in web.log("web")
+
+
+def _idle_connection(web: LocalService) -> socket.socket:
+    port = int(web.base_url.rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port))
+
+
+def _outstanding(web: LocalService, count: int) -> list[str]:
+    """Ids of the jobs that wait, once there are so many."""
+    redis = web.redis()
+    give_up = time.monotonic() + 10
+    while len(members := redis.zrange("outstanding:interactive", 0, -1)) < count:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    return [PartRef.from_member(member.decode()).job_id for member in members]
+
+
+def _commit(web: LocalService, job_ids: list[str]) -> None:
+    """As a worker does."""
+    redis = connect(web.redis_url, max_connections=1)
+    jobs = JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    pipe = redis.pipeline(transaction=False)
+    done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
+    for job_id in job_ids:
+        jobs.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: done})
+    pipe.execute()
+    redis.connection_pool.disconnect()
