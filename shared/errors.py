@@ -26,6 +26,7 @@ ClassifierError                     code
     WorkerLost                      worker_lost
     NotAuthenticated                not_authenticated
     JobNotFound                     job_not_found
+    NotAcceptable                   not_acceptable
     ModelNotReady                   model_not_ready
     TryLater                        unavailable
         Unavailable                 unavailable
@@ -205,6 +206,12 @@ class JobNotFound(ClassifierError):
     """No such job: the id is unknown or its results have expired."""
 
     code = "job_not_found"
+
+
+class NotAcceptable(ClassifierError):
+    """This call has no answer of a kind that the client accepts."""
+
+    code = "not_acceptable"
 
 
 class ModelNotReady(ClassifierError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from pydantic_core import from_json
+
 from shared.errors import ClassifierError
 
 #: Images in a part: the unit of upload, of delivery (one Celery message) and of retry. Every part
@@ -106,10 +108,10 @@ class Outcome:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Outcome:
-        fields = json.loads(text)
+        fields = from_json(text)  # four times as fast as json.loads, and a result stream has many
         return cls(
             state=ItemState(fields["state"]),
-            predictions=tuple(Prediction(*values) for values in fields["predictions"]),
+            predictions=tuple(map(Prediction._make, fields["predictions"])),
             model_version=fields["model_version"],
             cache_hit=fields["cache_hit"],
             durations=fields["durations"] and Durations(**fields["durations"]),

@@ -135,6 +135,9 @@ class Settings(BaseSettings):
     slow_upload_seconds: float = Field(
         10, description="An upload that takes longer than this for 64 KiB is ended with 408.", gt=0
     )
+    slow_download_seconds: float = Field(
+        60, description="A stream of which nothing is read for this long is ended.", gt=0
+    )
     max_image_pixels: int = Field(
         50_000_000, description="Most pixels, read from the header before decoding.", ge=1
     )

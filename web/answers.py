@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Response
 from pydantic import BaseModel
 
+from web import slow_downloads
 from web.schemas import Problem
 
 
@@ -15,6 +16,14 @@ def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -
     response = Response(body.model_dump_json(), status, mimetype="application/json")
     if location:
         response.headers["Location"] = location
+    return response
+
+
+def streamed(pieces: Iterator[bytes], media_type: str) -> Response:
+    """An answer that is made while it is read; `pieces` is closed when the client has gone."""
+    response = Response(slow_downloads.paced(pieces), mimetype=media_type)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep it until it is whole
     return response
 
 

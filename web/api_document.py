@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from flask_openapi import OpenAPI
 
+from web.result_formats import LINE_FORMATS, MEDIA_TYPES
+
 #: gunicorn's own answers, before the application hears of the request.
 _UNREADABLE = {"400": "No HTTP.", "414": "The address is too long.", "431": "Too many headers."}
+#: Kinds of answer that no schema object describes, by operation.
+_STREAMS = {
+    "results": [name for name, kind in MEDIA_TYPES.items() if kind in LINE_FORMATS],
+}
+_TEXT = {"schema": {"type": "string"}}
 _PAGE = {"text/html": {"schema": {"type": "string"}}}
 
 
@@ -23,5 +30,7 @@ class DocumentedApi(OpenAPI):
                 answers = operation["responses"]
                 if "application/json" in answers[made_up]["content"]:
                     del answers[made_up]
+                for kind in _STREAMS.get(operation.get("operationId", ""), ()):
+                    answers["200"]["content"][kind] = _TEXT
                 for status, reason in _UNREADABLE.items():
                     answers.setdefault(status, {"description": reason, "content": _PAGE})

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from web import admission, auth, errors, rate_limit, requests, security_headers, unread_body
 from web.api_document import DocumentedApi
 from web.api_keys import ApiKeys
-from web.routes import classify, dead_letters, health, jobs, metrics, model
+from web.routes import classify, dead_letters, health, jobs, metrics, model, results
 from web.schemas import Problem
 from web.service import Service
 from web.slow_uploads import SlowUploads
@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     _guard(app, settings)
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
         app.register_api(blueprint)
+    app.register_api(results.blueprint)
     app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
     _serve_jobs_at_root(app)
@@ -95,7 +96,7 @@ def _service(settings: Settings) -> Service:
 def _serve_jobs_at_root(app: OpenAPI) -> None:
     """`/jobs/<id>` beside `/api/v1/jobs/<id>`: short to type, and what a job's address promises."""
     for rule in list(app.url_map.iter_rules()):
-        if rule.endpoint.startswith("jobs."):
+        if rule.rule.startswith("/api/v1/jobs"):
             path = rule.rule.removeprefix("/api/v1")
             methods = rule.methods
             app.add_url_rule(

@@ -25,6 +25,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.DeadLetterNotFound: HTTPStatus.NOT_FOUND,
+    errors.NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,

@@ -12,6 +12,11 @@ from pydantic.json_schema import SkipJsonSchema
 from shared.jobs import MAX_TOP_K, Item, ItemState, Job, JobState, Lane, Outcome
 from shared.model_info import ModelInfo
 from shared.recovery import DeadLetter
+from web.result_formats import ResultFormat
+
+#: Items in a page of results: unless the client says, and at most.
+PAGE_ITEMS = 100
+MAX_PAGE_ITEMS = 1000
 
 TopK = Annotated[
     int, Field(ge=1, le=MAX_TOP_K, description="Predictions for each picture, best first.")
@@ -82,7 +87,20 @@ class WaitQuery(Request):
 
 class ResultsQuery(Request):
     offset: Annotated[int, Field(ge=0, description="First item.")] = 0
-    limit: Annotated[int, Field(ge=1, le=1000, description="Most items in the answer.")] = 100
+    limit: Annotated[
+        int | Unsaid,
+        Field(
+            ge=1,
+            description=f"Most items: {PAGE_ITEMS} in a page unless you say, at most "
+            f"{MAX_PAGE_ITEMS}; a stream has all unless you say.",
+        ),
+    ] = None
+    format: Annotated[
+        ResultFormat | Unsaid, Field(description="Wins over the header `Accept`.")
+    ] = None
+    state: Annotated[
+        ItemState | Unsaid, Field(description="Of a stream: only the items in this state.")
+    ] = None
 
 
 class Prediction(Schema):

@@ -9,16 +9,7 @@ from shared.errors import InvalidRequest, TooManyFiles
 from shared.job_store import new_job_id
 from shared.jobs import Job, JobState, Lane
 from web.answers import answer, documented
-from web.schemas import (
-    ItemSchema,
-    JobPath,
-    JobSchema,
-    Page,
-    ResultsQuery,
-    SubmitForm,
-    SubmitQuery,
-    WaitQuery,
-)
+from web.schemas import JobPath, JobSchema, SubmitForm, SubmitQuery, WaitQuery
 from web.service import service
 from web.uploads import read_upload
 from web.waits import wait_seconds
@@ -67,21 +58,6 @@ def read(path: JobPath, query: WaitQuery) -> Response:
         if job.state is not JobState.COMPLETED and seconds:
             job = waiter.until(lambda: _completed(path.job_id), seconds) or found.job(path.job_id)
     return answer(JobSchema.of(job))
-
-
-@blueprint.get("/jobs/<job_id>/results", responses=documented({200: Page}, 404, 422, 503))
-def results(path: JobPath, query: ResultsQuery) -> Response:
-    """Read items in input order, also while the job runs."""
-    jobs = service().jobs
-    job = service().job(path.job_id)
-    stop = min(query.offset + query.limit, job.total)
-    items = jobs.items(job.id, query.offset, stop) if query.offset < stop else []
-    page = Page(
-        job=JobSchema.of(job),
-        items=[ItemSchema.of(item) for item in items],
-        next_offset=stop if stop < job.total else None,
-    )
-    return answer(page)
 
 
 def _completed(job_id: str) -> Job | None:

@@ -1,0 +1,105 @@
+"""`/jobs/<id>/results`: items in input order, as pages or as a stream, also while the job runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Response, request
+from flask_openapi import APIBlueprint
+from werkzeug.http import http_date
+
+from shared.errors import InvalidRequest, JobNotFound
+from shared.job_store import JobStore
+from shared.jobs import PART_SIZE, Item, ItemState, Job, JobState
+from web.answers import answer, documented, streamed
+from web.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
+from web.schemas import (
+    MAX_PAGE_ITEMS,
+    PAGE_ITEMS,
+    ItemSchema,
+    JobPath,
+    JobSchema,
+    Page,
+    ResultsQuery,
+)
+from web.service import service
+
+blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1")
+
+#: Items that are read in one round trip and sent in one piece: some 100 KB, and few enough that
+#: other clients of the process wait for them no longer than some milliseconds.
+_PIECE = 8 * PART_SIZE
+
+
+@blueprint.get(
+    "/jobs/<job_id>/results",
+    responses=documented({200: Page}, 404, 406, 422, 503),
+    operation_id="results",
+)
+def read(path: JobPath, query: ResultsQuery) -> Response:
+    """Read items in input order, also while the job runs: those not yet done are `queued`.
+
+    As pages of JSON, or all at once as JSON Lines or CSV (`format`, or the header `Accept`). A
+    stream that cannot be read to its end is cut off, never ended as if it were whole. The header
+    `Sunset` says until when results can be read.
+    """
+    job = service().job(path.job_id)
+    media_type = _media_type(query)
+    kind = MEDIA_TYPES[media_type]
+    if kind is ResultFormat.JSON:
+        response = _page(job, query)
+    else:
+        lines = _lines(service().jobs, job, query, kind)
+        response = streamed(lines, media_type)
+        response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
+        response.headers["Sunset"] = http_date(job.expires_at)
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def _media_type(query: ResultsQuery) -> str:
+    if query.format is None:
+        return accepted(request.accept_mimetypes)
+    return next(name for name, kind in MEDIA_TYPES.items() if kind is query.format)
+
+
+def _page(job: Job, query: ResultsQuery) -> Response:
+    if query.state is not None:
+        raise InvalidRequest("state: only streams are filtered; add format=jsonl or format=csv.")
+    limit = query.limit or PAGE_ITEMS
+    if limit > MAX_PAGE_ITEMS:
+        raise InvalidRequest(f"limit: a page has at most {MAX_PAGE_ITEMS} items.")
+    stop = min(query.offset + limit, job.total)
+    items = service().jobs.items(job.id, query.offset, stop) if query.offset < stop else []
+    page = Page(
+        job=JobSchema.of(job),
+        items=[ItemSchema.of(item) for item in items],
+        next_offset=stop if stop < job.total else None,
+    )
+    return answer(page)
+
+
+def _lines(jobs: JobStore, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
+    """The lines of a stream, in pieces: one is in memory at a time, however slowly it is read."""
+    line_format = LINE_FORMATS[kind]
+    stop = job.total if query.limit is None else min(query.offset + query.limit, job.total)
+    if head := line_format.head(job.top_k):
+        yield head
+    for start in range(query.offset, stop, _PIECE):
+        items = _items(jobs, job, start, min(start + _PIECE, stop))
+        if query.state is not None:
+            items = [item for item in items if _state(item) is query.state]
+        if items:
+            yield line_format.lines(items, job.top_k)
+
+
+def _items(jobs: JobStore, job: Job, start: int, stop: int) -> list[Item]:
+    items = jobs.items(job.id, start, stop)
+    if len(items) < stop - start and job.state is JobState.COMPLETED:
+        # Expired while it was read. A table that lacks lines must not look like a whole one.
+        raise JobNotFound
+    return items
+
+
+def _state(item: Item) -> ItemState:
+    return item.outcome.state if item.outcome else ItemState.QUEUED
