@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 FOLDER ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format chaos clean
+.PHONY: help run demo test lint format chaos secrets clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ format: $(VENV)/dev.stamp ## rewrite the code in black's style
 
 chaos: $(VENV)/dev.stamp ## kill and freeze a service under load and account for every picture; FOLDER=...
 	$(BIN)/python -m loadtest.chaos "$(FOLDER)" --images 5000
+
+secrets: ## make the passwords that Compose and Kubernetes mount; keeps those that are there
+	@secrets/create
 
 # Not data/: it holds what people have had classified, and a model that takes a while to export.
 clean: ## remove the virtual environment and caches

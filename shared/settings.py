@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.jobs import Lane
+
+#: Where Compose and our Kubernetes manifests mount what must not be seen, one file a value.
+SECRETS = Path("/run/secrets")
 
 
 def _cores() -> int:
@@ -17,14 +20,27 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _models_dir(known: dict[str, Any]) -> Path:
+    # A data_dir that was refused is missing here; its own error is the one that is told.
+    return Path(known.get("data_dir", "data")) / "models"
+
+
 class Settings(BaseSettings):
     """One immutable object, read once at start.
 
-    A field `max_batch_size` is the environment variable `MAX_BATCH_SIZE`. A malformed value stops
-    the process with the variable's name. README.md lists the same fields; a test compares.
+    A field `max_batch_size` is the environment variable `MAX_BATCH_SIZE`, or else the content of
+    the file `max_batch_size` in SECRETS: an address with a password is no matter for an
+    environment, which child processes inherit and tools show. A malformed value stops the process
+    with the variable's name. README.md lists the same fields; a test compares.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        protected_namespaces=(),
+        # pydantic-settings warns of a folder that is not there.
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+    )
 
     # Where things are
     redis_url: str = Field(
@@ -32,7 +48,11 @@ class Settings(BaseSettings):
         description="Broker, records, result cache. The quick start runs its own unless set.",
     )
     data_dir: Path = Field(
-        Path("data"), description="Quick start's Redis files; exported models (`models/` in it)."
+        Path("data"), description="Quick start's Redis files, a worker's heartbeat, metrics."
+    )
+    models_dir: Path = Field(
+        default_factory=_models_dir,
+        description="Exported models; unset: `models/` in `DATA_DIR`.",
     )
     host: str = Field(
         "127.0.0.1",
@@ -202,10 +222,6 @@ class Settings(BaseSettings):
     def heartbeat_file(self) -> Path:
         """Touched by a worker's event loop; looked at by probes."""
         return self.data_dir / f"heartbeat-{self.lane}"
-
-    @property
-    def models_dir(self) -> Path:
-        return self.data_dir / "models"
 
     def metrics_dir(self, program: str) -> Path:
         """Where the processes of one program count together."""

@@ -23,7 +23,7 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         if default is PydanticUndefined:
-            default = "one per core"
+            default = {int: "one per core"}.get(field.annotation, "")
         elif default is None:
             default = ""
         else:

@@ -1,0 +1,289 @@
+"""docker-compose.yml follows its specification, and its names are the code's. What can be run
+without containers is run: the passwords, Redis's command, Flower's."""
+
+from __future__ import annotations
+
+import os
+import re
+import runpy
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis as redis_client
+import yaml
+
+from loadtest.local_service import free_port
+from quickstart import redis_server
+from shared.jobs import Lane
+from shared.redis_client import connect
+from shared.settings import Settings
+from web.app import VERSION
+
+_ROOT = Path(__file__).parents[2]
+_FILE = _ROOT / "docker-compose.yml"
+_OURS = "image-classifier/"
+
+Services = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    file: dict[str, Any] = yaml.safe_load(_FILE.read_text())
+    return file
+
+
+@pytest.fixture(scope="module")
+def services(compose: dict[str, Any]) -> Services:
+    found: Services = compose["services"]
+    return found
+
+
+def _default(text: str) -> str:
+    """What Compose puts for ${NAME:-default} where nobody says otherwise."""
+    return re.sub(r"\$\{\w+:?-([^}]*)\}", r"\1", str(text)).replace("$$", "$")
+
+
+def _bytes(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)([kmg])b?", _default(text)).groups()  # type: ignore
+    return float(number) * {"k": 2**10, "m": 2**20, "g": 2**30}[unit]
+
+
+def _seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    run = subprocess.run([*check, _FILE], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+
+
+def test_every_service_restarts_is_bounded_and_can_do_little(services: Services) -> None:
+    for name, service in services.items():
+        assert service["restart"] in ("unless-stopped", "no"), name
+        limits = service["deploy"]["resources"]["limits"]
+        assert float(_default(limits["cpus"])) > 0 and _bytes(limits["memory"]) > 0, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"] and service["read_only"], name
+
+
+def test_every_image_is_pinned(services: Services) -> None:
+    for name, service in services.items():
+        image, _, tag = service["image"].rpartition(":")
+        assert re.match(r"v?\d+\.\d+\.\d+", tag), f"{name}: {tag}"
+        if image.startswith(_OURS):
+            assert tag == VERSION and service["build"]["context"] == ".", name
+            assert (_ROOT / service["build"]["dockerfile"]).is_file(), name
+
+
+def test_our_images_are_built_from_stages_that_exist(services: Services) -> None:
+    for name, service in services.items():
+        if target := service.get("build", {}).get("target"):
+            text = (_ROOT / service["build"]["dockerfile"]).read_text()
+            assert f" AS {target}\n" in text, name
+            for argument in service["build"].get("args", {}):
+                assert re.search(rf"(?m)^ARG {argument}\b", text), argument
+
+
+def test_only_nginx_is_published_and_the_consoles_to_this_machine_alone(
+    services: Services,
+) -> None:
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+    published = [_default(each).rsplit(":", 2) for each in services["nginx"]["ports"]]
+    assert published[0] == ["80", "8080"]
+    assert all(each[0] == "127.0.0.1" and each[1] == each[2] for each in published[1:])
+    listening = set(re.findall(r"listen (\d+)", _nginx()))
+    assert {each[-1] for each in published} <= listening
+
+
+def test_nginx_finds_every_service_that_it_names(services: Services) -> None:
+    """Those of profiles that this file has; a network that both are in."""
+    named = re.findall(r"(?:server (\w+):\d+ resolve|http://(\w[\w-]*):\d+;)", _nginx())
+    names = {left or right for left, right in named} & set(services)
+    assert {"web", "flower"} <= names
+    for name in names:
+        assert set(services[name]["networks"]) & set(services["nginx"]["networks"]), name
+
+
+def _nginx() -> str:
+    return "".join(path.read_text() for path in (_ROOT / "nginx").glob("*.conf"))
+
+
+def test_settings_are_settings(services: Services) -> None:
+    ours = {name.upper() for name in Settings.model_fields}
+    for name, service in services.items():
+        if service["image"].startswith(_OURS):
+            assert set(service.get("environment", {})) <= ours, name
+            values = {k.lower(): _default(v) for k, v in service.get("environment", {}).items()}
+            Settings(**values)
+
+
+def test_secrets_are_files_that_are_made(compose: dict[str, Any], services: Services) -> None:
+    made = set(re.findall(r"(?m)^make (\S+)", (_ROOT / "secrets/create").read_text()))
+    assert {each["file"] for each in compose["secrets"].values()} <= {f"secrets/{m}" for m in made}
+    for name, service in services.items():
+        assert set(service.get("secrets", ())) <= set(compose["secrets"]), name
+        words = str(
+            [service.get("command"), service.get("healthcheck"), service.get("environment")]
+        )
+        for read in re.findall(r"/run/secrets/([\w.]+)", words):
+            assert read in service["secrets"], name
+    assert "redis_url" in Settings.model_fields
+
+
+def test_each_lane_has_workers_of_its_own(services: Services) -> None:
+    for image in ("image-classifier/worker:", "image-classifier/worker-gpu:"):
+        lanes = [
+            s["environment"]["LANE"] for s in services.values() if s["image"].startswith(image)
+        ]
+        assert sorted(lanes) == sorted(Lane)
+
+
+def test_gpu_workers_run_only_where_they_are_asked_for(services: Services) -> None:
+    for name, service in services.items():
+        assert (service.get("profiles") == ["gpu"]) == name.startswith("worker-gpu"), name
+
+
+def test_programs_are_given_the_time_that_they_need_to_stop(services: Services) -> None:
+    gunicorn = runpy.run_path(str(_ROOT / "web/gunicorn.conf.py"))
+    settings = Settings()
+    for name, service in services.items():
+        if name.startswith("worker"):
+            assert _seconds(service["stop_grace_period"]) > settings.batch_time_limit_seconds
+    assert _seconds(services["web"]["stop_grace_period"]) >= gunicorn["graceful_timeout"] + 5
+    assert _seconds(services["nginx"]["stop_grace_period"]) > settings.max_wait_seconds
+
+
+def test_nothing_starts_before_what_it_needs_is_well(services: Services) -> None:
+    for name, service in services.items():
+        for needed, how in service.get("depends_on", {}).items():
+            well = services[needed]
+            assert how["condition"] == "service_healthy", name
+            assert "healthcheck" in well or well["image"].startswith(_OURS), needed
+
+
+def test_every_mounted_file_is_there(services: Services) -> None:
+    for name, service in services.items():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (_ROOT / source).exists(), f"{name}: {source}"
+
+
+def test_redis_has_room_for_the_pictures_that_may_wait(services: Services) -> None:
+    command = _default(services["redis"]["command"][-1])
+    [limit] = re.findall(r"--maxmemory (\S+)", command)
+    assert Settings().max_bytes_held < 0.9 * _bytes(limit)
+    memory = services["redis"]["deploy"]["resources"]["limits"]["memory"]
+    assert _bytes(limit) < 0.75 * _bytes(memory)
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The passwords as `make secrets` makes them, in a folder of this run's own."""
+    folder = tmp_path_factory.mktemp("secrets")
+    shutil.copy(_ROOT / "secrets/create", folder)
+    subprocess.run([folder / "create"], check=True)
+    return folder
+
+
+def test_passwords_are_made_once_and_hidden_by_their_folder(secrets: Path) -> None:
+    before = {path.name: path.read_text() for path in secrets.iterdir()}
+    subprocess.run([secrets / "create"], check=True)
+    assert before == {path.name: path.read_text() for path in secrets.iterdir()}
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert len(before["redis_password"]) == 48
+    assert before["redis_url"] == f"redis://:{before['redis_password']}@redis:6379/0"
+
+
+@contextmanager
+def _program(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    path = f"{Path(sys.executable).parent}:{redis_server.find().parent}:{os.environ['PATH']}"
+    process = subprocess.Popen(
+        command, cwd=folder, env={"PATH": path}, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def shipped_redis(
+    services: Services, secrets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The command of the compose file, run as it is, on a port of this run's own."""
+    *shell, line = services["redis"]["command"]
+    port = free_port()
+    line = _default(line).replace("/run/secrets", str(secrets)) + f" --port {port}"
+    folder = tmp_path_factory.mktemp("redis")
+    with _program([*shell, line], folder):
+        url = f"redis://:{(secrets / 'redis_password').read_text()}@127.0.0.1:{port}/0"
+        client = connect(url, max_connections=1)
+        for _ in range(100):
+            with suppress(redis_client.ConnectionError):
+                client.ping()
+                break
+            time.sleep(0.05)
+        yield url
+
+
+def test_the_shipped_redis_asks_for_a_password_and_forgets_nothing(shipped_redis: str) -> None:
+    with connect(shipped_redis, max_connections=1) as client:
+        kept = client.config_get("*")
+    expected = {"appendonly": "yes", "appendfsync": "no", "save": ""}
+    expected["maxmemory-policy"] = "noeviction"
+    assert {name: kept[name] for name in expected} == expected
+    stranger = re.sub(r":[^:@/]+@", "", shipped_redis)
+    with pytest.raises(redis_client.AuthenticationError):
+        connect(stranger, max_connections=1).ping()
+
+
+def test_the_shipped_flower_asks_for_a_password(
+    shipped_redis: str, secrets: Path, tmp_path: Path
+) -> None:
+    text = (_ROOT / "Dockerfile.worker").read_text()
+    [line] = re.findall(r'(?m)^CMD \["sh", "-ec", "(.*)"\]', text)
+    default = Settings.model_fields["flower_port"].default
+    assert f"--port={default} " in line and f"EXPOSE {default}\n" in text
+    (tmp_path / "redis_url").write_text(shipped_redis)
+    port = free_port()
+    line = line.replace("/run/secrets/redis_url", str(tmp_path / "redis_url"))
+    line = line.replace("/run/secrets", str(secrets)).replace(f"--port={default}", f"--port={port}")
+    user, password = (secrets / "flower_basic_auth").read_text().split(":")
+    with _program(["sh", "-ec", line], tmp_path):
+        _await(f"http://127.0.0.1:{port}/healthcheck")
+        page = f"http://127.0.0.1:{port}/workers"
+        assert httpx.get(page).status_code == 401
+        assert httpx.get(page, auth=(user, password)).is_success
+
+
+def test_flower_does_not_start_without_a_password(shipped_redis: str, tmp_path: Path) -> None:
+    [line] = re.findall(
+        r'(?m)^CMD \["sh", "-ec", "(.*)"\]', (_ROOT / "Dockerfile.worker").read_text()
+    )
+    (tmp_path / "redis_url").write_text(shipped_redis)
+    line = line.replace("/run/secrets", str(tmp_path))
+    with _program(["sh", "-ec", line], tmp_path) as flower:
+        assert flower.wait(10) != 0
+
+
+def _await(url: str) -> None:
+    for _ in range(200):
+        with suppress(httpx.TransportError):
+            if httpx.get(url).is_success:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{url} does not answer")
