@@ -79,6 +79,16 @@ class LocalService:
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
 
+    def await_web(self, seconds: float = 20) -> None:
+        """Return once web answers, whether or not anybody works."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.base_url}/readyz").is_success:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"web does not answer: {self.log('web')[-2000:]}")
+
     def await_ready(self, seconds: float = 60) -> None:
         """Return once web answers and a worker has announced its model."""
         deadline = time.monotonic() + seconds

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from loadtest.local_service import free_port
+from loadtest.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
 from shared.job_store import JobStore
+from shared.jobs import Lane
 from shared.redis_client import connect
 
 #: Real weights and pictures, beside the checkout where they exist; no part of the project.
@@ -75,3 +76,16 @@ def model_environment(
     }
     subprocess.run([sys.executable, "-m", "workers.export"], env=environment, check=True)
     return environment
+
+
+@pytest.fixture(scope="session")
+def service(
+    model_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalService]:
+    """The whole service: Redis, gunicorn, a Celery worker for each lane. Real processes."""
+    with local_service(tmp_path_factory.mktemp("service"), model_environment) as running:
+        for lane in Lane:
+            running.start_worker(lane)
+        running.start_web()
+        running.await_ready()
+        yield running

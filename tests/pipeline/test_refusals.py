@@ -7,7 +7,6 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 
 import httpx
 import pytest
@@ -24,12 +23,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_OUTSTANDING_INTERACTIVE": "1"}
     with local_service(folder, os.environ | own) as running:
         running.start_web()
-        give_up = time.monotonic() + 20
-        while time.monotonic() < give_up:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{running.base_url}/readyz").is_success:
-                    break
-            time.sleep(0.05)
+        running.await_web()
         first = httpx.post(f"{running.base_url}/api/v1/classify?wait=0", content=PICTURE)
         assert first.status_code == 202
         yield running
