@@ -2,10 +2,11 @@
 
     python -m loadtest.chaos PICTURES --images 2000 --seed 7
 
-Clients send pictures in both lanes while, at random from the seed, pool processes, workers, the web
-process and Redis are killed with SIGKILL or frozen with SIGSTOP, and connections are cut. Then
-everything drains, and as in Jepsen's total-queue every accepted image must have exactly one
-result, the right one, that never changed once it was seen. Exits with 1 on any loss.
+Clients send pictures in both lanes, at once or in parts of which some are sent twice, and cancel
+some of the jobs, while at random from the seed pool processes, workers, the web process and Redis
+are killed with SIGKILL or frozen with SIGSTOP, and connections are cut. Then everything drains, and
+as in Jepsen's total-queue every accepted image must have exactly one result, the right one, that
+never changed once it was seen; of a cancelled job, that one or none. Exits with 1 on any loss.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ from redis.exceptions import RedisError
 
 from loadtest.limit import read_pictures
 from loadtest.local_service import LocalService, local_service
-from shared.jobs import Lane
+from shared.jobs import PART_SIZE, Lane
 
 _CLIENTS = 4
 _DRAIN_SECONDS = 180
+_ENDED = ("completed", "cancelled")
+
+#: Of the jobs, those that are opened and filled in parts.
+_OPENED = 0.3
 
 #: Quick to notice, so that a short run sees many recoveries.
 _SETTINGS = {
@@ -51,6 +56,7 @@ class History:
     """What the clients did and were told."""
 
     accepted: dict[str, list[int]] = field(default_factory=dict)  #: job id -> picture numbers
+    cancelled: set[str] = field(default_factory=set)  #: Ids of jobs that were asked to end.
     seen: dict[str, list[Any]] = field(default_factory=dict)  #: job id -> first complete results
     counts: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -193,7 +199,71 @@ def _client(
             number += 1
             tail = f"{seed}-{number}".encode()  # other bytes: no cache answers
             files = [("files", (str(n), pictures[n] + tail)) for n in numbers]
-            _send(http, files, numbers, chance.choice(list(Lane)), history)
+            lane = chance.choice(list(Lane))
+            if chance.random() < _OPENED:
+                _Upload(http, files, numbers, lane, history, chance).run()
+            else:
+                _send(http, files, numbers, lane, history)
+
+
+class _Upload:
+    """A job that is opened and filled. What has no answer is sent again, as a client may."""
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        files: list[Any],
+        numbers: list[int],
+        lane: Lane,
+        history: History,
+        chance: random.Random,
+    ) -> None:
+        self._http = http
+        self._files = files
+        self._numbers = numbers
+        self._lane = lane
+        self._history = history
+        self._chance = chance
+
+    def run(self) -> None:
+        self._count("attempted")
+        fields = {"total": len(self._files), "lane": self._lane, "top_k": 1}
+        job_id = self._ask("POST", "/jobs", json=fields)["job"]["id"]
+        parts = list(range(-(-len(self._files) // PART_SIZE)))
+        order = self._chance.sample(parts * 2, k=len(parts) + 1)  # some twice, some maybe not
+        order += [number for number in parts if number not in order]
+        cancel_after = self._chance.choice([None, None, *range(len(order) + 1)])
+        for k, number in enumerate(order):
+            if k == cancel_after:
+                break
+            first = number * PART_SIZE
+            files = self._files[first : first + PART_SIZE]
+            self._ask("PUT", f"/jobs/{job_id}/parts/{number}", files=files)
+        if cancel_after is not None:
+            self._ask("DELETE", f"/jobs/{job_id}")
+        with self._history.lock:
+            self._history.accepted[job_id] = self._numbers
+            if cancel_after is not None:
+                self._history.cancelled.add(job_id)
+        self._count("accepted in parts" if cancel_after is None else "cancelled")
+
+    def _ask(self, method: str, path: str, **body: Any) -> Any:
+        while True:
+            try:
+                answer = self._http.request(method, path, **body)
+            except httpx.TransportError:
+                time.sleep(0.2)
+                continue
+            if answer.is_success:
+                return answer.json()
+            if answer.status_code not in (429, 503):
+                self._count(f"unexpected {answer.status_code}")
+                raise RuntimeError(answer.text)
+            time.sleep(0.2)
+
+    def _count(self, name: str) -> None:
+        with self._history.lock:
+            self._history.counts[name] += len(self._numbers)
 
 
 def _send(
@@ -229,13 +299,17 @@ def _check(service: LocalService, history: History, right: list[str]) -> Counter
             labels = [
                 item["predictions"] and item["predictions"][0]["class_name"] for item in items
             ]
-            faults["lost"] += len(numbers) - sum(item["state"] == "succeeded" for item in items)
+            ends = {"succeeded", "cancelled"} if job_id in history.cancelled else {"succeeded"}
+            faults["lost"] += len(numbers) - sum(item["state"] in ends for item in items)
             faults["wrong"] += sum(
                 bool(label) and label != right[n] for label, n in zip(labels, numbers, strict=True)
             )
         time.sleep(3)  # a late second delivery would change something now
         for job_id in history.accepted:
             faults["changed"] += _results(http, job_id, deadline) != history.seen[job_id]
+    # An answer that no client can expect; its pictures are accounted for by nobody.
+    for name, count in history.counts.items():
+        faults["unexpected"] += count if name.startswith("unexpected") else 0
     faults["left over"] += sum(_left_over(service, deadline).values())
     return faults
 
@@ -244,7 +318,7 @@ def _results(http: httpx.Client, job_id: str, deadline: float) -> list[Any]:
     while time.monotonic() < deadline:
         try:
             job = http.get(f"/jobs/{job_id}?wait=5")
-            if job.status_code == 200 and job.json()["state"] == "completed":
+            if job.status_code == 200 and job.json()["state"] in _ENDED:
                 break
         except httpx.TransportError:
             time.sleep(0.5)
@@ -261,7 +335,7 @@ def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
             "outstanding": sum(redis.zcard(f"outstanding:{lane}") for lane in Lane),
             "images": sum(abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane),
             "messages": sum(redis.llen(lane) for lane in Lane),
-            "bytes": len(redis.keys("images:*")),
+            "bytes": len(redis.keys("images:*")),  # what was staged in vain goes by itself
             "bytes held": int(redis.hget("held", "total") or 0),
         }
         # What another delivery left unacknowledged comes back, finds nothing to do, and goes.

@@ -21,12 +21,17 @@ ClassifierError                     code
         EncryptedMember             encrypted_member
         UnsupportedCompression      unsupported_compression
         CorruptMember               corrupt_member
+        WrongPartSize               wrong_part_size
     ImageExpired                    image_expired
     DeadLetterNotFound              dead_letter_not_found
     WorkerLost                      worker_lost
     NotAuthenticated                not_authenticated
     JobNotFound                     job_not_found
     NotAcceptable                   not_acceptable
+    JobClosed                       job_closed
+    JobCancelled                    job_cancelled
+    PartConflict                    part_conflict
+    ImagesNeeded                    images_needed
     ModelNotReady                   model_not_ready
     TryLater                        unavailable
         Unavailable                 unavailable
@@ -40,6 +45,7 @@ of the API: clients branch on them. No HTTP here; web.errors has the one table t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -130,6 +136,12 @@ class CorruptMember(InvalidRequest):
     code = "corrupt_member"
 
 
+class WrongPartSize(InvalidRequest):
+    """A part carries exactly the items that its number says."""
+
+    code = "wrong_part_size"
+
+
 class EmptyFile(InvalidRequest):
     """The file is empty."""
 
@@ -212,6 +224,34 @@ class NotAcceptable(ClassifierError):
     """This call has no answer of a kind that the client accepts."""
 
     code = "not_acceptable"
+
+
+class JobClosed(ClassifierError):
+    """The job takes no parts: it was cancelled, or was not opened for parts."""
+
+    code = "job_closed"
+
+
+class JobCancelled(ClassifierError):
+    """The job was cancelled before this picture was classified."""
+
+    code = "job_cancelled"
+
+
+class PartConflict(ClassifierError):
+    """Other pictures are stored as this part."""
+
+    code = "part_conflict"
+
+
+class ImagesNeeded(ClassifierError):
+    """Pictures that were named by their digest are not known any more; send their bytes."""
+
+    code = "images_needed"
+
+    def __init__(self, indexes: Sequence[int]) -> None:
+        super().__init__()
+        self.indexes = indexes  #: Positions in the job.
 
 
 class ModelNotReady(ClassifierError):

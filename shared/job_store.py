@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
-from shared.errors import JobNotFound
+from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.jobs import (
     PART_SIZE,
     Item,
@@ -29,15 +28,25 @@ from shared.jobs import (
     Lane,
     NewItem,
     NewJob,
+    OpenJob,
     Outcome,
     PartRef,
+    part_size,
+    parts_of,
 )
 from shared.message import message, packed
+from shared.scripts import script
 
 _Fields = dict[Any, Any]  #: Of a hash, as redis-py takes them.
 
-_LUA = Path(__file__).parent / "lua"
+#: Bytes of images that are sent in one round trip; Redis has a second for it.
+_STAGED_AT_ONCE = 8 * 2**20
 
+#: A part that is not taken in by then never will be.
+_STAGED_SECONDS = 120
+
+#: Parts of a cancelled job that are released in one script: a few milliseconds of Redis's time.
+_RELEASED_AT_ONCE = 100
 
 #: Starts of a part, and then of a suspect image alone, before it is given up on.
 MAX_ATTEMPTS = 2
@@ -53,6 +62,14 @@ class Accepted(NamedTuple):
 
     images: int  #: Outstanding in the lane.
     bytes_held: int  #: Of the images of both lanes.
+
+
+class PutPart(NamedTuple):
+    """What became of a part."""
+
+    is_new: bool  #: False where the same was here already.
+    missing_parts: int
+    accepted: Accepted | None  #: None where nothing was.
 
 
 class Backlog(NamedTuple):
@@ -82,9 +99,11 @@ class JobStore:
         self._redis = redis
         self._ttl = result_ttl_seconds
         self._deadline = part_deadline_seconds
-        # Sent whole each time: a kilobyte on loopback, and no NOSCRIPT after a Redis restart.
-        self._start_script = (_LUA / "start.lua").read_text()
-        self._commit_script = (_LUA / "commit.lua").read_text()
+        self._start_script = script("records", "start")
+        self._commit_script = script("records", "commit")
+        self._put_part_script = script("records", "put_part")
+        self._cancel_script = script("records", "cancel")
+        self._release_script = script("records", "release")
 
     # The web process
 
@@ -121,6 +140,10 @@ class JobStore:
         key = keys.job(job.id)
         pipe.hset(key, mapping=_job_fields(job, now, self._ttl))
         pipe.expire(key, 2 * self._ttl)
+        known = [k for k, item in enumerate(job.items) if item.outcome]
+        if known and len(job.items) > 1:
+            pipe.rpush(keys.finished(job.id), *known)
+            pipe.expire(keys.finished(job.id), 2 * self._ttl)
         refs = []
         for start in range(0, len(job.items), PART_SIZE):
             items = job.items[start : start + PART_SIZE]
@@ -132,17 +155,8 @@ class JobStore:
     def _add_part(
         self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], top_k: int, now: float
     ) -> None:
-        spec = {
-            "top_k": top_k,
-            "accepted_at": now,
-            "items": [[item.name, item.custom_id, item.digest] for item in items],
-        }
-        fields: _Fields = {"spec": json.dumps(spec), "pending": ref.images}
-        for k, item in enumerate(items):
-            if item.outcome:
-                fields[f"r{k}"] = item.outcome.to_json()
         key = keys.part(ref.job_id, ref.number)
-        pipe.hset(key, mapping=fields)
+        pipe.hset(key, mapping=_part_fields(items, top_k, now))
         # Records outlive the images by a whole time to live: an image that waited too long still
         # ends as an item with an error that its owner can read.
         pipe.expire(key, 2 * self._ttl)
@@ -151,6 +165,109 @@ class JobStore:
             data: _Fields = {k: item.data for k, item in enumerate(items) if not item.outcome}
             pipe.hset(key, mapping=data)
             pipe.expire(key, self._ttl)
+
+    def open(self, job: OpenJob) -> None:
+        """Store a job whose parts are still to come."""
+        now = time.time()
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(keys.job(job.id), mapping=_open_job_fields(job, now, self._ttl))
+        pipe.expire(keys.job(job.id), 2 * self._ttl)
+        pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
+        pipe.expire(keys.parts(job.id), 2 * self._ttl)
+        pipe.execute()
+
+    def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
+        """Store a part of an open job and queue it; all of it, or nothing.
+
+        Repeating it is harmless. `items` is read once and in order: where it makes them as they
+        are asked for, no more than a few megabytes of images are in memory at a time. Raises
+        JobNotFound, JobClosed, PartConflict where other pictures are stored as this part, and
+        Unavailable where `items` took minutes.
+        """
+        staged = _StagedPart(self._redis, job)
+        for item in items:
+            staged.add(item)
+        ref = PartRef(job.id, number, staged.pending)
+        pipe = staged.rest()
+        pipe.eval(
+            self._put_part_script,
+            11,
+            keys.job(job.id),
+            keys.part(job.id, number),
+            keys.images(job.id, number),
+            *staged.keys,
+            keys.outstanding(job.lane),
+            keys.outstanding_images(job.lane),
+            keys.HELD,
+            keys.queue(job.lane),
+            keys.parts(job.id),
+            keys.finished(job.id),
+            staged.now,
+            staged.now + self._deadline,
+            self._ttl,
+            keys.COMMITTED,
+            job.id,
+            number,
+            len(staged.items),
+            ref.images,
+            staged.bytes,
+            ref.member,
+            message(job.lane, [ref]),
+            *staged.counts(first=number * PART_SIZE),
+        )
+        *_, (word, *reply) = pipe.execute()
+        return _put_part(_text(word), reply, [item.digest for item in staged.items])
+
+    def digests(self, job_id: str, number: int) -> list[str] | None:
+        """Digests of the pictures that are stored as a part, in order; None where it is missing."""
+        spec: Any = self._redis.hget(keys.part(job_id, number), "spec")
+        return _digests(spec) if spec else None
+
+    def missing_parts(self, job_id: str) -> list[int]:
+        """Numbers of the parts that an open job still waits for. Raises JobNotFound."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hmget(keys.job(job_id), "total", "received")
+        pipe.get(keys.parts(job_id))
+        (total, received), bitmap = pipe.execute()
+        if not total:
+            raise JobNotFound
+        if received is None:
+            return []
+        here = (byte >> (7 - bit) & 1 for byte in bitmap or b"" for bit in range(8))
+        return [n for n, bit in zip(range(parts_of(int(total))), here, strict=False) if not bit]
+
+    def cancel(self, job_id: str) -> bool:
+        """End a job where it stands; False where it has ended already. Raises JobNotFound.
+
+        From the first step on no outcome is added. Who dies after it leaves parts outstanding
+        that hold room and memory until a worker comes to start on them, and finds them cancelled.
+        """
+        now = time.time()
+        cancelled = self._redis.eval(
+            self._cancel_script, 1, keys.job(job_id), now, self._ttl, keys.COMMITTED, job_id
+        )
+        job = self.get(job_id)
+        if job.state is JobState.CANCELLED:  # also where another has cancelled it, and died
+            for start in range(0, parts_of(job.total), _RELEASED_AT_ONCE):
+                stop = min(start + _RELEASED_AT_ONCE, parts_of(job.total))
+                self._release([PartRef(job_id, n, 0) for n in range(start, stop)], job.lane)
+        return bool(cancelled)
+
+    def _release(self, refs: Sequence[PartRef], lane: Lane) -> None:
+        hashes = [
+            key
+            for ref in refs
+            for key in (keys.part(ref.job_id, ref.number), keys.images(ref.job_id, ref.number))
+        ]
+        self._redis.eval(
+            self._release_script,
+            3 + len(hashes),
+            keys.outstanding(lane),
+            keys.outstanding_images(lane),
+            keys.HELD,
+            *hashes,
+            *(ref.name for ref in refs),
+        )
 
     def get(self, job_id: str) -> Job:
         """A job's record. Raises JobNotFound."""
@@ -161,19 +278,58 @@ class JobStore:
 
     def items(self, job_id: str, start: int, stop: int) -> list[Item]:
         """Items `start` to `stop` - 1 in input order, as many as there are; one round trip."""
-        first = start // PART_SIZE
+        numbers = range(start // PART_SIZE, parts_of(stop))
         pipe = self._redis.pipeline(transaction=False)
-        for number in range(first, -(-stop // PART_SIZE)):
+        pipe.hmget(keys.job(job_id), "total", "state")
+        for number in numbers:
             pipe.hgetall(keys.part(job_id, number))
+        (total, state), *parts = pipe.execute()
+        if not total:
+            return []
+        state = _text(state)
         items: list[Item] = []
-        for number, fields in enumerate(pipe.execute(), first):
-            items += _items(number * PART_SIZE, fields)
+        for number, fields in zip(numbers, parts, strict=True):
+            items += _items(number, fields, _undone(state)) or _missing(number, int(total), state)
         return [item for item in items if start <= item.index < stop]
+
+    def items_at(self, job_id: str, indexes: Sequence[int]) -> list[Item]:
+        """Items by index, in the order that is asked for; one round trip. Raises JobNotFound."""
+        asked: dict[int, set[int]] = {}
+        for index in indexes:
+            asked.setdefault(index // PART_SIZE, set()).add(index % PART_SIZE)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hmget(keys.job(job_id), "total", "state")
+        names = {n: ["spec", *(f"r{k}" for k in positions)] for n, positions in asked.items()}
+        for number, fields in names.items():
+            pipe.hmget(keys.part(job_id, number), fields)
+        (total, state), *replies = pipe.execute()
+        if not total:
+            raise JobNotFound
+        state = _text(state)
+        found: dict[int, Item] = {}
+        for (number, fields), values in zip(names.items(), replies, strict=True):
+            known = {k.encode(): v for k, v in zip(fields, values, strict=True) if v}
+            of_part = _items(number, known, _undone(state)) or _missing(number, int(total), state)
+            found |= {item.index: item for item in of_part}
+        return [found[index] for index in indexes if index in found]
+
+    def finished(self, job_id: str, start: int, stop: int) -> list[int]:
+        """Indexes of the `start`-th to the `stop` - 1-th item that finished, in that order.
+
+        An item that was tried again after a failure is told again.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lrange(keys.finished(job_id), start, stop - 1)
+        pipe.hmget(keys.job(job_id), "total", "succeeded", "failed")
+        told, (total, succeeded, failed) = pipe.execute()
+        if total and int(total) == 1:  # has no list: the hot path is spared two commands
+            return [0][: int(succeeded) + int(failed)][start:stop]
+        return [int(index) for index in told]
 
     def part_items(self, job_id: str, number: int) -> list[Item]:
         """The items of one part; none where it has expired."""
         fields: Any = self._redis.hgetall(keys.part(job_id, number))
-        return _items(number * PART_SIZE, fields)
+        return _items(number, fields, ItemState.QUEUED)
 
     def backlog(self, lane: Lane) -> Backlog:
         """How much a lane has outstanding; one round trip."""
@@ -196,12 +352,13 @@ class JobStore:
         for ref in refs:
             pipe.eval(
                 self._start_script,
-                5,
+                6,
                 keys.job(ref.job_id),
                 keys.part(ref.job_id, ref.number),
                 keys.outstanding(lane),
                 keys.outstanding_images(lane),
                 keys.HELD,
+                keys.images(ref.job_id, ref.number),
                 now,
                 now + self._deadline,
                 ref.member,
@@ -209,6 +366,7 @@ class JobStore:
                 ref.attempts_field,
                 MAX_ATTEMPTS,
                 "" if ref.only is None else f"r{ref.only}",
+                ref.name,
             )
             pipe.hgetall(keys.images(ref.job_id, ref.number))
         replies = pipe.execute()
@@ -226,13 +384,13 @@ class JobStore:
         kind = "whole" if ref.only is None else "single"
         now = time.time()
         arguments: list[str | float] = [
-            now, ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind
+            now, ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind, ref.number
         ]  # fmt: skip
         for position, outcome in outcomes.items():
             arguments += [f"r{position}", outcome.state, outcome.to_json()]
         pipe.eval(
             self._commit_script,
-            7,
+            8,
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             keys.images(ref.job_id, ref.number),
@@ -240,12 +398,113 @@ class JobStore:
             keys.outstanding_images(lane),
             keys.HELD,
             keys.drained(lane, int(now)),
+            keys.finished(ref.job_id),
             *arguments,
         )
 
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+class _StagedPart:
+    """A part on its way in: beside the records, until a script takes it in whole.
+
+    As arguments of the script the images would be copied three times, and all of a part at once
+    may be too much for one round trip. Who dies here leaves keys that are soon gone.
+    """
+
+    def __init__(self, redis: Redis, job: Job) -> None:
+        self._redis = redis
+        self._top_k = job.top_k
+        self._waiting: _Fields = {}  # images that have not been sent
+        self._waiting_bytes = 0
+        self.now = time.time()
+        token = uuid.uuid4().hex
+        self.keys = (keys.staged(token), keys.staged_images(token))
+        self.items: list[NewItem] = []  #: Without their images.
+        self.pending = 0
+        self.bytes = 0
+
+    def add(self, item: NewItem) -> None:
+        if not item.outcome:
+            self._waiting[len(self.items)] = item.data
+            self._waiting_bytes += len(item.data)
+            self.bytes += len(item.data)
+            self.pending += 1
+        self.items.append(replace(item, data=b""))
+        if self._waiting_bytes > _STAGED_AT_ONCE:
+            pipe = self._redis.pipeline(transaction=True)
+            self._send(pipe)
+            pipe.execute()
+
+    def rest(self) -> Pipeline:
+        """A transaction with all that has not been sent."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(self.keys[0], mapping=_part_fields(self.items, self._top_k, self.now))
+        pipe.expire(self.keys[0], _STAGED_SECONDS)
+        self._send(pipe)
+        return pipe
+
+    def counts(self, first: int) -> list[str | int]:
+        """The known items as the script takes them: counts, model version, indexes."""
+        known = {k: item.outcome for k, item in enumerate(self.items, first) if item.outcome}
+        succeeded = [each for each in known.values() if each.state is ItemState.SUCCEEDED]
+        version = succeeded[-1].model_version if succeeded else None
+        return [len(succeeded), len(known) - len(succeeded), version or "", *known]
+
+    def _send(self, pipe: Pipeline) -> None:
+        if self._waiting:
+            pipe.hset(self.keys[1], mapping=self._waiting)
+            pipe.expire(self.keys[1], _STAGED_SECONDS)
+        self._waiting, self._waiting_bytes = {}, 0
+
+
+def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
+    """The script's answer. Raises JobNotFound, JobClosed, PartConflict, Unavailable."""
+    if word == "unknown":
+        raise JobNotFound
+    if word == "closed":
+        raise JobClosed
+    if word == "lost":
+        raise Unavailable("The part took too long to arrive; send it again.")
+    if word == "stored":
+        missing_parts, spec = reply
+        if _digests(spec) != digests:
+            raise PartConflict
+        return PutPart(False, missing_parts, None)
+    missing_parts, images, bytes_held = reply
+    return PutPart(True, missing_parts, Accepted(images, bytes_held))
+
+
+def _digests(spec: bytes) -> list[str]:
+    return [digest for _, _, digest in json.loads(spec)["items"]]
+
+
+def _part_fields(items: Sequence[NewItem], top_k: int, now: float) -> _Fields:
+    spec = {
+        "top_k": top_k,
+        "accepted_at": now,
+        "items": [[item.name, item.custom_id, item.digest] for item in items],
+    }
+    outcomes = {f"r{k}": item.outcome.to_json() for k, item in enumerate(items) if item.outcome}
+    return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
+
+
+def _open_job_fields(job: OpenJob, now: float, ttl: int) -> _Fields:
+    return {
+        "owner": job.owner,
+        "lane": job.lane,
+        "top_k": job.top_k,
+        "total": job.total,
+        "state": JobState.RECEIVING,
+        "received": 0,
+        "succeeded": 0,
+        "failed": 0,
+        "cached": 0,
+        "created_at": now,
+        "expires_at": now + ttl,
+    }
 
 
 def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
@@ -256,7 +515,6 @@ def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
         "lane": job.lane,
         "top_k": job.top_k,
         "total": len(job.items),
-        "parts": -(-len(job.items) // PART_SIZE),
         "state": JobState.QUEUED,
         "succeeded": len(succeeded),
         "failed": len(known) - len(succeeded),
@@ -280,8 +538,11 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         state=JobState(fields["state"]),
         top_k=int(fields["top_k"]),
         total=int(fields["total"]),
+        opened="received" in fields,
+        received=int(fields.get("received", fields["total"])),
         succeeded=int(fields["succeeded"]),
         failed=int(fields["failed"]),
+        cancelled=int(fields.get("cancelled", 0)),
         cached=int(fields["cached"]),
         model_version=fields.get("model_version") or None,
         created_at=float(fields["created_at"]),
@@ -291,15 +552,41 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
     )
 
 
-def _items(first: int, fields: Mapping[bytes, bytes]) -> list[Item]:
-    if not fields:
+def _undone(state: str) -> ItemState:
+    """State of an item without an outcome, in a job of this state."""
+    return ItemState.CANCELLED if state == JobState.CANCELLED else ItemState.QUEUED
+
+
+def _items(number: int, fields: Mapping[bytes, bytes], undone: ItemState) -> list[Item]:
+    """A part's items from its record; none where there is no record."""
+    if b"spec" not in fields:
         return []
     items = []
     for k, (name, custom_id, _) in enumerate(json.loads(fields[b"spec"])["items"]):
         text = fields.get(b"r%d" % k)
         outcome = Outcome.from_json(text) if text else None
-        items.append(Item(index=first + k, name=name, custom_id=custom_id, outcome=outcome))
+        items.append(
+            Item(
+                index=number * PART_SIZE + k,
+                name=name,
+                custom_id=custom_id,
+                outcome=outcome,
+                state=outcome.state if outcome else undone,
+            )
+        )
     return items
+
+
+def _missing(number: int, total: int, state: str) -> list[Item]:
+    """Items of a part that is not here yet; none where it must have been and has expired."""
+    if state == JobState.COMPLETED:
+        return []
+    undone = _undone(state)
+    first = number * PART_SIZE
+    return [
+        Item(index=index, name="", custom_id=None, outcome=None, state=undone)
+        for index in range(first, first + part_size(total, number))
+    ]
 
 
 def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:

@@ -27,16 +27,33 @@ class Lane(StrEnum):
     BULK = "bulk"
 
 
+def parts_of(total: int) -> int:
+    """Parts of a job of `total` images."""
+    return -(-total // PART_SIZE)
+
+
+def part_size(total: int, number: int) -> int:
+    """Items in one part of a job of `total` images."""
+    return min(PART_SIZE, total - number * PART_SIZE)
+
+
 class JobState(StrEnum):
-    QUEUED = "queued"  #: Accepted; no worker has started on it.
-    RUNNING = "running"  #: A worker has started on one of its parts.
+    RECEIVING = "receiving"  #: Open: parts are missing. Workers may be at those that are here.
+    QUEUED = "queued"  #: All here; no worker has started on it.
+    RUNNING = "running"  #: All here; a worker has started on one of its parts.
     COMPLETED = "completed"  #: Every item has succeeded or failed.
+    CANCELLED = "cancelled"  #: Ended by its owner; what was done by then stays readable.
+
+    @property
+    def ended(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.CANCELLED)
 
 
 class ItemState(StrEnum):
-    QUEUED = "queued"  #: Not yet committed.
+    QUEUED = "queued"  #: Not yet committed, or not yet here.
     SUCCEEDED = "succeeded"  #: Has predictions.
     FAILED = "failed"  #: Has an error with a code.
+    CANCELLED = "cancelled"  #: Its job was cancelled first.
 
 
 class Prediction(NamedTuple):
@@ -54,9 +71,14 @@ class PartRef(NamedTuple):
     only: int | None = None  #: Just this position: a suspect image, which runs alone.
 
     @property
+    def name(self) -> str:
+        """What its names in `outstanding:<lane>` begin with, whole or split."""
+        return f"{self.job_id}:{self.number}"
+
+    @property
     def member(self) -> str:
         """Its name in the sorted set `outstanding:<lane>`."""
-        whole = f"{self.job_id}:{self.number}:{self.images}"
+        whole = f"{self.name}:{self.images}"
         return whole if self.only is None else f"{whole}:{self.only}"
 
     @classmethod
@@ -152,13 +174,25 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenJob:
+    """A job whose pictures are still to come, in parts."""
+
+    id: str
+    lane: Lane
+    top_k: int
+    total: int
+    owner: str = ""  #: Name of the key that submits it; empty where keys are off.
+
+
+@dataclass(frozen=True, kw_only=True)
 class Item:
     """One picture of a job, as a client reads it."""
 
     index: int
-    name: str
+    name: str  #: Empty while its part is missing.
     custom_id: str | None
-    outcome: Outcome | None  #: None while it waits.
+    outcome: Outcome | None  #: None while it waits, and for ever where the job was cancelled.
+    state: ItemState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +205,11 @@ class Job:
     state: JobState
     top_k: int
     total: int
+    opened: bool  #: For parts; otherwise all of it came at once.
+    received: int  #: Items that are here.
     succeeded: int
     failed: int
+    cancelled: int
     cached: int  #: Of those succeeded, answered from the result cache.
     model_version: str | None  #: Of the newest committed item.
     created_at: float
@@ -182,4 +219,4 @@ class Job:
 
     @property
     def queued(self) -> int:
-        return self.total - self.succeeded - self.failed
+        return self.total - self.succeeded - self.failed - self.cancelled

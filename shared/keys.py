@@ -3,6 +3,11 @@
 job:<id>                  hash: state, counts and options of a job
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, and `r<k>`: outcome of item k
 images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part is committed
+parts:<id>                bitmap: parts that are here, of a job that was opened for parts
+finished:<id>             list: indexes of items in the order in which they finished; none for a
+                          job of one item. An item that is tried again is told again
+staged:<token>            hash: a part on its way in; renamed to `part:` once all of it is here
+staged_images:<token>     hash: its images, likewise; both are soon gone where it never is
 <lane>                    list: Celery's queue, messages that name parts
 outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
 outstanding_images:<lane> integer: images in those parts
@@ -14,7 +19,8 @@ dead_image:<member>       its bytes, for a retry
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 workers:<lane>            sorted set: workers that take parts, by their last sign of life
 model                     what the workers have loaded
-committed                 channel: "<job id> <job state>", once per commit; of a job of one item
+committed                 channel: "<job id> <job state>" for each commit, part and cancellation
+                          (`running` of any job that goes on); for the end of a job of one item
                           "<job id> <job state> <outcome>"
 """
 
@@ -38,6 +44,22 @@ def part(job_id: str, number: int) -> str:
 
 def images(job_id: str, number: int) -> str:
     return f"images:{job_id}:{number}"
+
+
+def parts(job_id: str) -> str:
+    return f"parts:{job_id}"
+
+
+def finished(job_id: str) -> str:
+    return f"finished:{job_id}"
+
+
+def staged(token: str) -> str:
+    return f"staged:{token}"
+
+
+def staged_images(token: str) -> str:
+    return f"staged_images:{token}"
 
 
 def dead_image(member: str) -> str:

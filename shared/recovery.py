@@ -12,7 +12,6 @@ import base64
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -22,8 +21,7 @@ from shared.errors import JobNotFound, WorkerLost
 from shared.job_store import MAX_ATTEMPTS, JobStore
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
-
-_LUA = Path(__file__).parent / "lua"
+from shared.scripts import script
 
 #: Parts that are looked at in one go: a worker's main process must not be away for long.
 _AT_ONCE = 200
@@ -62,8 +60,8 @@ class Recovery:
         self._jobs = jobs
         self._deadline = deadline_seconds
         self._ttl = ttl
-        self._requeue_script = (_LUA / "requeue.lua").read_text()
-        self._split_script = (_LUA / "split.lua").read_text()
+        self._requeue_script = script("requeue")
+        self._split_script = script("split")
 
     def recover(self, lane: Lane) -> Recovered:
         """Look at every overdue part of a lane and do what is due."""
@@ -83,10 +81,10 @@ class Recovery:
         return sorted(letters, key=lambda letter: letter.at)
 
     def retry(self, letter: DeadLetter) -> bool:
-        """Try a dead letter once more; False where it is gone or its job has expired."""
+        """Try a dead letter once more; False where it is gone, or its job expired or cancelled."""
         ref = PartRef.from_member(letter.member)
         revived = self._redis.eval(
-            (_LUA / "revive.lua").read_text(),
+            script("revive"),
             9,
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),

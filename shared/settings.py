@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     max_image_bytes: int = Field(20 * 2**20, description="Largest picture, in bytes.", ge=1)
     # A job is one transaction, and Redis has a second for it.
     max_request_bytes: int = Field(64 * 2**20, description="Largest request body, in bytes.", ge=1)
+    max_job_images: int = Field(
+        500_000, description="Most pictures in a job that is opened for parts.", ge=1, le=1_000_000
+    )
     slow_upload_seconds: float = Field(
         10, description="An upload that takes longer than this for 64 KiB is ended with 408.", gt=0
     )

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from flask import Flask, request
@@ -22,8 +22,8 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 
 from shared import load
 from shared.errors import Overloaded
-from shared.job_store import JobStore
-from shared.jobs import Lane, NewJob
+from shared.job_store import Accepted, JobStore, PutPart
+from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.load import Load
 
 #: A look at the numbers is this old at most, and before a refusal this.
@@ -61,7 +61,7 @@ def register(app: Flask, admission: Admission, *, largest_picture: int) -> None:
         size = request.content_length or 0
         if request.endpoint == "classify.classify":
             admission.check(Lane.INTERACTIVE, images=1, size=size)
-        elif request.endpoint.endswith("jobs.submit"):
+        elif request.endpoint.endswith("jobs.submit") and request.mimetype != "application/json":
             may_be_one = size <= largest_picture + _FORM_OVERHEAD
             admission.check_any(_lanes(may_be_one), images=1, size=size)
 
@@ -129,15 +129,35 @@ class Admission:
 
     def accept(self, jobs: Sequence[NewJob]) -> None:
         """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
-        try:
+        with self._storing():
             accepted = self._jobs.accept(jobs)
+        self._note_accepted(jobs[0].lane, accepted)
+
+    def open(self, job: OpenJob) -> None:
+        """Store a job that is to be filled. Raises Overloaded where Redis is full."""
+        with self._storing():
+            self._jobs.open(job)
+
+    def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
+        """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
+        with self._storing():
+            put = self._jobs.put_part(job, number, items)
+        self._note_accepted(job.lane, put.accepted)
+        return put
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
         except OutOfMemoryError as error:
             raise Overloaded(retry_after_seconds=_NOTHING_DRAINS_SECONDS) from error
         except RedisError:
             self._load = None
             raise
+
+    def _note_accepted(self, lane: Lane, accepted: Accepted | None) -> None:
         if accepted:
-            self._images[jobs[0].lane] = accepted.images
+            self._images[lane] = accepted.images
             self._bytes = accepted.bytes_held
 
     def _age(self) -> float:

@@ -27,6 +27,22 @@ def streamed(pieces: Iterator[bytes], media_type: str) -> Response:
     return response
 
 
+def request_body(contents: Mapping[str, type[BaseModel]], description: str) -> dict[str, Any]:
+    """`request_body` of a route that reads it itself."""
+    schemas = {kind: _schema(model) for kind, model in contents.items()}
+    return {
+        "description": description,
+        "required": True,
+        "content": {kind: {"schema": schema} for kind, schema in schemas.items()},
+    }
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    """What it refers to is among the answers' schemas."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {name: value for name, value in schema.items() if name != "$defs"}
+
+
 def documented(
     answers: Mapping[int, type[BaseModel]], *problems: int, open_to_all: bool = False
 ) -> dict[str | int, Any]:

@@ -127,7 +127,7 @@ class CommitListener:
     def _tell(self, notice: str) -> None:
         job_id, state, *outcome = notice.split(" ", 2)
         self._on_commit(job_id)
-        if state != JobState.COMPLETED:
+        if not JobState(state).ended:
             return
         for waiter in tuple(self._waiting.get(job_id, ())):
             waiter.told = outcome[0] if outcome else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from flask import Flask, Response, request
@@ -24,6 +25,10 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.ImageExpired: HTTPStatus.GONE,
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.JobClosed: HTTPStatus.CONFLICT,
+    errors.JobCancelled: HTTPStatus.CONFLICT,
+    errors.PartConflict: HTTPStatus.CONFLICT,
+    errors.ImagesNeeded: HTTPStatus.CONFLICT,
     errors.DeadLetterNotFound: HTTPStatus.NOT_FOUND,
     errors.NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
     errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -38,9 +43,18 @@ _STATUS_BY_CODE = {error.code: status for error, status in _STATUS.items()}
 _RETRY_AFTER = 2
 
 
-def problem(status: int, code: str, detail: str, *, job_id: str | None = None) -> Response:
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    job_id: str | None = None,
+    indexes: Sequence[int] | None = None,
+) -> Response:
     title = HTTPStatus(status).phrase
-    body = Problem(title=title, status=status, detail=detail, code=code, job_id=job_id)
+    body = Problem(
+        title=title, status=status, detail=detail, code=code, job_id=job_id, indexes=indexes
+    )
     response = Response(
         body.model_dump_json(exclude_none=True), status, mimetype="application/problem+json"
     )
@@ -82,7 +96,8 @@ def _on_classifier_error(error: errors.ClassifierError) -> Response:
     )
     route = request.url_rule.rule if request.url_rule else "unknown"
     metrics.REFUSALS.labels(error.code, route).inc()
-    response = problem(status, error.code, str(error))
+    indexes = error.indexes if isinstance(error, errors.ImagesNeeded) else None
+    response = problem(status, error.code, str(error), indexes=indexes)
     if isinstance(error, errors.TryLater):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     elif isinstance(error, errors.NotAuthenticated):

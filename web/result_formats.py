@@ -66,7 +66,7 @@ def item_json(item: Item) -> bytes:
             "index": item.index,
             "name": item.name,
             "custom_id": item.custom_id,
-            "state": outcome.state.value,
+            "state": item.state.value,
             "predictions": [
                 {"class_id": class_id, "class_name": name, "probability": probability}
                 for class_id, name, probability in outcome.predictions
@@ -104,7 +104,7 @@ def _cells(item: Item, top_k: int) -> list[object]:
     predictions: list[Prediction | None] = [*outcome.predictions]
     predictions += [None] * (top_k - len(predictions))
     best, *others = predictions
-    cells: list[Any] = [item.index, _safe(item.name), _safe(item.custom_id), outcome.state]
+    cells: list[Any] = [item.index, _safe(item.name), _safe(item.custom_id), item.state]
     cells += (_safe(best.class_name), best.probability, best.class_id) if best else ("", "", "")
     cells += (error.code, _safe(error.message)) if error else ("", "")
     cells += (_safe(outcome.model_version), "true" if outcome.cache_hit else "false")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
 from flask_openapi import FileStorage
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from shared.jobs import MAX_TOP_K, Item, ItemState, Job, JobState, Lane, Outcome
+from shared.jobs import MAX_TOP_K, PART_SIZE, Item, ItemState, Job, JobState, Lane, Outcome
 from shared.model_info import ModelInfo
 from shared.recovery import DeadLetter
 from web.result_formats import ResultFormat
@@ -61,6 +62,16 @@ class ClassifyForm(Request):
     top_k: TopK | Unsaid = None
 
 
+class PartPath(JobPath):
+    number: Annotated[
+        int, Field(ge=0, description=f"From 0; part n holds items {PART_SIZE}n and on.")
+    ]
+
+
+#: SHA-256, hex, in lower case.
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class SubmitQuery(Request):
     lane: Annotated[
         Lane | Unsaid,
@@ -79,6 +90,45 @@ class SubmitForm(Request):
         list[Annotated[str, Field(max_length=128)]],
         Field(description="Your own name for each picture: none, or as many as files."),
     ] = []
+
+
+class OpenRequest(Request):
+    """A job whose pictures follow in parts."""
+
+    total: Annotated[int, Field(ge=1, le=1_000_000, description="Pictures.")]
+    top_k: TopK = 5
+    lane: Annotated[Lane | None, Field(description="`bulk` unless you say.")] = None
+    # The first fault is enough: a list of a million would take a gigabyte.
+    digests: Annotated[
+        list[Digest] | None,
+        FailFast(),
+        Field(
+            max_length=1_000_000,
+            description="SHA-256 of each picture, hex: the answer tells which need no upload.",
+        ),
+    ] = None
+
+
+class PartEntry(Request):
+    """One picture of a part."""
+
+    name: str
+    custom_id: Annotated[str | None, Field(max_length=128)] = None
+    digest: Annotated[
+        Digest | None,
+        Field(description="In place of a file: answer it from what is known."),
+    ] = None
+
+
+class PartForm(Request):
+    files: Annotated[list[FileStorage], Field(description="Pictures, in the order of the items.")]
+    items: Annotated[
+        str | Unsaid,
+        Field(
+            description="A JSON list with an entry for each item: `name`, `custom_id`, `digest`. "
+            "One with a digest has no file; the others take the files in order.",
+        ),
+    ] = None
 
 
 class WaitQuery(Request):
@@ -152,19 +202,21 @@ class ItemSchema(Schema):
 
     @classmethod
     def of(cls, item: Item) -> ItemSchema:
-        known: dict[str, Any] = {"state": ItemState.QUEUED}
+        known: dict[str, Any] = {"state": item.state}
         if item.outcome:
             error = item.outcome.error
-            known = _outcome_fields(item.outcome)
-            known |= {"state": item.outcome.state, "error": error and ItemError(**vars(error))}
+            known |= _outcome_fields(item.outcome)
+            known |= {"error": error and ItemError(**vars(error))}
         return cls(index=item.index, name=item.name, custom_id=item.custom_id, **known)
 
 
 class Counts(Schema):
     total: int
+    received: Annotated[int, Field(description="Of an open job: those whose part has arrived.")]
     queued: int
     succeeded: int
     failed: int
+    cancelled: int
     cached: Annotated[int, Field(description="Of the succeeded, answered from the cache.")]
 
 
@@ -193,6 +245,32 @@ class JobSchema(Schema):
         counts = {name: getattr(job, name) for name in Counts.model_fields}
         same = {name: getattr(job, name) for name in cls._SAME}
         return cls(counts=Counts(**counts), **same)
+
+
+class OpenedJob(Schema):
+    """A job that waits for its parts."""
+
+    job: JobSchema
+    part_size: int = PART_SIZE
+    known: Annotated[
+        list[int], Field(description="Indexes of the pictures that need no upload, by digest.")
+    ]
+
+
+class PartSchema(Schema):
+    """A part that is here."""
+
+    job_id: str
+    number: int
+    items: int
+    missing_parts: Annotated[int, Field(description="Of the job; 0 once it is complete.")]
+
+
+class MissingParts(Schema):
+    """What an upload that goes on still has to send."""
+
+    total: Annotated[int, Field(description="Parts of the job.")]
+    missing: Annotated[list[int], Field(description="Ascending, the first 10,000.")]
 
 
 class Page(Schema):
@@ -270,6 +348,10 @@ class Problem(Schema):
     detail: str
     code: Annotated[str, Field(description="Stable; branch on this.")]
     job_id: str | None = None
+    indexes: Annotated[
+        Sequence[int] | None,
+        Field(description="With `images_needed`: items whose bytes must be sent."),
+    ] = None
 
 
 def _outcome_fields(outcome: Outcome) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from flask import current_app
 from redis import Redis
 
 from shared import log, metrics, model_info
-from shared.errors import ClassifierError, JobNotFound, ModelNotReady
-from shared.job_store import JobStore
-from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, Outcome
+from shared.errors import ClassifierError, ImagesNeeded, JobNotFound, ModelNotReady
+from shared.job_store import JobStore, PutPart
+from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, Outcome
 from shared.model_info import ModelInfo
 from shared.recovery import Recovery
 from shared.result_cache import ResultCache
@@ -22,6 +22,7 @@ from web import auth, uploads
 from web.admission import Admission
 from web.coalescer import Coalescer
 from web.commit_listener import CommitListener
+from web.parts import PartUpload, new_items
 from web.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -124,29 +125,73 @@ class Service:
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
         return outcomes
 
+    def open(self, job: OpenJob, digests: Sequence[str]) -> list[int]:
+        """Store a job whose pictures follow; gives the positions of the digests that are known."""
+        log.note(job_id=job.id)
+        self.admission.open(job)
+        try:
+            return self._cache.known(self.model().version, digests)
+        except ModelNotReady:  # nothing is known until a worker tells which model it is for
+            return []
+
+    def put_part(self, job: Job, number: int, uploaded: Sequence[PartUpload]) -> PutPart:
+        """Accept a part of an open job: stored and queued, all of it or nothing.
+
+        A bad file becomes its item's error. Raises ImagesNeeded where a digest is not known,
+        Overloaded where there is no room, and as JobStore.put_part does.
+        """
+        outcomes: list[Outcome | None] = [
+            self._refusal(each.head, each.size) if each.file else None for each in uploaded
+        ]
+        digests = [each.digest for each in uploaded]
+        self._answer_from_cache(outcomes, digests, job.top_k)
+        waiting = [each for each, outcome in zip(uploaded, outcomes, strict=True) if not outcome]
+        if any(each.file is None for each in waiting):
+            if self.jobs.digests(job.id, number) == digests:
+                return PutPart(False, len(self.jobs.missing_parts(job.id)), None)
+            raise ImagesNeeded(
+                [
+                    number * PART_SIZE + k
+                    for k, each in enumerate(uploaded)
+                    if each.file is None and outcomes[k] is None
+                ]
+            )
+        size = sum(each.size for each in waiting)
+        with self.admission.room(job.lane, images=len(waiting), size=size):
+            put = self.admission.put_part(job, number, new_items(uploaded, outcomes))
+        if put.is_new:
+            metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploaded))
+        return put
+
     def _known_outcomes(self, files: Sequence[Upload], top_k: int) -> list[Outcome | None]:
         """For each file: an error, an answer from the cache, or None where a worker must look."""
-        outcomes = [self._refusal(file) for file in files]
+        outcomes = [self._refusal(file.data, len(file.data)) for file in files]
+        self._answer_from_cache(outcomes, [file.digest for file in files], top_k)
+        return outcomes
+
+    def _answer_from_cache(
+        self, outcomes: list[Outcome | None], digests: Sequence[str], top_k: int
+    ) -> None:
+        """Put the outcomes that are known where there is none."""
         asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
-        for k, cached in zip(asked, self._from_cache([files[k] for k in asked]), strict=True):
+        for k, cached in zip(asked, self._from_cache([digests[k] for k in asked]), strict=True):
             metrics.CACHE_REQUESTS.labels("hit" if cached else "miss").inc()
             if cached:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
-        return outcomes
 
-    def _refusal(self, file: Upload) -> Outcome | None:
+    def _refusal(self, head: bytes, size: int) -> Outcome | None:
         try:
-            uploads.check(file.data, max_bytes=self.settings.max_image_bytes)
+            uploads.check(head, max_bytes=self.settings.max_image_bytes, size=size)
         except ClassifierError as error:
             return Outcome.failure(error)
         return None
 
-    def _from_cache(self, files: Sequence[Upload]) -> list[Outcome | None]:
+    def _from_cache(self, digests: Sequence[str]) -> list[Outcome | None]:
         try:
             version = self.model().version
         except ModelNotReady:  # the picture waits for the first worker, as it may
-            return [None] * len(files)
-        return self._cache.get(version, [file.digest for file in files])
+            return [None] * len(digests)
+        return self._cache.get(version, digests)
 
 
 def service() -> Service:

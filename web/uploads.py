@@ -27,22 +27,23 @@ class Upload(NamedTuple):
 
 
 def read_upload(name: str | None, data: bytes) -> Upload:
-    return Upload(_clean(name or ""), data, hashlib.sha256(data).hexdigest())
+    return Upload(clean(name or ""), data, hashlib.sha256(data).hexdigest())
 
 
-def check(data: bytes, *, max_bytes: int) -> None:
-    """Refuse what no worker need look at.
+def check(data: bytes, *, max_bytes: int, size: int | None = None) -> None:
+    """Refuse what no worker need look at; `size` where `data` is no more than its first bytes.
 
     By content: a name or a Content-Type is only what the sender says.
     """
-    if not data:
+    size = len(data) if size is None else size
+    if not size:
         raise EmptyFile
-    if len(data) > max_bytes:
-        raise ImageTooLarge(f"The file has {len(data)} bytes; {max_bytes} are allowed.")
+    if size > max_bytes:
+        raise ImageTooLarge(f"The file has {size} bytes; {max_bytes} are allowed.")
     if not (data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
         raise UnsupportedFormat
 
 
-def _clean(name: str) -> str:
+def clean(name: str) -> str:
     """A name is echoed in answers, tables and logs: no control characters, bounded length."""
     return "".join(each if each.isprintable() else "\ufffd" for each in name[-_MAX_NAME:])

@@ -1,23 +1,30 @@
 -- Write outcomes of a part's items, each once: a second delivery changes nothing.
 --
--- KEYS  job, part, images, outstanding, outstanding_images, held, drained in this second
+-- KEYS  job, part, images, outstanding, outstanding_images, held, drained in this second, finished
 -- ARGV  now (Unix seconds), member of `outstanding`, job id, model version, results' time to live (s),
---       channel, `whole` or `single` (what the member stands for), then for each item: field,
---       state, outcome (JSON)
+--       channel, `whole` or `single` (what the member stands for), number of the part, then for
+--       each item: field, state, outcome (JSON)
 -- Gives the number of outcomes that were new.
-local total = tonumber(redis.call('HGET', KEYS[1], 'total'))
+local found = redis.call('HMGET', KEYS[1], 'total', 'state')
+local total = tonumber(found[1])
 if not total then
   return 0 -- expired; the next start of the part clears `outstanding`
 end
+if found[2] == 'cancelled' then
+  release(ARGV[3] .. ':' .. ARGV[8], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+  return 0
+end
 
 local new = { succeeded = 0, failed = 0 }
-for i = 8, #ARGV, 3 do
+local indexes = {}
+for i = 9, #ARGV, 3 do
   if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 2]) == 1 then
     local state = ARGV[i + 1]
     new[state] = new[state] + 1
+    indexes[#indexes + 1] = ARGV[8] * 32 + ARGV[i]:sub(2) -- shared.jobs.PART_SIZE
   end
 end
-local written = new.succeeded + new.failed
+local written = #indexes
 if written == 0 then
   return 0
 end
@@ -28,12 +35,7 @@ redis.call('EXPIRE', KEYS[7], 30)
 local pending = redis.call('HINCRBY', KEYS[2], 'pending', -written)
 if pending == 0 then
   redis.call('UNLINK', KEYS[3])
-  -- As many bytes as were added for this part, and only once.
-  local bytes = redis.call('HGET', KEYS[6], KEYS[2])
-  if bytes then
-    redis.call('HDEL', KEYS[6], KEYS[2])
-    redis.call('HINCRBY', KEYS[6], 'total', -bytes)
-  end
+  give_back_bytes(KEYS[6], KEYS[2])
 end
 if pending == 0 or ARGV[7] == 'single' then
   redis.call('ZREM', KEYS[4], ARGV[2])
@@ -42,20 +44,16 @@ end
 local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', new.succeeded)
 local failed = redis.call('HINCRBY', KEYS[1], 'failed', new.failed)
 redis.call('HSET', KEYS[1], 'model_version', ARGV[4])
-local state = 'running'
-if succeeded + failed == total then
-  state = 'completed'
-  redis.call('HSET', KEYS[1], 'state', state, 'finished_at', ARGV[1],
-             'expires_at', ARGV[1] + ARGV[5])
-  -- Results live for their full time after the end, however long the job took.
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-  for n = 0, tonumber(redis.call('HGET', KEYS[1], 'parts')) - 1 do
-    redis.call('EXPIRE', 'part:' .. ARGV[3] .. ':' .. n, ARGV[5])
-  end
+if total > 1 then
+  tell_finished(KEYS[8], indexes, ARGV[5])
 end
-local notice = ARGV[3] .. ' ' .. state
+local notice = ARGV[3] .. ' running'
+if succeeded + failed == total then
+  complete(KEYS[1], ARGV[3], total, ARGV[1], ARGV[5])
+  notice = ARGV[3] .. ' completed'
+end
 if total == 1 then
-  notice = notice .. ' ' .. ARGV[10] -- who waits for one picture need not read it again
+  notice = notice .. ' ' .. ARGV[11] -- who waits for one picture need not read it again
 end
 redis.call('PUBLISH', ARGV[6], notice)
 return written

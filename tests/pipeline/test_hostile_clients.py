@@ -26,7 +26,9 @@ CROWD = 300
 def hasty(
     model_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalService]:
-    environment = model_environment | {"SLOW_UPLOAD_SECONDS": str(STILL_SECONDS)}
+    # An open job never ends by itself, and a made-up request may wait for it.
+    own = {"SLOW_UPLOAD_SECONDS": str(STILL_SECONDS), "MAX_WAIT_SECONDS": "2"}
+    environment = model_environment | own
     with local_service(tmp_path_factory.mktemp("hasty"), environment) as running:
         running.start_worker(Lane.INTERACTIVE)
         running.start_web()

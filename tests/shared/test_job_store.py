@@ -194,6 +194,36 @@ def test_results_live_for_their_full_time_after_the_end(jobs: JobStore, redis: R
     assert job.finished_at and job.expires_at == pytest.approx(job.finished_at + 3600)
 
 
+def test_items_are_told_in_the_order_in_which_they_finished(jobs: JobStore, redis: Redis) -> None:
+    items = [new_item(f"{k}.jpg") for k in range(34)]
+    items[3] = new_item("known.jpg", outcome=success())
+    job_id, [first, second] = submit(jobs, items)
+    assert jobs.finished(job_id, 0, 9) == [3]
+
+    commit(jobs, redis, second, {1: success()})
+    commit(jobs, redis, first, {5: success()})
+    commit(jobs, redis, second, {0: success(), 1: success()})
+    assert jobs.finished(job_id, 0, 9) == [3, 33, 5, 32]
+    assert jobs.finished(job_id, 1, 3) == [33, 5]
+    told = jobs.items_at(job_id, [33, 0, 3, 33])
+    assert [(item.index, item.name, item.state) for item in told] == [
+        (33, "33.jpg", ItemState.SUCCEEDED),
+        (0, "0.jpg", ItemState.QUEUED),
+        (3, "known.jpg", ItemState.SUCCEEDED),
+        (33, "33.jpg", ItemState.SUCCEEDED),
+    ]
+    assert 7000 < redis.ttl(keys.finished(job_id)) <= 7200
+
+
+def test_a_single_picture_is_told_without_a_list(jobs: JobStore, redis: Redis) -> None:
+    job_id, [ref] = submit(jobs, 1)
+    assert jobs.finished(job_id, 0, 9) == []
+    commit(jobs, redis, ref, {0: success()})
+    assert jobs.finished(job_id, 0, 9) == [0]
+    assert jobs.finished(job_id, 1, 9) == []
+    assert not redis.exists(keys.finished(job_id))
+
+
 def test_each_commit_tells_those_who_wait(jobs: JobStore, redis: Redis) -> None:
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     pubsub.subscribe(keys.COMMITTED)

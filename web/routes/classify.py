@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, JobCancelled, JobNotFound
 from shared.job_store import new_job_id
 from shared.jobs import ItemState, Lane, Outcome
 from web import uploads
@@ -35,7 +35,7 @@ _BODY = {
 @blueprint.post(
     "/classify",
     request_body=_BODY,
-    responses=documented({200: Classification, 202: JobSchema}, 408, 413, 415, 422, 503),
+    responses=documented({200: Classification, 202: JobSchema}, 408, 409, 413, 415, 422, 503),
 )
 def classify(query: ClassifyQuery) -> Response:
     """Classify one picture and wait for the labels.
@@ -74,7 +74,12 @@ def _read(found: Service, query: ClassifyQuery) -> tuple[Upload, int]:
 def _look(found: Service, job_id: str, waiter: Waiter) -> Outcome | None:
     if waiter.told:
         return Outcome.from_json(waiter.told)
-    return found.jobs.items(job_id, 0, 1)[0].outcome
+    item = next(iter(found.jobs.items(job_id, 0, 1)), None)
+    if item is None:
+        raise JobNotFound
+    if item.state is ItemState.CANCELLED:
+        raise JobCancelled
+    return item.outcome
 
 
 def _answer(job_id: str, name: str, outcome: Outcome | None) -> Response:

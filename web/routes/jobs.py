@@ -1,15 +1,31 @@
-"""`/jobs`: many pictures, one id; read by polling or by a bounded wait."""
+"""`/jobs`: many pictures, one id; sent at once or in parts, read by polling or a bounded wait."""
 
 from __future__ import annotations
 
-from flask import Response, url_for
+from typing import Any
+
+from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.errors import InvalidRequest, TooManyFiles
+from shared.errors import InvalidRequest, JobClosed, TooManyFiles
 from shared.job_store import new_job_id
-from shared.jobs import Job, JobState, Lane
-from web.answers import answer, documented
-from web.schemas import JobPath, JobSchema, SubmitForm, SubmitQuery, WaitQuery
+from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
+from web import auth
+from web.answers import answer, documented, request_body
+from web.parts import read_part
+from web.schemas import (
+    JobPath,
+    JobSchema,
+    MissingParts,
+    OpenedJob,
+    OpenRequest,
+    PartForm,
+    PartPath,
+    PartSchema,
+    SubmitForm,
+    SubmitQuery,
+    WaitQuery,
+)
 from web.service import service
 from web.uploads import read_upload
 from web.waits import wait_seconds
@@ -19,23 +35,49 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1")
 #: Flask refuses forms with more fields than this; told as our own error before it does.
 MAX_FILES = 500
 
+#: A part whose pictures are all named by digests, and what a form carries beside pictures.
+_DIGESTS_BYTES = 64 * 2**10
+
+#: Missing parts that are told at once; with these an upload is busy for a while.
+_MOST_MISSING = 10_000
+
 
 @blueprint.post(
-    "/jobs", responses=documented({202: JobSchema}, 408, 413, 422, 503), operation_id="submit"
+    "/jobs",
+    request_body=request_body(
+        {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
+        "Pictures in a form; or how many there will be, and they follow in parts.",
+    ),
+    responses=documented({201: OpenedJob, 202: JobSchema}, 408, 413, 422, 503),
+    operation_id="submit",
 )
-def submit(query: SubmitQuery, form: SubmitForm) -> Response:
-    """Submit pictures as one job.
+def submit(query: SubmitQuery) -> Response:
+    """Submit pictures as one job, or open a job for pictures that follow in parts.
 
     Answers as soon as they are stored; none is lost from then on. A bad picture is an item with
     an error and does not touch its neighbours.
     """
+    if request.mimetype == "application/json":
+        return _open(query, OpenRequest.model_validate_json(request.get_data(cache=False)))
+    return _submit(query, SubmitForm.model_validate(_form_fields()))
+
+
+def _form_fields() -> dict[str, Any]:
+    fields: dict[str, Any] = request.form.to_dict() | request.files.to_dict()
+    if "files" in request.files:
+        fields["files"] = request.files.getlist("files")
+    if "custom_id" in request.form:
+        fields["custom_id"] = request.form.getlist("custom_id")
+    return fields
+
+
+def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     if len(form.files) > MAX_FILES:
         raise TooManyFiles(f"{len(form.files)} files; one request may carry {MAX_FILES}.")
     if form.custom_id and len(form.custom_id) != len(form.files):
         raise InvalidRequest("custom_id: send none, or as many as files.")
-    if query.lane and form.lane and query.lane is not form.lane:
-        raise InvalidRequest("lane: the address and the form say different lanes.")
-    lane = query.lane or form.lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
+    lane = _lane(query.lane, form.lane)
+    lane = lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
     job_id = new_job_id()
     service().submit(
         job_id,
@@ -48,6 +90,76 @@ def submit(query: SubmitQuery, form: SubmitForm) -> Response:
     return answer(JobSchema.of(job), 202, location=url_for("jobs.read", job_id=job_id))
 
 
+def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
+    most = service().settings.max_job_images
+    if asked.total > most:
+        raise InvalidRequest(f"total: a job may have {most} pictures.")
+    digests = asked.digests or []
+    if digests and len(digests) != asked.total:
+        raise InvalidRequest("digests: send none, or as many as pictures.")
+    job_id = new_job_id()
+    job = OpenJob(
+        id=job_id,
+        lane=_lane(query.lane, asked.lane) or Lane.BULK,
+        top_k=asked.top_k,
+        total=asked.total,
+        owner=auth.owner(),
+    )
+    known = service().open(job, digests)
+    opened = OpenedJob(job=JobSchema.of(service().job(job_id)), known=known)
+    return answer(opened, 201, location=url_for("jobs.read", job_id=job_id))
+
+
+def _lane(in_query: Lane | None, in_body: Lane | None) -> Lane | None:
+    if in_query and in_body and in_query is not in_body:
+        raise InvalidRequest("lane: the address and the body say different lanes.")
+    return in_query or in_body
+
+
+@blueprint.put(
+    "/jobs/<job_id>/parts/<number>",
+    request_body=request_body({"multipart/form-data": PartForm}, "The pictures of the part."),
+    responses=documented({200: PartSchema, 201: PartSchema}, 404, 408, 409, 413, 422, 503),
+)
+def put_part(path: PartPath) -> Response:
+    """Send a part of an open job; sending it again is harmless, so an upload can be resumed.
+
+    Workers begin on it at once. A bad picture is an item with an error.
+    """
+    found = service()
+    job = found.job(path.job_id)
+    if not job.opened or job.state is JobState.CANCELLED:
+        raise JobClosed
+    items = part_size(job.total, path.number)
+    if items <= 0:
+        raise InvalidRequest(f"number: this job has {parts_of(job.total)} parts.")
+    size = request.content_length or 0
+    if size > _DIGESTS_BYTES:  # refused before its body is read
+        found.admission.check(job.lane, images=1, size=size)
+    request.max_content_length = PART_SIZE * found.settings.max_image_bytes + _DIGESTS_BYTES
+    put = found.put_part(job, path.number, read_part(items))
+    told = PartSchema(
+        job_id=job.id, number=path.number, items=items, missing_parts=put.missing_parts
+    )
+    return answer(told, 201 if put.is_new else 200)
+
+
+@blueprint.get("/jobs/<job_id>/parts", responses=documented({200: MissingParts}, 404, 422, 503))
+def missing_parts(path: JobPath) -> Response:
+    """List the parts of an open job that have not arrived."""
+    job = service().job(path.job_id)
+    missing = service().jobs.missing_parts(job.id)
+    return answer(MissingParts(total=parts_of(job.total), missing=missing[:_MOST_MISSING]))
+
+
+@blueprint.delete("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
+def cancel(path: JobPath) -> Response:
+    """Cancel a job. What is done stays readable; a job that has ended is left as it is."""
+    job = service().job(path.job_id)
+    service().jobs.cancel(job.id)
+    return answer(JobSchema.of(service().job(job.id)))
+
+
 @blueprint.get("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
 def read(path: JobPath, query: WaitQuery) -> Response:
     """Read a job's state and counts; `?wait=n` holds the answer until the job ends."""
@@ -55,11 +167,11 @@ def read(path: JobPath, query: WaitQuery) -> Response:
     seconds = wait_seconds(query.wait, default=0, longest=found.settings.max_wait_seconds)
     with found.commits.waiting(path.job_id) as waiter:
         job = found.job(path.job_id)
-        if job.state is not JobState.COMPLETED and seconds:
-            job = waiter.until(lambda: _completed(path.job_id), seconds) or found.job(path.job_id)
+        if not job.state.ended and seconds:
+            job = waiter.until(lambda: _ended(path.job_id), seconds) or found.job(path.job_id)
     return answer(JobSchema.of(job))
 
 
-def _completed(job_id: str) -> Job | None:
+def _ended(job_id: str) -> Job | None:
     job = service().job(job_id)
-    return job if job.state is JobState.COMPLETED else None
+    return job if job.state.ended else None

@@ -10,7 +10,7 @@ from werkzeug.http import http_date
 
 from shared.errors import InvalidRequest, JobNotFound
 from shared.job_store import JobStore
-from shared.jobs import PART_SIZE, Item, ItemState, Job, JobState
+from shared.jobs import PART_SIZE, Item, Job
 from web.answers import answer, documented, streamed
 from web.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
 from web.schemas import (
@@ -88,18 +88,14 @@ def _lines(jobs: JobStore, job: Job, query: ResultsQuery, kind: ResultFormat) ->
     for start in range(query.offset, stop, _PIECE):
         items = _items(jobs, job, start, min(start + _PIECE, stop))
         if query.state is not None:
-            items = [item for item in items if _state(item) is query.state]
+            items = [item for item in items if item.state is query.state]
         if items:
             yield line_format.lines(items, job.top_k)
 
 
 def _items(jobs: JobStore, job: Job, start: int, stop: int) -> list[Item]:
     items = jobs.items(job.id, start, stop)
-    if len(items) < stop - start and job.state is JobState.COMPLETED:
+    if len(items) < stop - start:
         # Expired while it was read. A table that lacks lines must not look like a whole one.
         raise JobNotFound
     return items
-
-
-def _state(item: Item) -> ItemState:
-    return item.outcome.state if item.outcome else ItemState.QUEUED

@@ -1,0 +1,53 @@
+-- What several scripts do to a job's records. Put in front of them; does nothing by itself.
+
+-- As many bytes as were added for a part, and only once.
+local function give_back_bytes(held, part)
+  local bytes = redis.call('HGET', held, part)
+  if bytes then
+    redis.call('HDEL', held, part)
+    redis.call('HINCRBY', held, 'total', -bytes)
+  end
+end
+
+-- End what a part of a cancelled job still holds; harmless when repeated. Its names in
+-- `outstanding` are those of the whole part and of its images one by one, where it was split.
+local function release(name, part, images, outstanding, outstanding_images, held)
+  local pending = tonumber(redis.call('HGET', part, 'pending') or 0)
+  if pending > 0 then
+    redis.call('DECRBY', outstanding_images, pending)
+    redis.call('HSET', part, 'pending', 0)
+  end
+  redis.call('UNLINK', images)
+  give_back_bytes(held, part)
+  local members = {}
+  for k = 1, 32 do -- shared.jobs.PART_SIZE
+    members[2 * k - 1] = name .. ':' .. k
+    members[2 * k] = name .. ':1:' .. (k - 1)
+  end
+  redis.call('ZREM', outstanding, unpack(members))
+end
+
+-- Let a job's record live for so many seconds from now, and with it all that belongs to it.
+local function keep(job, job_id, total, seconds)
+  redis.call('EXPIRE', job, seconds)
+  for n = 0, math.ceil(total / 32) - 1 do -- shared.jobs.PART_SIZE
+    redis.call('EXPIRE', 'part:' .. job_id .. ':' .. n, seconds)
+  end
+  if total > 1 then
+    redis.call('EXPIRE', 'finished:' .. job_id, seconds)
+    redis.call('EXPIRE', 'parts:' .. job_id, seconds)
+  end
+end
+
+-- Tell of items that finished, in this order, to who follows the job.
+local function tell_finished(finished, indexes, ttl)
+  if redis.call('RPUSH', finished, unpack(indexes)) == #indexes then
+    redis.call('EXPIRE', finished, 2 * ttl)
+  end
+end
+
+-- Every item is done: results live for their full time from here, however long the job took.
+local function complete(job, job_id, total, now, ttl)
+  redis.call('HSET', job, 'state', 'completed', 'finished_at', now, 'expires_at', now + ttl)
+  keep(job, job_id, total, ttl)
+end

@@ -1,0 +1,142 @@
+"""Jobs that are filled in parts, from opening to labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from loadtest.local_service import LocalService
+from shared.jobs import PART_SIZE
+
+
+def open_job(http: httpx.Client, pictures: list[bytes], digests: bool = False) -> dict[str, Any]:
+    fields: dict[str, Any] = {"total": len(pictures), "top_k": 1}
+    if digests:
+        fields["digests"] = [hashlib.sha256(picture).hexdigest() for picture in pictures]
+    opened: dict[str, Any] = http.post("/jobs", json=fields).raise_for_status().json()
+    return opened
+
+
+def put(http: httpx.Client, job_id: str, number: int, pictures: list[bytes]) -> int:
+    first = number * PART_SIZE
+    part = pictures[first : first + PART_SIZE]
+    files = [("files", (f"{first + k}.jpg", picture)) for k, picture in enumerate(part)]
+    return http.put(f"/jobs/{job_id}/parts/{number}", files=files).status_code
+
+
+@pytest.fixture
+def many(pictures: list[Path]) -> list[bytes]:
+    """A hundred real pictures whose bytes nobody has seen before."""
+    tail = b"%d" % time.time_ns()
+    return [picture.read_bytes() + tail for picture in pictures][:100]
+
+
+def ended(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        job: dict[str, Any] = http.get(f"/jobs/{job_id}?wait=10").json()
+        if job["state"] in ("completed", "cancelled"):
+            return job
+    raise AssertionError(job)
+
+
+def test_parts_in_any_order_and_twice_give_every_picture_one_result(
+    http: httpx.Client, many: list[bytes]
+) -> None:
+    job_id = open_job(http, many)["job"]["id"]
+    order = [n for n in range(4) for _ in range(2)]
+    random.Random(7).shuffle(order)
+    assert sorted(put(http, job_id, n, many) for n in order) == [200] * 4 + [201] * 4
+    job = ended(http, job_id)
+    assert (job["state"], job["counts"]["succeeded"]) == ("completed", 100)
+    items = http.get(f"/jobs/{job_id}/results?limit=1000").json()["items"]
+    assert [item["name"] for item in items] == [f"{k}.jpg" for k in range(100)]
+    assert all(len(item["predictions"]) == 1 for item in items)
+
+    again = open_job(http, many, digests=True)
+    assert again["known"] == list(range(100))
+    for number in range(4):
+        part = many[number * PART_SIZE : (number + 1) * PART_SIZE]
+        entries = [{"name": "", "digest": hashlib.sha256(each).hexdigest()} for each in part]
+        # A form needs a file, or httpx would send it as another kind of body.
+        form = {"items": (None, json.dumps(entries))}
+        answer = http.put(f"/jobs/{again['job']['id']}/parts/{number}", files=form)
+        assert answer.status_code == 201, answer.text
+    repeated = http.get(f"/jobs/{again['job']['id']}/results?limit=1000").json()
+    assert repeated["job"]["state"] == "completed" and repeated["job"]["counts"]["cached"] == 100
+    labels = [item["predictions"] for item in items]
+    assert [item["predictions"] for item in repeated["items"]] == labels
+
+
+def test_a_job_that_is_cancelled_midway_leaves_nothing_behind(
+    http: httpx.Client, service: LocalService, many: list[bytes]
+) -> None:
+    job_id = open_job(http, many * 3)["job"]["id"]
+    for number in range(6):
+        put(http, job_id, number, [picture + b"x" * number for picture in many * 3])
+    http.delete(f"/jobs/{job_id}").raise_for_status()
+    job = ended(http, job_id)
+    counts = job["counts"]
+    assert job["state"] == "cancelled" and counts["queued"] == 0 and counts["cancelled"] > 100
+    assert counts["succeeded"] + counts["cancelled"] == 300
+    _nothing_is_left(service)
+    assert http.get(f"/jobs/{job_id}").json() == job
+
+
+def test_a_manifest_of_100_000_digests_is_opened_quickly_and_in_little_memory(
+    http: httpx.Client, service: LocalService
+) -> None:
+    http.get("/livez").raise_for_status()
+    main = service.processes["web"].pid
+    web = Path("/proc", Path(f"/proc/{main}/task/{main}/children").read_text().strip())
+    digests = [hashlib.sha256(b"%d" % k).hexdigest() for k in range(100_000)]
+    redis = service.redis()
+    version = http.get("/api/v1/model/info").json()["version"]
+    pipe = redis.pipeline(transaction=False)
+    for digest in digests[::2]:
+        pipe.set(f"result:{version}:{digest}", "x" * 1000, ex=60)
+    pipe.execute()
+    body = json.dumps({"total": len(digests), "digests": digests})
+
+    before = _status(web, "VmRSS")
+    (web / "clear_refs").write_text("5")  # the peak is counted from here
+    started = time.monotonic()
+    answer = http.post("/jobs", content=body, headers={"Content-Type": "application/json"})
+    seconds = time.monotonic() - started
+    peak = _status(web, "VmHWM")
+    redis.delete(*(f"result:{version}:{digest}" for digest in digests[::2]))
+    redis.close()
+
+    assert answer.json()["known"] == list(range(0, 100_000, 2))
+    print(f"{seconds:.2f} s, {(peak - before) / 1e6:.0f} MB")
+    assert seconds < 5
+    assert peak - before < 100e6
+
+
+def _status(process: Path, field: str) -> int:
+    """Bytes, from `/proc/<pid>/status`."""
+    return 1024 * int((process / "status").read_text().partition(f"{field}:")[2].split()[0])
+
+
+def _nothing_is_left(service: LocalService) -> None:
+    redis = service.redis()
+    deadline = time.monotonic() + 20
+    while True:
+        left = {
+            "outstanding": redis.zcard("outstanding:bulk"),
+            "images": int(redis.get("outstanding_images:bulk") or 0),
+            "messages": redis.llen("bulk"),
+            "bytes": len(redis.keys("images:*")) + len(redis.keys("staged*")),
+            "held": int(redis.hget("held", "total") or 0),
+        }
+        if not any(left.values()):
+            return
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
