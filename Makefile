@@ -35,7 +35,7 @@ chaos: $(VENV)/dev.stamp ## kill and freeze a service under load and account for
 	$(BIN)/python -m loadtest.chaos "$(FOLDER)" --images 5000
 
 secrets: ## make the passwords that Compose and Kubernetes mount; keeps those that are there
-	@secrets/create
+	@secrets/create && secrets/create k8s/base/secrets
 
 # Not data/: it holds what people have had classified, and a model that takes a while to export.
 clean: ## remove the virtual environment and caches

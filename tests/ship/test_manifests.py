@@ -1,0 +1,391 @@
+"""Every overlay renders, keeps to the schemas, and says what the code says."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
+
+from loadtest.local_service import free_port
+from quickstart import redis_server
+from shared import keys
+from shared.jobs import Lane
+from shared.settings import Settings
+from web.app import VERSION, create_app
+
+_ROOT = Path(__file__).parents[2]
+_VERSION = "1.37"  #: Of Kubernetes.
+_NAMESPACE = "image-classifier"
+_RENDERED = sorted(str(path.relative_to(_ROOT / "k8s")) for path in _ROOT.glob("k8s/overlays/*"))
+#: Overlays that hold the whole service; the others stand beside one of these.
+_WHOLE = [f"overlays/{name}" for name in ("cpu", "gpu", "local")]
+
+Object = dict[str, Any]
+Objects = list[Object]
+Kustomize = Callable[..., Objects]
+
+_CUSTOM = {"ScaledObject": ScaledObject, "TriggerAuthentication": TriggerAuthentication}
+#: Younger than the models above (KEDA 2.16); from KEDA's own ScaledObject type, release 2.17.
+_FALLBACK_BEHAVIORS = {
+    *("static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"),
+    "scalingModifiers",
+}
+
+
+@pytest.fixture(params=_RENDERED)
+def rendered(kustomize: Kustomize, request: pytest.FixtureRequest) -> Objects:
+    return kustomize(request.param)
+
+
+@pytest.fixture(params=_WHOLE)
+def whole(kustomize: Kustomize, request: pytest.FixtureRequest) -> Objects:
+    return kustomize(request.param)
+
+
+@pytest.fixture(scope="module")
+def cpu(kustomize: Kustomize) -> Objects:
+    return kustomize("overlays/cpu")
+
+
+def _of(objects: Objects, kind: str) -> dict[str, Object]:
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
+
+
+def _pods(objects: Objects) -> Iterator[tuple[str, Object]]:
+    """Every Pod template: its owner's name, and its metadata and spec."""
+    for each in objects:
+        if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+            yield each["metadata"]["name"], each["spec"]["template"]
+
+
+def _labels(pod: Object) -> dict[str, str]:
+    labels: dict[str, str] = pod["metadata"]["labels"]
+    return labels
+
+
+def _selects(selector: Object, labels: dict[str, str]) -> bool:
+    for each in selector.get("matchExpressions", ()):
+        assert each["operator"] == "In"
+        if labels.get(each["key"]) not in each["values"]:
+            return False
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def test_every_object_keeps_to_its_schema(rendered: Objects) -> None:
+    for each in rendered:
+        if model := _CUSTOM.get(each["kind"]):
+            _check_custom(each, model)
+        elif "." not in each["apiVersion"].partition("/")[0] or ".k8s.io/" in each["apiVersion"]:
+            kubernetes_validate.validate(each, _VERSION, strict=True)
+        else:
+            raise AssertionError(f"{each['apiVersion']} {each['kind']} is not checked")
+
+
+def _check_custom(each: Object, model: Any) -> None:
+    """Types and required fields by the model; a field that it does not know would get lost."""
+    each = yaml.safe_load(yaml.safe_dump(each))
+    if behavior := each["spec"].get("fallback", {}).pop("behavior", None):
+        assert behavior in _FALLBACK_BEHAVIORS
+    read = model.model_validate(each).model_dump(by_alias=True, exclude_unset=True, mode="json")
+    assert read == each
+
+
+def test_everything_is_in_one_namespace_where_pods_are_restricted(whole: Objects) -> None:
+    [namespace] = _of(whole, "Namespace").values()
+    assert namespace["metadata"]["name"] == _NAMESPACE
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    cluster_wide = ("Namespace", "PriorityClass")
+    for each in whole:
+        if each["kind"] not in cluster_wide:
+            assert each["metadata"]["namespace"] == _NAMESPACE, each["metadata"]["name"]
+
+
+def test_every_pod_keeps_to_the_restricted_standard(whole: Objects) -> None:
+    for name, pod in _pods(whole):
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"]
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert spec["automountServiceAccountToken"] is False, name
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        kinds = {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+
+
+def test_images_are_those_that_are_built_or_pinned(whole: Objects) -> None:
+    ours = {"web", "worker", "worker-gpu", "flower"}
+    for name, pod in _pods(whole):
+        for container in pod["spec"]["containers"]:
+            image, _, tag = container["image"].rpartition(":")
+            folder, _, last = image.rpartition("/")
+            if folder.endswith("image-classifier"):
+                assert last in ours and tag == VERSION, name
+            else:
+                assert re.match(r"v?\d+\.\d+\.\d+", tag), container["image"]
+
+
+def test_selectors_find_what_they_are_for(whole: Objects) -> None:
+    pods = dict(_pods(whole))
+    for name, service in _of(whole, "Service").items():
+        found = [
+            p for p in pods.values() if service["spec"]["selector"].items() <= _labels(p).items()
+        ]
+        assert len(found) == 1, name
+        ports = {p["name"]: p["containerPort"] for p in found[0]["spec"]["containers"][0]["ports"]}
+        for port in service["spec"]["ports"]:
+            assert ports[port.get("targetPort", port["name"])] == port["port"], name
+    for name, budget in _of(whole, "PodDisruptionBudget").items():
+        found = [n for n, p in pods.items() if _selects(budget["spec"]["selector"], _labels(p))]
+        assert found == [name]
+    for name, pod in pods.items():
+        for spread in pod["spec"].get("topologySpreadConstraints", ()):
+            assert _selects(spread["labelSelector"], _labels(pod)), name
+    for scaler in ("HorizontalPodAutoscaler", "ScaledObject"):
+        for name, each in _of(whole, scaler).items():
+            assert each["spec"]["scaleTargetRef"]["name"] == name
+            assert "replicas" not in _of(whole, "Deployment")[name]["spec"], "the scaler counts"
+
+
+def test_priorities_are_declared(whole: Objects) -> None:
+    for name, pod in _pods(whole):
+        assert pod["spec"]["priorityClassName"] in _of(whole, "PriorityClass"), name
+
+
+def test_settings_are_settings(whole: Objects) -> None:
+    configs = _of(whole, "ConfigMap")
+    for name, pod in _pods(whole):
+        [container] = pod["spec"]["containers"]
+        if not re.match(r".*image-classifier/(web|worker)", container["image"]):
+            continue
+        [source] = container["envFrom"]
+        values = dict(configs[source["configMapRef"]["name"]]["data"])
+        values |= {each["name"]: each["value"] for each in container.get("env", ())}
+        assert {each.lower() for each in values} <= set(Settings.model_fields), name
+        settings = Settings(**{key.lower(): value for key, value in values.items()})
+        if name.startswith("worker"):
+            assert settings.lane == name.removeprefix("worker-")
+            ports = {"metrics": settings.metrics_port}
+        else:
+            ports = {"http": settings.web_port}
+        assert {p["name"]: p["containerPort"] for p in container["ports"]} == ports
+
+
+def test_every_lane_has_workers_and_a_scaler_that_reads_its_backlog(whole: Objects) -> None:
+    workers = {name for name, _ in _pods(whole) if name.startswith("worker")}
+    scalers = _of(whole, "ScaledObject")
+    assert workers == set(scalers) == {f"worker-{lane}" for lane in Lane}
+    [redis] = [each for name, each in _of(whole, "Service").items() if name == "redis"]
+    address = f"redis.{_NAMESPACE}.svc.cluster.local:{redis['spec']['ports'][0]['port']}"
+    for lane in Lane:
+        [trigger] = scalers[f"worker-{lane}"]["spec"]["triggers"]
+        assert trigger["metadata"]["listName"] == keys.outstanding(lane)
+        assert trigger["metadata"]["address"] == address
+        # KEDA's admission refuses a fallback without it.
+        assert trigger["metricType"] == "AverageValue"
+        assert trigger["authenticationRef"]["name"] in _of(whole, "TriggerAuthentication")
+
+
+def test_bulk_goes_to_zero_and_interactive_never(whole: Objects) -> None:
+    scalers = {name: each["spec"] for name, each in _of(whole, "ScaledObject").items()}
+    assert scalers["worker-bulk"]["minReplicaCount"] == 0
+    assert scalers["worker-interactive"]["minReplicaCount"] >= 1
+    for spec in scalers.values():
+        behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+        assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
+        assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 60
+        assert spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
+
+
+def test_times_to_stop_agree_with_the_longest_work(whole: Objects) -> None:
+    settings = Settings()
+    pods = dict(_pods(whole))
+    for lane in Lane:
+        grace = pods[f"worker-{lane}"]["spec"]["terminationGracePeriodSeconds"]
+        assert grace > settings.batch_time_limit_seconds
+    # Whatever is delivered a second time is delivered before the last worker goes.
+    cooldown = _of(whole, "ScaledObject")["worker-bulk"]["spec"]["cooldownPeriod"]
+    assert cooldown >= settings.batch_time_limit_seconds + settings.part_deadline_seconds
+    web = pods["web"]["spec"]
+    pause = int(web["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    gunicorn = runpy.run_path(str(_ROOT / "web/gunicorn.conf.py"))
+    assert web["terminationGracePeriodSeconds"] >= gunicorn["graceful_timeout"] + pause + 5
+
+
+@pytest.fixture(scope="module")
+def routes() -> set[str]:
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", log_level="ERROR"))
+    app.extensions["service"].close()
+    return {re.sub("<.*", "x", rule.rule) for rule in app.url_map.iter_rules()}
+
+
+def test_probes_ask_what_answers(whole: Objects, routes: set[str]) -> None:
+    known = {"web": routes, "flower": {"/healthcheck"}, "celery-exporter": {"/health"}}
+    for name, pod in _pods(whole):
+        [container] = pod["spec"]["containers"]
+        probes = {kind: container[kind] for kind in container if kind.endswith("Probe")}
+        assert {"startupProbe", "livenessProbe"} <= set(probes), name
+        for kind, probe in probes.items():
+            if asked := probe.get("httpGet"):
+                assert asked["path"] in known[name]
+                assert asked["port"] in {port["name"] for port in container["ports"]}
+            elif name.startswith("worker"):
+                assert probe["exec"]["command"] == ["python", "-m", "workers.health"], kind
+    web = _of(whole, "Deployment")["web"]["spec"]["template"]["spec"]["containers"][0]
+    assert web["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert web["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def test_everybody_reaches_all_but_measurements_and_probes(
+    whole: Objects, routes: set[str]
+) -> None:
+    [ingress] = _of(whole, "Ingress").values()
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert {each["backend"]["service"]["name"] for each in paths} == {"web"}
+
+    def served(route: str) -> bool:
+        return any(
+            route == each["path"]
+            or each["pathType"] == "Prefix"
+            and route.startswith(each["path"] + "/")
+            for each in paths
+        )
+
+    assert {route for route in routes if not served(route)} == {"/metrics", "/livez", "/readyz"}
+
+
+def test_the_ingress_is_as_nginx_is(cpu: Objects) -> None:
+    [ingress] = _of(cpu, "Ingress").values()
+    nginx = (_ROOT / "nginx/service.conf").read_text()
+    said = dict(re.findall(r"(?m)^ +(client_max_body_size|proxy_\w+) ([^;]+);", nginx))
+    said["proxy_body_size"] = said["client_max_body_size"]
+    for annotation, value in ingress["metadata"]["annotations"].items():
+        prefix, _, name = annotation.partition("/")
+        if prefix == "nginx.ingress.kubernetes.io":
+            assert said[name.replace("-", "_")].rstrip("s") == value, name
+    assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]]
+
+
+def test_a_change_of_settings_or_passwords_rolls_the_pods(kustomize: Kustomize) -> None:
+    def used(objects: Objects) -> str:
+        return str(_of(objects, "Deployment")["web"]["spec"]["template"])
+
+    before = kustomize("overlays/cpu")
+    edit = ("k8s/base/settings.env", "TRUSTED_PROXIES=1", "TRUSTED_PROXIES=2")
+    assert used(before) != used(kustomize("overlays/cpu", edit))
+    secrets = _of(before, "Secret")
+    for _, pod in _pods(before):
+        for volume in pod["spec"]["volumes"]:
+            if "secret" in volume:
+                assert volume["secret"]["secretName"] in secrets
+    [authentication] = _of(before, "TriggerAuthentication").values()
+    assert authentication["spec"]["secretTargetRef"][0]["name"] in secrets
+
+
+#: Who speaks with whom: what the network policies must let through, and nothing else of ours.
+_PATHS = {
+    (source, "redis", 6379)
+    for source in ("web", "worker-interactive", "worker-bulk", "flower", "celery-exporter")
+}
+
+
+def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -> None:
+    policies = list(_of(whole, "NetworkPolicy").values())
+    pods = {name: _labels(pod) for name, pod in _pods(whole)}
+    ports = {
+        port["containerPort"]
+        for _, pod in _pods(whole)
+        for port in pod["spec"]["containers"][0]["ports"]
+    }
+    open_paths = {
+        (source, target, port)
+        for source in pods
+        for target in pods
+        for port in ports
+        if _allowed(policies, "Egress", pods[source], pods[target], port)
+        and _allowed(policies, "Ingress", pods[target], pods[source], port)
+    }
+    assert open_paths == _PATHS
+
+
+def _allowed(
+    policies: Objects, kind: str, of: dict[str, str], peer: dict[str, str], port: int
+) -> bool:
+    """Whether policies let a Pod's traffic of this kind with another Pod of the namespace pass."""
+    applying = [
+        each["spec"]
+        for each in policies
+        if kind in each["spec"]["policyTypes"] and _selects(each["spec"]["podSelector"], of)
+    ]
+    assert applying, "denied unless it is said"
+    side = {"Egress": "to", "Ingress": "from"}[kind]
+    return any(
+        port in {each["port"] for each in rule["ports"]}
+        and any(
+            "namespaceSelector" not in one and _selects(one.get("podSelector", {}), peer)
+            for one in rule[side]
+        )
+        for spec in applying
+        for rule in spec.get(kind.lower(), ())
+    )
+
+
+def _bytes(text: str) -> float:
+    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()  # type: ignore[union-attr]
+    return int(number) * {"Gi": 2**30, "gb": 2**30, "Mi": 2**20}[unit]
+
+
+def test_redis_has_room_for_what_may_wait(whole: Objects) -> None:
+    spec = _of(whole, "StatefulSet")["redis"]["spec"]
+    configs = _of(whole, "ConfigMap")
+    [volume] = [v for v in spec["template"]["spec"]["volumes"] if v["name"] == "config"]
+    conf = configs[volume["configMap"]["name"]]["data"]["redis.conf"]
+    limit = _bytes(re.findall(r"(?m)^maxmemory (\S+)", conf)[0])
+    memory = spec["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    storage = spec["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+    assert limit <= 0.75 * _bytes(memory) and 3 * limit <= _bytes(storage)
+    [held] = [c["data"]["MAX_BYTES_HELD"] for n, c in configs.items() if n.startswith("settings")]
+    assert int(held) < 0.9 * limit
+
+
+@pytest.mark.parametrize("file", ["base/redis.conf", "overlays/local/redis.conf"])
+def test_a_real_redis_takes_the_configuration(file: str, tmp_path: Path) -> None:
+    text = (_ROOT / "k8s" / file).read_text()
+    assert "noeviction" in text and re.search(r"(?m)^appendonly yes$", text)
+    # `everysec` answers what it has not written.
+    assert re.findall(r"(?m)^appendfsync (\w+)", text)[0] in ("always", "no")
+    (tmp_path / "redis.conf").write_text(text.replace("dir /data", f"dir {tmp_path}"))
+    command = [redis_server.find(), tmp_path / "redis.conf", "--port", str(free_port())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        started = any("Ready to accept connections" in line for line in server.stdout)
+        server.terminate()
+    assert started
+
+
+def test_a_redis_of_somebody_else_takes_the_place_of_ours(
+    kustomize: Kustomize, tmp_path: Path
+) -> None:
+    edit = (
+        "k8s/overlays/cpu/kustomization.yaml",
+        "resources: [../../base]",
+        "resources: [../../base]\ncomponents: [../../components/managed-redis]",
+    )
+    objects = kustomize("overlays/cpu", edit)
+    assert not _of(objects, "StatefulSet") and "redis" not in _of(objects, "Service")
+    for each in _of(objects, "ScaledObject").values():
+        assert each["spec"]["triggers"][0]["metadata"]["enableTLS"] == "true"
+        _check_custom(each, ScaledObject)
