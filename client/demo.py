@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import httpx
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from . import settings
+from .errors import ImageClassifierError, Refused
+from .names import shown
+from .retries import Retries
+from .service import ImageClassifier
+
 #: Pictures that scikit-image carries.
 SAMPLES = ("chelsea.png", "coffee.png", "rocket.jpg")
-
-#: The service answers a single picture within its bounded wait, at most a minute.
-TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0 when at least one picture was classified."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="default: three sample pictures")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="where the service is")
+    parser.add_argument("--url", default=settings.url(), help="where the service is")
     options = parser.parse_args(arguments)
     try:
         pictures = sample_pictures() if options.folder is None else pictures_in(options.folder)
@@ -56,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def classify_all(pictures: Sequence[Path], url: str, console: Console) -> list[Row]:
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+    # Not tried again: the table shows what happened.
+    with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
         progress = track(pictures, "Classifying", console=console, transient=True)
-        return [classify(client, picture) for picture in progress]
+        return [classify(service, picture) for picture in progress]
 
 
 def sample_pictures() -> list[Path]:
@@ -75,40 +78,26 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
-def classify(client: httpx.Client, picture: Path) -> Row:
+def classify(service: ImageClassifier, picture: Path) -> Row:
     """Never raises: whatever goes wrong is that picture's row."""
-    # A name that isn't valid UTF-8 can be neither sent nor printed.
-    name = picture.name.encode(errors="replace").decode()
+    name = shown(picture.name)
     try:
-        response = client.post("/api/v1/classify", files={"file": (name, picture.read_bytes())})
-    except httpx.TimeoutException:
-        return Row(file=name, classified=False, label=f"no answer in {TIMEOUT_SECONDS} s")
-    except (OSError, httpx.HTTPError) as error:
+        answer = service.classify(picture)
+    except OSError as error:
         return Row(file=name, classified=False, label=f"{type(error).__name__}: {error}")
-    if response.status_code != httpx.codes.OK:
-        return Row(file=name, classified=False, label=_problem(response))
-    answer = response.json()
-    best = answer["predictions"][0]
-    spent = answer["durations"]
+    except Refused as error:
+        return Row(file=name, classified=False, label=f"{error.code}: {error.message}")
+    except ImageClassifierError as error:
+        return Row(file=name, classified=False, label=str(error))
+    best, spent = answer.predictions[0], answer.durations
     return Row(
         file=name,
         classified=True,
-        label=best["class_name"],
-        probability=best["probability"],
-        durations=spent and (spent["queue_ms"], spent["preprocess_ms"], spent["inference_ms"]),
-        model_version=answer["model_version"],
+        label=best.class_name,
+        probability=best.probability,
+        durations=(spent.queue_ms, spent.preprocess_ms, spent.inference_ms) if spent else None,
+        model_version=answer.model_version,
     )
-
-
-def _problem(response: httpx.Response) -> str:
-    if response.status_code == httpx.codes.ACCEPTED:
-        return "accepted, but not classified in time: the service is busy"
-    try:
-        problem = response.json()
-        return f"{problem['code']}: {problem['detail']}"
-    except (ValueError, KeyError, TypeError):
-        # Not from the service: a proxy, or another program on this port.
-        return f"{response.status_code} {response.reason_phrase}"
 
 
 def table(rows: Iterable[Row]) -> Table:

@@ -23,9 +23,9 @@ def main() -> None:
     with command("demo") as settings:
         url = api_url(settings)
         if _answers(url):
-            sys.exit(_classify(url))
+            sys.exit(_classify(url, settings.api_key))
         with _service(settings) as check:
-            sys.exit(_classify(url, check))
+            sys.exit(_classify(url, settings.api_key, check))
 
 
 def _answers(url: str) -> bool:
@@ -35,10 +35,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _classify(url: str, check: Callable[[], None] = lambda: None) -> int:
-    wait_until_ready(url, say=partial(print, flush=True), check=check)
+def _classify(url: str, key: str | None, check: Callable[[], None] = lambda: None) -> int:
+    wait_until_ready(url, say=partial(print, flush=True), key=key, check=check)
     # As a process: the client shares no code with the service.
     command = [sys.executable, "-m", "client.demo", "--url", url, *sys.argv[1:]]
+    if key:
+        # Under the client's name for it, and never as an argument, which others can see.
+        renamed = 'IMAGE_CLASSIFIER_API_KEY="$API_KEY" exec "$@"'
+        command = ["sh", "-c", renamed, "demo", *command]
     return subprocess.run(command, check=False).returncode
 
 

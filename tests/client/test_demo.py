@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from rich.console import Console
 
+from client import ImageClassifier, Retries
 from client.demo import Row, classify, main, pictures_in, sample_pictures, table
 from loadtest.local_service import free_port
 
@@ -60,8 +60,8 @@ def test_without_a_service_each_file_says_so_and_the_demo_has_failed(
 
 
 def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, nobody: str) -> None:
-    with httpx.Client(base_url=nobody) as client:
-        row = classify(client, tmp_path / "gone.jpg")
+    with ImageClassifier(nobody, retries=Retries(total_seconds=0)) as service:
+        row = classify(service, tmp_path / "gone.jpg")
     assert not row.classified
     assert "FileNotFoundError" in row.label
 
@@ -69,8 +69,8 @@ def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, nobody: str) -> Non
 def test_a_name_that_is_no_valid_text_is_still_a_row(tmp_path: Path, nobody: str) -> None:
     picture = Path(f"{tmp_path}/caf\udce9.jpg")
     picture.write_bytes(b"any")
-    with httpx.Client(base_url=nobody) as client:
-        assert classify(client, picture).file == "caf?.jpg"
+    with ImageClassifier(nobody, retries=Retries(total_seconds=0)) as service:
+        assert classify(service, picture).file == r"caf\xe9.jpg"
 
 
 def test_a_row_shows_label_probability_and_the_three_durations() -> None:

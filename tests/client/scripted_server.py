@@ -1,0 +1,90 @@
+"""A real HTTP server that answers as a test says: for what the service cannot be made to do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: Any = None  #: Sent as JSON.
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Cut:
+    """Instead of an answer: the connection ends."""
+
+
+def refusal(status: int, code: str, **headers: str) -> Answer:
+    problem = {"title": "", "status": status, "detail": "said so", "code": code}
+    return Answer(status, problem, {name.replace("_", "-"): v for name, v in headers.items()})
+
+
+@dataclass
+class ScriptedServer:
+    url: str
+    requests: list[Request]
+
+
+Script = Callable[[Request], Answer | Cut]
+
+
+@contextmanager
+def scripted_server(script: Script) -> Iterator[ScriptedServer]:
+    """`script` answers each request; threads call it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = Request(self.command, self.path, dict(self.headers), body)
+            scripted.requests.append(request)
+            answer = script(request)
+            if isinstance(answer, Cut):
+                self.close_connection = True
+                return
+            text = json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_PUT = do_DELETE = _answer
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    scripted = ScriptedServer(f"http://127.0.0.1:{server.server_port}", [])
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield scripted
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def in_turn(*answers: Answer | Cut) -> Script:
+    """One answer after the other; the last for all that come after it."""
+    left = list(answers)
+    return lambda request: left.pop(0) if len(left) > 1 else left[0]

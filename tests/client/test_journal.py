@@ -1,0 +1,74 @@
+"""The journal: what a run notes down is what the next one knows, however the first ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from client.errors import UsageError
+from client.journal import Journal
+from client.plan import Plan, PlannedFile, path_key
+
+HEADER = {"folder": "/pictures", "top_k": 1}
+
+
+def plan(number: int, *paths: str) -> Plan:
+    return Plan(number, tuple(PlannedFile(path=path, digest=f"digest of {path}") for path in paths))
+
+
+def test_a_plan_without_its_rows_is_what_is_left_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.journal"
+    first, second = plan(0, "a.jpg"), plan(1, "b.jpg", "caf\udce9.jpg")
+    with Journal(path, HEADER) as journal:
+        journal.plan(first)
+        journal.plan(second)
+        journal.unread(second, 1, "Permission denied")
+        journal.written(first, 123, {"succeeded": 1})
+    with Journal(path, HEADER) as journal:
+        past = journal.past
+    assert {number: each.files for number, each in past.plans.items()} == {1: second.files}
+    assert past.plans[1].key == second.key
+    assert past.plans[1].unread == {1: "Permission denied"}
+    assert (past.next_number, past.table_length, past.counts["succeeded"]) == (2, 123, 1)
+    assert past.paths == set(map(path_key, ["a.jpg", "b.jpg", "caf\udce9.jpg"]))
+
+
+def test_a_line_that_was_cut_short_at_any_byte_is_as_if_never_begun(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with Journal(path, HEADER) as journal:
+        journal.plan(plan(0, "a.jpg"))
+        whole = path.stat().st_size
+        journal.plan(plan(1, "b.jpg"))
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with Journal(path, HEADER) as journal:
+            assert list(journal.past.plans) == ([0] if length >= whole else [])
+            journal.plan(plan(7, "c.jpg"))
+        with Journal(path, HEADER) as journal:
+            assert list(journal.past.plans)[-1] == 7
+
+
+def test_another_upload_s_journal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    Journal(path, HEADER).close()
+    with pytest.raises(UsageError, match="top_k 1, not 5"):
+        Journal(path, HEADER | {"top_k": 5})
+    path.write_text("something else\n")
+    with pytest.raises(UsageError, match="damaged"):
+        Journal(path, HEADER)
+
+
+def test_two_runs_do_not_write_one_journal(tmp_path: Path) -> None:
+    with Journal(tmp_path / "journal", HEADER):
+        with pytest.raises(UsageError, match="another upload"):
+            Journal(tmp_path / "journal", HEADER)
+
+
+def test_equal_files_of_a_plan_are_one_item() -> None:
+    files = [PlannedFile(path=str(k), digest=digest) for k, digest in enumerate("aabab")]
+    files.insert(1, PlannedFile(path="x", error=("unreadable_file", "Permission denied")))
+    made = Plan(0, tuple(files))
+    assert list(made.items) == [0, 3]
+    assert list(made.item_of) == [0, None, 0, 1, 0, 1]

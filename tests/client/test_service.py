@@ -1,0 +1,149 @@
+"""The client and its command against the running service."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from client import ImageClassifier, NotFinished, errors
+from client.command import Exit, main
+from loadtest.local_service import LocalService
+from shared.jobs import Lane
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def client(service: LocalService) -> Iterator[ImageClassifier]:
+    with ImageClassifier(service.base_url) as connected:
+        yield connected
+
+
+def ran(
+    capsys: pytest.CaptureFixture[str], service: LocalService, *arguments: object
+) -> tuple[int, str]:
+    """Exit status and standard output of the command."""
+    status = main([*map(str, arguments), "--url", service.base_url])
+    return status, capsys.readouterr().out
+
+
+def test_a_picture_is_classified_from_a_path_and_from_bytes(
+    client: ImageClassifier, pictures: Sequence[Path]
+) -> None:
+    from_path = client.classify(pictures[0], top_k=3)
+    from_bytes = client.classify(pictures[0].read_bytes(), top_k=3)
+    assert from_path.name == pictures[0].name
+    assert len(from_path.predictions) == 3
+    assert from_path.predictions == from_bytes.predictions
+    assert from_bytes.cache_hit
+
+
+def test_a_bad_picture_is_an_exception_of_its_own(client: ImageClassifier) -> None:
+    with pytest.raises(errors.UnsupportedFormat) as raised:
+        client.classify(b"no picture")
+    assert raised.value.request_id
+    with pytest.raises(errors.PictureRefused):
+        client.classify(b"\xff\xd8\xff and then nothing")
+
+
+def test_classify_waits_on_where_the_service_answers_too_early(
+    client: ImageClassifier, service: LocalService, pictures: Sequence[Path]
+) -> None:
+    """No worker for a while: the answer is a job, and the client goes on waiting for it."""
+    service.stop(Lane.INTERACTIVE)
+    fresh = pictures[1].read_bytes() + b"later"
+    with pytest.raises(NotFinished) as raised:
+        client.classify(fresh, timeout=0.5)
+    service.start_worker(Lane.INTERACTIVE)
+    job = client.job(raised.value.job_id)
+    assert job.wait(timeout=60).counts.succeeded == 1
+
+
+def test_an_unknown_job_is_not_found(client: ImageClassifier) -> None:
+    with pytest.raises(errors.JobNotFound):
+        client.job("nowhere").status()
+
+
+def test_the_model_is_told(client: ImageClassifier) -> None:
+    assert client.model_info().version.startswith(client.model_info().name)
+
+
+def test_the_command_prints_labels_and_goes_on_after_a_bad_picture(
+    service: LocalService,
+    pictures: Sequence[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no picture")
+    gone = tmp_path / "gone.jpg"
+    status, out = ran(capsys, service, "classify", bad, gone, pictures[0], "--top-k", 2)
+    first, second, third = out.splitlines()
+    assert status == Exit.SOME_FAILED
+    assert first.startswith(f"{bad}: unsupported_format")
+    assert second == f"{gone}: unreadable_file: No such file or directory"
+    assert third.startswith(f"{pictures[0]}: ") and third.count("%") == 2
+
+    status, out = ran(capsys, service, "classify", pictures[0], "--json")
+    assert status == Exit.OK
+    assert json.loads(out)["predictions"][0]["class_name"] in third
+
+
+def test_nobody_there_is_told_with_its_exit_status(
+    service: LocalService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.command.PATIENCE_SECONDS", 0.1)
+    nobody = replace(service, base_url="http://127.0.0.1:1")
+    assert ran(capsys, nobody, "status", "some-job")[0] == Exit.SERVICE
+    assert ran(capsys, service, "status", "some-job")[0] == Exit.SERVICE
+
+
+def test_dead_letters_are_listed_and_one_that_is_gone_is_told(
+    service: LocalService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ran(capsys, service, "dead-letters", "list", "--json") == (Exit.OK, "[]\n")
+    assert ran(capsys, service, "dead-letters", "retry", "a:0:1")[0] == Exit.SERVICE
+    assert ran(capsys, service, "dead-letters", "retry")[0] == Exit.USAGE
+    assert ran(capsys, service, "dead-letters", "retry", "--all", "--json") == (Exit.OK, "{}\n")
+
+
+def test_the_installed_package_is_image_classifier_and_brings_the_command(
+    service: LocalService, tmp_path: Path, pictures: Sequence[Path]
+) -> None:
+    """As `pip install ./client` does it, but of a copy and without asking a package index."""
+    subprocess.run(["cp", "-r", ROOT / "client", tmp_path / "client"], check=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    target = ["--no-build-isolation", "--target", tmp_path / "site", tmp_path / "client"]
+    subprocess.run([*pip, *target], check=True)
+    program = (
+        "from image_classifier import ImageClassifier\n"
+        "import image_classifier, sys\n"
+        "with ImageClassifier() as service:\n"
+        "    print(service.classify(sys.argv[1]).name)\n"
+        "assert 'client' not in sys.modules, 'it imports itself by the name of the clone'\n"
+    )
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "IMAGE_CLASSIFIER_URL": service.base_url,
+    }
+
+    def output_of(*command: object) -> str:
+        return subprocess.run(
+            [str(each) for each in command],
+            cwd=tmp_path / "site",
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert output_of(sys.executable, "-c", program, pictures[0]) == f"{pictures[0].name}\n"
+    command = tmp_path / "site" / "bin" / "image-classifier"
+    assert output_of(command, "classify", pictures[0]).startswith(f"{pictures[0]}: ")

@@ -1,0 +1,102 @@
+"""Tables that a run can go on with, and that any program can read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from client.errors import UsageError
+from client.records import Durations, Item, ItemError, Prediction
+from client.rows import flat_columns, row
+from client.tables import Table, check_format, rows_path
+
+GOOD = Item(
+    index=0,
+    name="",
+    state="succeeded",
+    predictions=(Prediction(281, "tabby", 0.75), Prediction(285, "Egyptian cat", 0.125)),
+    model_version="m-1",
+    durations=Durations(1.0, 2.0, 3.5),
+)
+BAD = Item(index=1, name="", state="failed", error=ItemError("empty_file", "The file is empty."))
+COLUMNS = flat_columns(["path"], 2)
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_row_has_the_same_columns_whatever_became_of_the_picture(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv", COLUMNS)
+    table.append([row(GOOD, path="a.jpg"), row(BAD, path="b.jpg")])
+    table.finish()
+    good, bad = cells(tmp_path / "t.csv")
+    assert list(good) == list(bad) == COLUMNS
+    assert (good["label"], good["probability"], good["label_2"]) == (
+        "tabby",
+        "0.75",
+        "Egyptian cat",
+    )
+    assert (good["inference_ms"], good["cache_hit"]) == ("3.5", "false")
+    assert (bad["state"], bad["error_code"], bad["label"]) == ("failed", "empty_file", "")
+
+
+def test_a_name_is_no_formula_for_a_spreadsheet(tmp_path: Path) -> None:
+    names = ["=1+1.jpg", "+a.jpg", "-b.jpg", "@c.jpg", "\td.jpg", 'quo"te, and\nline.jpg']
+    table = Table(tmp_path / "t.csv", COLUMNS)
+    table.append([row(GOOD, path=name) for name in names])
+    table.finish()
+    written = [line["path"] for line in cells(tmp_path / "t.csv")]
+    assert written == [f"'{name}" for name in names[:5]] + names[5:]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_what_was_not_noted_as_written_is_cut_off(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    table = Table(path, COLUMNS)
+    table.append([row(GOOD, path="a.jpg")])
+    noted = table.commit()
+    table.append([row(GOOD, path="b.jpg")])
+    table.close()
+    with open(rows_path(path), "ab") as torn:
+        torn.write(b'"half a r')
+
+    table = Table(path, COLUMNS, length=noted)
+    table.append([row(BAD, path="b.jpg")])
+    table.commit()
+    table.finish()
+    assert paths_of(path) == ["a.jpg", "b.jpg"]
+
+
+def paths_of(path: Path) -> list[str]:
+    if path.suffix == ".csv":
+        return [line["path"] for line in cells(path)]
+    if path.suffix == ".jsonl":
+        return [json.loads(line)["path"] for line in path.read_text().splitlines()]
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    read: list[str] = parquet.read_table(path)["path"].to_pylist()
+    return read
+
+
+def test_parquet_has_types_and_is_whole_or_not_there(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    table = Table(tmp_path / "t.parquet", COLUMNS)
+    table.append([row(GOOD, path="a.jpg"), row(BAD, path="b.jpg")])
+    assert not (tmp_path / "t.parquet").exists()
+    table.finish()
+    read = parquet.read_table(tmp_path / "t.parquet")
+    assert read.column_names == COLUMNS
+    assert read["probability"].to_pylist() == [0.75, None]
+    assert read["class_id"].to_pylist() == [281, None]
+    assert read["cache_hit"].to_pylist() == [False, False]
+
+
+def test_a_format_that_cannot_be_made_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="a table ends in"):
+        check_format(tmp_path / "t.xlsx")
+    with pytest.raises(UsageError, match="not a folder"):
+        check_format(tmp_path / "nowhere" / "t.csv")
