@@ -11,7 +11,7 @@ ImageClassifierError
     │   │                       TruncatedImage, DecodeFailed, DecodeTimeout, TooMuchMemory
     │   └── RequestTooLarge     TooManyFiles
     ├── NotFound                JobNotFound, DeadLetterNotFound
-    ├── Conflict                ImagesNeeded, PartConflict, JobClosed
+    ├── Conflict                ImagesNeeded, PartConflict, JobClosed, JobCancelled
     ├── ImageExpired, WorkerLost
     └── TryLater                Overloaded, RateLimited, ModelNotReady: `retry_after`
 """
@@ -80,7 +80,7 @@ class NotAuthenticated(Refused, codes=("not_authenticated",)):
 
 _INVALID = (
     *("invalid_request", "unknown_field", "no_files", "wrong_part_size"),
-    *("idempotency_key_reused", "webhooks_disabled"),
+    *("bad_archive", "archive_too_large"),
 )
 
 
@@ -96,8 +96,14 @@ class TooManyFiles(RequestTooLarge, codes=("too_many_files",)):
     """More files in one request than allowed."""
 
 
-class PictureRefused(InvalidRequest):
-    """The picture is no good."""
+_MEMBERS = (
+    *("nested_archive", "not_a_file", "unsafe_path"),
+    *("encrypted_member", "unsupported_compression", "corrupt_member"),
+)
+
+
+class PictureRefused(InvalidRequest, codes=_MEMBERS):
+    """The picture is no good, or cannot be taken out of its archive."""
 
 
 class EmptyFile(PictureRefused, codes=("empty_file",)):
@@ -158,6 +164,10 @@ class PartConflict(Conflict, codes=("part_conflict",)):
 
 class JobClosed(Conflict, codes=("job_closed",)):
     """The job takes no more parts."""
+
+
+class JobCancelled(Conflict, codes=("job_cancelled",)):
+    """Somebody has cancelled the job."""
 
 
 class ImageExpired(Refused, codes=("image_expired",)):

@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from .errors import ImageClassifierError, JobClosed, PartConflict
+from .errors import ImageClassifierError, JobCancelled, JobClosed, PartConflict
 from .job import Job
 from .journal import Journal
 from .names import shown
@@ -162,7 +162,7 @@ class Upload:
         try:
             by_digest = sent.opened.known | here.keys()
             read = put_part(self._connection, sent.opened, number, pictures, by_digest=by_digest)
-        except JobClosed:
+        except (JobClosed, JobCancelled):
             return Counter()  # cancelled by somebody; its end will tell
         except PartConflict:
             # A run before this one sent it and died, and a file has changed since: it is there.

@@ -120,14 +120,20 @@ def test_a_key_that_no_header_can_carry_is_told_without_showing_it() -> None:
     assert "geheim" not in str(raised.value)
 
 
-def test_every_code_of_the_service_has_an_exception_of_its_own() -> None:
-    """But those that only its workers and operators see."""
+def test_the_codes_that_have_an_exception_are_codes_of_the_service() -> None:
+    """Others fall back on the status, so that an older client meets a newer service."""
 
     def below(top: type[shared.errors.ClassifierError]) -> set[str]:
         return {top.code}.union(*map(below, top.__subclasses__()))
 
-    inside = {"internal_error", "model_error", "error"}
-    assert below(shared.errors.ClassifierError) - inside <= set(Refused.by_code)
+    assert set(Refused.by_code) <= below(shared.errors.ClassifierError)
+
+
+def test_a_code_of_tomorrow_is_an_exception_by_its_status() -> None:
+    with scripted_server(in_turn(refusal(409, "of_tomorrow"))) as server:
+        with ImageClassifier(server.url) as service, pytest.raises(errors.Conflict) as raised:
+            service.classify(b"picture")
+    assert raised.value.code == "of_tomorrow"
 
 
 def test_pauses_are_jittered_from_nothing_to_a_longest() -> None:

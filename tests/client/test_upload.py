@@ -143,7 +143,7 @@ def test_bad_files_are_rows_and_strange_names_are_told_as_text(
 def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_comes_twice(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
-    names = fill(250)
+    names = fill(160)
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -151,7 +151,7 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_comes_twice(
     while True:
         process = uploads.start("--resume", "--concurrency", "2")
         try:
-            assert process.wait(chance.uniform(0.3, 1.3)) == Exit.OK
+            assert process.wait(chance.uniform(0.3, 1.2)) == Exit.OK
             break
         except subprocess.TimeoutExpired:
             process.kill()
@@ -205,7 +205,7 @@ def test_a_full_disk_is_told_and_gone_on_from(
 def test_a_service_that_is_away_for_a_while_is_waited_for(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
-    names = fill(300)
+    names = fill(160)
     process = uploads.start()
     time.sleep(1)
     service.stop("web", signal.SIGKILL)
@@ -220,13 +220,13 @@ def test_a_service_that_is_away_for_a_while_is_waited_for(
 
 
 def test_too_many_failures_stop_it(uploads: Uploads, fill: Callable[..., list[str]]) -> None:
-    fill(200, "good")
+    fill(60, "good")
     for k in range(20):
         (uploads.folder / f"bad{k}.jpg").write_text("no picture")
     summary = uploads.run("--max-failures", 5, expect=Exit.TOO_MANY_FAILURES)
     assert "5 may" in summary["error"]
     summary = uploads.run("--resume", expect=Exit.SOME_FAILED)
-    assert (summary["pictures"], summary["failed"]) == (220, 20)
+    assert (summary["pictures"], summary["failed"]) == (80, 20)
 
 
 def test_a_watched_folder_s_new_files_come_into_the_table_until_ctrl_c(
@@ -254,7 +254,7 @@ def await_rows(uploads: Uploads, number: int) -> None:
 def test_ctrl_c_ends_it_at_once_and_tells_how_to_go_on(
     uploads: Uploads, fill: Callable[..., list[str]]
 ) -> None:
-    names = fill(300)
+    names = fill(160)
     process = uploads.start()
     time.sleep(1.2)
     process.send_signal(signal.SIGINT)
