@@ -22,6 +22,7 @@ ClassifierError                     code
         UnsupportedCompression      unsupported_compression
         CorruptMember               corrupt_member
         WrongPartSize               wrong_part_size
+        IdempotencyKeyReused        idempotency_key_reused
     ImageExpired                    image_expired
     DeadLetterNotFound              dead_letter_not_found
     WorkerLost                      worker_lost
@@ -140,6 +141,12 @@ class WrongPartSize(InvalidRequest):
     """A part carries exactly the items that its number says."""
 
     code = "wrong_part_size"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """Another request was made with this Idempotency-Key."""
+
+    code = "idempotency_key_reused"
 
 
 class EmptyFile(InvalidRequest):

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import WatchError
 
 from shared import keys
+from shared.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.jobs import (
     PART_SIZE,
@@ -107,16 +109,17 @@ class JobStore:
 
     # The web process
 
-    def accept(self, jobs: Sequence[NewJob]) -> Accepted | None:
+    def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
         """Store jobs of one lane with their images and queue their parts; all of it or nothing.
 
         One transaction: whoever dies, and whenever, there is no part that is stored and not
         queued. Where it raises, nothing may be told to be accepted. Gives None where no image
-        needs a worker.
+        needs a worker. With a claim, which is for one job, raises AlreadyClaimed where the job
+        exists, and IdempotencyKeyReused.
         """
         now = time.time()
         lane = jobs[0].lane
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
         refs: list[PartRef] = []
         held: _Fields = {}
         for job in jobs:
@@ -124,7 +127,7 @@ class JobStore:
                 refs.append(ref)
                 held[keys.part(job.id, ref.number)] = job.pending_bytes(ref.number)
         if not refs:
-            pipe.execute()
+            self._execute(pipe, claim)
             return None
         deadline = now + self._deadline
         pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
@@ -132,8 +135,20 @@ class JobStore:
         pipe.hset(keys.HELD, mapping=held)
         pipe.hincrby(keys.HELD, "total", sum(held.values()))
         pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
-        *_, bytes_held, images = pipe.execute()
+        *_, bytes_held, images = self._execute(pipe, claim)
         return Accepted(images, bytes_held)
+
+    def _execute(self, pipe: Pipeline, claim: Claim | None) -> list[Any]:
+        try:
+            return pipe.execute()
+        except WatchError as error:  # another request with the same key was faster
+            if earlier := claim and self.claimed(claim):
+                raise AlreadyClaimed(earlier) from error
+            raise Unavailable from error
+
+    def claimed(self, claim: Claim) -> str | None:
+        """Id of the job that was made with a claim, if any. Raises IdempotencyKeyReused."""
+        return claimed(self._redis, claim)
 
     def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
         """Write a job and its parts; gives those that need a worker."""
@@ -166,15 +181,15 @@ class JobStore:
             pipe.hset(key, mapping=data)
             pipe.expire(key, self._ttl)
 
-    def open(self, job: OpenJob) -> None:
-        """Store a job whose parts are still to come."""
+    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
+        """Store a job whose parts are still to come. Raises as `accept` does."""
         now = time.time()
-        pipe = self._redis.pipeline(transaction=True)
+        pipe = begin(self._redis, claim, job.id, ttl=self._ttl)
         pipe.hset(keys.job(job.id), mapping=_open_job_fields(job, now, self._ttl))
         pipe.expire(keys.job(job.id), 2 * self._ttl)
         pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
         pipe.expire(keys.parts(job.id), 2 * self._ttl)
-        pipe.execute()
+        self._execute(pipe, claim)
 
     def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
         """Store a part of an open job and queue it; all of it, or nothing.

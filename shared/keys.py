@@ -6,6 +6,7 @@ images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part 
 parts:<id>                bitmap: parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished; none for a
                           job of one item. An item that is tried again is told again
+idempotency:<owner>:<key> "<job id> <fingerprint>": what a client's key for a request has made
 staged:<token>            hash: a part on its way in; renamed to `part:` once all of it is here
 staged_images:<token>     hash: its images, likewise; both are soon gone where it never is
 <lane>                    list: Celery's queue, messages that name parts
@@ -52,6 +53,10 @@ def parts(job_id: str) -> str:
 
 def finished(job_id: str) -> str:
     return f"finished:{job_id}"
+
+
+def idempotency(owner: str, key: str) -> str:
+    return f"idempotency:{owner}:{key}"
 
 
 def staged(token: str) -> str:

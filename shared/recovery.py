@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from shared import keys
+from shared.claims import Claim, value
 from shared.errors import JobNotFound, WorkerLost
 from shared.job_store import MAX_ATTEMPTS, JobStore
 from shared.jobs import Lane, Outcome, PartRef
@@ -80,12 +81,14 @@ class Recovery:
         letters = [_letter(json.loads(text)) for text in found]
         return sorted(letters, key=lambda letter: letter.at)
 
-    def retry(self, letter: DeadLetter) -> bool:
+    def retry(self, letter: DeadLetter, claim: Claim | None = None) -> bool:
         """Try a dead letter once more; False where it is gone, or its job expired or cancelled."""
         ref = PartRef.from_member(letter.member)
+        claims = [claim.name] if claim else []
+        claimed = (value(claim, ref.job_id), 2 * self._ttl) if claim else ()
         revived = self._redis.eval(
             script("revive"),
-            9,
+            9 + len(claims),
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             keys.images(ref.job_id, ref.number),
@@ -95,10 +98,12 @@ class Recovery:
             keys.DEAD_LETTERS,
             keys.dead_image(letter.member),
             keys.HELD,
+            *claims,
             letter.member,
             ref.only or 0,
             time.time() + self._deadline,
             message(letter.lane, [ref]),
+            *claimed,
         )
         return bool(revived)
 

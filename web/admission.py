@@ -21,6 +21,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 
 from shared import load
+from shared.claims import Claim
 from shared.errors import Overloaded
 from shared.job_store import Accepted, JobStore, PutPart
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
@@ -127,16 +128,16 @@ class Admission:
             self._images_coming[lane] -= images
             self._bytes_coming -= size
 
-    def accept(self, jobs: Sequence[NewJob]) -> None:
+    def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> None:
         """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
         with self._storing():
-            accepted = self._jobs.accept(jobs)
+            accepted = self._jobs.accept(jobs, claim)
         self._note_accepted(jobs[0].lane, accepted)
 
-    def open(self, job: OpenJob) -> None:
+    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job that is to be filled. Raises Overloaded where Redis is full."""
         with self._storing():
-            self._jobs.open(job)
+            self._jobs.open(job, claim)
 
     def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""

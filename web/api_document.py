@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask_openapi import OpenAPI
 
+from web import idempotency
 from web.result_formats import LINE_FORMATS, MEDIA_TYPES
 
 #: gunicorn's own answers, before the application hears of the request.
@@ -11,6 +12,13 @@ _UNREADABLE = {"400": "No HTTP.", "414": "The address is too long.", "431": "Too
 #: Kinds of answer that no schema object describes, by operation.
 _STREAMS = {
     "results": [name for name, kind in MEDIA_TYPES.items() if kind in LINE_FORMATS],
+}
+#: Every POST takes it: here, because as a schema object it would cost each request its reading.
+_IDEMPOTENCY_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "description": "Your own name for this request: sent again, it is answered with the same job.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 }
 _TEXT = {"schema": {"type": "string"}}
 _PAGE = {"text/html": {"schema": {"type": "string"}}}
@@ -24,6 +32,9 @@ class DocumentedApi(OpenAPI):
 
     def generate_spec_json(self) -> None:
         super().generate_spec_json()  # type: ignore[no-untyped-call]
+        for path in self.spec_json["paths"].values():
+            if "post" in path:
+                path["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
         made_up = self.validation_error_status
         for path in self.spec_json["paths"].values():
             for operation in path.values():

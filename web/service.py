@@ -11,6 +11,7 @@ from flask import current_app
 from redis import Redis
 
 from shared import log, metrics, model_info
+from shared.claims import Claim
 from shared.errors import ClassifierError, ImagesNeeded, JobNotFound, ModelNotReady
 from shared.job_store import JobStore, PutPart
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, Outcome
@@ -96,11 +97,12 @@ class Service:
         lane: Lane,
         top_k: int,
         custom_ids: Sequence[str] = (),
+        claim: Claim | None = None,
     ) -> list[Outcome | None]:
         """Accept a job: stored and queued. Gives the outcomes that are known at once.
 
         A bad file becomes its item's error; its neighbours are not touched. Raises Overloaded
-        where there is no room, and then keeps nothing.
+        where there is no room, and then keeps nothing, and AlreadyClaimed.
         """
         log.note(job_id=job_id)
         outcomes = self._known_outcomes(files, top_k)
@@ -118,17 +120,24 @@ class Service:
         job = NewJob(id=job_id, lane=lane, top_k=top_k, items=items, owner=auth.owner())
         size = sum(len(item.data) for item in items if item.outcome is None)
         with self.admission.room(lane, images=job.pending, size=size):
-            if lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(items):
+            if claim is None and self._may_gather(job):
                 self._coalescer.submit(job)
             else:
-                self.admission.accept([job])
+                self.admission.accept([job], claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
         return outcomes
 
-    def open(self, job: OpenJob, digests: Sequence[str]) -> list[int]:
-        """Store a job whose pictures follow; gives the positions of the digests that are known."""
+    @staticmethod
+    def _may_gather(job: NewJob) -> bool:
+        return job.lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(job.items)
+
+    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
+        """Store a job whose pictures follow in parts. Raises AlreadyClaimed."""
         log.note(job_id=job.id)
-        self.admission.open(job)
+        self.admission.open(job, claim)
+
+    def known(self, digests: Sequence[str]) -> list[int]:
+        """Positions of the digests that the present model has answered before."""
         try:
             return self._cache.known(self.model().version, digests)
         except ModelNotReady:  # nothing is known until a worker tells which model it is for

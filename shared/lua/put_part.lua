@@ -8,7 +8,7 @@
 --       then the indexes of the known items
 -- Gives a word, and with `new` and `stored` the number of parts that are missing: `new`,
 -- `stored` (then the record of the part that is here), `closed`, `unknown`, `lost`.
-local found = redis.call('HMGET', KEYS[1], 'state', 'total', 'received', 'started_at')
+local found = redis.call('HMGET', KEYS[1], 'state', 'total', 'received', 'started_at', 'claim')
 local state, total, received = found[1], tonumber(found[2]), found[3]
 local function missing()
   return math.ceil(total / 32) - redis.call('BITCOUNT', KEYS[10]) -- shared.jobs.PART_SIZE
@@ -53,14 +53,14 @@ end
 -- Each part lives as long as the job at least. Now and then is enough: a loop over all parts for
 -- each part would be a square.
 if redis.call('TTL', KEYS[1]) < 1.75 * ARGV[3] then
-  keep(KEYS[1], ARGV[5], total, 2 * ARGV[3])
+  keep(KEYS[1], ARGV[5], total, found[5], 2 * ARGV[3])
 end
 
 state = 'running'
 if succeeded + failed == total then
   state = 'completed'
   redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
-  complete(KEYS[1], ARGV[5], total, ARGV[1], ARGV[3])
+  complete(KEYS[1], ARGV[5], total, found[5], ARGV[1], ARGV[3])
 elseif received == total then
   redis.call('HSET', KEYS[1], 'state', found[4] and 'running' or 'queued')
 end

@@ -28,8 +28,12 @@ local function release(name, part, images, outstanding, outstanding_images, held
 end
 
 -- Let a job's record live for so many seconds from now, and with it all that belongs to it.
-local function keep(job, job_id, total, seconds)
+-- `claim` is the key that its request was claimed with, or false.
+local function keep(job, job_id, total, claim, seconds)
   redis.call('EXPIRE', job, seconds)
+  if claim then
+    redis.call('EXPIRE', claim, seconds)
+  end
   for n = 0, math.ceil(total / 32) - 1 do -- shared.jobs.PART_SIZE
     redis.call('EXPIRE', 'part:' .. job_id .. ':' .. n, seconds)
   end
@@ -47,7 +51,7 @@ local function tell_finished(finished, indexes, ttl)
 end
 
 -- Every item is done: results live for their full time from here, however long the job took.
-local function complete(job, job_id, total, now, ttl)
+local function complete(job, job_id, total, claim, now, ttl)
   redis.call('HSET', job, 'state', 'completed', 'finished_at', now, 'expires_at', now + ttl)
-  keep(job, job_id, total, ttl)
+  keep(job, job_id, total, claim, ttl)
 end

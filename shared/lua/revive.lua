@@ -1,7 +1,9 @@
 -- Put a dead letter back: its item waits again, and will be tried alone.
 --
--- KEYS  job, part, images, outstanding, outstanding_images, queue, dead_letters, dead_image, held
--- ARGV  member, position in the part, deadline, message
+-- KEYS  job, part, images, outstanding, outstanding_images, queue, dead_letters, dead_image, held,
+--       and where the request was claimed, the claim
+-- ARGV  member, position in the part, deadline, message, and what the claim is to say, for so long
+--       (s)
 -- Gives 1, or 0 where there is no such letter or its job has expired or was cancelled.
 local data = redis.call('GET', KEYS[8])
 local outcome = redis.call('HGET', KEYS[2], 'r' .. ARGV[2]) or ''
@@ -25,4 +27,7 @@ end
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
 redis.call('INCRBY', KEYS[5], 1)
 redis.call('LPUSH', KEYS[6], ARGV[4])
+if KEYS[10] then
+  redis.call('SET', KEYS[10], ARGV[5], 'EX', ARGV[6])
+end
 return 1

@@ -139,6 +139,16 @@ def test_a_bad_picture_is_an_item_and_the_part_is_taken(client: FlaskClient) -> 
     assert page["job"]["state"] == "completed"
 
 
+def test_a_part_may_be_larger_than_other_requests(make_app: Callable[..., OpenAPI]) -> None:
+    client = make_app(max_request_bytes=100_000, max_image_bytes=5_000).test_client()
+    job_id = open_id(client, 64)
+    files = [(io.BytesIO(picture(k) + bytes(4_000)), f"{k}.jpg") for k in range(32)]
+    assert client.put(f"/jobs/{job_id}/parts/0", data={"files": files}).status_code == 201
+    files = [(io.BytesIO(picture(k) + bytes(9_000)), f"{k}.jpg") for k in range(32)]
+    refused = client.put(f"/jobs/{job_id}/parts/1", data={"files": files})
+    assert code(refused) == (413, "request_too_large")
+
+
 def test_a_manifest_tells_what_needs_no_upload(client: FlaskClient, redis: Redis) -> None:
     learn(redis, 0, 1, 33)
     opened = open_job(client, total=34, top_k=2, digests=[digest(k) for k in range(34)])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
+from shared.claims import Claim
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
 from shared.job_store import new_job_id
 from shared.jobs import ItemState, Lane, Outcome
-from web import uploads
+from web import idempotency, uploads
 from web.answers import answer, documented
 from web.commit_listener import Waiter
 from web.errors import problem, status_of
@@ -50,9 +51,30 @@ def classify(query: ClassifyQuery) -> Response:
         default=found.settings.wait_seconds,
         longest=found.settings.max_wait_seconds,
     )
+    claim = idempotency.claim(top_k, file.name, file.digest)
+    if claim:
+        return _classify_once(found, claim, file, top_k, seconds)
     job_id = new_job_id()
     with found.commits.waiting(job_id) as waiter:
         [outcome] = found.submit(job_id, [file], lane=Lane.INTERACTIVE, top_k=top_k)
+        if outcome is None:
+            outcome = waiter.until(lambda: _look(found, job_id, waiter), seconds)
+    return _answer(job_id, file.name, outcome)
+
+
+def _classify_once(
+    found: Service, claim: Claim, file: Upload, top_k: int, seconds: float
+) -> Response:
+    """The same where the client may have asked before: it hears of the job that there is."""
+
+    def make() -> str:
+        job_id = new_job_id()
+        found.submit(job_id, [file], lane=Lane.INTERACTIVE, top_k=top_k, claim=claim)
+        return job_id
+
+    job_id = idempotency.once(claim, make)
+    with found.commits.waiting(job_id) as waiter:
+        outcome = _look(found, job_id, waiter)
         if outcome is None:
             outcome = waiter.until(lambda: _look(found, job_id, waiter), seconds)
     return _answer(job_id, file.name, outcome)

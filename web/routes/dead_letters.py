@@ -7,7 +7,7 @@ from flask_openapi import APIBlueprint
 
 from shared.errors import DeadLetterNotFound
 from shared.recovery import DeadLetter
-from web import auth
+from web import auth, idempotency
 from web.answers import answer, documented
 from web.schemas import DeadLetterPath, DeadLetterSchema, DeadLetters, JobSchema
 from web.service import service
@@ -27,10 +27,18 @@ def read() -> Response:
 )
 def retry(path: DeadLetterPath) -> Response:
     """Try a picture once more, alone; its job runs again until that is done."""
-    for letter in _letters():
-        if letter.member == path.letter_id and service().recovery.retry(letter):
-            return answer(JobSchema.of(service().job(letter.job_id)), 202)
-    raise DeadLetterNotFound
+    claim = idempotency.claim(path.letter_id)
+
+    def make() -> str:
+        for letter in _letters():
+            if letter.member == path.letter_id and service().recovery.retry(letter, claim):
+                return letter.job_id
+        # Two who came at once with one key: it was there, and the other was faster.
+        if claim and (earlier := service().jobs.claimed(claim)):
+            return earlier
+        raise DeadLetterNotFound
+
+    return answer(JobSchema.of(service().job(idempotency.once(claim, make))), 202)
 
 
 def _letters() -> list[DeadLetter]:

@@ -10,7 +10,7 @@ from flask_openapi import APIBlueprint
 from shared.errors import InvalidRequest, JobClosed, TooManyFiles
 from shared.job_store import new_job_id
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
-from web import auth
+from web import auth, idempotency
 from web.answers import answer, documented, request_body
 from web.parts import read_part
 from web.schemas import (
@@ -78,14 +78,18 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     lane = _lane(query.lane, form.lane)
     lane = lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
-    job_id = new_job_id()
-    service().submit(
-        job_id,
-        [read_upload(file.filename, file.read()) for file in form.files],
-        lane=lane,
-        top_k=form.top_k,
-        custom_ids=form.custom_id,
-    )
+    files = [read_upload(file.filename, file.read()) for file in form.files]
+    told = [(file.name, file.digest) for file in files]
+    claim = idempotency.claim(lane, form.top_k, form.custom_id, told)
+
+    def make() -> str:
+        job_id = new_job_id()
+        service().submit(
+            job_id, files, lane=lane, top_k=form.top_k, custom_ids=form.custom_id, claim=claim
+        )
+        return job_id
+
+    job_id = idempotency.once(claim, make)
     job = service().job(job_id)
     return answer(JobSchema.of(job), 202, location=url_for("jobs.read", job_id=job_id))
 
@@ -97,15 +101,21 @@ def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
     digests = asked.digests or []
     if digests and len(digests) != asked.total:
         raise InvalidRequest("digests: send none, or as many as pictures.")
-    job_id = new_job_id()
     job = OpenJob(
-        id=job_id,
+        id=new_job_id(),
         lane=_lane(query.lane, asked.lane) or Lane.BULK,
         top_k=asked.top_k,
         total=asked.total,
         owner=auth.owner(),
     )
-    known = service().open(job, digests)
+    claim = idempotency.claim(job.lane, job.top_k, job.total, digests)
+
+    def make() -> str:
+        service().open(job, claim)
+        return job.id
+
+    job_id = idempotency.once(claim, make)
+    known = service().known(digests)
     opened = OpenedJob(job=JobSchema.of(service().job(job_id)), known=known)
     return answer(opened, 201, location=url_for("jobs.read", job_id=job_id))
 
