@@ -16,8 +16,8 @@ _TRANSPORT = {
     "unacked_restore_throttle": 1,
     "unacked_restore_limit": 500,
     "unacked_mutex_expire": 30,
-    # The default separator has control characters; queue names must not contain this one.
-    "sep": ":",
+    # `sep` stays kombu's own: with another one a worker fails on each question of a program that
+    # does not know it, such as Flower and celery-exporter.
     # Without these a broker that vanished silently is waited for without end. Longer than the
     # worker's BRPOP. `retry_on_timeout` stays unset: it would send a message twice.
     "socket_timeout": 10,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client.parser import text_string_to_metric_families
 
 
-def value(text: str, name: str, **labels: str) -> float | None:
+def value(text: str, name: str, /, **labels: str) -> float | None:
     """A sample of a scrape; None where it isn't there."""
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -103,7 +103,7 @@ def test_a_worker_tells_what_became_of_pictures_and_where_their_time_went(
         assert value(text, f"classifier_{stage}_duration_seconds_sum", lane="bulk"), stage
     assert value(text, "classifier_batch_images_sum", lane="bulk") == before + 40
     assert value(text, "classifier_part_starts_total", lane="bulk", attempt="1")
-    assert value(text, "classifier_worker_processes", lane="bulk") == 2
+    assert value(text, "classifier_worker_processes", lane="bulk") == 1
     assert value(text, "classifier_worker_busy_processes", lane="bulk") == 0
     assert value(watched.scrape(), "classifier_model_info") == 1
 
@@ -127,7 +127,7 @@ def test_a_killed_pool_process_takes_nothing_back(watched: Watched) -> None:
     assert after == before
     folder = Path(watched.service.environment["DATA_DIR"], "metrics", "bulk")
     owners = lambda: {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}  # noqa: E731
-    wait_until(lambda: len(owners()) <= 4)  # main, two pool processes, and the dead
+    wait_until(lambda: len(owners()) <= 3)  # main, its pool process, and the dead
 
 
 @pytest.mark.parametrize("lane", list(Lane))
