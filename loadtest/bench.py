@@ -1,210 +1,171 @@
 """How near the service comes to the limit, all in one run.
 
-    python -m loadtest.bench PICTURES --rounds 3
+    python -m loadtest.bench PICTURES --rounds 3 --publish
+    python -m loadtest.bench PICTURES --quick
 
 PICTURES is a folder of JPEGs. The model is what MODEL and MODEL_WEIGHTS say. Prints a table in
-Markdown: of every figure the median of the rounds, and their range.
+Markdown: of every figure the median of the rounds, and their range. `--publish` writes figures,
+table and plots into docs/. `--quick` takes less than two minutes, compares with the published
+figures, and exits with 1 where one is worse than noise explains.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import re
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import httpx
-import numpy as np
-
+from loadtest import document, figures, measures, plots
+from loadtest.figures import Figures
 from loadtest.limit import measure_limit, read_pictures
 from loadtest.local_service import LocalService, local_service
-from shared.job_store import JobStore, new_job_id
-from shared.jobs import JobState, Lane, NewItem, NewJob
-from shared.redis_client import connect
+from loadtest.process_table import POOL, processes
 from shared.settings import Settings
-from workers.engine import Engine, load_engine
-from workers.preprocessing import decode
+from workers.engine import load_engine
 
-_BULK_IMAGES = 1000
 _PROCESSES = 2
 
-Figures = dict[str, list[float]]
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths:
+    """How long a round measures."""
+
+    images: int
+    seconds: float
+    levels: Sequence[int]  #: Shares of the peak at which latency is told, in percent.
+
+
+_FULL = Lengths(images=1024, seconds=15, levels=(30, 60, 90))
+_QUICK = Lengths(images=512, seconds=5, levels=(60,))
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("pictures", type=Path)
-    arguments.add_argument("--rounds", type=int, default=3)
-    options = arguments.parse_args()
+    options = _options()
+    if options.quick and not figures.STORED.exists():
+        sys.exit("no figures are published yet: run with --publish first")
     pictures = read_pictures(options.pictures)
-    settings = Settings()
     subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
-    figures: Figures = defaultdict(list)
+    found = Figures()
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
-            _round(Path(folder), pictures, settings, figures)
-    _print_table(figures)
+            _round(Path(folder), pictures, found, _QUICK if options.quick else _FULL)
+    print(found.table())
+    if options.publish:
+        publish(found)
+    if options.quick:
+        table, worse = figures.comparison(found, Figures.load())
+        print(f"\n{table}")
+        sys.exit("\n".join(["", "worse than noise explains:", *worse]) if worse else 0)
 
 
-def _round(folder: Path, pictures: list[bytes], settings: Settings, figures: Figures) -> None:
+def _options() -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("--rounds", type=int, default=1)
+    arguments.add_argument("--publish", action="store_true", help="write docs/")
+    arguments.add_argument("--quick", action="store_true", help="compare with what is published")
+    options = arguments.parse_args()
+    if options.quick and options.publish:
+        arguments.error("a quick run is not published")
+    return options
+
+
+def publish(found: Figures) -> None:
+    figures.STORED.write_text(found.to_json())
+    document.fill("bench", found.table())
+    plots.throughput(found, document.IMAGES / "throughput.svg")
+    plots.latency(found, document.IMAGES / "latency.svg")
+
+
+def _round(folder: Path, pictures: list[bytes], found: Figures, lengths: Lengths) -> None:
+    settings = Settings()
     environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
+
+    def limit() -> float:
+        return measure_limit(
+            pictures, images=lengths.images, processes=_PROCESSES, settings=settings
+        )
+
     with local_service(folder, environment) as service:
-        before = _limit(pictures, settings)
-        drained = drain(service, pictures, settings)
-        after = _limit(pictures, settings)
-        limit = (before + after) / 2
-        figures["limit, two processes (images/s)"].append(limit)
-        figures["drained from the queue (images/s)"].append(drained)
-        figures["drained / limit"].append(drained / limit)
-        figures["resident memory of a pool process, highest (MB)"].append(_memory(service))
-        service.stop(Lane.BULK)
-
-        figures["worker: start to first result (s)"].append(_cold_start(service, pictures[0]))
-        idle, bare, shared = idle_latency(service, pictures, load_engine(settings), settings)
-        figures["one picture, idle, through HTTP (ms)"].append(idle)
-        figures["decode + batch-1 inference (ms)"].append(bare)
-        figures["the same, its inference with every core (ms)"].append(shared)
-        figures["idle / bare"].append(idle / bare)
-        hits = sorted(cache_hits(service, pictures[0]))
-        figures["cache hit, median (ms)"].append(statistics.median(hits))
-        figures["cache hit, p99 (ms)"].append(hits[int(0.99 * len(hits))])
+        before = limit()
+        drained = measures.drain(service, pictures, settings, images=lengths.images)
+        between = limit()
+        found.note(drained=drained, drained_share=drained / ((before + between) / 2))
+        service.start_web()
+        service.await_ready()
+        found.note(cold_s=measures.cold_start(service, pictures[0]))
+        _one_by_one(service, pictures, found)
+        rates = _loaded(service, pictures, found, lengths)
+        found.note(pool_mb=_pool_memory(service))
+        after = limit()
+    for name, rate in rates.items():
+        found.note(**{name: rate / ((between + after) / 2)})
+    found.note(limit=(before + between + after) / 3)
 
 
-def _limit(pictures: list[bytes], settings: Settings) -> float:
-    return measure_limit(pictures, images=_BULK_IMAGES, processes=_PROCESSES, settings=settings)
+def _one_by_one(service: LocalService, pictures: list[bytes], found: Figures) -> None:
+    settings = Settings()
+    idle, bare, shared = measures.idle_latency(service, pictures, load_engine(settings), settings)
+    found.note(idle_ms=idle, bare_ms=bare, bare_shared_ms=shared, idle_ratio=idle / bare)
+    hits = sorted(measures.cache_hits(service, pictures[0]))
+    found.note(hit_ms=statistics.median(hits), hit_p99_ms=hits[int(0.99 * len(hits))])
 
 
-def drain(service: LocalService, pictures: Sequence[bytes], settings: Settings) -> float:
-    """Images per second from the first start of a part to the last commit.
-
-    Everything is enqueued while no worker runs, so that nothing but the drain is measured.
-    """
-    redis = connect(service.redis_url, max_connections=2)
-    jobs = JobStore(
-        redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
+def _loaded(
+    service: LocalService, pictures: list[bytes], found: Figures, lengths: Lengths
+) -> dict[str, float]:
+    """Everything under load; gives the rates that are told as shares of the limit."""
+    seconds = lengths.seconds
+    rates = {"bulk_share": measures.bulk_through_http(service, pictures, images=lengths.images)}
+    errors, cores, peak = 0, [0.0], 0.0
+    for clients in (32, 128):
+        level = measures.closed_loop(service, pictures, clients=clients, seconds=seconds)
+        rates[f"single_share_{clients}"] = level.rate
+        found.note(**{f"single_fair_{clients}": level.p99 / level.p50})
+        errors += level.errors
+        cores.append(level.client_core)
+        peak = max(peak, level.rate)
+    found.note(errors=errors)
+    _by_load(service, pictures, found, lengths, peak)
+    health = measures.health_under_load(service, pictures, clients=32, seconds=seconds)
+    over = measures.open_loop(service, pictures, rate=5 * peak, seconds=seconds)
+    found.note(health_p99_ms=health, goodput_share=over.rate / peak)
+    found.note(client_core=max([*cores, over.client_core]))
+    measures.await_drained(service)
+    idle = measures.open_loop(service, pictures, rate=5, seconds=2 * seconds)
+    beside, rates["mixed_share"] = measures.beside_bulk(
+        service, pictures, peak=peak, seconds=2 * seconds
     )
-    job_id = new_job_id()
-    items = [
-        NewItem(name=f"{k}.jpg", digest=f"{job_id}-{k}", data=pictures[k % len(pictures)])
-        for k in range(_BULK_IMAGES)
-    ]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=items)])
-    service.start_worker(Lane.BULK)
-    while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
-        time.sleep(0.1)
-    assert job.succeeded == _BULK_IMAGES, job
-    assert job.started_at and job.finished_at
-    return _BULK_IMAGES / (job.finished_at - job.started_at)
+    found.note(mixed_ratio=beside / idle.p95)
+    return rates
 
 
-def _memory(service: LocalService) -> float:
+def _by_load(
+    service: LocalService, pictures: list[bytes], found: Figures, lengths: Lengths, peak: float
+) -> None:
+    for share in lengths.levels:
+        level = measures.open_loop(
+            service, pictures, rate=peak * share / 100, seconds=lengths.seconds
+        )
+        found.note(**{f"p50_at_{share}": level.p50, f"p95_at_{share}": level.p95})
+    found.note(p95_ratio_60=found.last("p95_at_60") / found.last("idle_ms"))
+
+
+def _pool_memory(service: LocalService) -> float:
     """Highest resident memory that a pool process has had, in MB."""
-    status = [Path(f"/proc/{pid}/status").read_text() for pid in service.pool_processes(Lane.BULK)]
-    peaks = [line.split()[1] for text in status for line in text.splitlines() if "VmHWM" in line]
-    return max(int(kilobytes) for kilobytes in peaks) / 1024
-
-
-def _cold_start(service: LocalService, picture: bytes) -> float:
-    """Seconds from the start of a worker's process to the result of a picture that waits."""
-    service.start_web()
-    service.await_ready()
-    with httpx.Client(base_url=service.base_url, timeout=60) as http:
-        answer = http.post("/jobs", files={"files": picture + b"cold"})
-        started = time.perf_counter()
-        service.start_worker(Lane.INTERACTIVE)
-        job = http.get(f"/jobs/{answer.json()['id']}?wait=50").raise_for_status().json()
-        assert job["state"] == "completed", job
-        return time.perf_counter() - started
-
-
-def idle_latency(
-    service: LocalService, pictures: Sequence[bytes], engine: Engine, settings: Settings
-) -> tuple[float, float, float]:
-    """Median milliseconds through HTTP, of the bare work on one core, and of it on all of them.
-
-    Taken in turn, picture by picture. A worker with nothing else to do uses all of them.
-    """
-
-    def bare(picture: bytes, alone: bool = False) -> None:
-        pixels = decode(picture, engine.model.preset, max_pixels=settings.max_image_pixels)
-        engine.predict(np.stack([pixels]), alone=alone)
-
-    def asked(picture: bytes) -> None:
-        assert not _classify(connection, picture)["cache_hit"]
-
-    connection = _connect(service)
-    for k in range(10):  # pool processes and caches warm up
-        asked(pictures[k] + b"warm")
-        bare(pictures[k])
-    shared = partial(bare, alone=True)
-    times = [(_ms(asked, each + b"idle"), _ms(bare, each), _ms(shared, each)) for each in pictures]
-    connection.close()
-    served, one_core, all_cores = (statistics.median(each) for each in zip(*times, strict=True))
-    return served, one_core, all_cores
-
-
-def cache_hits(service: LocalService, picture: bytes) -> list[float]:
-    """Milliseconds of each of 300 requests for the same bytes."""
-
-    def hit(data: bytes) -> None:
-        assert _classify(connection, data)["cache_hit"]
-
-    connection = _connect(service)
-    _classify(connection, picture)
-    times = [_ms(hit, picture) for _ in range(300)]
-    connection.close()
-    return times
-
-
-def _connect(service: LocalService) -> socket.socket:
-    host, port = service.base_url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=60)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
-def _classify(connection: socket.socket, picture: bytes) -> dict[str, Any]:
-    """One request on a bare socket: what a client library costs is no time of the service."""
-    head = f"POST /api/v1/classify HTTP/1.1\r\nHost: test\r\nContent-Length: {len(picture)}\r\n\r\n"
-    connection.sendall(head.encode() + picture)
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
-    head_received, _, body = received.partition(b"\r\n\r\n")
-    [length] = re.findall(rb"(?i)content-length: (\d+)", head_received)
-    while len(body) < int(length):
-        body += connection.recv(65536)
-    answer: dict[str, Any] = json.loads(body)
-    assert b" 200 OK" in head_received, answer
-    return answer
-
-
-def _ms(act: Callable[[bytes], None], picture: bytes) -> float:
-    started = time.perf_counter()
-    act(picture)
-    return 1000 * (time.perf_counter() - started)
-
-
-def _print_table(figures: Figures) -> None:
-    print("| measured | median | range |")
-    print("|---|--:|--:|")
-    for name, values in figures.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"| {name} | {middle:.3g} | {low:.3g} to {high:.3g} |")
+    lines = [
+        line.split()
+        for process in processes(service)[POOL]
+        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    ]
+    return max(int(words[1]) for words in lines if words[0] == "VmHWM:") / 1024
 
 
 if __name__ == "__main__":
