@@ -6,12 +6,14 @@ BLACK := $(BIN)/black --line-length 100
 PYTEST_ARGS ?=
 # A folder of pictures for `make demo`; without it a few samples.
 FOLDER ?=
+# How many people there are over time: steady, ramp, spike, soak.
+SHAPE ?= steady
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format chaos secrets clean
+.PHONY: help run demo test lint format chaos secrets bench bench-quick overload load clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/quickstart.stamp ## start everything on this machine; Ctrl-C stops it
 	@$(BIN)/python -m quickstart
@@ -36,6 +38,20 @@ chaos: $(VENV)/dev.stamp ## kill and freeze a service under load and account for
 
 secrets: ## make the passwords that Compose and Kubernetes mount; keeps those that are there
 	@secrets/create && secrets/create k8s/base/secrets
+
+bench: $(VENV)/dev.stamp ## measure everything, and publish it in docs/; 15 minutes; FOLDER=...
+	$(BIN)/python -m loadtest.bench "$(FOLDER)" --rounds 3 --publish
+
+bench-quick: $(VENV)/dev.stamp ## two minutes: is it as fast as what is published? FOLDER=...
+	$(BIN)/python -m loadtest.bench "$(FOLDER)" --quick
+
+overload: $(VENV)/dev.stamp ## five times what it can do, for a minute; FOLDER=...
+	$(BIN)/python -m loadtest.overload "$(FOLDER)"
+
+load: $(VENV)/dev.stamp ## people with different habits, a report in data/people.html; FOLDER=... SHAPE=...
+	@mkdir -p data
+	$(BIN)/python -m loadtest.people "$(FOLDER)" --shape $(SHAPE) --users 20 --run-time 3m \
+	    --html data/people.html
 
 # Not data/: it holds what people have had classified, and a model that takes a while to export.
 clean: ## remove the virtual environment and caches

@@ -1,0 +1,59 @@
+"""Short runs of what measures; the long ones are `make overload`, `make load`, `make bench`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def run(
+    module: str, pictures: Sequence[Path], environment: dict[str, str], *options: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, str(pictures[0].parent), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_under_five_times_its_capacity_it_answers_all_that_it_accepts(
+    pictures: list[Path], model_environment: dict[str, str]
+) -> None:
+    small = {"MAX_OUTSTANDING_INTERACTIVE": "100", "MAX_OUTSTANDING_BULK": "300"}
+    ended = run(
+        "loadtest.overload", pictures, model_environment | small, "--seconds", "8", "--no-bars"
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
+    accepted, refused = (
+        int(re.findall(rf"\| {word} \| (\d+)", ended.stdout)[0]) for word in ("accepted", "refused")
+    )
+    assert accepted > 100 and refused > 100
+    assert "| accepted and not answered right | 0 |" in ended.stdout
+    assert not re.search(r"answers 5(?!03)", ended.stdout)
+
+
+def test_people_of_all_habits_get_what_they_should(
+    pictures: list[Path], model_environment: dict[str, str], tmp_path: Path
+) -> None:
+    report = tmp_path / "people.html"
+    options = ["--users", "12", "--spawn-rate", "12", "--run-time", "10s", "--html", str(report)]
+    ended = run("loadtest.people", pictures, model_environment, *options, "--most-p95-ms", "10000")
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
+    assert "/api/v1/classify" in report.read_text()
+    asked = ended.stdout + ended.stderr
+    for name in (r"/jobs\?lane=bulk", "/api/v1/health", r"/api/v1/classify \(\w+\)"):
+        assert re.search(name, asked), f"nobody asked for {name}"
+
+
+def test_a_threshold_that_is_passed_fails_the_run(
+    pictures: list[Path], model_environment: dict[str, str]
+) -> None:
+    options = ["--users", "6", "--spawn-rate", "6", "--run-time", "3s", "--most-p95-ms", "0.1"]
+    ended = run("loadtest.people", pictures, model_environment, *options)
+    assert ended.returncode == 1, ended.stdout + ended.stderr[-3000:]
