@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 
 from shared import keys
-from shared.jobs import Lane
+from shared.jobs import Job, Lane
 
 #: Seconds over which the drain rate is told: several micro-batches, and still "lately".
 _WINDOW_SECONDS = 10
@@ -29,28 +29,77 @@ class Load:
 
 def read(redis: Redis) -> Load:
     """The present load, in one round trip."""
-    second = int(time.time())
-    seconds = range(second - _WINDOW_SECONDS + 1, second + 1)
+    now = time.time()
     pipe = redis.pipeline(transaction=False)
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")
     for lane in Lane:
         pipe.get(keys.outstanding_images(lane))
-        pipe.mget([keys.drained(lane, each) for each in seconds])
+        pipe.mget([keys.drained(lane, each) for each in _window(now)])
     memory, held, *lanes = pipe.execute()
     by_lane = list(zip(Lane, lanes[::2], lanes[1::2], strict=True))
     return Load(
         images={lane: int(images or 0) for lane, images, _ in by_lane},
-        drained={lane: _rate(counts) for lane, _, counts in by_lane},
+        drained={lane: _rate(counts, now) for lane, _, counts in by_lane},
         bytes_held=int(held or 0),
         memory_used=memory["used_memory"],
         memory_limit=memory.get("maxmemory", 0),  # some hosted ones do not tell
     )
 
 
-def _rate(counts: Sequence[Any]) -> float:
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """How long a job has still to wait, as far as can be told. Nothing of one that has ended."""
+
+    position: int | None = None  #: Images ahead of its first one; 0 once it is worked on.
+    seconds: float | None = None  #: Until it ends; None, too, where nothing drains.
+
+
+def outlook(redis: Redis, job: Job, *, deadline_seconds: float) -> Outlook:
+    """What is ahead of a job, and how long it takes; at most one round trip.
+
+    Parts wait in the order of their deadlines, `deadline_seconds` after they were accepted, and
+    those that were started have later ones. Only parts are counted: `position` takes each to be of
+    the lane's average size. `seconds` is told at the speed of the lane's last seconds.
+    """
+    if job.state.ended:
+        return Outlook()
+    now = time.time()
+    pipe = redis.pipeline(transaction=False)
+    pipe.zcount(keys.outstanding(job.lane), "-inf", f"({job.created_at + deadline_seconds}")
+    pipe.zcard(keys.outstanding(job.lane))
+    pipe.get(keys.outstanding_images(job.lane))
+    pipe.mget([keys.drained(job.lane, second) for second in _window(now)])
+    parts_ahead, parts, outstanding, counts = pipe.execute()
+    images, rate = int(outstanding or 0), _rate(counts, now)
+    if job.started_at:
+        return Outlook(position=0, seconds=_remaining(job, images, rate) if rate else None)
+    position = round(parts_ahead * images / max(1, parts))
+    return Outlook(position=position, seconds=(position + job.queued) / rate if rate else None)
+
+
+def _remaining(job: Job, images: int, rate: float) -> float:
+    """Seconds that a job under way still takes, in a lane with so many images outstanding.
+
+    At its own pace until now, since others may share the lane; but no sooner than if the lane were
+    its alone, and no later than all that the lane has.
+    """
+    assert job.started_at
+    done = job.succeeded + job.failed - job.cached
+    pace = done / max(1.0, time.time() - job.started_at)
+    alone, last = job.queued / rate, max(job.queued, images) / rate
+    return min(last, max(alone, job.queued / pace)) if pace > 0 else last
+
+
+def _window(now: float) -> range:
+    """The seconds over which the drain rate is told."""
+    return range(int(now) - _WINDOW_SECONDS + 1, int(now) + 1)
+
+
+def _rate(counts: Sequence[Any], now: float) -> float:
     """Images per second since the first second of the window that had any."""
     images = [int(count or 0) for count in counts]
     while images and not images[0]:
         del images[0]
-    return sum(images) / len(images) if images else 0.0
+    seconds = max(1.0, len(images) - 1 + now % 1)  # the last one is not over
+    return sum(images) / seconds

@@ -188,15 +188,16 @@ def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobSto
         redis.set(keys.drained(Lane.INTERACTIVE, second - k), 50)
     with pytest.raises(Overloaded) as refused:
         gate.check(Lane.BULK, images=1, size=0)
-    # One image too many and a tenth of the limit, at two images a second.
-    assert refused.value.retry_after_seconds == 6
+    # One image too many and a tenth of the limit, at two images a second and what the second that
+    # is not over has had.
+    assert refused.value.retry_after_seconds in (5, 6)
 
 
 def test_commits_are_counted_for_as_long_as_they_are_recent(redis: Redis, jobs: JobStore) -> None:
     job = new_job(40)
     jobs.accept([job])
     commit(jobs, redis, job)
-    assert load.read(redis).drained[Lane.BULK] in (20, 40)  # a second may have passed
+    assert 20 < load.read(redis).drained[Lane.BULK] <= 40  # a second may have passed
     assert 0 < redis.ttl(redis.keys("drained:*")[0]) <= 30
 
 
