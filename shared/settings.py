@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     max_unfinished_messages: int = Field(
         4, description="Interactive messages under way per web process before more gather.", ge=1
     )
+    max_event_streams: int = Field(
+        500, description="Streams of events that a web process keeps open at a time.", ge=1
+    )
 
     # Who may ask, and how much
     api_keys_file: Path | None = Field(

@@ -70,6 +70,7 @@ class CommitListener:
         self._on_commit = on_commit
         self._on_outage = on_outage
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
+        self._following: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
         self.subscribed = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="commits", daemon=True)
@@ -90,6 +91,13 @@ class CommitListener:
             self._waiting[job_id].discard(waiter)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
+
+    def follow(self, job_id: str, on_notice: Callable[[], None]) -> None:
+        """Call `on_notice`, which must not block, at every notice of a job; one may follow it."""
+        self._following[job_id] = on_notice
+
+    def unfollow(self, job_id: str) -> None:
+        del self._following[job_id]
 
     def _listen(self) -> None:
         while not self._closed.is_set():
@@ -127,6 +135,8 @@ class CommitListener:
     def _tell(self, notice: str) -> None:
         job_id, state, *outcome = notice.split(" ", 2)
         self._on_commit(job_id)
+        if on_notice := self._following.get(job_id):
+            on_notice()
         if not JobState(state).ended:
             return
         for waiter in tuple(self._waiting.get(job_id, ())):
@@ -135,6 +145,8 @@ class CommitListener:
 
     def _wake_all(self) -> None:
         """Notices may have been missed: everyone looks again."""
+        for on_notice in list(self._following.values()):
+            on_notice()
         for waiters in list(self._waiting.values()):
             for waiter in tuple(waiters):
                 waiter.ended.set()

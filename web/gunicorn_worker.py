@@ -38,6 +38,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener, req, client, addr)
         except TimeoutError as error:  # it reads too slowly, see web.slow_downloads
             raise StopIteration from error
+        if not self.alive:  # its answer could not say yet that the connection ends with it
+            raise StopIteration
         self._idle.add(client)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
@@ -46,6 +48,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         gevent.spawn(self._end_what_only_waits)
 
     def _end_what_only_waits(self) -> None:
+        self.wsgi.extensions["service"].streams.end_all()
         gevent.sleep(_LAST_REQUEST_SECONDS)
         for client in tuple(self._idle):
             _stop_reading(client)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from shared.jobs import MAX_TOP_K, PART_SIZE, Item, ItemState, Job, JobState, Lane, Outcome
+from shared.load import Outlook
 from shared.model_info import ModelInfo
 from shared.recovery import DeadLetter
 from web.result_formats import ResultFormat
@@ -153,6 +154,21 @@ class ResultsQuery(Request):
     ] = None
 
 
+class EventsQuery(Request):
+    last_event_id: Annotated[
+        int | Unsaid,
+        Field(ge=0, le=2**31, description="Go on after this event; the header wins."),
+    ] = None
+    items: Annotated[bool, Field(description="Whether finished items are told, too.")] = True
+
+
+class EventsHeader(Schema):
+    last_event_id: Annotated[
+        int | Unsaid,
+        Field(alias="Last-Event-ID", ge=0, le=2**31, description="As an EventSource sends it."),
+    ] = None
+
+
 class Prediction(Schema):
     class_id: int
     class_name: str
@@ -233,6 +249,18 @@ class JobSchema(Schema):
     started_at: float | None
     finished_at: float | None
     expires_at: Annotated[float, Field(description="Readable at least until then.")]
+    position: Annotated[
+        int | None,
+        Field(
+            description="Images ahead of its first, about; 0 once it is worked on, null at its end."
+        ),
+    ]
+    estimated_seconds: Annotated[
+        float | None,
+        Field(
+            description="Until it ends, at the lane's present speed; null at its end, or unknown."
+        ),
+    ]
 
     #: Fields of a Job that are told as they are.
     _SAME: ClassVar[tuple[str, ...]] = (
@@ -241,10 +269,16 @@ class JobSchema(Schema):
     )
 
     @classmethod
-    def of(cls, job: Job) -> JobSchema:
+    def of(cls, job: Job, outlook: Outlook) -> JobSchema:
         counts = {name: getattr(job, name) for name in Counts.model_fields}
         same = {name: getattr(job, name) for name in cls._SAME}
-        return cls(counts=Counts(**counts), **same)
+        seconds = outlook.seconds
+        return cls(
+            counts=Counts(**counts),
+            position=outlook.position,
+            estimated_seconds=None if seconds is None else round(seconds, 1),
+            **same,
+        )
 
 
 class OpenedJob(Schema):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from flask import current_app
 from redis import Redis
 
-from shared import log, metrics, model_info
+from shared import load, log, metrics, model_info
 from shared.claims import Claim
 from shared.errors import ClassifierError, ImagesNeeded, JobNotFound, ModelNotReady
 from shared.job_store import JobStore, PutPart
@@ -23,7 +23,9 @@ from web import auth, uploads
 from web.admission import Admission
 from web.coalescer import Coalescer
 from web.commit_listener import CommitListener
+from web.event_streams import EventStreams
 from web.parts import PartUpload, new_items
+from web.schemas import JobSchema
 from web.uploads import Upload
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,12 @@ class Service:
         self.commits = CommitListener(
             redis, self._coalescer.on_commit, on_outage=self._coalescer.on_outage
         )
+        self.streams = EventStreams(
+            self.commits,
+            jobs,
+            tell=lambda job: self.told(job).model_dump_json().encode(),
+            most=settings.max_event_streams,
+        )
         self._model: ModelInfo | None = None
         self._model_read_at = 0.0
 
@@ -88,6 +96,11 @@ class Service:
         if job.owner != auth.owner():
             raise JobNotFound
         return job
+
+    def told(self, job: Job) -> JobSchema:
+        """A job as clients read it: with what is ahead of it, for one more round trip."""
+        deadline = self.settings.part_deadline_seconds
+        return JobSchema.of(job, load.outlook(self.redis, job, deadline_seconds=deadline))
 
     def submit(
         self,

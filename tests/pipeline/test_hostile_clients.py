@@ -185,6 +185,8 @@ def test_the_openapi_document_tells_all_that_is_answered(
         *("--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
         # No schema can say that bytes are a picture, or that there are as many names as files.
         *("--exclude-checks", "positive_data_acceptance"),
+        # Its answer ends when the job does, which may be never where nobody fills it.
+        *("--exclude-operation-id", "events"),
     ]
     run = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False

@@ -79,6 +79,22 @@ def test_a_connection_that_is_only_kept_alive_holds_nothing_up(web: LocalService
     assert "rror" not in web.log("web")
 
 
+def test_streams_of_events_end_and_hold_nothing_up(web: LocalService) -> None:
+    job = httpx.post(f"{web.base_url}/jobs", files={"files": ("cat.jpg", PICTURE)}).json()
+    process = web.processes["web"]
+    with httpx.stream("GET", f"{web.base_url}/jobs/{job['id']}/events", timeout=20) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "retry: 2000"
+        started = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        told = list(lines)  # to a proper end: a cut would raise
+        assert "event: progress" in told and "event: end" not in told
+        assert time.monotonic() - started < 2
+    assert process.wait(timeout=10) == 0
+    assert time.monotonic() - started < 5
+    assert "rror" not in web.log("web")
+
+
 def _idle_connection(web: LocalService) -> socket.socket:
     port = int(web.base_url.rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port))

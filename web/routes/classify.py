@@ -106,7 +106,7 @@ def _look(found: Service, job_id: str, waiter: Waiter) -> Outcome | None:
 
 def _answer(job_id: str, name: str, outcome: Outcome | None) -> Response:
     if outcome is None:
-        job = JobSchema.of(service().job(job_id))
+        job = service().told(service().job(job_id))
         return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
     if outcome.state is ItemState.SUCCEEDED:
         return answer(Classification.of(job_id, name, outcome))

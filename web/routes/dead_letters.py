@@ -38,7 +38,7 @@ def retry(path: DeadLetterPath) -> Response:
             return earlier
         raise DeadLetterNotFound
 
-    return answer(JobSchema.of(service().job(idempotency.once(claim, make))), 202)
+    return answer(service().told(service().job(idempotency.once(claim, make))), 202)
 
 
 def _letters() -> list[DeadLetter]:

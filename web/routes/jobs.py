@@ -91,7 +91,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
 
     job_id = idempotency.once(claim, make)
     job = service().job(job_id)
-    return answer(JobSchema.of(job), 202, location=url_for("jobs.read", job_id=job_id))
+    return answer(service().told(job), 202, location=url_for("jobs.read", job_id=job_id))
 
 
 def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
@@ -116,7 +116,7 @@ def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
 
     job_id = idempotency.once(claim, make)
     known = service().known(digests)
-    opened = OpenedJob(job=JobSchema.of(service().job(job_id)), known=known)
+    opened = OpenedJob(job=service().told(service().job(job_id)), known=known)
     return answer(opened, 201, location=url_for("jobs.read", job_id=job_id))
 
 
@@ -167,7 +167,7 @@ def cancel(path: JobPath) -> Response:
     """Cancel a job. What is done stays readable; a job that has ended is left as it is."""
     job = service().job(path.job_id)
     service().jobs.cancel(job.id)
-    return answer(JobSchema.of(service().job(job.id)))
+    return answer(service().told(service().job(job.id)))
 
 
 @blueprint.get("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
@@ -179,7 +179,7 @@ def read(path: JobPath, query: WaitQuery) -> Response:
         job = found.job(path.job_id)
         if not job.state.ended and seconds:
             job = waiter.until(lambda: _ended(path.job_id), seconds) or found.job(path.job_id)
-    return answer(JobSchema.of(job))
+    return answer(service().told(job))
 
 
 def _ended(job_id: str) -> Job | None:

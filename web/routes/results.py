@@ -18,7 +18,6 @@ from web.schemas import (
     PAGE_ITEMS,
     ItemSchema,
     JobPath,
-    JobSchema,
     Page,
     ResultsQuery,
 )
@@ -72,7 +71,7 @@ def _page(job: Job, query: ResultsQuery) -> Response:
     stop = min(query.offset + limit, job.total)
     items = service().jobs.items(job.id, query.offset, stop) if query.offset < stop else []
     page = Page(
-        job=JobSchema.of(job),
+        job=service().told(job),
         items=[ItemSchema.of(item) for item in items],
         next_offset=stop if stop < job.total else None,
     )

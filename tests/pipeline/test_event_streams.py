@@ -1,0 +1,209 @@
+"""Hundreds of open streams: they cost little, are told at once, and free what they held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, suppress
+
+import httpx
+import pytest
+
+from loadtest.local_service import LocalService, local_service
+from shared.job_store import JobStore, new_job_id
+from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction
+from shared.redis_client import connect
+
+STREAMS = 300
+PARTS = 40
+PREDICTIONS = tuple(Prediction(k, f"a class of pictures {k}", 0.123) for k in range(5))
+SUCCESS = Outcome(state=ItemState.SUCCEEDED, predictions=PREDICTIONS, model_version="m-1")
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """No worker: the tests do its work."""
+    folder = tmp_path_factory.mktemp("events")
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_EVENT_STREAMS": str(STREAMS)}
+    with local_service(folder, os.environ | own) as running:
+        running.start_web()
+        give_up = time.monotonic() + 20
+        while time.monotonic() < give_up:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{running.base_url}/readyz").is_success:
+                    break
+            time.sleep(0.05)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def jobs(web: LocalService) -> Iterator[JobStore]:
+    redis = connect(web.redis_url, max_connections=2)
+    yield JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    redis.connection_pool.disconnect()
+
+
+def accept(jobs: JobStore, items: int, outcome: Outcome | None = None) -> str:
+    job_id = new_job_id()
+    new = [
+        NewItem(name=f"{k}.jpg", digest=f"{k:064x}", data=b"x", outcome=outcome)
+        for k in range(items)
+    ]
+    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=new)])
+    return job_id
+
+
+def commit(web: LocalService, jobs: JobStore, job_id: str, number: int, images: int) -> None:
+    ref = PartRef(job_id, number, images)
+    with closing(web.redis()) as redis:
+        pipe = redis.pipeline(transaction=False)
+        jobs.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in range(images)})
+        pipe.execute()
+
+
+class Stream:
+    """A connection that has asked for the events of a job."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, web: LocalService, job_id: str) -> Stream:
+        port = int(web.base_url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        return cls(reader, writer)
+
+    async def close(self) -> None:
+        self.writer.close()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
+
+    async def status(self) -> bytes:
+        return (await self.reader.readline()).split()[1]
+
+    async def until(self, text: bytes) -> bytes:
+        return await asyncio.wait_for(self.reader.readuntil(text), 30)
+
+    async def whole(self) -> bytes:
+        """The rest, up to the end of the answer; the connection lives on."""
+        return await self.until(b"\r\n0\r\n\r\n")
+
+
+@asynccontextmanager
+async def following(web: LocalService, job_ids: list[str]) -> AsyncIterator[list[Stream]]:
+    """A stream for each, one after the other."""
+    streams = [await Stream.open(web, job_id) for job_id in job_ids]
+    try:
+        yield streams
+    finally:
+        for stream in streams:
+            await stream.close()
+
+
+def web_process(web: LocalService) -> int:
+    """The process that answers, below gunicorn's main one."""
+    main = web.processes["web"].pid
+    with open(f"/proc/{main}/task/{main}/children") as children:
+        return int(children.read().split()[0])
+
+
+def memory(process: int) -> int:
+    """Resident bytes."""
+    with open(f"/proc/{process}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_hundreds_of_streams_are_told_and_leave_the_process_responsive(
+    web: LocalService, jobs: JobStore
+) -> None:
+    shared = accept(jobs, PARTS * PART_SIZE)
+    own = [accept(jobs, 1) for _ in range(STREAMS // 2)]
+    before = memory(web_process(web))
+
+    async def work() -> list[float]:
+        """End every job, as workers do; how long others waited meanwhile, in seconds."""
+        waits = []
+        async with httpx.AsyncClient(base_url=web.base_url, timeout=30) as http:
+            for number in range(PARTS):
+                await asyncio.to_thread(commit, web, jobs, shared, number, PART_SIZE)
+                for job_id in own[number::PARTS]:
+                    await asyncio.to_thread(commit, web, jobs, job_id, 0, 1)
+                started = time.monotonic()
+                assert (await http.get(f"/jobs/{shared}")).is_success
+                waits.append(time.monotonic() - started)
+        return waits
+
+    async def run() -> tuple[list[float], list[bytes]]:
+        async with following(web, [shared] * (STREAMS - len(own)) + own) as streams:
+            for stream in streams:
+                await stream.until(b"event: progress\n")
+            with closing(web.redis()) as redis:
+                assert redis.info("clients")["connected_clients"] < 40
+            assert memory(web_process(web)) - before < 30_000_000
+            told = asyncio.gather(*(stream.whole() for stream in streams))
+            waits = await work()
+            return waits, await told
+
+    waits, told = asyncio.run(run())
+    ended = time.monotonic()
+    assert statistics.median(waits) < 0.25, waits
+    for text in told[: STREAMS - len(own)]:
+        assert text.count(b"event: item\n") == PARTS * PART_SIZE
+        assert text.count(b"event: end\n") == 1
+    assert all(text.count(b"event: item\n") == 1 for text in told[STREAMS - len(own) :])
+    assert time.monotonic() - ended < 5
+
+
+def test_a_client_that_leaves_makes_room_at_once(web: LocalService, jobs: JobStore) -> None:
+    job_id = accept(jobs, 1)
+
+    async def run() -> None:
+        async with following(web, [job_id] * (STREAMS - 10)) as streams:
+            assert {await stream.status() for stream in streams} == {b"200"}
+            for _ in range(2):
+                async with following(web, [job_id] * 11) as more:
+                    statuses = [await stream.status() for stream in more]
+                    assert sorted(statuses) == [b"200"] * 10 + [b"503"]
+                await asyncio.sleep(0.3)
+
+    asyncio.run(run())
+    assert "rror" not in web.log("web")
+
+
+def test_readers_that_stand_still_pile_nothing_up(web: LocalService, jobs: JobStore) -> None:
+    job_id = accept(jobs, 10_000, outcome=SUCCESS)
+    before = memory(web_process(web))
+
+    async def run() -> None:
+        # 50 answers of 6 MB each wait; a piece of each is in memory.
+        async with following(web, [job_id] * 50) as streams:
+            for stream in streams:
+                stream.writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await asyncio.sleep(2)
+            assert memory(web_process(web)) - before < 50_000_000
+            assert httpx.get(f"{web.base_url}/livez").is_success
+
+    asyncio.run(run())
+
+
+def test_a_stream_outlives_an_outage(web: LocalService, jobs: JobStore) -> None:
+    job_id = accept(jobs, 2)
+
+    async def run() -> bytes:
+        async with following(web, [job_id]) as [stream]:
+            await stream.until(b"event: progress\n")
+            web.stop_redis(signal.SIGKILL)
+            await asyncio.sleep(1)
+            web.start_redis()
+            await asyncio.sleep(1)
+            commit(web, jobs, job_id, 0, 2)
+            return await stream.whole()
+
+    told = asyncio.run(run())
+    assert told.count(b"event: item\n") == 2 and told.count(b"event: end\n") == 1
