@@ -8,6 +8,7 @@ from quickstart import redis_server
 from quickstart.command import command
 from quickstart.ports import check_ports
 from quickstart.processes import run_processes
+from quickstart.ready import flower_url
 from shared.errors import ClassifierError
 from shared.settings import Settings
 
@@ -43,6 +44,7 @@ def _environment(settings: Settings, redis_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "HOST": settings.host,
         "FLOWER_PORT": str(settings.flower_port),
+        "FLOWER_URL": settings.flower_url or flower_url(settings),
         "LOG_FORMAT": log_format,
     }
 

@@ -39,6 +39,10 @@ def api_url(settings: Settings) -> str:
     return f"http://{_reachable(settings.host)}:{settings.web_port}"
 
 
+def flower_url(settings: Settings) -> str:
+    return f"http://{_reachable(settings.host)}:{settings.flower_port}"
+
+
 def wait_until_ready(
     url: str,
     *,
@@ -103,14 +107,13 @@ def new_picture() -> bytes:
 
 def banner(settings: Settings, model: ModelInfo) -> str:
     api = api_url(settings)
-    flower = f"http://{_reachable(settings.host)}:{settings.flower_port}"
     port = "" if settings.web_port == 8000 else f"WEB_PORT={settings.web_port} "
     return f"""
 Ready: {model.name}, version {model.version}, on {model.engine}
 
-  API      {api}
+  Page     {api}
   Docs     {api}/docs and {api}/redoc
-  Flower   {flower}
+  Flower   {flower_url(settings)}
 
 Try:
   curl -F file=@picture.jpg {api.removeprefix("http://")}/api/v1/classify

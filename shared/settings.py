@@ -25,6 +25,10 @@ def _models_dir(known: dict[str, Any]) -> Path:
     return Path(known.get("data_dir", "data")) / "models"
 
 
+#: A link on the page: never a `javascript:`.
+_WEB_ADDRESS = "^https?://"
+
+
 class Settings(BaseSettings):
     """One immutable object, read once at start.
 
@@ -151,6 +155,15 @@ class Settings(BaseSettings):
         ge=1,
     )
 
+    # The page
+    flower_url: str | None = Field(
+        None,
+        description="Where a browser finds Flower, for the page's link; the quick start tells it.",
+        pattern=_WEB_ADDRESS,
+    )
+    grafana_url: str | None = Field(None, description="The same for Grafana.", pattern=_WEB_ADDRESS)
+    kibana_url: str | None = Field(None, description="The same for Kibana.", pattern=_WEB_ADDRESS)
+
     # Input
     max_image_bytes: int = Field(20 * 2**20, description="Largest picture, in bytes.", ge=1)
     # A job is one transaction, and Redis has a second for it.
@@ -210,6 +223,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
+        *("flower_url", "grafana_url", "kibana_url"),
         mode="before",
     )
     @classmethod

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from web import admission, auth, errors, rate_limit, requests, security_headers, unread_body
 from web.api_document import DocumentedApi
 from web.api_keys import ApiKeys
-from web.routes import classify, dead_letters, events, health, jobs, metrics, model, results
+from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.schemas import Problem
 from web.service import Service
 from web.slow_uploads import SlowUploads
@@ -60,6 +60,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_api(events.blueprint)
     app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
+    app.register_blueprint(page.blueprint)
     _serve_jobs_at_root(app)
     _serve_docs(app)
     return app

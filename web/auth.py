@@ -12,10 +12,11 @@ from shared.errors import NotAuthenticated
 from web.api_keys import ApiKeys
 
 #: Open to all. Probes and scrapes carry no keys, and tell of nobody's pictures; the documents say
-#: how to use a key. All else needs one: a new call is closed until somebody adds it here.
+#: how to use a key, and the page asks a person for one. All else needs one: a new call is closed
+#: until somebody adds it here.
 OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.metrics"})
 _OPEN_DOCUMENTS = frozenset({"docs", "redoc", "openapi_json", "static"})
-_OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc"})
+_OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
 
 #: For the OpenAPI document.
 SECURITY_SCHEMES: dict[str, dict[str, Any] | SecurityScheme] = {

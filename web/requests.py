@@ -17,7 +17,10 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: Probes, scrapes and pages that watch come every few seconds and say nothing about people.
-_QUIET = {"/livez", "/readyz", "/metrics", "/api/v1/health", "/api/v1/model/info"}
+_QUIET = {
+    *("/livez", "/readyz", "/metrics", "/api/v1/health", "/api/v1/model/info"),
+    "/page/<path:filename>",
+}
 
 
 def register(app: Flask) -> None:

@@ -1,0 +1,122 @@
+"""The page in a real browser, in front of a real service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from loadtest.local_service import LocalService, local_service
+from quickstart.ready import new_picture
+
+_ROOT = Path(__file__).parents[2]
+_AXE = "axe-core-4.14.1"
+
+#: Two cores may be busy with other things.
+expect.set_options(timeout=20_000)
+
+
+def missing(what: str) -> Any:
+    """Skip, but never in continuous integration."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and this is continuous integration")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium, or the one that the environment variable CHROMIUM names."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        missing("chromium is not installed; `apt-get install chromium`, or CHROMIUM=its path")
+    with sync_playwright() as playwright:
+        # No sandbox: tests run as root in containers.
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens pages, each a person of its own. None may break a policy, or a script in it.
+
+    `refusals` are what the test provokes; the browser notes each as a resource that fails to load.
+    """
+    pages: list[tuple[Page, list[str]]] = []
+
+    def new(*, refusals: tuple[str, ...] = (), **context: Any) -> Page:
+        wide = {"viewport": {"width": 1200, "height": 800}}
+        page = browser.new_context(**wide | context).new_page()
+        errors: list[str] = []
+        expected = tuple(f"Failed to load resource: {each}" for each in refusals)
+
+        def note(text: str) -> None:
+            if not any(each in text for each in expected):
+                errors.append(text)
+
+        page.on("pageerror", lambda error: note(f"{error}"))
+        page.on(
+            "console", lambda line: note(line.text) if line.type in ("error", "warning") else None
+        )
+        pages.append((page, errors))
+        return page
+
+    yield new
+    for page, errors in pages:
+        page.context.close()
+        assert errors == []
+
+
+@pytest.fixture(scope="module")
+def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """A service whose workers have yet to come, and that holds one interactive image at most."""
+    folder = tmp_path_factory.mktemp("idle")
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_OUTSTANDING_INTERACTIVE": "1"}
+    with local_service(folder, os.environ | own) as running:
+        running.start_web()
+        running.await_web()
+        yield running
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Callable[[int], list[Path]]:
+    """Makes small pictures that nobody has classified before."""
+
+    def make(count: int) -> list[Path]:
+        folder = tmp_path / f"noise-{count}"
+        folder.mkdir()
+        paths = [folder / f"noise {number:04}.png" for number in range(count)]
+        for path in paths:
+            path.write_bytes(new_picture())
+        return paths
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, fetched once from the npm registry."""
+    archive = _ROOT / ".cache" / f"{_AXE}.tgz"
+    if not archive.exists():
+        _fetch(archive.parent)
+    with tarfile.open(archive) as package:
+        file = package.extractfile("package/axe.min.js")
+        assert file
+        return file.read().decode()
+
+
+def _fetch(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    name, _, version = _AXE.rpartition("-")
+    command = ["npm", "pack", "--silent", "--pack-destination", str(folder), f"{name}@{version}"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        missing(f"{_AXE} cannot be fetched; `{' '.join(command)}` does it once")

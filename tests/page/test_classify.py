@@ -1,0 +1,174 @@
+"""Pictures in, labels out: what most people come for."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from skimage import data
+
+from loadtest.local_service import LocalService
+
+Noise = Callable[[int], list[Path]]
+NewPage = Callable[..., Page]
+
+_SAMPLES = Path(data.__file__).parent
+
+
+def test_thumbnails_come_at_once_and_labels_as_they_are_known(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", noise(70))
+    expect(page.locator("#job-title")).to_have_text("70 pictures")
+    expect(page.locator(".cell img").first).to_be_visible()
+    expect(page.locator("#figures")).to_contain_text("70 pictures labelled")
+    expect(page.locator("#progress")).to_have_attribute("aria-valuenow", "100")
+    expect(page.locator(".cell").first).to_have_attribute("data-state", "succeeded")
+    assert re.fullmatch(r"<?\d+ %", page.locator(".share").first.inner_text())
+    assert re.search(r"\?job=[0-9a-f]{32}$", page.url)
+    expect(page.locator("#cancel")).to_be_hidden()
+
+
+def test_labels_are_shown_while_the_job_runs(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    # Looks at every frame: how far the job was, with labels on the page and pictures without.
+    page.evaluate("""() => {
+      window.seen = new Set();
+      const look = () => {
+        if (document.querySelector(".cell[data-state=succeeded]"))
+          window.seen.add(document.querySelector("#progress").getAttribute("aria-valuenow"));
+        requestAnimationFrame(look);
+      };
+      look();
+    }""")
+    page.set_input_files("#pictures", noise(200))
+    expect(page.locator("#figures")).to_contain_text(re.compile(r"\d+ of 200 done"))
+    expect(page.locator("#figures")).to_contain_text("200 pictures labelled")
+    assert len(page.evaluate("[...window.seen]")) > 2
+    expect(page.locator("#figures")).to_contain_text("images/s")
+
+
+def test_a_cat_is_called_a_cat(
+    service: LocalService, new_page: NewPage, real_weights: Path
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", _SAMPLES / "chelsea.png")
+    expect(page.locator(".cell .label")).to_contain_text(re.compile("cat|tabby"))
+    expect(page.locator("#job-title")).to_have_text("chelsea.png")
+
+
+def test_a_bad_picture_says_why_and_its_neighbours_get_their_labels(
+    service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes((_SAMPLES / "rocket.jpg").read_bytes()[:5000])
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", [*noise(2), text, cut])
+    expect(page.locator("#figures")).to_contain_text(re.compile("2 pictures labelled.* · 2 failed"))
+    expect(page.locator("[title='notes.txt']")).to_contain_text("Not a JPEG, PNG")
+    expect(page.locator("[title='cut.jpg']")).to_contain_text("ends before its data does")
+
+
+def test_a_file_that_is_too_large_is_told_so_without_sending_it_all(
+    service: LocalService, new_page: NewPage, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.bmp"
+    with large.open("wb") as file:
+        file.write(b"BM")
+        file.truncate(300 * 2**20)
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", large)
+    expect(page.locator(".cell")).to_contain_text(re.compile(r"\d bytes; \d+ are allowed"))
+
+
+def test_a_folder_is_taken_with_its_folders_and_what_is_no_picture_is_left_out(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    first, second = noise(2)
+    deep = first.parent / "deep"
+    deep.mkdir()
+    second.rename(deep / "10.png")
+    first.rename(deep / "9.png")
+    (deep.parent / "Thumbs.db").write_text("")
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#folder", deep.parent)
+    expect(page.locator("#job-title")).to_have_text("noise-2, 2 pictures")
+    expect(page.locator("#notice")).to_contain_text("1 file was left out")
+    expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
+    titles = page.locator(".cell").evaluate_all("cells => cells.map((cell) => cell.title)")
+    assert titles == ["noise-2/deep/9.png", "noise-2/deep/10.png"]
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_pictures_are_dropped_or_pasted(
+    service: LocalService, new_page: NewPage, noise: Noise, way: str
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    [picture] = noise(1)
+    page.evaluate(
+        """([way, name, text]) => {
+          const bytes = Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([bytes], name, { type: "image/png" }));
+          const options = { bubbles: true, cancelable: true };
+          document.body.dispatchEvent(way === "drop"
+            ? new DragEvent("drop", { ...options, dataTransfer: transfer })
+            : new ClipboardEvent("paste", { ...options, clipboardData: transfer }));
+        }""",
+        [way, picture.name, base64.b64encode(picture.read_bytes()).decode()],
+    )
+    expect(page.locator("#job-title")).to_have_text(picture.name)
+    expect(page.locator(".cell")).to_have_attribute("data-state", "succeeded")
+
+
+def test_an_archive_that_is_none_says_why(
+    service: LocalService, new_page: NewPage, tmp_path: Path
+) -> None:
+    archive = tmp_path / "broken.zip"
+    archive.write_bytes(b"PK\x03\x04 and nothing more")
+    page = new_page(refusals=("the server responded with a status of 422",))
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", archive)
+    expect(page.locator("#notice")).to_contain_text("broken.zip: ")
+    expect(page.locator("#job")).to_be_hidden()
+
+
+def test_the_same_pictures_are_known_the_second_time(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    pictures = noise(5)
+    for known in ("", "5 known already"):
+        page.set_input_files("#pictures", pictures)
+        expect(page.locator("#figures")).to_contain_text(
+            re.compile(f"5 pictures labelled.*{known}")
+        )
+
+
+def test_the_status_line_tells_of_model_workers_and_backlog(
+    service: LocalService, new_page: NewPage
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    version = httpx.get(f"{service.base_url}/api/v1/health").json()["model_version"]
+    expect(page.locator("#status")).to_have_text(
+        f"{version} · workers ready: 1 for few pictures, 1 for many · nothing waiting"
+    )

@@ -1,0 +1,139 @@
+/** A job as this page knows it: its items, and the service's record of it. */
+
+import { plural } from "./words.js";
+
+/** Item states that the service has not told: the picture is still on its way there. */
+export const SENDING = "sending";
+
+const ENDED = new Set(["completed", "cancelled"]);
+
+export class Job {
+  id = null;
+  /** The service's JobSchema; null until it has answered. */
+  record = null;
+  /** Ends the sending of pictures. */
+  sending = new AbortController();
+  /** What ended it without the service's word, as a sentence. */
+  trouble = "";
+  #changed = new Set();
+  #sent = new Map(); // part -> bytes
+
+  constructor(title, items) {
+    this.title = title;
+    this.items = items;
+  }
+
+  /** Of pictures that a person has just given, in their order. */
+  static of(pictures) {
+    const items = pictures.map(({ file, name }, index) => newItem(index, name, file));
+    return new Job(titled(pictures), items);
+  }
+
+  /** Of a job that the service has told of; its items come later. */
+  static from(record, title = "") {
+    const total = record.counts.total;
+    const items = Array.from({ length: total }, (_, index) => newItem(index, `Picture ${index + 1}`));
+    for (const item of items) item.state = "queued";
+    const job = new Job(title || plural(total, "picture"), items);
+    job.id = record.id;
+    job.record = record;
+    return job;
+  }
+
+  get ended() {
+    return ENDED.has(this.record?.state);
+  }
+
+  get done() {
+    const counts = this.record?.counts;
+    return counts ? counts.succeeded + counts.failed + (counts.cancelled ?? 0) : 0;
+  }
+
+  get received() {
+    const counts = this.record?.counts;
+    return counts?.received ?? counts?.total ?? 0;
+  }
+
+  get isSending() {
+    return !this.ended && this.items.some((item) => item.state === SENDING);
+  }
+
+  /** Whether pictures are missing that this page does not have either. */
+  get interrupted() {
+    return this.record?.state === "receiving" && !this.items.some((item) => item.file);
+  }
+
+  /** What the service says of the whole. */
+  tell(record) {
+    this.record = record;
+    if (record.state === "cancelled") this.#cancelRest();
+  }
+
+  /** What the service says of an item; the same may come twice. */
+  update({ index, ...told }) {
+    const item = this.items[index];
+    if (!item) return;
+    Object.assign(item, told);
+    const [best] = told.predictions ?? [];
+    item.label = best?.class_name ?? "";
+    item.probability = best?.probability ?? null;
+    this.#changed.add(index);
+  }
+
+  /** So many bytes of a part have left. */
+  sent(part, bytes) {
+    this.#sent.set(part, bytes);
+  }
+
+  /** How much has been sent, from 0 to 1. */
+  get sentShare() {
+    const total = this.items.length;
+    const arrived = total ? this.received / total : 0;
+    const size = this.items.reduce((sum, { file }) => sum + (file?.size ?? 0), 0);
+    const left = [...this.#sent.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return Math.min(1, Math.max(arrived, size ? left / size : 0));
+  }
+
+  /** These pictures have arrived; an answer may have overtaken the news of it. */
+  arrived(items) {
+    for (const item of items) {
+      if (item.state === SENDING) item.state = "queued";
+      this.#changed.add(item.index);
+    }
+  }
+
+  /** Nothing more will become of it here, for this reason. */
+  giveUp(trouble) {
+    this.trouble = trouble;
+    this.sending.abort();
+    if (!this.id) this.#cancelRest();
+  }
+
+  #cancelRest() {
+    for (const item of this.items) {
+      if (item.state !== SENDING && item.state !== "queued") continue;
+      item.state = "cancelled";
+      this.#changed.add(item.index);
+    }
+  }
+
+  /** Indexes of items that changed since the last call. */
+  takeChanged() {
+    const changed = this.#changed;
+    this.#changed = new Set();
+    return changed;
+  }
+}
+
+function newItem(index, name, file = null) {
+  return { index, name, file, state: SENDING, label: "", probability: null, predictions: [], note: "" };
+}
+
+function titled(pictures) {
+  const [first] = pictures;
+  const folder = first.inFolder && first.name.split("/")[0];
+  const size = plural(pictures.length, "picture");
+  if (folder) return `${folder}, ${size}`;
+  if (pictures.length === 1) return first.name;
+  return size;
+}

@@ -1,0 +1,211 @@
+/** The page: what a person does, and where the answers are shown. */
+
+import { Api } from "./api.js";
+import { offerDownloads } from "./downloads.js";
+import { chosen, dropped, pasted, sort } from "./files.js";
+import { Grid } from "./grid.js";
+import { Job } from "./job.js";
+import { amend, askForKey, notice, showBusy } from "./notices.js";
+import { Pause } from "./pause.js";
+import { Progress } from "./progress.js";
+import { forget, recent, remember, showRecent } from "./recent.js";
+import { labels, select } from "./selection.js";
+import { Session } from "./session.js";
+import { watchService } from "./status.js";
+import { Thumbnails } from "./thumbnails.js";
+import { Viewer } from "./viewer.js";
+import { bytes, number, plural } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** A filtered or sorted grid is put in order anew at most this often while labels arrive. */
+const ORDER_MILLISECONDS = 500;
+const SUGGESTED_LABELS = 200;
+
+const pause = new Pause(showBusy);
+const api = new Api(pause, askForKey);
+const session = new Session(api, Number(document.body.dataset.maxImageBytes), {
+  changed: (job) => job === shown && plan(),
+  opened,
+});
+const grid = new Grid($("grid"), new Thumbnails(), (place) => viewer.open(grid.items, place));
+const viewer = new Viewer((item) => grid.focusOn(item));
+const progress = new Progress();
+
+let shown = null;
+let planned = false;
+let orderedAt = 0;
+
+// What a person gives
+
+function take(files) {
+  const { archives, pictures, leftOut } = sort(files);
+  const left = leftOut ? `${plural(leftOut, "file was", "files were")} left out: no pictures.` : "";
+  if (!pictures.length && !archives.length) return notice(left || "There are no pictures in it.");
+  notice(left);
+  for (const archive of archives) sendArchive(archive);
+  if (!pictures.length) return;
+  const job = Job.of(pictures);
+  show(job);
+  session.classify(job);
+}
+
+async function sendArchive(archive) {
+  const sending = new AbortController();
+  const { file, name } = archive;
+  notice(`Sending ${name}, ${bytes(file.size)}`, "Cancel", () => sending.abort());
+  const onSent = (sent) => amend(`Sending ${name}, ${bytes(sent)} of ${bytes(file.size)}`);
+  try {
+    await session.unpack(archive, { signal: sending.signal, onSent });
+    notice("");
+  } catch (error) {
+    if (error.name !== "AbortError") notice(`${name}: ${error.message}`);
+  }
+}
+
+function listenForFiles() {
+  for (const [button, input] of [
+    ["choose", "pictures"],
+    ["choose-folder", "folder"],
+  ]) {
+    $(button).addEventListener("click", () => $(input).click());
+    $(input).addEventListener("change", () => take(chosen($(input))));
+  }
+  addEventListener("dragover", (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    document.body.classList.add("dragging");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dragging");
+  });
+  addEventListener("drop", async (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dragging");
+    take(await dropped(event.dataTransfer));
+  });
+  addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length) take(pasted(event.clipboardData));
+  });
+  addEventListener("beforeunload", (event) => {
+    if (session.isSending) event.preventDefault();
+  });
+}
+
+// Addresses
+
+const address = (id) => (id ? `?job=${encodeURIComponent(id)}` : "./");
+
+function opened(job) {
+  remember(job);
+  // An archive's job is shown once there is one; of pictures the one that was given last.
+  if (shown?.id === null && shown !== job) return;
+  history.pushState(null, "", address(job.id));
+  show(job);
+}
+
+async function route() {
+  const id = new URLSearchParams(location.search).get("job");
+  if (!id || session.find(id)) return show(session.find(id) ?? null);
+  try {
+    const title = recent().find((each) => each.id === id)?.title;
+    show(await session.reopen(id, title));
+    remember(shown);
+  } catch (error) {
+    forget(id);
+    show(null);
+    notice(error.status === 404 ? "There is no job at this address, or no longer." : error.message);
+  }
+}
+
+function go(event) {
+  const link = event.target.closest("a");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState(null, "", link.href);
+  route();
+  scrollTo(0, 0);
+}
+
+// What is shown
+
+function show(job) {
+  shown = job;
+  $("job").hidden = !job;
+  document.body.classList.toggle("with-job", Boolean(job));
+  showRecent($("recent"), job?.id);
+  if (!job) {
+    document.title = "Image classifier";
+    return;
+  }
+  const links = [
+    [$("csv"), "csv"],
+    [$("jsonl"), "jsonl"],
+  ];
+  offerDownloads(api, job.id, links, (error) => notice(error.message));
+  render({ anew: true });
+}
+
+/** The next frame, however many labels arrive until then. */
+function plan() {
+  if (planned) return;
+  planned = true;
+  requestAnimationFrame(() => {
+    planned = false;
+    if (shown) render();
+  });
+}
+
+function render({ anew = false } = {}) {
+  const changed = shown.takeChanged();
+  progress.show(shown);
+  viewer.refresh(changed);
+  const now = performance.now();
+  if (!anew && !(isFiltered() && changed.size)) return grid.refresh(changed);
+  if (!anew && now - orderedAt < ORDER_MILLISECONDS && !shown.ended) {
+    setTimeout(plan, ORDER_MILLISECONDS);
+    return grid.refresh(changed);
+  }
+  orderedAt = now;
+  order();
+}
+
+function wanted() {
+  return {
+    text: $("text").value,
+    state: $("state").value,
+    least: $("least").valueAsNumber / 100 || 0,
+    most: Number.isNaN($("most").valueAsNumber) ? 1 : $("most").valueAsNumber / 100,
+    sort: $("sort").value,
+  };
+}
+
+function isFiltered() {
+  const { text, state, least, most, sort: order } = wanted();
+  return Boolean(text || state || order || least > 0 || most < 1);
+}
+
+function order() {
+  const items = isFiltered() ? select(shown.items, wanted()) : shown.items;
+  grid.show(items, { withPictures: shown.items.some((item) => item.file) });
+  const all = shown.items.length;
+  $("shown").textContent =
+    items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
+}
+
+function suggestLabels() {
+  const options = labels(shown.items, SUGGESTED_LABELS).map((label) => new Option(label));
+  $("labels").replaceChildren(...options);
+}
+
+listenForFiles();
+$("filters").addEventListener("input", order);
+$("filters").addEventListener("submit", (event) => event.preventDefault());
+$("text").addEventListener("focus", suggestLabels);
+$("cancel").addEventListener("click", () => session.cancel(shown));
+$("try-now").addEventListener("click", () => pause.end());
+$("home").addEventListener("click", go);
+$("recent").addEventListener("click", go);
+addEventListener("popstate", route);
+watchService(api, $("status"), $("model-notice"));
+route();

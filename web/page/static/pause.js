@@ -1,0 +1,51 @@
+/** "Busy, retrying in 12 s": one pause for everything that wants to be sent. */
+
+export class Pause {
+  #until = 0;
+  #why = "";
+  #show;
+  #clock = null;
+  #waiting = new Set();
+
+  /** `show(why, seconds)` is called each second, and `show(null)` once it is over. */
+  constructor(show) {
+    this.#show = show;
+  }
+
+  hold(seconds, why) {
+    this.#until = Math.max(this.#until, Date.now() + 1000 * seconds);
+    this.#why = why;
+    this.#clock ??= setInterval(() => this.#tick(), 1000);
+    this.#tick();
+  }
+
+  /** Kept once nothing holds back; thrown out of by the signal. */
+  over(signal) {
+    signal?.throwIfAborted();
+    if (this.#clock === null) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(resolve);
+      signal?.addEventListener("abort", () => {
+        this.#waiting.delete(resolve);
+        if (!this.#waiting.size) this.end();
+        reject(signal.reason);
+      });
+    });
+  }
+
+  /** A person would rather try now, or nobody waits any more. */
+  end() {
+    clearInterval(this.#clock);
+    this.#clock = null;
+    this.#until = 0;
+    this.#show(null);
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
+  }
+
+  #tick() {
+    const seconds = Math.ceil((this.#until - Date.now()) / 1000);
+    if (seconds <= 0) this.end();
+    else this.#show(this.#why, seconds);
+  }
+}

@@ -1,0 +1,95 @@
+/** The whole job: how far it is, how fast, and for how long still. */
+
+import { number, percent, plural, rate, time } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+
+/** Seconds over which the speed is told. */
+const WINDOW_SECONDS = 8;
+
+export class Progress {
+  #samples = []; // [milliseconds, done]
+  #job = null;
+  #said = "";
+
+  /** Everything of a job but its pictures. */
+  show(job) {
+    if (job !== this.#job) {
+      this.#samples = [];
+      this.#said = "";
+    }
+    this.#job = job;
+    this.#sample(job.done);
+    const total = job.items.length || 1;
+    const share = Math.floor((100 * job.done) / total);
+    $("job-title").textContent = job.title;
+    $("sent").style.width = `${100 * job.sentShare}%`;
+    $("done").style.width = `${(100 * job.done) / total}%`;
+    $("progress").setAttribute("aria-valuenow", share);
+    $("figures").textContent = figures(job, this.#speed(), this.#left());
+    $("cancel").hidden = job.ended || Boolean(job.trouble);
+    document.title = `${job.ended ? "" : `${share} % · `}${job.title} · Image classifier`;
+    this.#announce(job, share);
+  }
+
+  #sample(done) {
+    const now = performance.now();
+    this.#samples.push([now, done]);
+    while (this.#samples.length > 2 && now - this.#samples[0][0] > 1000 * WINDOW_SECONDS)
+      this.#samples.shift();
+  }
+
+  /** Images a second lately; of a job that has ended, from its start to its end. */
+  #speed() {
+    const { record, ended, done } = this.#job;
+    if (ended && record.finished_at) {
+      const seconds = record.finished_at - record.created_at;
+      return seconds > 0 ? done / seconds : 0;
+    }
+    const [first, last] = [this.#samples[0], this.#samples.at(-1)];
+    const seconds = (last[0] - first[0]) / 1000;
+    return seconds > 0.5 ? (last[1] - first[1]) / seconds : 0;
+  }
+
+  /** Seconds; the service knows who else waits, but not how fast pictures are being sent. */
+  #left() {
+    const { record, items, done, received } = this.#job;
+    if (received >= items.length && record?.estimated_seconds != null)
+      return record.estimated_seconds;
+    const speed = this.#speed();
+    return speed > 0 ? (items.length - done) / speed : null;
+  }
+
+  /** Aloud at the start, at each quarter and at the end. */
+  #announce(job, share) {
+    const said = job.ended || job.trouble ? "end" : `${Math.floor(share / 25)}`;
+    if (said === this.#said) return;
+    this.#said = said;
+    $("live").textContent = `${job.title}: ${$("figures").textContent}`;
+  }
+}
+
+function figures(job, speed, left) {
+  const counts = job.record?.counts;
+  const total = job.items.length;
+  if (job.trouble) return job.trouble;
+  if (!counts) return "Opening the job";
+  const parts = [];
+  if (job.ended) parts.push(ending(job));
+  else parts.push(`${number(job.done)} of ${number(total)} done`);
+  if (counts.failed) parts.push(`${number(counts.failed)} failed`);
+  if (counts.cached) parts.push(`${number(counts.cached)} known already`);
+  if (job.interrupted)
+    parts.push(`${plural(total - job.received, "picture was", "pictures were")} never sent`);
+  else if (!job.ended && job.received < total) parts.push(`${percent(job.sentShare)} sent`);
+  if (speed) parts.push(`${rate(speed)} images/s`);
+  if (!job.ended && left !== null && job.done < total) parts.push(`about ${time(left)} left`);
+  if (job.record.position) parts.push(`${plural(job.record.position, "image")} ahead of it`);
+  return parts.join(" · ");
+}
+
+function ending({ record: { state, counts, created_at: began, finished_at: ended } }) {
+  const labelled = `${plural(counts.succeeded, "picture")} labelled`;
+  if (state === "cancelled") return `Cancelled: ${labelled}, ${number(counts.cancelled)} not looked at`;
+  return `${labelled}${ended ? ` in ${time(ended - began)}` : ""}`;
+}
