@@ -1,0 +1,86 @@
+"""`python -m docs.screenshots`: the README's pictures of the page, made anew.
+
+The real page before a real service, with pictures that scikit-image carries. The labels are those
+of the model that MODEL_WEIGHTS names.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from skimage import data
+
+from loadtest.local_service import local_service
+from shared.jobs import Lane
+
+_IMAGES = Path(__file__).parent / "images"
+_SAMPLES = Path(data.__file__).parent
+_NAMES = """
+    astronaut.png camera.png cell.png chelsea.png coffee.png grass.png
+    horse.png motorcycle_left.png motorcycle_right.png retina.jpg rocket.jpg
+""".split()
+
+#: A screen's colours in a quarter of the bytes; nobody sees the difference in a README.
+_COLOURS = 256
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, _service(Path(folder)) as url:
+        pictures = Path(folder) / "samples"
+        pictures.mkdir()
+        for name in _NAMES:
+            shutil.copy(_SAMPLES / name, pictures)
+        (pictures / "broken.jpg").write_bytes((_SAMPLES / "rocket.jpg").read_bytes()[:20_000])
+        with sync_playwright() as playwright:
+            chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            page = _classified(browser, url, pictures)
+            _save(page, "page")
+            page.locator("[title$='chelsea.png']").click()
+            expect(page.locator("#viewer-picture img")).to_be_visible()
+            _save(page, "picture")
+            _save(_classified(browser, url, pictures, color_scheme="dark"), "page-dark")
+            phone = {"viewport": {"width": 390, "height": 780}, "is_mobile": True}
+            _save(_classified(browser, url, pictures, **phone), "phone")
+            browser.close()
+
+
+@contextmanager
+def _service(folder: Path) -> Iterator[str]:
+    own = {"DATA_DIR": str(folder / "data"), "WEB_PROCESSES": "1", "WORKER_PROCESSES": "1"}
+    own["FLOWER_URL"] = "http://127.0.0.1:5555"
+    with local_service(folder, os.environ | own) as service:
+        for lane in Lane:
+            service.start_worker(lane)
+        service.start_web()
+        service.await_ready()
+        yield service.base_url
+
+
+def _classified(browser: Browser, url: str, pictures: Path, **look: object) -> Page:
+    wide = {"viewport": {"width": 1120, "height": 800}}
+    page = browser.new_context(**{**wide, **look}).new_page()  # type: ignore[arg-type]
+    page.goto(url)
+    page.set_input_files("#folder", pictures)
+    expect(page.locator("#figures")).to_contain_text(f"{len(_NAMES)} pictures labelled")
+    expect(page.locator("#status")).to_contain_text("workers ready")
+    return page
+
+
+def _save(page: Page, name: str) -> None:
+    page.wait_for_timeout(1000)  # until nothing moves
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    small = image.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
+    small.save(_IMAGES / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
