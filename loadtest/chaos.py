@@ -335,6 +335,7 @@ def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
             "outstanding": sum(redis.zcard(f"outstanding:{lane}") for lane in Lane),
             "images": sum(abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane),
             "messages": sum(redis.llen(lane) for lane in Lane),
+            "waiting": sum(redis.zcard(f"waiting:{lane}") for lane in Lane),
             "bytes": len(redis.keys("images:*")),  # what was staged in vain goes by itself
             "bytes held": int(redis.hget("held", "total") or 0),
         }

@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
-from shared import keys
+from shared import keys, turns
 from shared.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.jobs import (
@@ -38,6 +38,8 @@ from shared.jobs import (
 )
 from shared.message import message, packed
 from shared.scripts import script
+
+T = TypeVar("T")
 
 _Fields = dict[Any, Any]  #: Of a hash, as redis-py takes them.
 
@@ -103,7 +105,7 @@ class JobStore:
         self._deadline = part_deadline_seconds
         self._start_script = script("records", "start")
         self._commit_script = script("records", "commit")
-        self._put_part_script = script("records", "put_part")
+        self._put_part_script = script("records", "turns", "put_part")
         self._cancel_script = script("records", "cancel")
         self._release_script = script("records", "release")
 
@@ -130,8 +132,11 @@ class JobStore:
             self._execute(pipe, claim)
             return None
         deadline = now + self._deadline
-        pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
-        pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
+        if lane in turns.FAIR:
+            turns.join(pipe, lane, refs, deadline=deadline)
+        else:
+            pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
+            pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
         pipe.hset(keys.HELD, mapping=held)
         pipe.hincrby(keys.HELD, "total", sum(held.values()))
         pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
@@ -203,10 +208,11 @@ class JobStore:
         for item in items:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
+        fair = (keys.waiting(job.lane), keys.turn(job.lane)) if job.lane in turns.FAIR else ()
         pipe = staged.rest()
         pipe.eval(
             self._put_part_script,
-            11,
+            11 + len(fair),
             keys.job(job.id),
             keys.part(job.id, number),
             keys.images(job.id, number),
@@ -217,6 +223,7 @@ class JobStore:
             keys.queue(job.lane),
             keys.parts(job.id),
             keys.finished(job.id),
+            *fair,
             staged.now,
             staged.now + self._deadline,
             self._ttl,
@@ -276,10 +283,11 @@ class JobStore:
         ]
         self._redis.eval(
             self._release_script,
-            3 + len(hashes),
+            4 + len(hashes),
             keys.outstanding(lane),
             keys.outstanding_images(lane),
             keys.HELD,
+            keys.waiting(lane),
             *hashes,
             *(ref.name for ref in refs),
         )
@@ -352,8 +360,12 @@ class JobStore:
         pipe.zcard(keys.outstanding(lane))
         pipe.get(keys.outstanding_images(lane))
         pipe.zrange(keys.outstanding(lane), 0, 0, withscores=True)
-        parts, images, oldest = pipe.execute()
-        return Backlog(parts, int(images or 0), oldest[0][1] if oldest else None)
+        least = time.time() + turns.WAITING_SECONDS / 2
+        pipe.zrangebyscore(keys.outstanding(lane), least, "+inf", 0, 1, withscores=True)
+        parts, images, queued, waiting = pipe.execute()
+        deadlines = [score for _, score in queued if score < least]
+        deadlines += [score - turns.WAITING_SECONDS for _, score in waiting]
+        return Backlog(parts, int(images or 0), min(deadlines, default=None))
 
     # A pool process
 
@@ -384,12 +396,21 @@ class JobStore:
                 ref.name,
             )
             pipe.hgetall(keys.images(ref.job_id, ref.number))
-        replies = pipe.execute()
+        if lane in turns.FAIR:
+            turns.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
+        replies = pipe.execute()[: 2 * len(refs)]
         return [
             _part_work(ref, record, images)
             for ref, record, images in zip(refs, replies[::2], replies[1::2], strict=True)
             if record
         ]
+
+    def feed(self, lane: Lane) -> None:
+        """Queue the parts whose turn it is, as each start does: should their messages be lost."""
+        if lane in turns.FAIR:
+            pipe = self._redis.pipeline(transaction=False)
+            turns.feed(pipe, lane, deadline=time.time() + self._deadline, taken=0)
+            pipe.execute()
 
     def commit(
         self, pipe: Pipeline, ref: PartRef, lane: Lane, outcomes: Mapping[int, Outcome]
@@ -545,7 +566,6 @@ def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
 
 
 def _job(job_id: str, fields: Mapping[str, str]) -> Job:
-    started, finished = fields.get("started_at"), fields.get("finished_at")
     return Job(
         id=job_id,
         owner=fields["owner"],
@@ -561,10 +581,17 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         cached=int(fields["cached"]),
         model_version=fields.get("model_version") or None,
         created_at=float(fields["created_at"]),
-        started_at=float(started) if started else None,
-        finished_at=float(finished) if finished else None,
+        started_at=_number(fields.get("started_at"), float),
+        finished_at=_number(fields.get("finished_at"), float),
         expires_at=float(fields["expires_at"]),
+        first_turn=_number(fields.get("first_turn"), int),
+        next_turn=_number(fields.get("next_turn"), int),
+        first_due=_number(fields.get("first_due"), float),
     )
+
+
+def _number(text: str | None, kind: Callable[[str], T]) -> T | None:
+    return None if text is None else kind(text)
 
 
 def _undone(state: str) -> ItemState:

@@ -216,6 +216,10 @@ class Job:
     started_at: float | None
     finished_at: float | None
     expires_at: float
+    # In a lane whose jobs take turns, once it has a part that waited for one:
+    first_turn: int | None = None  #: Of its first part.
+    next_turn: int | None = None  #: After its last part.
+    first_due: float | None = None  #: Deadline of its first part, once that was queued.
 
     @property
     def queued(self) -> int:

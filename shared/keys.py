@@ -1,7 +1,8 @@
 """Every Redis key and channel, spelt once.
 
 job:<id>                  hash: state, counts and options of a job
-part:<id>:<n>             hash: `spec`, `attempts`, `pending`, and `r<k>`: outcome of item k
+part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>`: outcome of item k, and
+                          while it waits its turn `message`
 images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part is committed
 parts:<id>                bitmap: parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished; none for a
@@ -10,7 +11,10 @@ idempotency:<owner>:<key> "<job id> <fingerprint>": what a client's key for a re
 staged:<token>            hash: a part on its way in; renamed to `part:` once all of it is here
 staged_images:<token>     hash: its images, likewise; both are soon gone where it never is
 <lane>                    list: Celery's queue, messages that name parts
-outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline
+waiting:<lane>            sorted set: parts that are not in the queue yet, by turn
+turn:<lane>               integer: turn of the part that was queued last
+outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline; of a part
+                          that waits its turn, a thousand million seconds later
 outstanding_images:<lane> integer: images in those parts
 held                      hash: part -> bytes of its images, and their sum as `total`
 drained:<lane>:<second>   integer: images committed in that second; gone soon after
@@ -77,6 +81,14 @@ def reconciling(lane: Lane) -> str:
 
 def queue(lane: Lane) -> str:
     return f"{lane}"
+
+
+def waiting(lane: Lane) -> str:
+    return f"waiting:{lane}"
+
+
+def turn(lane: Lane) -> str:
+    return f"turn:{lane}"
 
 
 def outstanding(lane: Lane) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from shared import keys
+from shared import keys, turns
 from shared.jobs import Job, Lane
 
 #: Seconds over which the drain rate is told: several micro-batches, and still "lately".
@@ -58,12 +58,15 @@ class Outlook:
 def outlook(redis: Redis, job: Job, *, deadline_seconds: float) -> Outlook:
     """What is ahead of a job, and how long it takes; at most one round trip.
 
-    Parts wait in the order of their deadlines, `deadline_seconds` after they were accepted, and
-    those that were started have later ones. Only parts are counted: `position` takes each to be of
-    the lane's average size. `seconds` is told at the speed of the lane's last seconds.
+    Where jobs take turns, those tell. Elsewhere parts wait in the order of their deadlines,
+    `deadline_seconds` after they were accepted, and those that were started have later ones. Only
+    parts are counted: `position` takes each to be of the lane's average size. `seconds` is told at
+    the speed of the lane's last seconds.
     """
     if job.state.ended:
         return Outlook()
+    if job.lane in turns.FAIR:
+        return _outlook_by_turns(redis, job)
     now = time.time()
     pipe = redis.pipeline(transaction=False)
     pipe.zcount(keys.outstanding(job.lane), "-inf", f"({job.created_at + deadline_seconds}")
@@ -76,6 +79,33 @@ def outlook(redis: Redis, job: Job, *, deadline_seconds: float) -> Outlook:
         return Outlook(position=0, seconds=_remaining(job, images, rate) if rate else None)
     position = round(parts_ahead * images / max(1, parts))
     return Outlook(position=position, seconds=(position + job.queued) / rate if rate else None)
+
+
+def _outlook_by_turns(redis: Redis, job: Job) -> Outlook:
+    """The same where jobs take turns: what waits for a later turn than its last is not ahead.
+
+    Those who are yet to come take turns too, so `seconds` is told as if nobody came.
+    """
+    now = time.time()
+    outstanding, waiting = keys.outstanding(job.lane), keys.waiting(job.lane)
+    first, last = job.first_turn or 0, (job.next_turn or 0) - 1
+    pipe = redis.pipeline(transaction=False)
+    pipe.zcard(outstanding)
+    pipe.zcard(waiting)
+    pipe.zcount(waiting, "-inf", first)
+    pipe.zcount(waiting, "-inf", last)
+    pipe.zcount(outstanding, "-inf", f"({job.first_due or 0}")
+    pipe.get(keys.outstanding_images(job.lane))
+    pipe.mget([keys.drained(job.lane, second) for second in _window(now)])
+    parts, parts_waiting, until_first, until_last, before_due, images, counts = pipe.execute()
+    queued, size, rate = parts - parts_waiting, int(images or 0) / max(1, parts), _rate(counts, now)
+    ahead = queued + max(0, until_first - 1)  # itself is not
+    if job.started_at:
+        ahead = 0
+    elif job.first_due:
+        ahead = before_due
+    left = (queued + until_last) * size + job.total - job.received
+    return Outlook(position=round(ahead * size), seconds=left / rate if rate else None)
 
 
 def _remaining(job: Job, images: int, rate: float) -> float:

@@ -66,6 +66,7 @@ class Recovery:
 
     def recover(self, lane: Lane) -> Recovered:
         """Look at every overdue part of a lane and do what is due."""
+        self._jobs.feed(lane)
         requeued = split = buried = 0
         for overdue in self._overdue(lane):
             if overdue.attempts < MAX_ATTEMPTS:
@@ -129,8 +130,9 @@ class Recovery:
     def _oldest_waiting(self, lane: Lane) -> float:
         """Deadline of the part that has waited longest in the queue; infinite where none waits.
 
-        The queue is in the order of deadlines. A part that was never started and is due no
-        earlier than this one still waits behind it; an earlier one has left the queue.
+        Parts that wait their turn are not in it, and are never overdue. The queue is in the order
+        of deadlines. A part that was never started and is due no earlier than this one still waits
+        behind it; an earlier one has left the queue.
         """
         text = self._redis.lindex(keys.queue(lane), -1)
         if text is None:

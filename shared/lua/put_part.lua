@@ -1,7 +1,7 @@
 -- Take a part of an open job in: all of it, or nothing.
 --
 -- KEYS  job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue,
---       parts, finished
+--       parts, finished, and in a lane whose jobs take turns: waiting, turn
 -- ARGV  now, deadline (both Unix seconds), results' time to live (s), channel, job id, number of
 --       the part, its items, images that need a worker, their bytes, member of `outstanding`,
 --       message, of the known items those that succeeded and those that failed, model version,
@@ -35,9 +35,14 @@ local pending, bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
 if pending > 0 then
   redis.call('RENAME', KEYS[5], KEYS[3])
   redis.call('EXPIRE', KEYS[3], ARGV[3])
-  redis.call('ZADD', KEYS[6], ARGV[2], ARGV[10])
-  redis.call('LPUSH', KEYS[9], ARGV[11])
   redis.call('HSET', KEYS[8], KEYS[2], bytes)
+  if KEYS[12] then
+    wait_turn(KEYS[1], KEYS[2], KEYS[12], KEYS[13], KEYS[6], ARGV[10], ARGV[11], ARGV[2])
+    feed(KEYS[12], KEYS[13], KEYS[9], KEYS[6], KEYS[7], KEYS[8], ARGV[2], 0)
+  else
+    redis.call('ZADD', KEYS[6], ARGV[2], ARGV[10])
+    redis.call('LPUSH', KEYS[9], ARGV[11])
+  end
 end
 received = redis.call('HINCRBY', KEYS[1], 'received', ARGV[7])
 local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', ARGV[12])

@@ -10,7 +10,8 @@ local function give_back_bytes(held, part)
 end
 
 -- End what a part of a cancelled job still holds; harmless when repeated. Its names in
--- `outstanding` are those of the whole part and of its images one by one, where it was split.
+-- `outstanding` are those of the whole part and of its images one by one, where it was split; gives
+-- them all.
 local function release(name, part, images, outstanding, outstanding_images, held)
   local pending = tonumber(redis.call('HGET', part, 'pending') or 0)
   if pending > 0 then
@@ -18,6 +19,7 @@ local function release(name, part, images, outstanding, outstanding_images, held
     redis.call('HSET', part, 'pending', 0)
   end
   redis.call('UNLINK', images)
+  redis.call('HDEL', part, 'message')
   give_back_bytes(held, part)
   local members = {}
   for k = 1, 32 do -- shared.jobs.PART_SIZE
@@ -25,6 +27,7 @@ local function release(name, part, images, outstanding, outstanding_images, held
     members[2 * k] = name .. ':1:' .. (k - 1)
   end
   redis.call('ZREM', outstanding, unpack(members))
+  return members
 end
 
 -- Let a job's record live for so many seconds from now, and with it all that belongs to it.

@@ -260,13 +260,13 @@ def test_small_jobs_that_are_accepted_together_share_a_message(
     jobs: JobStore, redis: Redis
 ) -> None:
     new = [
-        NewJob(id=f"j{k}", lane=LANE, top_k=5, items=[new_item() for _ in range(15)])
+        NewJob(id=f"j{k}", lane=Lane.INTERACTIVE, top_k=5, items=[new_item() for _ in range(15)])
         for k in range(3)
     ]
     jobs.accept(new)
-    queued = [_parts(text) for text in redis.lrange(LANE, 0, -1)]
+    queued = [_parts(text) for text in redis.lrange(Lane.INTERACTIVE, 0, -1)]
     assert queued[::-1] == [[["j0", 0, 15, None], ["j1", 0, 15, None]], [["j2", 0, 15, None]]]
-    assert jobs.backlog(LANE)[:2] == (3, 45)
+    assert jobs.backlog(Lane.INTERACTIVE)[:2] == (3, 45)
 
 
 def test_a_redis_that_is_full_stores_nothing_of_a_job(jobs: JobStore, redis: Redis) -> None:
@@ -278,7 +278,8 @@ def test_a_redis_that_is_full_stores_nothing_of_a_job(jobs: JobStore, redis: Red
                 submit(jobs, [NewItem(name="big", digest="d", data=bytes(20_000))])
         whole = len(redis.keys("job:*"))
         assert whole == len(redis.keys("part:*")) == len(redis.keys("images:*"))
-        assert whole == redis.llen(LANE) == jobs.backlog(LANE).parts > 0
+        waiting = redis.llen(LANE) + redis.zcard(keys.waiting(LANE))
+        assert whole == waiting == jobs.backlog(LANE).parts > 0
     finally:
         redis.config_set("maxmemory", 0)
 
