@@ -260,6 +260,17 @@ def test_events_arrive_one_by_one(start_nginx: Nginx, replica: Callable[..., Rep
             web.tell.release()
 
 
+def test_a_job_is_followed_through_nginx(front: str) -> None:
+    """What is known is told at once, and the end when it comes; nothing waits for a buffer."""
+    with httpx.Client(base_url=front, timeout=20) as http:
+        job = http.post("/jobs", json={"total": 1}).json()["job"]
+        with http.stream("GET", f"/jobs/{job['id']}/events") as stream:
+            lines = stream.iter_lines()
+            assert any(line == "event: progress" for line in lines)
+            assert httpx.delete(f"{front}/jobs/{job['id']}").json()["state"] == "cancelled"
+            assert any(line == "event: end" for line in lines)
+
+
 @pytest.mark.parametrize("body", [b"", b"x"])
 def test_a_post_is_never_sent_twice(
     start_nginx: Nginx, replica: Callable[..., Replica], body: bytes

@@ -70,7 +70,7 @@ def test_the_file_follows_the_compose_specification() -> None:
 
 def test_every_service_restarts_is_bounded_and_can_do_little(services: Services) -> None:
     for name, service in services.items():
-        assert service["restart"] in ("unless-stopped", "no"), name
+        assert service["restart"] == ("no" if name == "locust" else "unless-stopped"), name
         limits = service["deploy"]["resources"]["limits"]
         assert float(_default(limits["cpus"])) > 0 and _bytes(limits["memory"]) > 0, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -132,12 +132,14 @@ def test_secrets_are_files_that_are_made(compose: dict[str, Any], services: Serv
     made = set(re.findall(r"(?m)^make (\S+)", (_ROOT / "secrets/create").read_text()))
     assert {each["file"] for each in compose["secrets"].values()} <= {f"secrets/{m}" for m in made}
     for name, service in services.items():
-        assert set(service.get("secrets", ())) <= set(compose["secrets"]), name
-        words = str(
-            [service.get("command"), service.get("healthcheck"), service.get("environment")]
-        )
-        for read in re.findall(r"/run/secrets/([\w.]+)", words):
-            assert read in service["secrets"], name
+        mounted = {
+            each if isinstance(each, str) else each["target"]: each
+            for each in service.get("secrets", ())
+        }
+        sources = {e if isinstance(e, str) else e["source"] for e in mounted.values()}
+        assert sources <= set(compose["secrets"]), name
+        for read in re.findall(r"/run/secrets/([\w.]+)", str(service)):
+            assert read in mounted, name
     assert "redis_url" in Settings.model_fields
 
 
@@ -149,9 +151,66 @@ def test_each_lane_has_workers_of_its_own(services: Services) -> None:
         assert sorted(lanes) == sorted(Lane)
 
 
-def test_gpu_workers_run_only_where_they_are_asked_for(services: Services) -> None:
+def test_what_not_everybody_needs_runs_where_it_is_asked_for(services: Services) -> None:
+    by_profile: dict[str | None, set[str]] = {}
     for name, service in services.items():
-        assert (service.get("profiles") == ["gpu"]) == name.startswith("worker-gpu"), name
+        [profile] = service.get("profiles", [None])
+        by_profile.setdefault(profile, set()).add(name)
+    exporters = {"celery-exporter", "redis-exporter", "node-exporter"}
+    assert by_profile == {
+        None: {"nginx", "web", "redis", "worker-interactive", "worker-bulk", "flower"},
+        "gpu": {"worker-gpu-interactive", "worker-gpu-bulk"},
+        "monitoring": {"prometheus", "grafana"} | exporters,
+        "loadtest": {"locust"},
+    }
+
+
+def test_prometheus_finds_every_program_that_it_scrapes(services: Services) -> None:
+    config = yaml.safe_load((_ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    asked: set[tuple[str, int]] = set()
+    for job in config["scrape_configs"]:
+        for found in job.get("dns_sd_configs", ()):
+            asked |= {(name, found["port"]) for name in found["names"]}
+        for listed in job.get("static_configs", ()):
+            asked |= {(h, int(p)) for h, p in (each.split(":") for each in listed["targets"])}
+    ports = {name: _listening(service) for name, service in services.items()}
+    for name, port in asked - {("localhost", 9090)}:
+        assert port in ports[name], (name, port)
+        assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
+
+
+def _listening(service: dict[str, Any]) -> set[int]:
+    """Ports of an image: of ours what it exposes, of others what they are known for."""
+    known = {"celery-exporter": 9808, "redis_exporter": 9121, "node-exporter": 9100}
+    image = service["image"].rpartition(":")[0]
+    if not image.startswith(_OURS):
+        return {port for name, port in known.items() if image.endswith(name)}
+    text = (_ROOT / service["build"]["dockerfile"]).read_text()
+    if target := service["build"].get("target"):
+        stages = {part.split()[2]: part for part in text.split("\nFROM ")[1:] if " AS " in part}
+        text = stages[target] + stages["worker" if target in ("cpu", "gpu") else target]
+    return {int(port) for port in re.findall(r"(?m)^EXPOSE (\d+)", text)}
+
+
+def test_the_watchers_are_started_as_the_runbook_says(services: Services) -> None:
+    text = (_ROOT / "docs/operations.md").read_text()
+    told = dict(re.findall(r"(?m)^\| `([\w-]+)` \| `(-[^`]+)` \|", text))
+    assert told["celery-exporter"] in services["celery-exporter"]["entrypoint"][-1]
+    assert told["redis_exporter"] in services["redis-exporter"]["command"]
+    assert told["flower"] in (_ROOT / "Dockerfile.worker").read_text()
+    [rights] = re.findall(r"(?m)^    ACL SETUSER watcher on >PASSWORD ((?:.*\n      ?)*.*)", text)
+    for file in ("docker-compose.yml", "k8s/base/redis.yaml"):
+        given = " ".join((_ROOT / file).read_text().replace("'", "").split())
+        assert " ".join(rights.split()) in given, file
+
+
+def test_grafana_finds_its_dashboards(services: Services) -> None:
+    mounted = {v.split(":")[1] for v in services["grafana"]["volumes"]}
+    folder = _ROOT / "monitoring/grafana/provisioning"
+    provider = yaml.safe_load((folder / "dashboards/dashboards.yml").read_text())
+    source = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())
+    assert provider["providers"][0]["options"]["path"] in mounted
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
 
 
 def test_programs_are_given_the_time_that_they_need_to_stop(services: Services) -> None:
@@ -175,7 +234,7 @@ def test_nothing_starts_before_what_it_needs_is_well(services: Services) -> None
 def test_every_mounted_file_is_there(services: Services) -> None:
     for name, service in services.items():
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0]
+            source = volume.split(":")[0] if isinstance(volume, str) else ""
             if source.startswith("./"):
                 assert (_ROOT / source).exists(), f"{name}: {source}"
 
@@ -207,10 +266,16 @@ def test_passwords_are_made_once_and_hidden_by_their_folder(secrets: Path) -> No
 
 
 @contextmanager
-def _program(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _program(
+    command: list[str], folder: Path, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     path = f"{Path(sys.executable).parent}:{redis_server.find().parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
-        command, cwd=folder, env={"PATH": path}, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=folder,
+        env={"PATH": path, **environment},
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         yield process
@@ -251,19 +316,26 @@ def test_the_shipped_redis_asks_for_a_password_and_forgets_nothing(shipped_redis
         connect(stranger, max_connections=1).ping()
 
 
-def test_the_shipped_flower_asks_for_a_password(
-    shipped_redis: str, secrets: Path, tmp_path: Path
-) -> None:
-    text = (_ROOT / "Dockerfile.worker").read_text()
-    [line] = re.findall(r'(?m)^CMD \["sh", "-ec", "(.*)"\]', text)
-    default = Settings.model_fields["flower_port"].default
-    assert f"--port={default} " in line and f"EXPOSE {default}\n" in text
-    (tmp_path / "redis_url").write_text(shipped_redis)
+def test_the_shipped_redis_lets_a_watcher_see_no_picture(shipped_redis: str, secrets: Path) -> None:
+    with connect(_watcher(shipped_redis, secrets), max_connections=1) as watcher:
+        watcher.llen("bulk")
+        for refused in (["ZCARD", "outstanding:bulk"], ["HGETALL", "job:x"], ["FLUSHALL"]):
+            with pytest.raises(redis_client.exceptions.NoPermissionError):
+                watcher.execute_command(*refused)
+
+
+def _watcher(url: str, secrets: Path) -> str:
+    """The address that Flower and the exporters get, with this run's port."""
+    made = (secrets / "watcher_url").read_text()
+    return made.replace("redis:6379", url.rpartition("@")[2].partition("/")[0])
+
+
+def test_the_shipped_flower_asks_for_a_password(shipped_redis: str, secrets: Path) -> None:
+    line, default = _flower()
     port = free_port()
-    line = line.replace("/run/secrets/redis_url", str(tmp_path / "redis_url"))
     line = line.replace("/run/secrets", str(secrets)).replace(f"--port={default}", f"--port={port}")
     user, password = (secrets / "flower_basic_auth").read_text().split(":")
-    with _program(["sh", "-ec", line], tmp_path):
+    with _program(["sh", "-ec", line], _ROOT, REDIS_URL=_watcher(shipped_redis, secrets)):
         _await(f"http://127.0.0.1:{port}/healthcheck")
         page = f"http://127.0.0.1:{port}/workers"
         assert httpx.get(page).status_code == 401
@@ -271,13 +343,19 @@ def test_the_shipped_flower_asks_for_a_password(
 
 
 def test_flower_does_not_start_without_a_password(shipped_redis: str, tmp_path: Path) -> None:
-    [line] = re.findall(
-        r'(?m)^CMD \["sh", "-ec", "(.*)"\]', (_ROOT / "Dockerfile.worker").read_text()
-    )
-    (tmp_path / "redis_url").write_text(shipped_redis)
+    line, _ = _flower()
     line = line.replace("/run/secrets", str(tmp_path))
-    with _program(["sh", "-ec", line], tmp_path) as flower:
+    with _program(["sh", "-ec", line], _ROOT, REDIS_URL=shipped_redis) as flower:
         assert flower.wait(10) != 0
+
+
+def _flower() -> tuple[str, int]:
+    """The image's command, and the port in it."""
+    text = (_ROOT / "Dockerfile.worker").read_text()
+    [line] = re.findall(r'(?m)^CMD \["sh", "-ec", "(.*)"\]', text)
+    port: int = Settings.model_fields["flower_port"].default
+    assert f"--port={port} " in line and f"EXPOSE {port}\n" in text
+    return line, port
 
 
 def _await(url: str) -> None:

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,10 @@ def _stages(file: str) -> dict[str, Stage]:
     return found
 
 
-def _installed(requirements: str) -> set[str]:
-    """Every distribution that a requirements file brings, by normal name."""
+def _installed(wanted: list[str]) -> set[str]:
+    """Every distribution that these requirements bring, by normal name."""
     names: set[str] = set()
-    todo = [line for line in _lines(_ROOT / "requirements" / f"{requirements}.txt")]
+    todo = list(wanted)
     while todo:
         found = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", todo.pop())
         assert found
@@ -75,9 +76,9 @@ def _installed(requirements: str) -> set[str]:
             continue
         names.add(name)
         for required in importlib.metadata.requires(name) or ():
-            wanted, _, marker = required.partition(";")
+            needed, _, marker = required.partition(";")
             if _holds(marker, extras):
-                todo.append(wanted)
+                todo.append(needed)
     return names
 
 
@@ -109,16 +110,16 @@ sys.meta_path.insert(0, Absent())
 """
 
 
-def _run_with_only(requirements: str, code: str, folder: Path, **environment: str) -> str:
+def _run_with_only(requirements: str, code: str, folder: Path, *, also: Sequence[str] = ()) -> str:
     """Run code in `folder` by a Python that finds no package but those required."""
-    installed = _installed(requirements)
+    installed = _installed(_lines(_ROOT / "requirements" / f"{requirements}.txt") + list(also))
     by_module = importlib.metadata.packages_distributions()
     allowed = {m for m, names in by_module.items() if {_normal(n) for n in names} & installed}
     preamble = _ONLY.format(allowed=allowed, known=set(by_module))
     run = subprocess.run(
         [sys.executable, "-I", "-c", f"{preamble}\nsys.path.insert(0, '.')\n{code}"],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], **environment},
+        env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         check=False,
@@ -150,7 +151,7 @@ def test_bases_are_pinned_and_nobody_is_root(file: str) -> None:
 
 def test_settings_in_the_images_are_settings() -> None:
     ours = {name.upper() for name in Settings.model_fields}
-    programs = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "TORCH_HOME"}
+    programs = {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "TORCH_HOME"}
     card = {"NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"}
     for file in _FILES:
         for stage in _stages(file).values():
@@ -175,7 +176,21 @@ def test_the_worker_image_holds_all_that_a_worker_imports(tmp_path: Path) -> Non
     code = "import celery.bin.celery, onnxruntime, workers.app, workers.health, sys"
     answer = _run_with_only("worker", f"{code}; print('torch' in sys.modules)", tmp_path)
     assert answer.strip() == "False"
+    defaults = dict(each.split("=") for each in stages["worker"].all("ENV")[0].split())
+    assert defaults["METRICS_PORT"] == stages["worker"].all("EXPOSE")[0]
     assert "workers.health" in stages["worker"].all("HEALTHCHECK")[0]
+
+
+def test_flowers_image_holds_all_that_flower_imports(tmp_path: Path) -> None:
+    _stages("Dockerfile.worker")["flower"].lay_out(tmp_path)
+    code = "import celery.bin.celery, flower, workers.flower; print(workers.flower.app.main)"
+    assert _run_with_only("flower", code, tmp_path).strip() == "classifier"
+
+
+def test_locusts_image_holds_all_that_its_people_import(tmp_path: Path) -> None:
+    _stages("Dockerfile.worker")["loadtest"].lay_out(tmp_path)
+    code = "import gevent.monkey; gevent.monkey.patch_all(); import loadtest.locustfile"
+    _run_with_only("worker", code, tmp_path, also=("locust",))
 
 
 def test_the_worker_is_the_one_of_the_quick_start() -> None:
@@ -232,4 +247,4 @@ def test_nothing_but_the_programs_can_get_into_an_image() -> None:
     ]
     assert first == "*"
     allowed = {line[1:].rstrip("/") for line in others if line.startswith("!")}
-    assert allowed == {"requirements", "shared", "web", "workers"}
+    assert allowed == {"loadtest", "requirements", "shared", "web", "workers"}

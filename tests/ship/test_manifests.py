@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
+from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 
 from loadtest.local_service import free_port
 from quickstart import redis_server
@@ -25,14 +26,18 @@ _ROOT = Path(__file__).parents[2]
 _VERSION = "1.37"  #: Of Kubernetes.
 _NAMESPACE = "image-classifier"
 _RENDERED = sorted(str(path.relative_to(_ROOT / "k8s")) for path in _ROOT.glob("k8s/overlays/*"))
-#: Overlays that hold the whole service; the others stand beside one of these.
-_WHOLE = [f"overlays/{name}" for name in ("cpu", "gpu", "local")]
 
 Object = dict[str, Any]
 Objects = list[Object]
 Kustomize = Callable[..., Objects]
 
-_CUSTOM = {"ScaledObject": ScaledObject, "TriggerAuthentication": TriggerAuthentication}
+_CUSTOM = {
+    "ScaledObject": ScaledObject,
+    "TriggerAuthentication": TriggerAuthentication,
+    "ServiceMonitor": ServiceMonitor,
+    "PodMonitor": PodMonitor,
+    "PrometheusRule": PrometheusRule,
+}
 #: Younger than the models above (KEDA 2.16); from KEDA's own ScaledObject type, release 2.17.
 _FALLBACK_BEHAVIORS = {
     *("static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"),
@@ -41,11 +46,6 @@ _FALLBACK_BEHAVIORS = {
 
 
 @pytest.fixture(params=_RENDERED)
-def rendered(kustomize: Kustomize, request: pytest.FixtureRequest) -> Objects:
-    return kustomize(request.param)
-
-
-@pytest.fixture(params=_WHOLE)
 def whole(kustomize: Kustomize, request: pytest.FixtureRequest) -> Objects:
     return kustomize(request.param)
 
@@ -79,8 +79,8 @@ def _selects(selector: Object, labels: dict[str, str]) -> bool:
     return selector.get("matchLabels", {}).items() <= labels.items()
 
 
-def test_every_object_keeps_to_its_schema(rendered: Objects) -> None:
-    for each in rendered:
+def test_every_object_keeps_to_its_schema(whole: Objects) -> None:
+    for each in whole:
         if model := _CUSTOM.get(each["kind"]):
             _check_custom(each, model)
         elif "." not in each["apiVersion"].partition("/")[0] or ".k8s.io/" in each["apiVersion"]:
@@ -160,6 +160,21 @@ def test_selectors_find_what_they_are_for(whole: Objects) -> None:
             assert "replicas" not in _of(whole, "Deployment")[name]["spec"], "the scaler counts"
 
 
+def test_monitors_find_what_they_are_for(monitored: Objects) -> None:
+    services = [
+        each["metadata"]["labels"]
+        for each in _of(monitored, "Service").values()
+        if "labels" in each["metadata"]
+    ]
+    labels = {
+        "ServiceMonitor": services,
+        "PodMonitor": [_labels(pod) for _, pod in _pods(monitored)],
+    }
+    for kind, known in labels.items():
+        for name, monitor in _of(monitored, kind).items():
+            assert any(_selects(monitor["spec"]["selector"], each) for each in known), name
+
+
 def test_priorities_are_declared(whole: Objects) -> None:
     for name, pod in _pods(whole):
         assert pod["spec"]["priorityClassName"] in _of(whole, "PriorityClass"), name
@@ -178,10 +193,16 @@ def test_settings_are_settings(whole: Objects) -> None:
         settings = Settings(**{key.lower(): value for key, value in values.items()})
         if name.startswith("worker"):
             assert settings.lane == name.removeprefix("worker-")
-            ports = {"metrics": settings.metrics_port}
+            ports = {"metrics": _image_setting("METRICS_PORT")}
         else:
             ports = {"http": settings.web_port}
         assert {p["name"]: p["containerPort"] for p in container["ports"]} == ports
+
+
+def _image_setting(name: str) -> int:
+    """What the workers' image sets."""
+    [value] = re.findall(rf"{name}=(\d+)", (_ROOT / "Dockerfile.worker").read_text())
+    return int(value)
 
 
 def test_every_lane_has_workers_and_a_scaler_that_reads_its_backlog(whole: Objects) -> None:
@@ -234,6 +255,7 @@ def routes() -> set[str]:
 
 def test_probes_ask_what_answers(whole: Objects, routes: set[str]) -> None:
     known = {"web": routes, "flower": {"/healthcheck"}, "celery-exporter": {"/health"}}
+    known["redis-exporter"] = {"/health"}
     for name, pod in _pods(whole):
         [container] = pod["spec"]["containers"]
         probes = {kind: container[kind] for kind in container if kind.endswith("Probe")}
@@ -295,11 +317,8 @@ def test_a_change_of_settings_or_passwords_rolls_the_pods(kustomize: Kustomize) 
     assert authentication["spec"]["secretTargetRef"][0]["name"] in secrets
 
 
-#: Who speaks with whom: what the network policies must let through, and nothing else of ours.
-_PATHS = {
-    (source, "redis", 6379)
-    for source in ("web", "worker-interactive", "worker-bulk", "flower", "celery-exporter")
-}
+#: Who may speak with Redis; nobody of ours speaks with anybody else.
+_CLIENTS = {"web", "worker-interactive", "worker-bulk", "flower", "celery-exporter"}
 
 
 def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -> None:
@@ -318,7 +337,8 @@ def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -
         if _allowed(policies, "Egress", pods[source], pods[target], port)
         and _allowed(policies, "Ingress", pods[target], pods[source], port)
     }
-    assert open_paths == _PATHS
+    clients = _CLIENTS | {"redis-exporter"} & set(pods)
+    assert open_paths == {(source, "redis", 6379) for source in clients}
 
 
 def _allowed(
@@ -389,3 +409,61 @@ def test_a_redis_of_somebody_else_takes_the_place_of_ours(
     for each in _of(objects, "ScaledObject").values():
         assert each["spec"]["triggers"][0]["metadata"]["enableTLS"] == "true"
         _check_custom(each, ScaledObject)
+
+
+@pytest.fixture(scope="module")
+def monitored(kustomize: Kustomize) -> Objects:
+    return kustomize("overlays/monitoring")
+
+
+def test_the_rules_are_those_of_the_files(monitored: Objects) -> None:
+    [rules] = _of(monitored, "PrometheusRule").values()
+    files = sorted((_ROOT / "monitoring/prometheus/rules").glob("*.yml"))
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
+    assert rules["spec"]["groups"] == groups, "run: python k8s/generate.py"
+
+
+def test_dashboards_are_offered_to_grafana(monitored: Objects) -> None:
+    offered = {
+        name
+        for each in _of(monitored, "ConfigMap").values()
+        if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"
+        for name in each["data"]
+    }
+    files = (_ROOT / "monitoring/grafana/dashboards").glob("*.json")
+    assert offered == {path.name for path in files}
+
+
+def test_everything_is_scraped_that_prometheus_scrapes_on_one_machine(monitored: Objects) -> None:
+    """Under the same names, for rules and dashboards ask by them; nodes are the cluster's own."""
+    config = yaml.safe_load((_ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    jobs = {each["job_name"] for each in config["scrape_configs"]} - {"prometheus", "node"}
+    found = {}
+    for kind in ("ServiceMonitor", "PodMonitor"):
+        for monitor in _of(monitored, kind).values():
+            spec = monitor["spec"]
+            [endpoint] = spec.get("endpoints") or spec["podMetricsEndpoints"]
+            [named] = endpoint["relabelings"]
+            assert named["targetLabel"] == "job"
+            found[named["replacement"]] = (spec["selector"]["matchLabels"], endpoint["port"])
+    assert set(found) == jobs
+    policies = list(_of(monitored, "NetworkPolicy").values())
+    pods = dict(_pods(monitored))
+    for labels, port_name in found.values():
+        for pod in pods.values():
+            if labels.items() <= _labels(pod).items():
+                ports = {
+                    p["name"]: p["containerPort"] for p in pod["spec"]["containers"][0]["ports"]
+                }
+                assert _open_to(policies, "monitoring", _labels(pod), ports[port_name])
+
+
+def _open_to(policies: Objects, namespace: str, of: dict[str, str], port: int) -> bool:
+    wanted = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return any(
+        port in {each["port"] for each in rule["ports"]}
+        and any(one.get("namespaceSelector") == wanted for one in rule["from"])
+        for policy in policies
+        if _selects(policy["spec"]["podSelector"], of)
+        for rule in policy["spec"].get("ingress", ())
+    )
