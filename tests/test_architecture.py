@@ -22,11 +22,7 @@ def test_the_logging_folder_holds_no_python() -> None:
 
 def test_the_environment_is_read_in_one_place_of_the_service_and_one_of_the_client() -> None:
     reads = re.compile(r"os\.environ|os\.getenv|from os import .*environ")
-    found = [
-        str(path.relative_to(_ROOT))
-        for path in sources()
-        if reads.search(path.read_text())
-    ]
+    found = [str(path.relative_to(_ROOT)) for path in sources() if reads.search(path.read_text())]
     assert set(found) <= {"shared/settings.py", "client/settings.py"}
 
 

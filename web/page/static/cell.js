@@ -50,7 +50,7 @@ export class Cell {
   #showPicture({ file, name }) {
     if (file && file === this.#file) return;
     this.#file = file;
-    this.#picture.textContent = name;
+    this.#picture.textContent = name.slice(name.lastIndexOf("/") + 1);
     const address = file && this.#thumbnails.of(file, () => this.#file === file && this.#again());
     if (!address) return;
     const picture = new Image();

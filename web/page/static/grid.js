@@ -8,7 +8,7 @@ import { Cell } from "./cell.js";
 const WIDTH = 164;
 const GAP = 12;
 const TEXT_HEIGHT = 52;
-const NAME_HEIGHT = 44;
+const NAME_HEIGHT = 28;
 /** Rows beyond the edge of the window, so that scrolling finds them drawn. */
 const BEYOND = 2;
 
