@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from workers.demo_training.augmentation import Chance, augment
 from workers.demo_training.pictures import Pictures
@@ -94,7 +94,7 @@ class Training:
     def accuracy(self, pictures: Pictures, side: int) -> float:
         """Of the weights as they are, on pictures enlarged to `side` pixels.
 
-        The averaged ones answer well only once they are settled.
+        The averaged ones lag behind them until the rate is low.
         """
         self.network.eval()
         right = 0
@@ -104,18 +104,6 @@ class Training:
             images = self._normal(_enlarged(pixels, side))
             right += int((self.network(images).argmax(1) == classes).sum())
         return right / len(pictures.classes)
-
-    def settle(self, pictures: Pictures) -> None:
-        """Measure the averaged network's normalisation statistics, on pictures as they are.
-
-        Averages of the statistics that its forerunners had do not quite fit it.
-        """
-        side = self.recipe.sides[-1]
-        batches = (
-            self._normal(_enlarged(pixels, side))
-            for pixels in torch.split(pictures.pixels, self.recipe.batch_size)
-        )
-        update_bn(batches, self.average)
 
     def save(self, path: Path) -> None:
         """Whole or not at all."""
