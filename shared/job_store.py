@@ -91,6 +91,7 @@ class PartWork:
     ref: PartRef
     top_k: int
     accepted_at: float  #: Unix seconds.
+    trace: str  #: `traceparent` of the request that brought it.
     attempt: int  #: 1 at the first.
     digests: Mapping[int, str]  #: Position in the part -> digest, of the items still to do.
     images: Mapping[int, bytes]  #: Position -> bytes; a missing one has expired.
@@ -169,14 +170,14 @@ class JobStore:
             items = job.items[start : start + PART_SIZE]
             pending = sum(item.outcome is None for item in items)
             refs.append(PartRef(job.id, start // PART_SIZE, pending))
-            self._add_part(pipe, refs[-1], items, job.top_k, now)
+            self._add_part(pipe, refs[-1], items, job, now)
         return [ref for ref in refs if ref.images]
 
     def _add_part(
-        self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], top_k: int, now: float
+        self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], job: NewJob, now: float
     ) -> None:
         key = keys.part(ref.job_id, ref.number)
-        pipe.hset(key, mapping=_part_fields(items, top_k, now))
+        pipe.hset(key, mapping=_part_fields(items, job.top_k, now, job.trace))
         # Records outlive the images by a whole time to live: an image that waited too long still
         # ends as an item with an error that its owner can read.
         pipe.expire(key, 2 * self._ttl)
@@ -196,7 +197,7 @@ class JobStore:
         pipe.expire(keys.parts(job.id), 2 * self._ttl)
         self._execute(pipe, claim)
 
-    def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
+    def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str = "") -> PutPart:
         """Store a part of an open job and queue it; all of it, or nothing.
 
         Repeating it is harmless. `items` is read once and in order: where it makes them as they
@@ -204,7 +205,7 @@ class JobStore:
         JobNotFound, JobClosed, PartConflict where other pictures are stored as this part, and
         Unavailable where `items` took minutes.
         """
-        staged = _StagedPart(self._redis, job)
+        staged = _StagedPart(self._redis, job, trace)
         for item in items:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
@@ -450,8 +451,9 @@ class _StagedPart:
     may be too much for one round trip. Who dies here leaves keys that are soon gone.
     """
 
-    def __init__(self, redis: Redis, job: Job) -> None:
+    def __init__(self, redis: Redis, job: Job, trace: str) -> None:
         self._redis = redis
+        self._trace = trace
         self._top_k = job.top_k
         self._waiting: _Fields = {}  # images that have not been sent
         self._waiting_bytes = 0
@@ -477,7 +479,8 @@ class _StagedPart:
     def rest(self) -> Pipeline:
         """A transaction with all that has not been sent."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hset(self.keys[0], mapping=_part_fields(self.items, self._top_k, self.now))
+        fields = _part_fields(self.items, self._top_k, self.now, self._trace)
+        pipe.hset(self.keys[0], mapping=fields)
         pipe.expire(self.keys[0], _STAGED_SECONDS)
         self._send(pipe)
         return pipe
@@ -517,10 +520,11 @@ def _digests(spec: bytes) -> list[str]:
     return [digest for _, _, digest in json.loads(spec)["items"]]
 
 
-def _part_fields(items: Sequence[NewItem], top_k: int, now: float) -> _Fields:
+def _part_fields(items: Sequence[NewItem], top_k: int, now: float, trace: str) -> _Fields:
     spec = {
         "top_k": top_k,
         "accepted_at": now,
+        "trace": trace,
         "items": [[item.name, item.custom_id, item.digest] for item in items],
     }
     outcomes = {f"r{k}": item.outcome.to_json() for k, item in enumerate(items) if item.outcome}
@@ -643,6 +647,7 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
         ref=ref,
         top_k=spec["top_k"],
         accepted_at=spec["accepted_at"],
+        trace=spec.get("trace", ""),  # a part of an older version has none
         attempt=int(fields[ref.attempts_field.encode()]),
         digests=todo,
         images={int(k): data for k, data in images.items()},

@@ -161,6 +161,7 @@ class NewJob:
     top_k: int
     items: Sequence[NewItem]
     owner: str = ""  #: Name of the key that submits it; empty where keys are off.
+    trace: str = ""  #: `traceparent` of the request that submits it.
 
     @property
     def pending(self) -> int:

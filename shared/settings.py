@@ -217,13 +217,16 @@ class Settings(BaseSettings):
     prometheus_multiproc_dir: Path | None = Field(
         None, description="Where processes count together; unset: in `DATA_DIR` where it is needed."
     )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP collector that spans are sent to; unset: no tracing is loaded."
+    )
     task_events: bool = Field(
         True, description="Workers tell Flower and celery-exporter of every message."
     )
 
     @field_validator(
         *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
-        *("flower_url", "grafana_url", "kibana_url"),
+        *("flower_url", "grafana_url", "kibana_url", "otel_exporter_otlp_endpoint"),
         mode="before",
     )
     @classmethod

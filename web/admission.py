@@ -139,10 +139,10 @@ class Admission:
         with self._storing():
             self._jobs.open(job, claim)
 
-    def put_part(self, job: Job, number: int, items: Iterable[NewItem]) -> PutPart:
+    def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
         with self._storing():
-            put = self._jobs.put_part(job, number, items)
+            put = self._jobs.put_part(job, number, items, trace)
         self._note_accepted(job.lane, put.accepted)
         return put
 

@@ -10,7 +10,7 @@ from flask_openapi import Info, OpenAPI
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from shared import log
+from shared import log, tracing
 from shared.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
@@ -25,10 +25,14 @@ from web.slow_uploads import SlowUploads
 
 VERSION = "0.1.0"
 
+#: As logs and traces call it.
+SERVICE = "classifier-web"
+
 
 def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or Settings()
-    log.configure(settings)
+    log.configure(settings, SERVICE)
+    tracing.configure(settings, SERVICE)
     app = DocumentedApi(
         __name__,
         info=Info(

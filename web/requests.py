@@ -1,4 +1,4 @@
-"""One log line and one measurement for each request."""
+"""One log line, one measurement and one span for each request."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import logging
 import re
 import time
 import uuid
+from typing import NamedTuple
 
 from flask import Flask, Response, g, request
 
-from shared import log, metrics
+from shared import log, metrics, tracing
+from shared.tracing import Span, TraceContext
 
 logger = logging.getLogger(__name__)
 
@@ -23,41 +25,62 @@ _QUIET = {
 }
 
 
+class _Request(NamedTuple):
+    """What is told of a request once its answer has left."""
+
+    method: str
+    route: str
+    path: str
+    span: Span
+    started: float  #: By the monotonic clock.
+
+
 def register(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_end)
 
 
 def _begin() -> None:
-    g.started = time.perf_counter()
+    # The rule, not the path: a label for every job id would never end.
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    method = request.method if request.method in _METHODS else "other"
+    parent = TraceContext.from_header(request.headers.get("traceparent", ""))
+    if route in _QUIET:
+        span = Span(TraceContext.below(parent), time.time())
+    else:
+        span = tracing.begin(f"{method} {route}", parent=parent, kind="server")
+    g.request = _Request(method, route, request.path, span, time.perf_counter())
     asked = request.headers.get("X-Request-Id", "")
     # Taken over only where it is harmless in a log line and in a header.
     g.request_id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
-    log.fields.set({"http.request.id": g.request_id})
+    tracing.current.set(span)
+    log.fields.set({"http.request.id": g.request_id, "trace.id": span.context.trace_id})
 
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    # The rule, not the path: a label for every job id would never end.
-    route = request.url_rule.rule if request.url_rule else "unknown"
-    method, path, started = request.method, request.path, g.started
+    response.headers["traceparent"] = g.request.span.context.header
+    told: _Request = g.request
     # Once the answer has left: nobody need wait for our bookkeeping.
-    response.call_on_close(lambda: _note(route, method, path, response.status_code, started))
+    response.call_on_close(lambda: _tell(told, response.status_code))
     return response
 
 
-def _note(route: str, method: str, path: str, status: int, started: float) -> None:
-    seconds = time.perf_counter() - started
-    known = method if method in _METHODS else "other"
-    metrics.HTTP_REQUESTS.labels(route, known, status).inc()
-    metrics.HTTP_DURATION.labels(route).observe(seconds)
-    if route not in _QUIET:
-        logger.info(
-            "request",
-            extra={
-                "http.request.method": method,
-                "url.path": path,
-                "http.response.status_code": status,
-                "event.duration_ms": round(1000 * seconds, 2),
-            },
-        )
+def _tell(told: _Request, status: int) -> None:
+    seconds = time.perf_counter() - told.started
+    metrics.HTTP_REQUESTS.labels(told.route, told.method, status).inc()
+    metrics.HTTP_DURATION.labels(told.route).observe(seconds)
+    if told.route in _QUIET:
+        return
+    known: dict[str, str | int] = {
+        "http.request.method": told.method,
+        "http.route": told.route,
+        "url.path": told.path,
+        "http.response.status_code": status,
+    }
+    told.span.note(known)
+    told.span.end()
+    duration = int(1e9 * seconds)  # in nanoseconds, as ECS has it
+    logger.info(
+        "request", extra={"event.dataset": log.REQUEST, "event.duration": duration, **known}
+    )

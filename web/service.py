@@ -10,7 +10,7 @@ from dataclasses import replace
 from flask import current_app
 from redis import Redis
 
-from shared import load, log, metrics, model_info
+from shared import load, log, metrics, model_info, tracing
 from shared.claims import Claim
 from shared.errors import ClassifierError, ImagesNeeded, JobNotFound, ModelNotReady
 from shared.job_store import JobStore, PutPart
@@ -130,19 +130,22 @@ class Service:
             )
             for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
         ]
-        job = NewJob(id=job_id, lane=lane, top_k=top_k, items=items, owner=auth.owner())
         size = sum(len(item.data) for item in items if item.outcome is None)
-        with self.admission.room(lane, images=job.pending, size=size):
-            if claim is None and self._may_gather(job):
-                self._coalescer.submit(job)
-            else:
-                self.admission.accept([job], claim)
+        with tracing.upload() as trace:
+            job = NewJob(
+                id=job_id, lane=lane, top_k=top_k, items=items, owner=auth.owner(), trace=trace
+            )
+            with self.admission.room(lane, images=job.pending, size=size):
+                self._accept(job, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(items))
         return outcomes
 
-    @staticmethod
-    def _may_gather(job: NewJob) -> bool:
-        return job.lane is Lane.INTERACTIVE and 0 < job.pending <= PART_SIZE >= len(job.items)
+    def _accept(self, job: NewJob, claim: Claim | None) -> None:
+        small = 0 < job.pending <= PART_SIZE >= len(job.items)
+        if claim is None and job.lane is Lane.INTERACTIVE and small:
+            self._coalescer.submit(job)
+        else:
+            self.admission.accept([job], claim)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job whose pictures follow in parts. Raises AlreadyClaimed."""
@@ -162,6 +165,7 @@ class Service:
         A bad file becomes its item's error. Raises ImagesNeeded where a digest is not known,
         Overloaded where there is no room, and as JobStore.put_part does.
         """
+        log.note(part_id=f"{job.id}:{number}")
         outcomes: list[Outcome | None] = [
             self._refusal(each.head, each.size) if each.file else None for each in uploaded
         ]
@@ -179,8 +183,11 @@ class Service:
                 ]
             )
         size = sum(each.size for each in waiting)
-        with self.admission.room(job.lane, images=len(waiting), size=size):
-            put = self.admission.put_part(job, number, new_items(uploaded, outcomes))
+        with (
+            tracing.upload() as trace,
+            self.admission.room(job.lane, images=len(waiting), size=size),
+        ):
+            put = self.admission.put_part(job, number, new_items(uploaded, outcomes), trace)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploaded))
         return put

@@ -14,7 +14,7 @@ from typing import Any
 from celery import Celery, signals
 from redis import Redis
 
-from shared import log, metrics, model_info
+from shared import log, metrics, model_info, tracing
 from shared.errors import ModelError
 from shared.exposition import forget_dead, start_over
 from shared.job_store import JobStore
@@ -38,6 +38,10 @@ from workers.tasks import BatchClassifier
 logger = logging.getLogger(__name__)
 
 settings = Settings()
+
+#: As logs and traces call it.
+SERVICE = "classifier-worker"
+
 _classifier: BatchClassifier | None = None
 
 
@@ -75,7 +79,7 @@ def classify(parts: list[list[Any]], *, alone: bool) -> int:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    log.configure(settings)
+    log.configure(settings, SERVICE)
     # A line for each message says nothing that our line for its micro-batch does not.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
@@ -83,7 +87,7 @@ def _configure_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def _ensure_export(**_: Any) -> None:
     """Make the export, once, in a process of its own: torch's memory goes with it."""
-    log.configure(settings)  # this comes before Celery sets logging up
+    log.configure(settings, SERVICE)  # this comes before Celery sets logging up
     if resolve_engine(settings) != "onnxruntime":
         return
     try:
@@ -178,6 +182,16 @@ def _load(**_: Any) -> None:
             input_size=model.preset.crop_size,
         ),
     )
+
+
+@signals.worker_process_init.connect
+def _trace(**_: Any) -> None:
+    tracing.configure(settings, SERVICE)
+
+
+@signals.worker_process_shutdown.connect
+def _stop(**_: Any) -> None:
+    tracing.stop()
 
 
 def _decode_limits() -> DecodeLimits:

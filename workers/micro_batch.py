@@ -25,6 +25,7 @@ from typing import Any
 from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
+from shared import log
 from shared.message import IMAGES
 from workers.event_flush import flush_events_together
 
@@ -93,7 +94,12 @@ class Batch:
             request.on_success((0, value, runtime))
 
     def on_failure(self, exc_info: Any) -> None:
-        logger.error("batch of %d messages failed", len(self.requests), exc_info=exc_info.exc_info)
+        logger.error(
+            "batch of %d messages failed",
+            len(self.requests),
+            exc_info=exc_info.exc_info,
+            extra={"task.id": [request.id for request in self.requests]},
+        )
         for request in self._done():
             # return_ok: Celery need not log the same traceback once more for each message.
             request.on_failure(exc_info, return_ok=True)
@@ -178,7 +184,12 @@ class Batcher:
         alone = not (self._running or self._waiting)
         result = self._pool.apply_async(
             _run,
-            (self._task.name, [request.args[0] for request in batch.requests], alone),
+            (
+                self._task.name,
+                [request.args[0] for request in batch.requests],
+                [request.id for request in batch.requests],
+                alone,
+            ),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,
             error_callback=batch.on_failure,
@@ -197,9 +208,10 @@ class Batcher:
         self._fill_free_processes()
 
 
-def _run(task_name: str, lists: list[list[Any]], alone: bool) -> tuple[Any, float]:
+def _run(task_name: str, lists: list[list[Any]], ids: list[str], alone: bool) -> tuple[Any, float]:
     """In a pool process: the task's function over the lists of all messages, as one."""
     started = time.monotonic()
+    log.fields.set({"task.id": ids})
     try:
         entries = [entry for each in lists for entry in each]
         value = current_app.tasks[task_name].run(entries, alone=alone)

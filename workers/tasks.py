@@ -69,6 +69,7 @@ class BatchClassifier:
         report = BatchReport(self._lane)
         with report.stage("fetch"):
             works = self._jobs.start(refs, self._lane)
+        report.name(works)
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
         with report.stage("preprocess"):
             decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]

@@ -6,14 +6,18 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from client.demo import sample_pictures
 from loadtest.local_service import LocalService, free_port, local_service
@@ -68,12 +72,53 @@ class Watched:
         return job_id
 
 
+class Collector:
+    """A real OTLP/HTTP receiver: keeps the spans that it is sent."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, Span]] = []  #: Each with its service's name.
+        spans = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                    names = {a.key: a.value.string_value for a in resource.resource.attributes}
+                    for scope in resource.scope_spans:
+                        spans.extend((names["service.name"], span) for span in scope.spans)
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def of_trace(self, trace_id: str) -> dict[str, tuple[str, Span]]:
+        """Service and span by name."""
+        return {s.name: (name, s) for name, s in list(self.spans) if s.trace_id.hex() == trace_id}
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    receiver = Collector()
+    yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
+
+
 @pytest.fixture(scope="session")
 def watched(
-    model_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    model_environment: dict[str, str],
+    collector: Collector,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Watched]:
     environment = model_environment | {"LOG_FORMAT": "json", "RECONCILE_SECONDS": "1"}
     environment["WORKER_PROCESSES"] = "1"
+    environment |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
     with local_service(tmp_path_factory.mktemp("watched"), environment) as service:
         running = Watched(service)
         running.start()
