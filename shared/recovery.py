@@ -78,9 +78,13 @@ class Recovery:
         return Recovered(requeued, split, buried)
 
     def dead_letters(self) -> list[DeadLetter]:
+        """Oldest first. One whose image has expired is forgotten: nobody can try it again."""
         found = self._redis.hvals(keys.DEAD_LETTERS)
-        letters = [_letter(json.loads(text)) for text in found]
-        return sorted(letters, key=lambda letter: letter.at)
+        letters = sorted((_letter(json.loads(text)) for text in found), key=lambda each: each.at)
+        since = time.time() - self._ttl
+        if expired := [letter.member for letter in letters if letter.at < since]:
+            self._redis.hdel(keys.DEAD_LETTERS, *expired)
+        return [letter for letter in letters if letter.at >= since]
 
     def retry(self, letter: DeadLetter, claim: Claim | None = None) -> bool:
         """Try a dead letter once more; False where it is gone, or its job expired or cancelled."""
@@ -213,6 +217,7 @@ class Recovery:
         if not written:  # a slow worker came first: its outcome stands, and nothing is dead
             self._redis.hdel(keys.DEAD_LETTERS, ref.member)
             self._redis.delete(keys.dead_image(ref.member))
+        self.dead_letters()  # forgets the expired: nobody may ever ask for the list
         return int(written)
 
 

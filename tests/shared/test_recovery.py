@@ -179,6 +179,17 @@ def test_a_dead_letter_of_an_expired_job_is_gone(
     assert recovery.dead_letters() == []
 
 
+def test_dead_letters_are_forgotten_with_their_images(jobs: JobStore, redis: Redis) -> None:
+    short = Recovery(redis, jobs, deadline_seconds=60, ttl=1)
+    _bury(jobs, redis, short, accept(jobs, 1))
+    assert len(short.dead_letters()) == 1
+    time.sleep(1.1)
+    later = accept(jobs, 1)
+    _bury(jobs, redis, short, later)
+    assert redis.hlen(keys.DEAD_LETTERS) == 1
+    assert [letter.job_id for letter in short.dead_letters()] == [later.job_id]
+
+
 def test_an_image_that_a_slow_worker_saved_is_not_buried(
     jobs: JobStore, redis: Redis, recovery: Recovery
 ) -> None:
