@@ -93,9 +93,7 @@ def test_a_job_that_is_cancelled_midway_leaves_nothing_behind(
 def test_a_manifest_of_100_000_digests_is_opened_quickly_and_in_little_memory(
     http: httpx.Client, service: LocalService
 ) -> None:
-    http.get("/livez").raise_for_status()
-    main = service.processes["web"].pid
-    web = Path("/proc", Path(f"/proc/{main}/task/{main}/children").read_text().strip())
+    web = _web(http, service)
     digests = [hashlib.sha256(b"%d" % k).hexdigest() for k in range(100_000)]
     redis = service.redis()
     version = http.get("/api/v1/model/info").json()["version"]
@@ -118,6 +116,28 @@ def test_a_manifest_of_100_000_digests_is_opened_quickly_and_in_little_memory(
     print(f"{seconds:.2f} s, {(peak - before) / 1e6:.0f} MB")
     assert seconds < 5
     assert peak - before < 100e6
+
+
+def test_a_part_of_large_pictures_takes_little_memory(
+    http: httpx.Client, service: LocalService, many: list[bytes]
+) -> None:
+    large = [picture + bytes(4 * 2**20) for picture in many[:PART_SIZE]]
+    job_id = open_job(http, large)["job"]["id"]
+    web = _web(http, service)
+    before = _status(web, "VmRSS")
+    (web / "clear_refs").write_text("5")
+    assert put(http, job_id, 0, large) == 201  # 130 MB, twice of what other requests may have
+    grown = _status(web, "VmHWM") - before
+    http.delete(f"/jobs/{job_id}").raise_for_status()
+    print(f"{grown / 1e6:.0f} MB")
+    assert grown < 60e6
+
+
+def _web(http: httpx.Client, service: LocalService) -> Path:
+    """The web process that answers, under /proc."""
+    http.get("/livez").raise_for_status()
+    main = service.processes["web"].pid
+    return Path("/proc", Path(f"/proc/{main}/task/{main}/children").read_text().strip())
 
 
 def _status(process: Path, field: str) -> int:

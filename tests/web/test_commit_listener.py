@@ -34,6 +34,14 @@ def test_a_waiter_is_woken_by_the_end_of_its_job(commits: CommitListener, redis:
     assert heard == ["job"]
 
 
+def test_a_waiter_is_woken_by_a_cancellation(commits: CommitListener, redis: Redis) -> None:
+    with commits.waiting("job") as waiter:
+        redis.publish(keys.COMMITTED, "job cancelled")
+        assert waiter.ended.wait(1)
+        assert waiter.told is None
+    assert heard == ["job"]  # so its message counts as finished, and the next may leave
+
+
 def test_an_end_before_the_wait_began_is_not_missed(commits: CommitListener, redis: Redis) -> None:
     with commits.waiting("job") as waiter:
         redis.publish(keys.COMMITTED, "job completed")
