@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .command import Exit, connect, print_json
-from .errors import ImageClassifierError, ModelNotReady, UsageError
+from .errors import ImageClassifierError, UsageError
 from .journal import Journal
 from .names import shown
 from .planner import Planner
@@ -125,8 +125,7 @@ def _upload(
     header = {"folder": str(Path(options.folder).resolve()), "top_k": options.top_k}
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_Patience(progress)))
-        with suppress(ModelNotReady):  # pictures wait for the first worker, as they may
-            service.model_info()
+        service.check()
         service.connection.retries = Retries(total_seconds=options.patience)
         journal = stack.enter_context(Journal(_journal_path(options.output), header))
         columns = flat_columns(["path"], options.top_k)
@@ -213,7 +212,7 @@ class _Patience:
 def _count(walk: Walk, progress: Progress) -> None:
     """Beside the upload: how much is to come."""
     with suppress(OSError):  # the upload tells
-        progress.total = sum(1 for _ in walk.files(lambda path, why: None))
+        progress.total = walk.count()
 
 
 def _journal_path(output: Path) -> Path:

@@ -130,6 +130,10 @@ class ImageClassifier:
         """A job by its id; nothing is asked yet."""
         return Job(self.connection, job_id)
 
+    def check(self) -> None:
+        """Return where the service answers. Raises NoAnswer and Refused."""
+        self.connection.call("GET", "/health")
+
     def model_info(self) -> ModelInfo:
         """Raises ModelNotReady while no worker has announced a model."""
         return ModelInfo.of(self.connection.call("GET", "/model/info").json())

@@ -92,6 +92,16 @@ FIGURES = [
     Figure(
         name="pool_mb", says="resident memory of a pool process, highest (MB)", aim=350, noise=0.15
     ),
+    Figure(name="upload", says="upload by command, to the written table (images/s)"),
+    Figure(
+        name="upload_share",
+        says="upload by command, client included / limit",
+        aim=0.75,
+        more_is_better=True,
+        noise=0.12,
+    ),
+    Figure(name="upload_known", says="the same folder again, all known (images/s)"),
+    Figure(name="upload_client_ms", says="the command's processor time for each image (ms)"),
     Figure(name="client_core", says="the load's own client, of one core, highest"),
 ]
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from client import ImageClassifier
@@ -75,6 +76,13 @@ def fill(uploads: Uploads, pictures: Sequence[Path]) -> Callable[..., list[str]]
         return names
 
     return put
+
+
+def accepted(service: LocalService) -> float:
+    """Images that the service has taken on since it was started."""
+    text = httpx.get(f"{service.base_url}/metrics").text
+    counted = re.findall(r"^classifier_images_accepted_total.* (\S+)$", text, re.M)
+    return sum(map(float, counted))
 
 
 def test_a_folder_becomes_a_table_and_the_second_time_nothing_is_sent(
@@ -144,6 +152,7 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_comes_twice(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
     names = fill(160)
+    before = accepted(service)
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -161,6 +170,7 @@ def test_killed_at_any_moment_and_gone_on_with_nothing_is_lost_or_comes_twice(
     assert kills
     assert Counter(uploads.paths()) == Counter(names)
     assert {row["state"] for row in uploads.rows()} == {"succeeded"}
+    assert accepted(service) - before == len(names)
 
 
 def test_a_run_after_the_last_looks_for_new_files_only(
@@ -192,6 +202,7 @@ def test_a_full_disk_is_told_and_gone_on_from(
 ) -> None:
     """No file may grow beyond a size: writing fails in the middle, as on a full disk."""
     names = fill(300)
+    before = accepted(service)
 
     def small_disk() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
@@ -200,6 +211,7 @@ def test_a_full_disk_is_told_and_gone_on_from(
     assert summary["error"] and summary["pictures"] < 300
     uploads.run("--resume")
     assert Counter(uploads.paths()) == Counter(names)
+    assert accepted(service) - before == len(names)
 
 
 def test_a_service_that_is_away_for_a_while_is_waited_for(

@@ -14,7 +14,9 @@ def found(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]:
     """Paths, and what was left out."""
     left: dict[str, str] = {}
     walk = Walk(folder=str(folder), **options)  # type: ignore[arg-type]
-    return list(walk.files(left.__setitem__)), left
+    paths = list(walk.files(left.__setitem__))
+    assert walk.count() == len(paths) + sum(why == "not a file" for why in left.values())
+    return paths, left
 
 
 def fill(folder: Path, *names: str) -> None:

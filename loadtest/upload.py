@@ -1,0 +1,110 @@
+"""How near `image-classifier upload` comes to the limit, from the command to the written table.
+
+    python -m loadtest.upload PICTURES --images 1000 --rounds 3
+
+PICTURES is a folder of JPEGs; they are repeated under bytes of their own, so that no result is
+known. Client, web, workers and Redis share the machine with what is measured. The limit is the bare
+loop of `loadtest.limit`, before and after each upload. Prints a table in Markdown: of every figure
+the median of the rounds, and their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from loadtest.figures import Figures
+from loadtest.limit import measure_limit, read_pictures
+from loadtest.local_service import LocalService, local_service
+from shared.jobs import Lane
+from shared.settings import Settings
+
+_PROCESSES = 2
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("--images", type=int, default=1000)
+    arguments.add_argument("--rounds", type=int, default=3)
+    options = arguments.parse_args()
+    pictures = read_pictures(options.pictures)
+    settings = Settings()
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    figures = Figures()
+    for number in range(options.rounds):
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            _round(Path(folder), pictures, options.images, settings, figures)
+    print(figures.table())
+
+
+def _round(
+    folder: Path, pictures: list[bytes], images: int, settings: Settings, figures: Figures
+) -> None:
+    upload = folder / "pictures"
+    upload.mkdir()
+    for k in range(images):
+        # After its end a JPEG may hold anything: other bytes, the same work.
+        (upload / f"{k:06}.jpg").write_bytes(pictures[k % len(pictures)] + k.to_bytes(4))
+    environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
+    before = measure_limit(pictures, images=images, processes=_PROCESSES, settings=settings)
+    with local_service(folder, environment) as service:
+        service.start_web()
+        service.start_worker(Lane.BULK)
+        service.await_ready()
+        _upload(service, folder / "warm.csv", _few(folder, pictures))
+        rate, sent = _upload(service, folder / "first.csv", upload)
+        assert (sent["succeeded"], sent["uploaded"]) == (images, images), sent
+        known_rate, known = _upload(service, folder / "second.csv", upload)
+        assert (known["succeeded"], known["uploaded"]) == (images, 0), known
+    after = measure_limit(pictures, images=images, processes=_PROCESSES, settings=settings)
+    limit = (before + after) / 2
+    figures.note(
+        limit=limit,
+        upload=rate,
+        upload_share=rate / limit,
+        upload_known=known_rate,
+        upload_client_ms=sent["cpu_ms"],
+    )
+
+
+def _few(folder: Path, pictures: list[bytes]) -> Path:
+    """Pictures for the first batches of a worker, which allocate."""
+    warm = folder / "warm"
+    warm.mkdir()
+    for k, data in enumerate(pictures[:64]):
+        (warm / f"{k}.jpg").write_bytes(data + b"warm")
+    return warm
+
+
+def _upload(service: LocalService, table: Path, pictures: Path) -> tuple[float, dict[str, Any]]:
+    """Images per second by the clock on the wall, and what the command tells."""
+    command = [sys.executable, "-m", "client", "upload", str(pictures), "--json"]
+    command += ["--url", service.base_url, "--output", str(table)]
+    spent = _cpu_of_children()
+    started = time.perf_counter()
+    ended = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds = time.perf_counter() - started
+    summary: dict[str, Any] = json.loads(ended.stdout)
+    lines = len(table.read_text().splitlines()) - 1
+    assert lines == summary["pictures"], summary
+    summary["cpu_ms"] = 1000 * (_cpu_of_children() - spent) / lines
+    return lines / seconds, summary
+
+
+def _cpu_of_children() -> float:
+    """Seconds of those that have ended; the service's programs have not."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+if __name__ == "__main__":
+    main()

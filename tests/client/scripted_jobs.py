@@ -1,0 +1,89 @@
+"""Open jobs as the service answers them, on a scripted server: to put faults between its answers.
+
+Every picture is a tabby as soon as its part is there; an empty one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.client.scripted_server import Answer, Cut, Request
+
+
+@dataclass
+class _Job:
+    total: int
+    items: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+class ScriptedJobs:
+    """A script for `scripted_server`; override a method to answer otherwise."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, _Job] = {}
+        self.digests: list[str] = []  #: Of all bytes that came, in order.
+        self.sizes: list[int] = []  #: Of the bodies of parts.
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Request) -> Answer | Cut:
+        path = request.path.removeprefix("/api/v1").partition("?")[0]
+        with self._lock:
+            if path == "/health":
+                return Answer(200, {})
+            if path == "/jobs":
+                return self.open(json.loads(request.body), request.headers["Idempotency-Key"])
+            match = re.fullmatch(r"/jobs/([^/]+)(/results|/parts(?:/(\d+))?)?", path)
+            assert match, path
+            job = self.jobs[match[1]]
+            if match[3]:
+                return self.put(job, int(match[3]), request.body)
+            if match[2] == "/results":
+                return self.results(match[1], job, request)
+            if match[2] == "/parts":
+                parts = -(-job.total // 32)
+                missing = [n for n in range(parts) if 32 * n not in job.items]
+                return Answer(200, {"total": parts, "missing": missing})
+            return Answer(200, self.status(match[1], job))
+
+    def open(self, asked: dict[str, Any], key: str) -> Answer | Cut:
+        job = self.jobs.setdefault(key, _Job(asked["total"]))
+        opened = {"job": self.status(key, job), "part_size": 32, "known": []}
+        return Answer(201, opened)
+
+    def put(self, job: _Job, number: int, body: bytes) -> Answer | Cut:
+        self.sizes.append(len(body))
+        boundary = body[: body.index(b"\r\n")]
+        for place, piece in enumerate(body.split(boundary)[2:-1]):
+            data = piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+            self.digests.append(hashlib.sha256(data).hexdigest())
+            job.items[32 * number + place] = _item(data)
+        return Answer(201, {})
+
+    def status(self, job_id: str, job: _Job) -> dict[str, Any]:
+        failed = sum(item["state"] == "failed" for item in job.items.values())
+        counts = {"total": job.total, "failed": failed, "succeeded": len(job.items) - failed}
+        counts["queued"] = job.total - len(job.items)
+        state = "completed" if len(job.items) == job.total else "receiving"
+        times = dict.fromkeys(["started_at", "finished_at"]) | {"created_at": 0, "expires_at": 0}
+        same = {"id": job_id, "lane": "bulk", "top_k": 1, "model_version": None}
+        return {"state": state, "counts": counts, **times, **same}
+
+    def results(self, job_id: str, job: _Job, request: Request) -> Answer | Cut:
+        [offset] = re.findall(r"offset=(\d+)", request.path)
+        start, stop = int(offset), min(int(offset) + 1000, job.total)
+        items = [{"index": k, **job.items[k]} for k in range(start, stop)]
+        following = stop if stop < job.total else None
+        return Answer(200, {"items": items, "next_offset": following})
+
+
+def _item(data: bytes) -> dict[str, Any]:
+    if not data:
+        error = {"code": "empty_file", "message": "The file is empty."}
+        return {"name": "", "state": "failed", "error": error}
+    tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
+    return {"name": "", "state": "succeeded", "predictions": [tabby]}
