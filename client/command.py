@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except OSError as error:
-        return _fail(Exit.DISK, _told_of_disk(error))
+        return _fail(Exit.DISK, told_of_disk(error))
     except KeyboardInterrupt:
         return _fail(Exit.INTERRUPTED, "interrupted")
 
@@ -108,9 +108,9 @@ def _told(error: ImageClassifierError) -> str:
     return f"{error} (request {request})" if request else str(error)
 
 
-def _told_of_disk(error: OSError) -> str:
+def told_of_disk(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
-    return f"{shown(os.fspath(error.filename))}: {reason}" if error.filename else reason
+    return f"{shown(error.filename)}: {reason}" if isinstance(error.filename, str) else reason
 
 
 def _fail(status: Exit, message: str) -> Exit:

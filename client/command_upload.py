@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .command import Exit, connect, print_json
+from .command import Exit, connect, print_json, told_of_disk
 from .errors import ImageClassifierError, UsageError
 from .journal import Journal
 from .names import shown
@@ -78,13 +78,13 @@ def _run(options: argparse.Namespace) -> Exit:
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
     try:
-        counts, status, why = _upload(options, progress)
+        upload, status, why = _upload(options, progress)
     finally:
         progress.close()
     seconds = time.monotonic() - started
-    summary = _summary(options, counts, seconds)
+    summary = _summary(options, upload.counts, seconds)
     if options.json:
-        print_json(summary | {"exit": status, "error": why})
+        print_json(summary | {"jobs": upload.job_ids, "exit": status, "error": why})
     else:
         print("\n".join(_lines(summary)))
     if why:
@@ -112,10 +112,8 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(f"{rows} cannot be gone on with: its {journal.name} is gone")
 
 
-def _upload(
-    options: argparse.Namespace, progress: Progress
-) -> tuple[Counter[str], Exit, str | None]:
-    """The counts, how it ended, and why where it was before its end."""
+def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Exit, str | None]:
+    """The run, how it ended, and why where it was before its end."""
     walk = Walk(
         folder=options.folder,
         recursive=options.recursive,
@@ -152,7 +150,7 @@ def _upload(
         if not options.watch:
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
         status, why = _outcome(upload, planner, table)
-        return upload.counts, status, why
+        return upload, status, why
 
 
 def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str | None]:
@@ -165,8 +163,7 @@ def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str 
     except ImageClassifierError as error:
         return Exit.SERVICE, str(error)
     except OSError as error:
-        name = f"{shown(error.filename)}: " if isinstance(error.filename, str) else ""
-        return Exit.DISK, f"{name}{error.strerror or type(error).__name__}"
+        return Exit.DISK, told_of_disk(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED, "interrupted"
     failed = upload.counts["failed"] + upload.counts["cancelled"]

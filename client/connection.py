@@ -40,7 +40,6 @@ class Connection:
         api_key: str | None,
         *,
         retries: Retries,
-        connections: int = 16,
         on_retry: Notice = lambda error, pause: None,
     ) -> None:
         headers = {"User-Agent": f"image-classifier-client/{VERSION}"}
@@ -52,7 +51,8 @@ class Connection:
             base_url=_address(base_url),
             headers=headers,
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
-            limits=httpx.Limits(max_connections=connections, keepalive_expiry=30),
+            # As many as there are threads that call.
+            limits=httpx.Limits(max_keepalive_connections=None, keepalive_expiry=30),
         )
         self.base_url = base_url
         self.retries = retries

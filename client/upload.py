@@ -89,6 +89,7 @@ class Upload:
         self._on_its_way: dict[str, _Sent] = {}
         self._stopping = service.connection.stopping
         self.counts: Counter[str] = Counter(journal.past.counts)
+        self.job_ids: list[str] = []  #: Of this run.
 
     def run(self) -> None:
         feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
@@ -136,6 +137,7 @@ class Upload:
             lane="bulk",
             idempotency_key=plan.key,
         )
+        self.job_ids.append(opened.job_id)
         sent = _Sent(plan, opened)
         twins = self._twins(digests)
         for digest in digests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -114,36 +115,88 @@ def test_dead_letters_are_listed_and_one_that_is_gone_is_told(
     assert ran(capsys, service, "dead-letters", "retry", "--all", "--json") == (Exit.OK, "{}\n")
 
 
-def test_the_installed_package_is_image_classifier_and_brings_the_command(
-    service: LocalService, tmp_path: Path, pictures: Sequence[Path]
+def test_a_job_is_read_waited_for_cancelled_and_its_results_saved(
+    service: LocalService,
+    client: ImageClassifier,
+    pictures: Sequence[Path],
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    """As `pip install ./client` does it, but of a copy and without asking a package index."""
-    subprocess.run(["cp", "-r", ROOT / "client", tmp_path / "client"], check=True)
+    job = client.submit([pictures[0], b"bad"])
+
+    def command(*arguments: object) -> tuple[int, bytes]:
+        status = main([*map(str, arguments), "--url", service.base_url])
+        return status, capfdbinary.readouterr().out
+
+    status, out = command("status", job.id, "--wait", 60)
+    assert (status, out.splitlines()[0]) == (Exit.SOME_FAILED, f"{job.id}: completed".encode())
+    assert json.loads(command("status", job.id, "--json")[1])["counts"]["failed"] == 1
+
+    status, printed = command("results", job.id)
+    assert status == Exit.SOME_FAILED and printed.count(b"\r\n") == 3
+    command("results", job.id, "--output", tmp_path / "job.csv")
+    assert (tmp_path / "job.csv").read_bytes() == printed
+    assert os.listdir(tmp_path) == ["job.csv"]
+    lines = command("results", job.id, "--json")[1].splitlines()
+    assert json.loads(lines[1])["error"]["code"] == "unsupported_format"
+    assert command("results", job.id, "--output", tmp_path / "job.xlsx")[0] == Exit.USAGE
+
+    assert command("cancel", job.id)[0] == Exit.OK
+    assert client.job(job.id).status().state == "completed"
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the client is installed: as `pip install ./client` does it, but of a copy and without
+    asking a package index."""
+    folder = tmp_path_factory.mktemp("installed")
+    subprocess.run(["cp", "-r", ROOT / "client", folder / "client"], check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    target = ["--no-build-isolation", "--target", tmp_path / "site", tmp_path / "client"]
+    target = ["--no-build-isolation", "--target", folder / "site", folder / "client"]
     subprocess.run([*pip, *target], check=True)
-    program = (
-        "from image_classifier import ImageClassifier\n"
-        "import image_classifier, sys\n"
-        "with ImageClassifier() as service:\n"
-        "    print(service.classify(sys.argv[1]).name)\n"
-        "assert 'client' not in sys.modules, 'it imports itself by the name of the clone'\n"
-    )
+    return folder / "site"
+
+
+def as_a_user(
+    site: Path, service: LocalService, folder: Path, *command: str
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {
-        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONPATH": str(site),
+        "PATH": f"{site / 'bin'}:{os.environ['PATH']}",
         "IMAGE_CLASSIFIER_URL": service.base_url,
     }
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
-    def output_of(*command: object) -> str:
-        return subprocess.run(
-            [str(each) for each in command],
-            cwd=tmp_path / "site",
-            env=environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
 
-    assert output_of(sys.executable, "-c", program, pictures[0]) == f"{pictures[0].name}\n"
-    command = tmp_path / "site" / "bin" / "image-classifier"
-    assert output_of(command, "classify", pictures[0]).startswith(f"{pictures[0]}: ")
+def test_the_installed_package_is_image_classifier_and_nothing_of_the_service(
+    site: Path, service: LocalService, tmp_path: Path
+) -> None:
+    program = (
+        "import image_classifier.command_upload, sys\n"
+        "ours = {'client', 'shared', 'web', 'workers', 'flask', 'celery', 'redis', 'numpy'}\n"
+        "print(ours & set(sys.modules))"
+    )
+    ended = as_a_user(site, service, tmp_path, sys.executable, "-c", program)
+    assert ended.stdout == "set()\n", ended.stderr
+
+
+def test_what_the_guide_shows_works_as_it_stands_there(
+    site: Path, service: LocalService, tmp_path: Path, pictures: Sequence[Path]
+) -> None:
+    (tmp_path / "photos" / "inside").mkdir(parents=True)
+    for k, name in enumerate(["cat.jpg", "dog.jpg", "photos/a.jpg", "photos/inside/b.jpg"]):
+        (tmp_path / name).write_bytes(pictures[k].read_bytes() + os.urandom(8))
+    guide = (ROOT / "docs" / "client.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", guide, re.S)
+    ended = as_a_user(site, service, tmp_path, sys.executable, "-c", program)
+    assert ended.returncode == 0, ended.stderr
+    assert "picture unsupported_format" in ended.stdout
+
+    commands = [line[2:] for line in guide.splitlines() if line.startswith("$ ")]
+    script = "\n".join(each for each in commands if "image-classifier" in each)
+    ended = as_a_user(site, service, tmp_path, "bash", "-exuc", script)
+    assert ended.returncode == 0, ended.stderr
+    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 3
+    assert len((tmp_path / "job.csv").read_text().splitlines()) == 2

@@ -201,14 +201,14 @@ def test_a_full_disk_is_told_and_gone_on_from(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
     """No file may grow beyond a size: writing fails in the middle, as on a full disk."""
-    names = fill(300)
+    names = fill(160)
     before = accepted(service)
 
     def small_disk() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (17_000, 17_000))
 
     summary = uploads.run(expect=Exit.DISK, preexec_fn=small_disk)
-    assert summary["error"] and summary["pictures"] < 300
+    assert summary["error"] and summary["pictures"] < 160
     uploads.run("--resume")
     assert Counter(uploads.paths()) == Counter(names)
     assert accepted(service) - before == len(names)

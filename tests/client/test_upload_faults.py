@@ -160,10 +160,10 @@ def test_the_killed_run_s_parts_are_not_sent_again(
 
 
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
-    """Ten times the files cost less than 200 bytes each: their names, once."""
+    """Both are more than is ever under way; the larger one may cost its names."""
     peaks = {}
     with scripted_server(ScriptedJobs()) as server:
-        for number in (7_000, 17_000):
+        for number in (6_500, 16_500):
             folder = tmp_path / str(number)
             folder.mkdir()
             for k in range(number):
@@ -181,5 +181,4 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
             assert ended.returncode == Exit.OK, ended.stderr
             peaks[number] = int(ended.stdout.splitlines()[-1]) * 1024
             assert len(Path(table).read_text().splitlines()) == number + 1
-    assert peaks[17_000] - peaks[7_000] < 30e6, peaks
-    print(peaks)
+    assert peaks[16_500] - peaks[6_500] < 5e6, peaks
