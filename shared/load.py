@@ -16,6 +16,10 @@ from shared.jobs import Job, Lane
 _WINDOW_SECONDS = 10
 
 
+#: A lane's speed since then tells more than what was before.
+_SETTLED_SECONDS = 3.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """One reading."""
@@ -74,7 +78,8 @@ def outlook(redis: Redis, job: Job, *, deadline_seconds: float) -> Outlook:
     pipe.get(keys.outstanding_images(job.lane))
     pipe.mget([keys.drained(job.lane, second) for second in _window(now)])
     parts_ahead, parts, outstanding, counts = pipe.execute()
-    images, rate = int(outstanding or 0), _rate(counts, now)
+    images = int(outstanding or 0)
+    rate = _rate_for(job, images, counts, now)
     if job.started_at:
         return Outlook(position=0, seconds=_remaining(job, images, rate) if rate else None)
     position = round(parts_ahead * images / max(1, parts))
@@ -98,7 +103,9 @@ def _outlook_by_turns(redis: Redis, job: Job) -> Outlook:
     pipe.get(keys.outstanding_images(job.lane))
     pipe.mget([keys.drained(job.lane, second) for second in _window(now)])
     parts, parts_waiting, until_first, until_last, before_due, images, counts = pipe.execute()
-    queued, size, rate = parts - parts_waiting, int(images or 0) / max(1, parts), _rate(counts, now)
+    images = int(images or 0)
+    queued, size = parts - parts_waiting, images / max(1, parts)
+    rate = _rate_for(job, images, counts, now)
     ahead = queued + max(0, until_first - 1)  # itself is not
     if job.started_at:
         ahead = 0
@@ -124,6 +131,19 @@ def _remaining(job: Job, images: int, rate: float) -> float:
 def _window(now: float) -> range:
     """The seconds over which the drain rate is told."""
     return range(int(now) - _WINDOW_SECONDS + 1, int(now) + 1)
+
+
+def _rate_for(job: Job, images: int, counts: Sequence[Any], now: float) -> float:
+    """The same for one job, in a lane with so many images outstanding.
+
+    From when it came on, where that was not just now or it has the lane for itself: a lane that
+    had little to do before is not a slow one.
+    """
+    if now - job.created_at < _SETTLED_SECONDS and images > job.queued:
+        return _rate(counts, now)
+    began = max(job.created_at, _window(now)[0])
+    since = counts[int(began) - _window(now)[0] :]
+    return sum(int(count or 0) for count in since) / max(1.0, now - began)
 
 
 def _rate(counts: Sequence[Any], now: float) -> float:

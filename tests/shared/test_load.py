@@ -10,6 +10,7 @@ from typing import Any
 
 from redis import Redis
 
+from shared import keys
 from shared.job_store import JobStore, new_job_id
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
 from shared.load import Outlook, outlook
@@ -120,3 +121,16 @@ def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
         late = [(left, s) for left, s in late if left > 0.4]
         assert len(late) > 10
         assert all(left / 2 < s < left * 2 for left, s in late), late
+
+
+def test_a_lane_that_had_little_to_do_is_not_a_slow_one(jobs: JobStore, redis: Redis) -> None:
+    """One image eight seconds ago says nothing about how fast the next thousand will be."""
+    now = time.time()
+    redis.set(keys.drained(Lane.BULK, int(now) - 8), 1)
+    refs = accept(jobs, 20)
+    assert told(jobs, redis, refs).seconds is None
+    for ref in refs[:10]:
+        work(jobs, redis, ref)
+        time.sleep(0.1)
+    spent = time.time() - now
+    assert spent / 2 < (told(jobs, redis, refs).seconds or 0) < 2 * spent
