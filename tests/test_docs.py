@@ -6,7 +6,9 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
+from shared import errors
 from shared.settings import Settings
+from web.errors import status_for
 
 _ROOT = Path(__file__).parents[1]
 
@@ -16,6 +18,26 @@ def test_the_readme_lists_every_setting_as_it_is() -> None:
     _, _, rest = text.partition("by a test -->\n")
     listed, _, _ = rest.partition("<!-- end of settings -->")
     assert listed == settings_table(), f"the table should be:\n{settings_table()}"
+
+
+def test_the_http_guide_lists_every_error_as_it_is() -> None:
+    text = (_ROOT / "docs/http.md").read_text()
+    _, _, rest = text.partition("web/errors.py by a test -->\n")
+    listed, _, _ = rest.partition("<!-- end of errors -->")
+    assert listed == errors_table(), f"the table should be:\n{errors_table()}"
+
+
+def errors_table() -> str:
+    """What a client may hear of; the failed item of a job is no answer, and has no status."""
+    lines = ["| code | status | |", "|---|---|---|"]
+    for error in vars(errors).values():
+        is_one = isinstance(error, type) and issubclass(error, errors.ClassifierError)
+        # Two are only there to be derived from, and one never leaves a worker.
+        if is_one and error not in (errors.ClassifierError, errors.TryLater, errors.ModelError):
+            status = status_for(error)
+            shown = "" if status == 500 else status
+            lines.append(f"| `{error.code}` | {shown} | {error.__doc__} |")
+    return "\n".join(lines) + "\n"
 
 
 def settings_table() -> str:

@@ -23,7 +23,6 @@ def streamed(pieces: Iterator[bytes], media_type: str) -> Response:
     """An answer that is made while it is read; `pieces` is closed when the client has gone."""
     response = Response(slow_downloads.paced(pieces), mimetype=media_type)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep it until it is whole
     return response
 
 

@@ -89,11 +89,14 @@ def register(app: Flask) -> None:
     app.register_error_handler(Exception, _on_bug)
 
 
+def status_for(error: type[errors.ClassifierError]) -> int:
+    """Status of an answer that is this error."""
+    known = (_STATUS[each] for each in error.__mro__ if each in _STATUS)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 def _on_classifier_error(error: errors.ClassifierError) -> Response:
-    status = next(
-        (_STATUS[each] for each in type(error).__mro__ if each in _STATUS),
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-    )
+    status = status_for(type(error))
     route = request.url_rule.rule if request.url_rule else "unknown"
     metrics.REFUSALS.labels(error.code, route).inc()
     indexes = error.indexes if isinstance(error, errors.ImagesNeeded) else None

@@ -149,6 +149,14 @@ def test_a_stream_goes_on_after_the_last_event(
         assert [event.name for event in reader.rest()] == ["progress", "end"]
 
 
+def test_no_cache_and_no_proxy_holds_events_back(client: FlaskClient, jobs: JobStore) -> None:
+    with client.get(f"/jobs/{accept(jobs, 1)}/events", buffered=False) as response:
+        assert response.content_type == "text/event-stream; charset=utf-8"
+        assert (response.headers["Cache-Control"], response.headers["X-Accel-Buffering"]) == (
+            *("no-store", "no"),
+        )
+
+
 def test_items_may_be_left_out(client: FlaskClient, jobs: JobStore, redis: Redis) -> None:
     job_id = accept(jobs, 3)
     commit(jobs, redis, job_id, 0, 1, 2)

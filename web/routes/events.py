@@ -46,6 +46,7 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     events = _events(stream, _Teller(stream.feed, told or 0, query.items))
     response = streamed(events, "text/event-stream")
     response.call_on_close(stream.close)
+    response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events until it has many
     return response
 
 
