@@ -149,7 +149,13 @@ def bulk_through_http(service: LocalService, pictures: Sequence[bytes], *, image
 
 
 def drain(
-    service: LocalService, pictures: Sequence[bytes], settings: Settings, *, images: int
+    service: LocalService,
+    pictures: Sequence[bytes],
+    settings: Settings,
+    *,
+    images: int,
+    app: str = "workers.app",
+    **environment: str,
 ) -> float:
     """Images a second from the first start of a part to the last commit.
 
@@ -167,7 +173,7 @@ def drain(
         for k in range(images)
     ]
     jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=items)])
-    service.start_worker(Lane.BULK)
+    service.start_worker(Lane.BULK, app, **environment)
     while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
         time.sleep(0.1)
     assert job.succeeded == images, job

@@ -226,6 +226,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
+        "prometheus_multiproc_dir",
         *("flower_url", "grafana_url", "kibana_url", "otel_exporter_otlp_endpoint"),
         mode="before",
     )

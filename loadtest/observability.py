@@ -1,0 +1,111 @@
+"""What it costs to be seen: bulk throughput with everything observed, against nothing.
+
+    python -m loadtest.observability PICTURES --rounds 5
+
+On: metrics counted and scraped every second, task events sent and listened to, a JSON line for
+each micro-batch. Off: none of it. Each round drains the same pictures off, on, on, off, so that a
+machine that slows down meanwhile slows both. Prints the share of throughput that it costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from loadtest.limit import read_pictures
+from loadtest.local_service import LocalService, free_port, local_service
+from loadtest.measures import drain
+from shared.jobs import Lane
+from shared.settings import Settings
+
+_OFF = {"LOG_LEVEL": "ERROR", "TASK_EVENTS": "false"}
+_ON = {"LOG_LEVEL": "INFO", "LOG_FORMAT": "json", "TASK_EVENTS": "true"}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--images", type=int, default=1024)
+    options = arguments.parse_args()
+    pictures = read_pictures(options.pictures)
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    costs = [round_cost(pictures, options.images) for _ in range(options.rounds)]
+    print(f"observing costs {statistics.median(costs):.1%} of bulk throughput (median)")
+    print("rounds: " + ", ".join(f"{cost:.1%}" for cost in costs))
+
+
+def round_cost(pictures: Sequence[bytes], images: int) -> float:
+    """Share of the throughput that observing takes; below 0 where noise is larger."""
+    rates = [_rate(pictures, images, observed=on) for on in (False, True, True, False)]
+    off, on = 1 / rates[0] + 1 / rates[3], 1 / rates[1] + 1 / rates[2]
+    print("off, on, on, off:", *(f"{rate:.1f}" for rate in rates), "images/s", file=sys.stderr)
+    return 1 - off / on
+
+
+def _rate(pictures: Sequence[bytes], images: int, *, observed: bool) -> float:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        service = stack.enter_context(local_service(Path(folder), _environment()))
+        if not observed:
+            app = "loadtest.unobserved_app"
+            return drain(service, pictures, Settings(), images=images, app=app, **_OFF)
+        port = free_port()
+        stack.enter_context(_watching(service, port))
+        environment = _ON | {"METRICS_PORT": str(port)}
+        rate = drain(service, pictures, Settings(), images=images, **environment)
+        _check(service, port, images)
+        return rate
+
+
+def _environment() -> dict[str, str]:
+    """Both sides alike; what whoever runs this has set of metrics is of no concern."""
+    ours = {name: value for name, value in os.environ.items() if name != "METRICS_PORT"}
+    return ours | {"PROMETHEUS_MULTIPROC_DIR": "", "WORKER_PROCESSES": "2"}
+
+
+@contextmanager
+def _watching(service: LocalService, port: int) -> Iterator[None]:
+    """Scrape every second, and hear every task event."""
+    over = threading.Event()
+    pubsub = service.redis().pubsub()  # type: ignore[no-untyped-call]
+    pubsub.psubscribe("/0.celeryev/*")
+
+    def watch() -> None:
+        while not over.wait(1):
+            with suppress(httpx.TransportError):  # the worker is not there yet, or no more
+                httpx.get(f"http://127.0.0.1:{port}/metrics")
+            while pubsub.get_message():
+                pass
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        pubsub.close()
+
+
+def _check(service: LocalService, port: int, images: int) -> None:
+    """It was really on: what is not there costs nothing."""
+    url, counted = f"http://127.0.0.1:{port}/metrics", f'outcome="succeeded"}} {images}.0'
+    give_up = time.monotonic() + 5  # the last batch is counted once its results are committed
+    while counted not in httpx.get(url).text:
+        assert time.monotonic() < give_up, "not everything was counted"
+    assert '"event":{"dataset":"classifier.batch"' in service.log(Lane.BULK), "nothing was logged"
+
+
+if __name__ == "__main__":
+    main()
