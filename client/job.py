@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from .connection import Connection
 from .errors import NotFinished
@@ -21,6 +22,8 @@ class Job:
     def __init__(self, connection: Connection, job_id: str) -> None:
         self._connection = connection
         self.id = job_id
+        # Whatever a person typed is one step of the address, and leads nowhere else.
+        self._address = f"/jobs/{quote(job_id, safe='')}"
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
@@ -30,7 +33,7 @@ class Job:
 
         Raises JobNotFound where the id is unknown or has expired.
         """
-        answer = self._connection.call("GET", f"/jobs/{self.id}", params={"wait": wait})
+        answer = self._connection.call("GET", self._address, params={"wait": wait})
         return JobStatus.of(answer.json())
 
     def wait(self, timeout: float | None = None) -> JobStatus:
@@ -49,10 +52,10 @@ class Job:
         offset: int | None = 0
         while offset is not None:
             params = {"offset": offset, "limit": _PAGE}
-            page = self._connection.call("GET", f"/jobs/{self.id}/results", params=params).json()
+            page = self._connection.call("GET", f"{self._address}/results", params=params).json()
             yield from map(Item.of, page["items"])
             offset = page["next_offset"]
 
     def cancel(self) -> JobStatus:
         """What is done stays readable."""
-        return JobStatus.of(self._connection.call("DELETE", f"/jobs/{self.id}").json())
+        return JobStatus.of(self._connection.call("DELETE", self._address).json())

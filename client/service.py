@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 from . import errors, settings
 from .connection import Connection, Notice
@@ -145,7 +146,9 @@ class ImageClassifier:
 
     def retry_dead_letter(self, letter_id: str) -> Job:
         """Try its picture once more, alone. Raises DeadLetterNotFound."""
-        answer = self.connection.call("POST", f"/dead-letters/{letter_id}/retry").json()
+        answer = self.connection.call(
+            "POST", f"/dead-letters/{quote(letter_id, safe=':')}/retry"
+        ).json()
         return self.job(JobStatus.of(answer).id)
 
 

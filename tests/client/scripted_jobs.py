@@ -16,7 +16,7 @@ from tests.client.scripted_server import Answer, Cut, Request
 
 
 @dataclass
-class _Job:
+class ScriptedJob:
     total: int
     items: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -25,7 +25,7 @@ class ScriptedJobs:
     """A script for `scripted_server`; override a method to answer otherwise."""
 
     def __init__(self) -> None:
-        self.jobs: dict[str, _Job] = {}
+        self.jobs: dict[str, ScriptedJob] = {}
         self.digests: list[str] = []  #: Of all bytes that came, in order.
         self.sizes: list[int] = []  #: Of the bodies of parts.
         self._lock = threading.Lock()
@@ -51,11 +51,11 @@ class ScriptedJobs:
             return Answer(200, self.status(match[1], job))
 
     def open(self, asked: dict[str, Any], key: str) -> Answer | Cut:
-        job = self.jobs.setdefault(key, _Job(asked["total"]))
+        job = self.jobs.setdefault(key, ScriptedJob(asked["total"]))
         opened = {"job": self.status(key, job), "part_size": 32, "known": []}
         return Answer(201, opened)
 
-    def put(self, job: _Job, number: int, body: bytes) -> Answer | Cut:
+    def put(self, job: ScriptedJob, number: int, body: bytes) -> Answer | Cut:
         self.sizes.append(len(body))
         boundary = body[: body.index(b"\r\n")]
         for place, piece in enumerate(body.split(boundary)[2:-1]):
@@ -64,7 +64,7 @@ class ScriptedJobs:
             job.items[32 * number + place] = _item(data)
         return Answer(201, {})
 
-    def status(self, job_id: str, job: _Job) -> dict[str, Any]:
+    def status(self, job_id: str, job: ScriptedJob) -> dict[str, Any]:
         failed = sum(item["state"] == "failed" for item in job.items.values())
         counts = {"total": job.total, "failed": failed, "succeeded": len(job.items) - failed}
         counts["queued"] = job.total - len(job.items)
@@ -73,7 +73,7 @@ class ScriptedJobs:
         same = {"id": job_id, "lane": "bulk", "top_k": 1, "model_version": None}
         return {"state": state, "counts": counts, **times, **same}
 
-    def results(self, job_id: str, job: _Job, request: Request) -> Answer | Cut:
+    def results(self, job_id: str, job: ScriptedJob, request: Request) -> Answer | Cut:
         [offset] = re.findall(r"offset=(\d+)", request.path)
         start, stop = int(offset), min(int(offset) + 1000, job.total)
         items = [{"index": k, **job.items[k]} for k in range(start, stop)]
