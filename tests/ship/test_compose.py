@@ -32,6 +32,7 @@ from web.app import VERSION
 _ROOT = Path(__file__).parents[2]
 _FILE = _ROOT / "docker-compose.yml"
 _OURS = "image-classifier/"
+_ONCE = {"locust", "kibana-user", "logging-setup"}  #: They do their work and end.
 
 Services = dict[str, dict[str, Any]]
 
@@ -70,11 +71,14 @@ def test_the_file_follows_the_compose_specification() -> None:
 
 def test_every_service_restarts_is_bounded_and_can_do_little(services: Services) -> None:
     for name, service in services.items():
-        assert service["restart"] == ("no" if name == "locust" else "unless-stopped"), name
+        assert service["restart"] == ("no" if name in _ONCE else "unless-stopped"), name
         limits = service["deploy"]["resources"]["limits"]
         assert float(_default(limits["cpus"])) > 0 and _bytes(limits["memory"]) > 0, name
         assert service["security_opt"] == ["no-new-privileges:true"], name
-        assert service["cap_drop"] == ["ALL"] and service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        # Elastic's programs write beside their code.
+        elastic = re.match(r"(elasticsearch|kibana|logstash):", service["image"])
+        assert service["read_only"] is not bool(elastic), name
 
 
 def test_every_image_is_pinned(services: Services) -> None:
@@ -162,6 +166,7 @@ def test_what_not_everybody_needs_runs_where_it_is_asked_for(services: Services)
         "gpu": {"worker-gpu-interactive", "worker-gpu-bulk"},
         "monitoring": {"prometheus", "grafana"} | exporters,
         "loadtest": {"locust"},
+        "logging": {"filebeat", "logstash", "elasticsearch", "kibana"} | _ONCE - {"locust"},
     }
 
 
@@ -204,6 +209,19 @@ def test_the_watchers_are_started_as_the_runbook_says(services: Services) -> Non
         assert " ".join(rights.split()) in given, file
 
 
+def test_the_log_stack_finds_its_parts(services: Services) -> None:
+    """The names and passwords that the files in logging/ go by."""
+    text = "".join(path.read_text() for path in (_ROOT / "logging").rglob("*") if path.is_file())
+    named = set(re.findall(r"\b(elasticsearch|kibana|logstash):(\d+)", text))
+    assert {name for name, _ in named} == {"elasticsearch", "kibana", "logstash"}
+    for name, _ in named:
+        assert "logs" in services[name]["networks"]
+    for name in ("logstash", "logging-setup"):
+        assert "export ELASTIC_PASSWORD" in services[name]["entrypoint"][-1]
+    [paths] = re.findall(r"paths: \[(/[\w/]+)/\*", (_ROOT / "logging/filebeat.yml").read_text())
+    assert f"{paths}:{paths}:ro" in services["filebeat"]["volumes"]
+
+
 def test_grafana_finds_its_dashboards(services: Services) -> None:
     mounted = {v.split(":")[1] for v in services["grafana"]["volumes"]}
     folder = _ROOT / "monitoring/grafana/provisioning"
@@ -227,6 +245,9 @@ def test_nothing_starts_before_what_it_needs_is_well(services: Services) -> None
     for name, service in services.items():
         for needed, how in service.get("depends_on", {}).items():
             well = services[needed]
+            if needed in _ONCE:
+                assert how["condition"] == "service_completed_successfully", name
+                continue
             assert how["condition"] == "service_healthy", name
             assert "healthcheck" in well or well["image"].startswith(_OURS), needed
 

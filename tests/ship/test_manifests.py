@@ -25,6 +25,8 @@ from web.app import VERSION, create_app
 _ROOT = Path(__file__).parents[2]
 _VERSION = "1.37"  #: Of Kubernetes.
 _NAMESPACE = "image-classifier"
+#: Of filebeat alone, which reads files of the node.
+_PRIVILEGED = "image-classifier-logging"
 _RENDERED = sorted(str(path.relative_to(_ROOT / "k8s")) for path in _ROOT.glob("k8s/overlays/*"))
 
 Object = dict[str, Any]
@@ -60,9 +62,9 @@ def _of(objects: Objects, kind: str) -> dict[str, Object]:
 
 
 def _pods(objects: Objects) -> Iterator[tuple[str, Object]]:
-    """Every Pod template: its owner's name, and its metadata and spec."""
+    """Every Pod template of the namespace: its owner's name, and its metadata and spec."""
     for each in objects:
-        if each["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        if each["kind"] in ("Deployment", "StatefulSet", "Job"):
             yield each["metadata"]["name"], each["spec"]["template"]
 
 
@@ -99,12 +101,15 @@ def _check_custom(each: Object, model: Any) -> None:
 
 
 def test_everything_is_in_one_namespace_where_pods_are_restricted(whole: Objects) -> None:
-    [namespace] = _of(whole, "Namespace").values()
-    assert namespace["metadata"]["name"] == _NAMESPACE
-    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    namespaces = _of(whole, "Namespace")
+    labels = namespaces.pop(_NAMESPACE)["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    elsewhere = [each for each in whole if each["metadata"].get("namespace") == _PRIVILEGED]
+    assert {each["kind"] for each in elsewhere} <= {"DaemonSet", "ConfigMap", "NetworkPolicy"}
+    assert set(namespaces) == ({_PRIVILEGED} if elsewhere else set())
     cluster_wide = ("Namespace", "PriorityClass")
     for each in whole:
-        if each["kind"] not in cluster_wide:
+        if each["kind"] not in cluster_wide and each not in elsewhere:
             assert each["metadata"]["namespace"] == _NAMESPACE, each["metadata"]["name"]
 
 
@@ -118,11 +123,11 @@ def test_every_pod_keeps_to_the_restricted_standard(whole: Objects) -> None:
         kinds = {next(iter(set(volume) - {"name"})) for volume in spec["volumes"]}
         assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
         for container in spec["containers"]:
-            assert container["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
+            security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+            # Elastic's programs write beside their code.
+            if name not in ("elasticsearch", "kibana", "logstash"):
+                security["readOnlyRootFilesystem"] = True
+            assert container["securityContext"] == security
             assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
 
 
@@ -255,11 +260,11 @@ def routes() -> set[str]:
 
 def test_probes_ask_what_answers(whole: Objects, routes: set[str]) -> None:
     known = {"web": routes, "flower": {"/healthcheck"}, "celery-exporter": {"/health"}}
-    known["redis-exporter"] = {"/health"}
+    known |= {"redis-exporter": {"/health"}, "kibana": {"/api/status"}}
     for name, pod in _pods(whole):
         [container] = pod["spec"]["containers"]
         probes = {kind: container[kind] for kind in container if kind.endswith("Probe")}
-        assert {"startupProbe", "livenessProbe"} <= set(probes), name
+        assert {"startupProbe", "livenessProbe"} <= set(probes) or name == "logging-setup"
         for kind, probe in probes.items():
             if asked := probe.get("httpGet"):
                 assert asked["path"] in known[name]
@@ -317,17 +322,21 @@ def test_a_change_of_settings_or_passwords_rolls_the_pods(kustomize: Kustomize) 
     assert authentication["spec"]["secretTargetRef"][0]["name"] in secrets
 
 
-#: Who may speak with Redis; nobody of ours speaks with anybody else.
+#: Who may speak with Redis; of the service nobody speaks with anybody else.
 _CLIENTS = {"web", "worker-interactive", "worker-bulk", "flower", "celery-exporter"}
 
 
 def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -> None:
-    policies = list(_of(whole, "NetworkPolicy").values())
+    policies = [
+        each
+        for each in _of(whole, "NetworkPolicy").values()
+        if each["metadata"]["namespace"] == _NAMESPACE
+    ]
     pods = {name: _labels(pod) for name, pod in _pods(whole)}
     ports = {
         port["containerPort"]
         for _, pod in _pods(whole)
-        for port in pod["spec"]["containers"][0]["ports"]
+        for port in pod["spec"]["containers"][0].get("ports", ())
     }
     open_paths = {
         (source, target, port)
@@ -338,7 +347,12 @@ def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -
         and _allowed(policies, "Ingress", pods[target], pods[source], port)
     }
     clients = _CLIENTS | {"redis-exporter"} & set(pods)
-    assert open_paths == {(source, "redis", 6379) for source in clients}
+    paths = {(source, "redis", 6379) for source in clients}
+    if "kibana" in pods:
+        asking = ("kibana", "logstash", "logging-setup")
+        paths |= {(source, "elasticsearch", 9200) for source in asking}
+        paths |= {("logging-setup", "kibana", 5601)}
+    assert open_paths == paths
 
 
 def _allowed(
@@ -467,3 +481,24 @@ def _open_to(policies: Objects, namespace: str, of: dict[str, str], port: int) -
         if _selects(policy["spec"]["podSelector"], of)
         for rule in policy["spec"].get("ingress", ())
     )
+
+
+def test_the_log_stack_is_the_one_of_one_machine(kustomize: Kustomize) -> None:
+    """The same files, images and addresses as in Compose; lines of our Pods go to logstash."""
+    logged = kustomize("overlays/logging")
+    services = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
+    pods = dict(_pods(logged))
+    for name in ("elasticsearch", "kibana", "logstash"):
+        assert pods[name]["spec"]["containers"][0]["image"] == services[name]["image"]
+    [filebeat] = _of(logged, "DaemonSet").values()
+    [container] = filebeat["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == services["filebeat"]["image"]
+    data = {key for each in _of(logged, "ConfigMap").values() for key in each["data"]}
+    shipped = {path.name for path in (_ROOT / "logging").rglob("*") if path.is_file()}
+    used = {name.removeprefix("elasticsearch-").removeprefix("kibana-") for name in data}
+    assert shipped - used == {"README.md", "kustomization.yaml"}
+    read = (_ROOT / "k8s/components/logging/filebeat.yml").read_text()
+    assert f"/var/log/pods/{_NAMESPACE}_*/" in read
+    port = _of(logged, "Service")["logstash"]["spec"]["ports"][0]["port"]
+    assert f"logstash.{_NAMESPACE}.svc.cluster.local:{port}" in read
+    assert f"port => {port}" in (_ROOT / "logging/logstash/pipeline/classifier.conf").read_text()
