@@ -303,7 +303,7 @@ def servers() -> Iterator[Servers]:
 
 def set_up(servers: Servers, **environment: str) -> subprocess.CompletedProcess[str]:
     url = f"http://127.0.0.1:{servers.server.server_port}"
-    known = {"ELASTICSEARCH_URL": url, "KIBANA_URL": url, "ELASTIC_PASSWORD": "p", "RETRIES": "2"}
+    known = {"ELASTICSEARCH_URL": url, "KIBANA_URL": url, "ELASTIC_PASSWORD": "p", "RETRIES": "1"}
     return subprocess.run(
         [str(_LOGGING / "setup.sh")],
         env=os.environ | known | environment,

@@ -17,16 +17,18 @@ from tests.monitoring.scrapes import value, wait_until
 def test_celery_exporter_sees_messages_workers_and_queues(
     watched: Watched, watchers: Watchers
 ) -> None:
-    def seen(name: str, /, **labels: str) -> float:
-        return value(watchers.scrape("celery"), name, **labels) or 0
+    def succeeded() -> bool:
+        text = watchers.scrape("celery")
+        return bool(value(text, "celery_task_succeeded_total", name="workers.classify"))
 
     watchers.scrape("celery")  # it listens
     watched.run_job(3)
-    wait_until(lambda: seen("celery_task_succeeded_total", name="workers.classify") > 0)
+    wait_until(succeeded)
+    text = watchers.scrape("celery")  # asks the workers, and takes two seconds for it
     for lane in Lane:
-        assert seen("celery_active_worker_count", queue_name=lane) == 1
-        assert seen("celery_active_process_count", queue_name=lane) == 1
-        assert value(watchers.scrape("celery"), "celery_queue_length", queue_name=lane) == 0
+        assert value(text, "celery_active_worker_count", queue_name=lane) == 1
+        assert value(text, "celery_active_process_count", queue_name=lane) == 1
+        assert value(text, "celery_queue_length", queue_name=lane) == 0
 
 
 def test_flower_sees_tasks_and_asks_workers_without_an_error(
