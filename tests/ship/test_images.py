@@ -181,6 +181,22 @@ def test_the_worker_image_holds_all_that_a_worker_imports(tmp_path: Path) -> Non
     assert "workers.health" in stages["worker"].all("HEALTHCHECK")[0]
 
 
+@pytest.mark.parametrize("file", _FILES)
+@pytest.mark.parametrize("more", ["", "tracing"])
+def test_what_traces_need_is_installed_where_it_is_asked_for(file: str, more: str) -> None:
+    stage = _stages(file)["dependencies"]
+    [install] = [each for each in stage.all("RUN") if "install" in each]
+    [options] = re.findall(r"install (.*)", " ".join(install.split()))
+    environment = {"MORE_REQUIREMENTS": more}
+    said = subprocess.run(
+        ["sh", "-c", f"echo {options}"], env=environment, capture_output=True, text=True, check=True
+    )
+    asked = set(re.findall(r"/requirements/(\S+)", said.stdout))
+    assert asked == {f"{file.rpartition('.')[2]}.txt"} | ({f"{more}.txt"} if more else set())
+    copied = stage.all("COPY")[0]
+    assert all((_ROOT / "requirements" / each).is_file() and each in copied for each in asked)
+
+
 def test_flowers_image_holds_all_that_flower_imports(tmp_path: Path) -> None:
     _stages("Dockerfile.worker")["flower"].lay_out(tmp_path)
     code = "import celery.bin.celery, flower, workers.flower; print(workers.flower.app.main)"
