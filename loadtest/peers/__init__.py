@@ -1,0 +1,1 @@
+"""What people would otherwise use, doing the same work with the same model file."""

@@ -1,0 +1,258 @@
+"""The service and its peers, one after the other, with the same client in the same run.
+
+    python -m loadtest.peers PICTURES --seconds 15 --publish
+    python -m loadtest.peers PICTURES mosec_server litserve_server
+
+Peers without an environment (`python -m loadtest.peers.environments`) are told and left out. Of
+each: answers a second as a share of the limit measured just before and just after it, times, how
+evenly clients are served (p50 times rate over clients: 1 where each waits its turn, less where most
+starve and are missing from the percentiles), answers that were no 200, wrong labels, and the memory
+of all its processes. `--publish` writes table and plot into docs/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import psutil
+from redis import Redis
+
+from loadtest import document, load_client, plots
+from loadtest.limit import measure_limit, read_pictures
+from loadtest.local_service import free_port, local_service
+from loadtest.measures import Level, level_of
+from loadtest.peers.environments import python
+from loadtest.peers.peer import PEERS
+from loadtest.request_stream import CLASSIFY, Stream
+from quickstart import redis_server
+from shared.jobs import Lane
+from shared.settings import Settings
+from workers.engine import load_engine
+from workers.preprocessing import decode
+
+_LEVELS = (1, 8, 32, 128)
+_PROCESSES = 2
+_START_SECONDS = 180
+
+OURS = "this service"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    says: str
+    limit: float
+    levels: dict[int, Level]
+    wrong: int
+    megabytes: float
+
+    @property
+    def shares(self) -> list[float]:
+        return [level.rate / self.limit for level in self.levels.values()]
+
+
+def main() -> None:
+    options = _options()
+    pictures = read_pictures(options.pictures)
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    right = _right(pictures)
+    rows = []
+    limit = _limit(pictures)
+    for name in [OURS, *options.names]:
+        if name != OURS and not python(name).exists():
+            print(f"{name} has no environment and is left out", file=sys.stderr)
+            continue
+        print(name, file=sys.stderr)
+        with tempfile.TemporaryDirectory() as folder:
+            row = _measure(name, Path(folder), pictures, right, options.seconds)
+        after = _limit(pictures)
+        rows.append(replace(row, limit=(limit + after) / 2))
+        limit = after
+    rows.sort(key=lambda row: -max(row.shares))
+    print(table(rows))
+    if options.publish:
+        document.fill("peers", f"{table(rows)}\n\n![Peers](images/peers.svg)")
+        shares = [[max(row.shares)] for row in rows]
+        plots.bars(
+            [row.says for row in rows],
+            shares,
+            "best share of the limit",
+            document.IMAGES / "peers.svg",
+        )
+
+
+def _options() -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("pictures", type=Path)
+    arguments.add_argument("names", nargs="*", metavar="peer", help=", ".join(PEERS))
+    arguments.add_argument("--seconds", type=float, default=15, help="of each level")
+    arguments.add_argument("--publish", action="store_true", help="write docs/")
+    options = arguments.parse_args()
+    if unknown := set(options.names) - set(PEERS):
+        arguments.error(f"no such peer: {', '.join(sorted(unknown))}")
+    options.names = options.names or list(PEERS)
+    return options
+
+
+def _limit(pictures: list[bytes]) -> float:
+    return measure_limit(pictures, images=600, processes=_PROCESSES, settings=Settings())
+
+
+def _right(pictures: Sequence[bytes]) -> list[str]:
+    settings = Settings()
+    engine = load_engine(settings)
+    labels = []
+    for picture in pictures:
+        pixels = decode(picture, engine.model.preset, max_pixels=settings.max_image_pixels)
+        labels.append(engine.model.labels[int(engine.predict(pixels[None])[0].argmax())])
+    return labels
+
+
+def _measure(
+    name: str, folder: Path, pictures: list[bytes], right: Sequence[str], seconds: float
+) -> Row:
+    """All levels of one peer. Its limit is the caller's to fill in."""
+    stream = CLASSIFY
+    if name != OURS:
+        stream = replace(CLASSIFY, path=PEERS[name].path, form=PEERS[name].form)
+    with _running(name, folder) as (url, processes):
+        _await_answer(url, stream, pictures, processes)
+        levels, megabytes = {}, 0.0
+        wrong = _wrong(url, stream, pictures, right)
+        for clients in _LEVELS:
+            asked = replace(stream, clients=clients)
+            report = load_client.run(url, pictures, [asked], seconds=seconds)
+            levels[clients] = level_of(report, seconds)
+            megabytes = max(megabytes, _megabytes(processes))
+    says = OURS if name == OURS else PEERS[name].says
+    return Row(says=says, limit=0, levels=levels, wrong=wrong, megabytes=megabytes)
+
+
+@contextmanager
+def _running(name: str, folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
+    """Where it answers, and its main processes."""
+    if name == OURS:
+        own = {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
+        with local_service(folder, os.environ | own) as service:
+            service.start_worker(Lane.INTERACTIVE)
+            service.start_web()
+            service.await_ready()
+            ids = [service.redis_process(), *(each.pid for each in service.processes.values())]
+            yield service.base_url, [psutil.Process(pid) for pid in ids]
+        return
+    with ExitStack() as stack:
+        redis_url, started = "", []
+        if name == "flask_celery":
+            redis_url = stack.enter_context(redis_server.running(folder / "redis", free_port()))
+            with Redis.from_url(redis_url) as redis:
+                started.append(psutil.Process(redis.info("server")["process_id"]))
+        port = free_port()
+        started += [
+            stack.enter_context(_process(name, command, port, redis_url, folder))
+            for command in PEERS[name].commands
+        ]
+        yield f"http://127.0.0.1:{port}", started
+
+
+@contextmanager
+def _process(
+    name: str, command: Sequence[str], port: int, redis_url: str, folder: Path
+) -> Iterator[psutil.Process]:
+    """One of a peer's programs; it ends with all that it started."""
+    words = [str(python(name)), *(word.format(port=port) for word in command)]
+    environment = os.environ | ({"REDIS_URL": redis_url} if redis_url else {})
+    with (folder / "log").open("ab") as log:
+        process = psutil.Popen(
+            words,
+            env=environment,
+            cwd=document.ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            family = [process, *_below(process)]
+            process.send_signal(signal.SIGTERM)
+            psutil.wait_procs(family, timeout=10)
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        found: list[psutil.Process] = process.children(recursive=True)
+        return found
+    return []
+
+
+def _await_answer(
+    url: str, stream: Stream, pictures: Sequence[bytes], processes: Sequence[psutil.Process]
+) -> None:
+    give_up = time.monotonic() + _START_SECONDS
+    while time.monotonic() < give_up:
+        if not all(process.is_running() for process in processes):
+            break
+        with suppress(httpx.TransportError):
+            if _ask(url, stream, pictures[0]).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise RuntimeError("it does not answer")
+
+
+def _ask(url: str, stream: Stream, picture: bytes) -> httpx.Response:
+    if stream.form:
+        files = {stream.form: ("0.jpg", picture, "image/jpeg")}
+        return httpx.post(url + stream.path, files=files, timeout=60)
+    return httpx.post(url + stream.path, content=picture, timeout=60)
+
+
+def _wrong(url: str, stream: Stream, pictures: Sequence[bytes], right: Sequence[str]) -> int:
+    """Pictures whose best label is not in the answer."""
+    answers = [_ask(url, stream, picture).text for picture in pictures]
+    return sum(json.dumps(label) not in text for label, text in zip(right, answers, strict=True))
+
+
+def _megabytes(processes: Sequence[psutil.Process]) -> float:
+    """Of all processes; pages that some of them share count once."""
+    family = [member for process in processes for member in (process, *_below(process))]
+    total = 0
+    for member in family:
+        with suppress(psutil.Error):
+            total += member.memory_full_info().pss
+    return total / 2**20
+
+
+def table(rows: Sequence[Row]) -> str:
+    levels = " | ".join(f"{clients} clients" for clients in _LEVELS)
+    times = "p50 / p99 at 32 (ms) | at 128"
+    lines = [
+        f"| | limit (images/s) | {levels} | {times} | fair | errors | wrong | MB |",
+        "|---|--:|" + "--:|" * (len(_LEVELS) + 6),
+    ]
+    for row in rows:
+        shares = " | ".join(f"{share:.2f}" for share in row.shares)
+        times = " | ".join(f"{row.levels[c].p50:.0f} / {row.levels[c].p99:.0f}" for c in (32, 128))
+        most = row.levels[128]
+        fair = most.p50 / 1000 * most.rate / 128
+        errors = sum(level.errors for level in row.levels.values())
+        end = f"{fair:.2f} | {errors} | {row.wrong} | {row.megabytes:.0f}"
+        lines.append(f"| {row.says} | {row.limit:.0f} | {shares} | {times} | {end} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""An environment for each peer: their requirements do not go together, nor with ours.
+
+    python -m loadtest.peers.environments mosec_server litserve_server
+
+Without names it makes all of them, some gigabytes, in `peers/` of DATA_DIR.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from loadtest.peers.peer import PEERS
+from shared.settings import Settings
+
+_REQUIREMENTS = Path(__file__).with_name("requirements")
+
+
+def python(name: str) -> Path:
+    """Of a peer's environment, whether or not it has been made."""
+    return (Settings().data_dir / "peers" / name / "bin/python").absolute()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    arguments.add_argument("names", nargs="*", metavar="name", help=", ".join(PEERS))
+    names = arguments.parse_args().names or list(PEERS)
+    if unknown := set(names) - set(PEERS):
+        arguments.error(f"no such peer: {', '.join(sorted(unknown))}")
+    failed = [name for name in names if not _make(name)]
+    sys.exit(f"not installed: {', '.join(failed)}" if failed else 0)
+
+
+def _make(name: str) -> bool:
+    print(name, flush=True)
+    own = python(name)
+    if not own.exists():
+        venv.create(own.parents[1], with_pip=True)
+    install = [
+        str(own),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-r",
+        str(_REQUIREMENTS / f"{name}.txt"),
+    ]
+    return subprocess.run(install, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    main()

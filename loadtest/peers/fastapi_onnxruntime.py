@@ -1,0 +1,17 @@
+"""FastAPI with ONNX Runtime in the process, as most tutorials have it: inference where the event
+loop runs.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, UploadFile
+
+from loadtest.peers.classifier import Classifier
+
+app = FastAPI()
+classifier = Classifier("onnxruntime")
+
+
+@app.post("/classify")
+async def classify(file: UploadFile) -> dict[str, str]:
+    return {"label": classifier.label(await file.read())}

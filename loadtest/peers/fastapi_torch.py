@@ -1,0 +1,15 @@
+"""FastAPI with torch in the process, as most tutorials have it."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, UploadFile
+
+from loadtest.peers.classifier import Classifier
+
+app = FastAPI()
+classifier = Classifier("torch")
+
+
+@app.post("/classify")
+async def classify(file: UploadFile) -> dict[str, str]:
+    return {"label": classifier.label(await file.read())}

@@ -1,0 +1,60 @@
+"""The peers: how each is started, and how a picture is sent to it. Two processes each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_UVICORN = ("-m", "uvicorn", "--workers", "2", "--port", "{port}", "--log-level", "warning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peer:
+    says: str
+    commands: tuple[tuple[str, ...], ...]  #: For its own Python; {port} is where it answers.
+    path: str = "/classify"
+    form: str = ""  #: Field of a multipart form; without one the picture is the body.
+
+
+PEERS = {
+    "fastapi_torch": Peer(
+        says="FastAPI, torch in the process",
+        commands=((*_UVICORN, "loadtest.peers.fastapi_torch:app"),),
+        form="file",
+    ),
+    "fastapi_onnxruntime": Peer(
+        says="FastAPI, ONNX Runtime in the process",
+        commands=((*_UVICORN, "loadtest.peers.fastapi_onnxruntime:app"),),
+        form="file",
+    ),
+    "litserve_server": Peer(
+        says="LitServe",
+        commands=(("-m", "loadtest.peers.litserve_server", "{port}"),),
+        path="/predict",
+    ),
+    "mosec_server": Peer(
+        says="mosec",
+        commands=(("-m", "loadtest.peers.mosec_server", "--port", "{port}", "--timeout", "60000"),),
+        path="/inference",
+    ),
+    "bentoml_service": Peer(
+        says="BentoML",
+        commands=(
+            ("-m", "bentoml", "serve", "loadtest.peers.bentoml_service:Peer", "--port", "{port}"),
+        ),
+        form="files",
+    ),
+    "ray_serve": Peer(
+        says="Ray Serve", commands=(("-m", "loadtest.peers.ray_serve", "{port}"),), path="/"
+    ),
+    "flask_celery": Peer(
+        says="Flask + Celery, a task for each picture, torch",
+        commands=(
+            ("-m", "loadtest.peers.flask_celery", "worker", "--concurrency", "2"),
+            (
+                *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "128"),
+                "loadtest.peers.flask_celery:app",
+            ),
+        ),
+        form="file",
+    ),
+}

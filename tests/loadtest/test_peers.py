@@ -1,0 +1,29 @@
+"""What can be said of the peers without installing them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtest.measures import Level
+from loadtest.peers import __main__ as runner
+from loadtest.peers.peer import PEERS
+
+_FOLDER = Path(runner.__file__).parent
+
+
+def test_every_peer_has_a_program_and_pinned_requirements() -> None:
+    for name in PEERS:
+        assert (_FOLDER / f"{name}.py").exists()
+        for line in (_FOLDER / "requirements" / f"{name}.txt").read_text().splitlines():
+            assert line.startswith(("-r ", "#")) or "==" in line
+
+
+def test_a_peer_that_starves_most_of_its_clients_is_not_called_fair() -> None:
+    levels = {
+        clients: Level(rate=100, p50=500, p95=900, p99=7000, errors=2, client_core=0.1)
+        for clients in (1, 8, 32, 128)
+    }
+    row = runner.Row(says="somebody", limit=200, levels=levels, wrong=3, megabytes=512)
+    assert runner.table([row]).splitlines()[-1] == (
+        "| somebody | 200 | 0.50 | 0.50 | 0.50 | 0.50 | 500 / 7000 | 500 / 7000 | 0.39 | 8 | 3 | 512 |"
+    )
