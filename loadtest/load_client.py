@@ -66,7 +66,7 @@ def run(
     *,
     seconds: float,
     patience: float = 60.0,
-    most_connections: int = 1500,
+    most_connections: int = 6000,
 ) -> Report:
     """Load a service for some seconds, then wait for what is unanswered, `patience` at most."""
     with ProcessPoolExecutor(

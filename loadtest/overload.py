@@ -27,7 +27,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from loadtest import load_client, process_table
+from loadtest import document, load_client, process_table
 from loadtest.limit import read_pictures
 from loadtest.load_client import Answer, Report
 from loadtest.local_service import LocalService, local_service
@@ -65,6 +65,7 @@ def main() -> None:
     arguments.add_argument("pictures", type=Path)
     arguments.add_argument("--seconds", type=float, default=60)
     arguments.add_argument("--no-bars", action="store_true", help="no bar on any time")
+    arguments.add_argument("--publish", action="store_true", help="write docs/")
     options = arguments.parse_args()
     subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,29 +75,36 @@ def main() -> None:
             service.start_web()
             service.await_ready()
             pictures = read_pictures(options.pictures)
-            misses = run(service, pictures, seconds=options.seconds, bars=not options.no_bars)
+            text, misses = run(service, pictures, seconds=options.seconds, bars=not options.no_bars)
+    print(text)
+    if options.publish:
+        document.fill("overload", text)
     sys.exit("\n".join(["", *misses]) if misses else 0)
 
 
 def run(
     service: LocalService, pictures: Sequence[bytes], *, seconds: float, bars: bool
-) -> list[str]:
-    """The whole course; prints its tables and gives what did not hold."""
+) -> tuple[str, list[str]]:
+    """The whole course: its tables, and what did not hold."""
     right = [_label(service, picture) for picture in pictures]
     capacity = _capacity(service, pictures, min(10.0, seconds / 2))
-    print(f"capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s")
     half = _TIMES * capacity / 2
     streams = [replace(CLASSIFY, rate=half), replace(BULK, rate=half / BULK.images)]
     with MemoryWatch(service) as memory:
         report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
         account = _account(service, report.answers, right)
     bounds = _memory_bounds(Settings(), pictures)
-    _print_account(account, report)
-    print(f"\n{memory.table(bounds)}")
+    told = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
+    texts = [told, account_table(account, report), memory.table(bounds)]
     misses = [*_wrong(account, report), *_too_large(memory, bounds)]
     if bars:
-        misses += _too_slow(account, _beside_full_bulk(service, pictures, capacity))
-    return misses
+        idle, full = _beside_full_bulk(service, pictures, capacity)
+        texts.append(
+            f"One picture at a time, p95: {idle:.1f} ms idle, {full:.1f} ms beside a full "
+            f"bulk lane, {full / idle:.2f} times as long."
+        )
+        misses += _too_slow(account, full / idle)
+    return "\n\n".join(texts), misses
 
 
 def _capacity(service: LocalService, pictures: Sequence[bytes], seconds: float) -> float:
@@ -158,9 +166,11 @@ def _label(service: LocalService, picture: bytes) -> str:
     return label
 
 
-def _beside_full_bulk(service: LocalService, pictures: Sequence[bytes], capacity: float) -> float:
-    """One person's 95th percentile while more comes for the bulk lane than it can do, over that
-    of an idle service.
+def _beside_full_bulk(
+    service: LocalService, pictures: Sequence[bytes], capacity: float
+) -> tuple[float, float]:
+    """One person's 95th percentile in ms, of an idle service and while more comes for the bulk
+    lane than it can do.
     """
     filling = replace(BULK, rate=_FILLING * capacity / BULK.images)
     idle = _p95(load_client.run(service.base_url, pictures, [_PERSON], seconds=20))
@@ -168,10 +178,7 @@ def _beside_full_bulk(service: LocalService, pictures: Sequence[bytes], capacity
     full = _p95(load_client.run(service.base_url, pictures, [_PERSON, filling], seconds=20))
     with closing(service.redis()) as redis:
         assert redis.zcard(f"outstanding:{Lane.BULK}"), "the bulk lane ran dry: this says nothing"
-    print("\n| one picture at a time, p95 (ms) | |\n|---|--:|")
-    print(f"| idle | {idle:.1f} |\n| beside a full bulk lane | {full:.1f} |")
-    print(f"| ratio | {full / idle:.2f} |")
-    return full / idle
+    return idle, full
 
 
 def _memory_bounds(settings: Settings, pictures: Sequence[bytes]) -> dict[str, float]:
@@ -220,17 +227,21 @@ def _too_slow(account: Account, ratio: float) -> list[str]:
     return misses
 
 
-def _print_account(account: Account, report: Report) -> None:
-    print("\n| pictures | |\n|---|--:|")
-    for outcome in ("accepted", "accepted and not answered right", "refused", "unexpected"):
-        print(f"| {outcome} | {account.pictures[outcome]} |")
-    for status, count in sorted(account.statuses.items()):
-        print(f"| answers {status} | {count} |")
+def account_table(account: Account, report: Report) -> str:
+    outcomes = ("accepted", "accepted and not answered right", "refused", "unexpected")
     median, p95 = np.percentile(account.refusal_ms or [0], [50, 95])
-    print(f"| refusal, median / p95 (ms) | {median:.1f} / {p95:.1f} |")
-    late = [1000 * (answer.sent - answer.due) for answer in report.answers]
-    print(f"| client: late, p95 (ms) | {np.percentile(late, 95):.1f} |")
-    print(f"| client: of one core | {report.cpu_seconds / report.seconds:.2f} |")
+    late = np.percentile([1000 * (each.sent - each.due) for each in report.answers], 95)
+    rows: dict[str, object] = {
+        f"pictures {outcome}": account.pictures[outcome] for outcome in outcomes
+    }
+    rows |= {f"answers {status}": n for status, n in sorted(account.statuses.items())}
+    rows |= {
+        "refusal, median / p95 (ms)": f"{median:.1f} / {p95:.1f}",
+        "the client: late, p95 (ms)": f"{late:.1f}",
+        "the client: of one core": f"{report.cpu_seconds / report.seconds:.2f}",
+    }
+    lines = ["| under overload | |", "|---|--:|"]
+    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
 if __name__ == "__main__":

@@ -31,10 +31,11 @@ def test_under_five_times_its_capacity_it_answers_all_that_it_accepts(
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr[-2000:]
     accepted, refused = (
-        int(re.findall(rf"\| {word} \| (\d+)", ended.stdout)[0]) for word in ("accepted", "refused")
+        int(re.findall(rf"\| pictures {word} \| (\d+)", ended.stdout)[0])
+        for word in ("accepted", "refused")
     )
     assert accepted > 100 and refused > 100
-    assert "| accepted and not answered right | 0 |" in ended.stdout
+    assert "| pictures accepted and not answered right | 0 |" in ended.stdout
     assert not re.search(r"answers 5(?!03)", ended.stdout)
 
 
