@@ -44,9 +44,13 @@ from workers.preprocessing import decode
 
 _LEVELS = (1, 8, 32, 128)
 _PROCESSES = 2
-_START_SECONDS = 180
+_START_SECONDS = 90
 
 OURS = "this service"
+
+
+class NotAnswering(Exception):
+    """A peer has ended, or is not ready in time. Says what it printed last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +78,12 @@ def main() -> None:
             print(f"{name} has no environment and is left out", file=sys.stderr)
             continue
         print(name, file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder:
-            row = _measure(name, Path(folder), pictures, right, options.seconds)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                row = _measure(name, Path(folder), pictures, right, options.seconds)
+        except NotAnswering as error:
+            print(f"{name} does not answer and is left out: {error}", file=sys.stderr)
+            continue
         after = _limit(pictures)
         rows.append(replace(row, limit=(limit + after) / 2))
         limit = after
@@ -127,7 +135,7 @@ def _measure(
     if name != OURS:
         stream = replace(CLASSIFY, path=PEERS[name].path, form=PEERS[name].form)
     with _running(name, folder) as (url, processes):
-        _await_answer(url, stream, pictures, processes)
+        _await_answer(url, stream, pictures[0], processes, folder)
         levels, megabytes = {}, 0.0
         wrong = _wrong(url, stream, pictures, right)
         for clients in _LEVELS:
@@ -200,17 +208,17 @@ def _below(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _await_answer(
-    url: str, stream: Stream, pictures: Sequence[bytes], processes: Sequence[psutil.Process]
+    url: str, stream: Stream, picture: bytes, processes: Sequence[psutil.Process], folder: Path
 ) -> None:
     give_up = time.monotonic() + _START_SECONDS
     while time.monotonic() < give_up:
-        if not all(process.is_running() for process in processes):
+        if any(process.status() == psutil.STATUS_ZOMBIE for process in processes):
             break
         with suppress(httpx.TransportError):
-            if _ask(url, stream, pictures[0]).status_code == 200:
+            if _ask(url, stream, picture).status_code == 200:
                 return
         time.sleep(0.2)
-    raise RuntimeError("it does not answer")
+    raise NotAnswering((folder / "log").read_text()[-1000:])
 
 
 def _ask(url: str, stream: Stream, picture: bytes) -> httpx.Response:

@@ -5,7 +5,6 @@ what this project's words describe when nothing is done about speed.
 from __future__ import annotations
 
 import base64
-import sys
 
 from celery import Celery
 from celery.signals import worker_process_init
@@ -36,7 +35,3 @@ def label(picture: str) -> str:
 def classify() -> dict[str, str]:
     picture = base64.b64encode(request.files["file"].read()).decode()
     return {"label": label.delay(picture).get(timeout=60)}
-
-
-if __name__ == "__main__":
-    tasks.worker_main(sys.argv[1:])

@@ -49,7 +49,10 @@ PEERS = {
     "flask_celery": Peer(
         says="Flask + Celery, a task for each picture, torch",
         commands=(
-            ("-m", "loadtest.peers.flask_celery", "worker", "--concurrency", "2"),
+            (
+                *("-m", "celery", "-A", "loadtest.peers.flask_celery:tasks"),
+                *("worker", "--concurrency", "2"),
+            ),
             (
                 *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--threads", "128"),
                 "loadtest.peers.flask_celery:app",
