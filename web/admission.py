@@ -194,7 +194,8 @@ class Admission:
 
     def _seconds_until_room(self, lane: Lane, images: int, size: int) -> int:
         """0 where there is room; else from how fast the lanes were emptied lately."""
-        assert self._load
+        if self._load is None:  # gevent's lock lets others run, and one has found Redis away
+            raise ConnectionError("away a moment ago")
         outstanding = self._images[lane] + self._images_coming[lane]
         limit = self._max_images[lane]
         if over := _over(outstanding, images, limit):

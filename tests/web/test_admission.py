@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +17,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from werkzeug.test import TestResponse
 
+from loadtest.local_service import free_port
+from quickstart import redis_server
 from shared import keys, load
 from shared.errors import Overloaded
 from shared.job_store import MAX_ATTEMPTS, JobStore, new_job_id
@@ -245,6 +250,47 @@ def test_in_an_outage_everybody_hears_within_a_moment(jobs: JobStore) -> None:
     for thread in threads:
         thread.join()
     assert len(heard) == 50 and max(heard) < 1
+
+
+#: As in the web process, where asking for a lock that is taken lets others run.
+_GREENLETS = """
+import gevent.monkey; gevent.monkey.patch_all()
+import os, signal, sys, time, gevent
+from redis.exceptions import RedisError
+from shared.job_store import JobStore
+from shared.jobs import Lane
+from shared.redis_client import connect
+from web.admission import Admission
+
+redis = connect(sys.argv[1], max_connections=50)
+jobs = JobStore(redis, result_ttl_seconds=60, part_deadline_seconds=60)
+gate = Admission(redis, jobs, max_images={lane: 10 for lane in Lane}, max_bytes=10)
+gate.check(Lane.BULK, images=1, size=1)
+server = redis.info("server")["process_id"]
+time.sleep(1.1)  # what is known is old now
+os.kill(server, signal.SIGSTOP)
+stop, heard = time.monotonic() + 2.5, set()
+
+def ask():
+    while time.monotonic() < stop:
+        try:
+            gate.check(Lane.BULK, images=1, size=1)
+        except Exception as error:
+            heard.add(isinstance(error, RedisError))
+        gevent.sleep(0)
+
+gevent.joinall([gevent.spawn(ask) for _ in range(20)])
+os.kill(server, signal.SIGCONT)
+print(heard)
+"""
+
+
+def test_who_asks_while_another_finds_redis_away_hears_of_an_outage(tmp_path: Path) -> None:
+    with redis_server.running(tmp_path, free_port()) as url:
+        asked = subprocess.run(
+            [sys.executable, "-c", _GREENLETS, url], capture_output=True, text=True, check=True
+        )
+    assert asked.stdout.splitlines()[-1] == "{True}"
 
 
 # Over HTTP
