@@ -97,6 +97,8 @@ def run(
     told = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
     texts = [told, account_table(account, report), memory.table(bounds)]
     misses = [*_wrong(account, report), *_too_large(memory, bounds)]
+    if account.pictures["unexpected"]:
+        misses += [line for line in service.log("web").splitlines() if '"error"' in line][-3:]
     if bars:
         idle, full = _beside_full_bulk(service, pictures, capacity)
         texts.append(
