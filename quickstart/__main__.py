@@ -32,7 +32,9 @@ def run(settings: Settings) -> None:
                 max_memory_bytes=settings.redis_maxmemory,
             )
             redis_url = stack.enter_context(server)
-        ended = run_processes(_environment(settings, redis_url))
+        ended = run_processes(
+            _environment(settings, redis_url), without=() if settings.webhooks else ("webhooks",)
+        )
     if ended:
         raise ClassifierError(f"stopped because a program ended: {ended}; its lines say why")
 

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from quickstart.tether import tether
 PROCFILE = Path(__file__).with_name("Procfile")
 
 
-def run_processes(environment: Mapping[str, str]) -> str | None:
+def run_processes(environment: Mapping[str, str], *, without: Collection[str] = ()) -> str | None:
     """Run the Procfile with `environment` added to ours, until all have stopped.
+
+    Programs that are named in `without` are not started.
 
     Returns None when a signal asked for the stop, else which program ended by itself.
     """
@@ -31,7 +33,8 @@ def run_processes(environment: Mapping[str, str]) -> str | None:
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
     programs = shlex.quote(str(Path(sys.executable).parent))
     for name, command in parse_procfile(PROCFILE.read_text()).processes.items():
-        manager.add_process(name, f'export {settings} PATH={programs}:"$PATH"; {command}')
+        if name not in without:
+            manager.add_process(name, f'export {settings} PATH={programs}:"$PATH"; {command}')
     _stop_on_hangup()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:

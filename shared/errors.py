@@ -3,6 +3,8 @@
 ClassifierError                     code
     InvalidRequest                  invalid_request
         UnknownField                unknown_field
+        InvalidWebhook              invalid_webhook
+            WebhooksDisabled        webhooks_disabled
         EmptyFile                   empty_file
         UnsupportedFormat           unsupported_format
         ImageTooLarge               image_too_large
@@ -147,6 +149,18 @@ class IdempotencyKeyReused(InvalidRequest):
     """Another request was made with this Idempotency-Key."""
 
     code = "idempotency_key_reused"
+
+
+class InvalidWebhook(InvalidRequest):
+    """The webhook's address cannot be used."""
+
+    code = "invalid_webhook"
+
+
+class WebhooksDisabled(InvalidWebhook):
+    """Webhooks are off here."""
+
+    code = "webhooks_disabled"
 
 
 class EmptyFile(InvalidRequest):

@@ -161,6 +161,8 @@ class JobStore:
         key = keys.job(job.id)
         pipe.hset(key, mapping=_job_fields(job, now, self._ttl))
         pipe.expire(key, 2 * self._ttl)
+        if job.webhook and not job.pending:
+            pipe.zadd(keys.WEBHOOKS_DUE, {job.id: now})
         known = [k for k, item in enumerate(job.items) if item.outcome]
         if known and len(job.items) > 1:
             pipe.rpush(keys.finished(job.id), *known)
@@ -544,7 +546,12 @@ def _open_job_fields(job: OpenJob, now: float, ttl: int) -> _Fields:
         "cached": 0,
         "created_at": now,
         "expires_at": now + ttl,
+        **_webhook(job),
     }
+
+
+def _webhook(job: NewJob | OpenJob) -> _Fields:
+    return {"webhook": job.webhook} if job.webhook else {}
 
 
 def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
@@ -561,6 +568,7 @@ def _job_fields(job: NewJob, now: float, ttl: int) -> _Fields:
         "cached": len(succeeded),
         "created_at": now,
         "expires_at": now + ttl,
+        **_webhook(job),
     }
     if succeeded and succeeded[-1].model_version:
         fields["model_version"] = succeeded[-1].model_version
@@ -591,6 +599,7 @@ def _job(job_id: str, fields: Mapping[str, str]) -> Job:
         first_turn=_number(fields.get("first_turn"), int),
         next_turn=_number(fields.get("next_turn"), int),
         first_due=_number(fields.get("first_due"), float),
+        webhook=fields.get("webhook"),
     )
 
 

@@ -162,6 +162,7 @@ class NewJob:
     items: Sequence[NewItem]
     owner: str = ""  #: Name of the key that submits it; empty where keys are off.
     trace: str = ""  #: `traceparent` of the request that submits it.
+    webhook: str | None = None  #: Address that is told of its end.
 
     @property
     def pending(self) -> int:
@@ -183,6 +184,7 @@ class OpenJob:
     top_k: int
     total: int
     owner: str = ""  #: Name of the key that submits it; empty where keys are off.
+    webhook: str | None = None  #: Address that is told of its end.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +219,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     expires_at: float
+    webhook: str | None = None  #: Address that is told of its end.
     # In a lane whose jobs take turns, once it has a part that waited for one:
     first_turn: int | None = None  #: Of its first part.
     next_turn: int | None = None  #: After its last part.

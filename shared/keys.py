@@ -21,6 +21,8 @@ drained:<lane>:<second>   integer: images committed in that second; gone soon af
 result:<version>:<digest> outcome that answers for the same bytes and model
 dead_letters              hash: member -> what is known of an image that no worker survived
 dead_image:<member>       its bytes, for a retry
+webhooks_due              sorted set: ended jobs whose webhook is to be delivered, by when
+webhooks                  list: Celery's queue of the worker that delivers them
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 workers:<lane>            sorted set: workers that take parts, by their last sign of life
 model                     what the workers have loaded
@@ -37,6 +39,7 @@ MODEL = "model"
 HELD = "held"
 DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
+WEBHOOKS_DUE = "webhooks_due"
 
 
 def job(job_id: str) -> str:

@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared import webhooks
 from shared.jobs import Lane
 
 #: Where Compose and our Kubernetes manifests mount what must not be seen, one file a value.
@@ -44,6 +45,8 @@ class Settings(BaseSettings):
         protected_namespaces=(),
         # pydantic-settings warns of a folder that is not there.
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        # What is malformed may be a secret: an error names the variable and not its value.
+        hide_input_in_errors=True,
     )
 
     # Where things are
@@ -163,6 +166,23 @@ class Settings(BaseSettings):
     )
     grafana_url: str | None = Field(None, description="The same for Grafana.", pattern=_WEB_ADDRESS)
     kibana_url: str | None = Field(None, description="The same for Kibana.", pattern=_WEB_ADDRESS)
+    # Webhooks
+    webhooks: bool = Field(
+        False,
+        description="Jobs may name an address to be told of their end; "
+        "the quick start runs a worker for it.",
+    )
+    webhook_secret: SecretStr | None = Field(
+        None, description="Signs webhooks: `whsec_` and the base64 of 24 to 64 random bytes."
+    )
+    webhook_timeout_seconds: float = Field(
+        15, description="Longest time that a receiver may take for its answer.", gt=0
+    )
+    webhook_allow_private: bool = Field(
+        False,
+        description="Dangerous: webhooks may go to this machine and its network. "
+        "For tests and closed networks.",
+    )
 
     # Input
     max_image_bytes: int = Field(20 * 2**20, description="Largest picture, in bytes.", ge=1)
@@ -170,6 +190,21 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(64 * 2**20, description="Largest request body, in bytes.", ge=1)
     max_job_images: int = Field(
         500_000, description="Most pictures in a job that is opened for parts.", ge=1, le=1_000_000
+    )
+    max_archive_bytes: int = Field(
+        2**30, description="Largest archive, in bytes; it waits on disk while it is read.", ge=1
+    )
+    max_archive_members: int = Field(
+        100_000, description="Most files and folders in an archive.", ge=1
+    )
+    max_unpacked_bytes: int = Field(
+        4 * 2**30, description="Most bytes that an archive may unpack to.", ge=1
+    )
+    max_archive_ratio: int = Field(
+        100,
+        description="Unpacked by packed bytes of an archive; "
+        "as much as one request may carry is always allowed.",
+        ge=1,
     )
     slow_upload_seconds: float = Field(
         10, description="An upload that takes longer than this for 64 KiB is ended with 408.", gt=0
@@ -226,7 +261,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
-        "prometheus_multiproc_dir",
+        *("prometheus_multiproc_dir", "webhook_secret"),
         *("flower_url", "grafana_url", "kibana_url", "otel_exporter_otlp_endpoint"),
         mode="before",
     )
@@ -234,6 +269,13 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
         return None if value == "" else value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            webhooks.key(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
     def _deadline_outlives_a_batch(self) -> Settings:

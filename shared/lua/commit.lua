@@ -5,7 +5,7 @@
 --       channel, `whole` or `single` (what the member stands for), number of the part, then for
 --       each item: field, state, outcome (JSON)
 -- Gives the number of outcomes that were new.
-local found = redis.call('HMGET', KEYS[1], 'total', 'state', 'claim')
+local found = redis.call('HMGET', KEYS[1], 'total', 'state', 'claim', 'webhook')
 local total = tonumber(found[1])
 if not total then
   return 0 -- expired; the next start of the part clears `outstanding`
@@ -49,7 +49,7 @@ if total > 1 then
 end
 local notice = ARGV[3] .. ' running'
 if succeeded + failed == total then
-  complete(KEYS[1], ARGV[3], total, found[3], ARGV[1], ARGV[5])
+  complete(KEYS[1], ARGV[3], total, found[3], ARGV[1], ARGV[5], found[4])
   notice = ARGV[3] .. ' completed'
 end
 if total == 1 then

@@ -8,7 +8,8 @@
 --       then the indexes of the known items
 -- Gives a word, and with `new` and `stored` the number of parts that are missing: `new`,
 -- `stored` (then the record of the part that is here), `closed`, `unknown`, `lost`.
-local found = redis.call('HMGET', KEYS[1], 'state', 'total', 'received', 'started_at', 'claim')
+local found = redis.call('HMGET', KEYS[1], 'state', 'total', 'received', 'started_at', 'claim',
+                         'webhook')
 local state, total, received = found[1], tonumber(found[2]), found[3]
 local function missing()
   return math.ceil(total / 32) - redis.call('BITCOUNT', KEYS[10]) -- shared.jobs.PART_SIZE
@@ -65,7 +66,7 @@ state = 'running'
 if succeeded + failed == total then
   state = 'completed'
   redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
-  complete(KEYS[1], ARGV[5], total, found[5], ARGV[1], ARGV[3])
+  complete(KEYS[1], ARGV[5], total, found[5], ARGV[1], ARGV[3], found[6])
 elseif received == total then
   redis.call('HSET', KEYS[1], 'state', found[4] and 'running' or 'queued')
 end

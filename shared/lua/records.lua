@@ -53,8 +53,17 @@ local function tell_finished(finished, indexes, ttl)
   end
 end
 
+-- Its end is to be told, where somebody asked for that. In the step that ends it: who dies
+-- afterwards has not forgotten it.
+local function note_webhook(webhook, job_id, now)
+  if webhook then
+    redis.call('ZADD', 'webhooks_due', now, job_id)
+  end
+end
+
 -- Every item is done: results live for their full time from here, however long the job took.
-local function complete(job, job_id, total, claim, now, ttl)
+local function complete(job, job_id, total, claim, now, ttl, webhook)
   redis.call('HSET', job, 'state', 'completed', 'finished_at', now, 'expires_at', now + ttl)
   keep(job, job_id, total, claim, ttl)
+  note_webhook(webhook, job_id, now)
 end

@@ -1,0 +1,10 @@
+-- Take webhooks that are due: nobody else does until then.
+--
+-- KEYS  webhooks_due
+-- ARGV  now, until when they are taken (both Unix seconds), how many at most
+-- Gives their job ids, the longest due first.
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
+for _, job_id in ipairs(due) do
+  redis.call('ZADD', KEYS[1], ARGV[2], job_id)
+end
+return due

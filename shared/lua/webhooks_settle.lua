@@ -1,0 +1,14 @@
+-- End a try, unless the job has ended anew or another has taken it meanwhile.
+--
+-- KEYS  webhooks_due
+-- ARGV  job id, the time that was seen, when to try again (Unix seconds) or '' for never
+-- Gives 1, or 0 where nothing was changed.
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+  return 0
+end
+if ARGV[3] == '' then
+  return redis.call('ZREM', KEYS[1], ARGV[1])
+end
+redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+return 1

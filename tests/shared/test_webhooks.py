@@ -1,0 +1,94 @@
+"""Where a webhook may go, and how it is signed."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from shared import webhooks
+from shared.errors import InvalidWebhook
+from shared.webhooks import Event, Target
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+PRIVATE = [
+    *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),
+    *("169.254.169.254", "100.64.0.1", "192.0.0.8", "198.18.0.1", "224.0.0.1", "239.1.1.1"),
+    *("240.0.0.1", "255.255.255.255", "192.0.2.1"),
+    *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1"),
+    *("::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1"),
+    *("64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "2001:0:1::1", "2001:db8::1", "100::1"),
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_addresses_of_this_network_are_not_public(address: str) -> None:
+    assert not webhooks.is_public(ipaddress.ip_address(address))
+    url = f"http://[{address}]/" if ":" in address else f"http://{address}/"
+    with pytest.raises(InvalidWebhook):
+        webhooks.check(url, allow_private=False)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1"])
+def test_other_addresses_are_public(address: str) -> None:
+    assert webhooks.is_public(ipaddress.ip_address(address))
+    url = f"https://[{address}]/" if ":" in address else f"https://{address}/"
+    webhooks.check(url, allow_private=False)
+
+
+def test_a_private_address_is_let_through_where_that_is_allowed() -> None:
+    webhooks.check("http://127.0.0.1:8080/hook", allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "example.com/hook", "//example.com/", "ftp://example.com/", "file:///etc/passwd"),
+        *("https://", "https:///hook", "https://user:password@example.com/", "https://a@b.com/"),
+        *("https://example.com:25/", "https://example.com:0x50/", "https://example.com:99999/"),
+        *(
+            "http://example.com\\@127.0.0.1/",
+            "http://example.com/\r\nHost: a",
+            "http://exämple.com",
+        ),
+        *("http://example.com/a b", "http://[::1", "https://example.com/" + "a" * 2048),
+    ],
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(InvalidWebhook):
+        webhooks.check(url, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("https://example.com", Target(True, "example.com", 443, "/")),
+        ("http://Example.com:8080/a?b=c&d", Target(False, "example.com", 8080, "/a?b=c&d")),
+        ("https://[2606:2800::1]:8443/x", Target(True, "2606:2800::1", 8443, "/x")),
+    ],
+)
+def test_an_address_is_taken_apart(url: str, target: Target) -> None:
+    assert webhooks.target(url) == target
+
+
+def test_a_signature_passes_the_standard_library_and_a_changed_body_does_not() -> None:
+    event = Event("msg_1", '{"type": "job.completed", "name": "Käse"}'.encode())
+    headers = webhooks.headers(event, secret=SECRET, timestamp=int(time.time()))
+    assert Webhook(SECRET).verify(event.body, headers)["name"] == "Käse"
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(event.body + b" ", headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(event.body, headers | {"webhook-id": "msg_2"})
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["", "secret", "whsec_", "whsec_!!!!", "whsec_c2hvcnQ=", "MfKQ9r8GKYqrTwjUPD8ILPZIo2La"],
+)
+def test_a_malformed_secret_is_refused_without_being_told(secret: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        webhooks.key(secret)
+    assert len(secret) <= len("whsec_") or secret not in str(raised.value)
