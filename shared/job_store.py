@@ -278,6 +278,18 @@ class JobStore:
                 self._release([PartRef(job_id, n, 0) for n in range(start, stop)], job.lane)
         return bool(cancelled)
 
+    def abandon(self, job_id: str, claim: Claim | None) -> None:
+        """Cancel a job that nobody has been told of, and never will be.
+
+        Its webhook and its claim go first: the same request again makes another job.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hdel(keys.job(job_id), "webhook", "claim")
+        if claim:
+            pipe.delete(claim.name)
+        pipe.execute()
+        self.cancel(job_id)
+
     def _release(self, refs: Sequence[PartRef], lane: Lane) -> None:
         hashes = [
             key

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared import webhooks
 from shared.jobs import Lane
 
 #: Where Compose and our Kubernetes manifests mount what must not be seen, one file a value.
@@ -269,13 +268,6 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
         return None if value == "" else value
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            webhooks.key(value.get_secret_value())
-        return value
 
     @model_validator(mode="after")
     def _deadline_outlives_a_batch(self) -> Settings:

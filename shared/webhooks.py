@@ -149,4 +149,5 @@ def key(secret: str) -> bytes:
 def _job(job: Job) -> dict[str, Any]:
     """The job as `GET /jobs/<id>` answers it; a test compares the two."""
     told = {name: getattr(job, name) for name in (*_SAME, *_TIMES)}
+    told |= {"position": None, "estimated_seconds": None}  # it has ended
     return told | {"counts": {name: getattr(job, name) for name in _COUNTS}}

@@ -53,7 +53,7 @@ _LONGEST_SECONDS = 300
 _FORM_OVERHEAD = 64 * 2**10
 
 
-def register(app: Flask, admission: Admission, *, largest_picture: int) -> None:
+def register(app: Flask, admission: Admission, *, largest_picture: int, largest_body: int) -> None:
     """Refuse a submission before its body is read, where its first lines tell enough."""
 
     def check() -> None:
@@ -64,6 +64,8 @@ def register(app: Flask, admission: Admission, *, largest_picture: int) -> None:
             admission.check(Lane.INTERACTIVE, images=1, size=size)
         elif request.endpoint.endswith("jobs.submit") and request.mimetype != "application/json":
             may_be_one = size <= largest_picture + _FORM_OVERHEAD
+            # What is larger is an archive, which is let in part by part.
+            size = min(size, largest_body)
             admission.check_any(_lanes(may_be_one), images=1, size=size)
 
     app.before_request(check)

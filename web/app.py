@@ -15,7 +15,16 @@ from shared.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web import admission, auth, errors, rate_limit, requests, security_headers, unread_body
+from web import (
+    admission,
+    archive_uploads,
+    auth,
+    errors,
+    rate_limit,
+    requests,
+    security_headers,
+    unread_body,
+)
 from web.api_document import DocumentedApi
 from web.api_keys import ApiKeys
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
@@ -78,11 +87,15 @@ def _guard(app: OpenAPI, settings: Settings) -> None:
     if settings.api_keys_file:
         auth.register(app, ApiKeys(settings.api_keys_file))
     admission.register(
-        app, app.extensions["service"].admission, largest_picture=settings.max_image_bytes
+        app,
+        app.extensions["service"].admission,
+        largest_picture=settings.max_image_bytes,
+        largest_body=settings.max_request_bytes,
     )
     if settings.rate_limit_per_minute:
         redis = app.extensions["service"].redis
         rate_limit.register(app, redis, per_minute=settings.rate_limit_per_minute)
+    archive_uploads.register(app, settings)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,6 +22,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ArchiveTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageExpired: HTTPStatus.GONE,
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
@@ -86,6 +88,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(ValidationError, invalid)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(RedisError, _on_outage)
+    app.register_error_handler(OSError, _on_os_error)
     app.register_error_handler(Exception, _on_bug)
 
 
@@ -126,6 +129,14 @@ def _on_http_exception(error: HTTPException) -> Response:
 def _on_outage(error: Exception) -> Response:
     logger.warning("redis cannot be reached: %s", error)
     return _on_classifier_error(errors.Unavailable())
+
+
+def _on_os_error(error: OSError) -> Response:
+    """Large uploads wait on disk."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return _on_bug(error)
+    logger.error("no room on disk for an upload", exc_info=error)
+    return _on_classifier_error(errors.Overloaded("The disk is full.", retry_after_seconds=30))
 
 
 def _on_bug(error: Exception) -> Response:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from flask import request
 from pydantic import TypeAdapter
 from werkzeug.datastructures import FileStorage
 
-from shared.errors import NoFiles, UnknownField, WrongPartSize
+from shared.errors import ClassifierError, NoFiles, UnknownField, WrongPartSize
 from shared.jobs import NewItem, Outcome
 from web import uploads
 from web.schemas import PartEntry
@@ -25,19 +26,16 @@ _LARGE_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class PartUpload:
-    """One picture of a part. Its bytes stay where the form's parser has put them."""
+    """One picture of a part. Its bytes stay where they were put when they came in."""
 
     name: str
     custom_id: str | None
     digest: str  #: SHA-256 of the bytes, hex.
-    file: FileStorage | None  #: None where the sender names it by its digest alone.
+    #: Gives its bytes; None where the sender names it by its digest alone.
+    read: Callable[[], bytes] | None
     size: int
     head: bytes
-
-    def read(self) -> bytes:
-        assert self.file is not None
-        self.file.stream.seek(0)
-        return self.file.stream.read()
+    error: ClassifierError | None = None  #: Why it has none, where that is known already.
 
 
 def read_part(expected: int) -> list[PartUpload]:
@@ -61,10 +59,11 @@ def new_items(
 ) -> Iterator[NewItem]:
     """The same for the records; each picture is read as it is asked for."""
     for each, outcome in zip(uploaded, outcomes, strict=True):
+        assert outcome or each.read
         yield NewItem(
             name=each.name,
             digest=each.digest,
-            data=b"" if outcome else each.read(),
+            data=b"" if outcome or not each.read else each.read(),
             custom_id=each.custom_id,
             outcome=outcome,
         )
@@ -84,7 +83,7 @@ def _upload(entry: PartEntry, file: FileStorage | None) -> PartUpload:
     if file is None:
         assert entry.digest
         return PartUpload(
-            name=name, custom_id=entry.custom_id, digest=entry.digest, file=None, size=0, head=b""
+            name=name, custom_id=entry.custom_id, digest=entry.digest, read=None, size=0, head=b""
         )
     head = file.stream.read(_HEAD_BYTES)
     file.stream.seek(0)
@@ -93,5 +92,15 @@ def _upload(entry: PartEntry, file: FileStorage | None) -> PartUpload:
     if size > _LARGE_BYTES:
         time.sleep(0)  # whoever else waits for this process takes a turn
     return PartUpload(
-        name=name, custom_id=entry.custom_id, digest=digest, file=file, size=size, head=head
+        name=name,
+        custom_id=entry.custom_id,
+        digest=digest,
+        read=partial(_read, file),
+        size=size,
+        head=head,
     )
+
+
+def _read(file: FileStorage) -> bytes:
+    file.stream.seek(0)
+    return file.stream.read()

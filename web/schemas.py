@@ -20,6 +20,7 @@ from web.result_formats import ResultFormat
 PAGE_ITEMS = 100
 MAX_PAGE_ITEMS = 1000
 
+DEFAULT_TOP_K = 5
 TopK = Annotated[
     int, Field(ge=1, le=MAX_TOP_K, description="Predictions for each picture, best first.")
 ]
@@ -54,13 +55,19 @@ class JobPath(Request):
 
 
 class ClassifyQuery(Request):
-    top_k: TopK = 5
+    top_k: TopK = DEFAULT_TOP_K
     wait: Wait = None
 
 
 class ClassifyForm(Request):
     file: Annotated[FileStorage, Field(description="The picture.")]
     top_k: TopK | Unsaid = None
+
+
+#: An address that is checked by shared.webhooks.
+Webhook = Annotated[
+    str, Field(description="Address that is told of the job's end, where webhooks are enabled.")
+]
 
 
 class PartPath(JobPath):
@@ -78,11 +85,16 @@ class SubmitQuery(Request):
         Lane | Unsaid,
         Field(description="As in the form; said here, a full lane refuses before the upload."),
     ] = None
+    top_k: Annotated[TopK | Unsaid, Field(description="Of an archive that is the body.")] = None
+    webhook: Webhook | Unsaid = None
 
 
 class SubmitForm(Request):
-    files: Annotated[list[FileStorage], Field(min_length=1, description="The pictures.")]
-    top_k: TopK = 5
+    files: Annotated[
+        list[FileStorage],
+        Field(min_length=1, description="The pictures, or one .zip, .tar or .tar.gz of them."),
+    ]
+    top_k: TopK = DEFAULT_TOP_K
     lane: Annotated[
         Lane | Unsaid,
         Field(description="`interactive` for one picture and `bulk` for more, unless you say."),
@@ -91,14 +103,16 @@ class SubmitForm(Request):
         list[Annotated[str, Field(max_length=128)]],
         Field(description="Your own name for each picture: none, or as many as files."),
     ] = []
+    webhook: Webhook | Unsaid = None
 
 
 class OpenRequest(Request):
     """A job whose pictures follow in parts."""
 
     total: Annotated[int, Field(ge=1, le=1_000_000, description="Pictures.")]
-    top_k: TopK = 5
+    top_k: TopK = DEFAULT_TOP_K
     lane: Annotated[Lane | None, Field(description="`bulk` unless you say.")] = None
+    webhook: Webhook | None = None
     # The first fault is enough: a list of a million would take a gigabyte.
     digests: Annotated[
         list[Digest] | None,

@@ -111,6 +111,7 @@ class Service:
         top_k: int,
         custom_ids: Sequence[str] = (),
         claim: Claim | None = None,
+        webhook: str | None = None,
     ) -> list[Outcome | None]:
         """Accept a job: stored and queued. Gives the outcomes that are known at once.
 
@@ -133,7 +134,13 @@ class Service:
         size = sum(len(item.data) for item in items if item.outcome is None)
         with tracing.upload() as trace:
             job = NewJob(
-                id=job_id, lane=lane, top_k=top_k, items=items, owner=auth.owner(), trace=trace
+                id=job_id,
+                lane=lane,
+                top_k=top_k,
+                items=items,
+                owner=auth.owner(),
+                webhook=webhook,
+                trace=trace,
             )
             with self.admission.room(lane, images=job.pending, size=size):
                 self._accept(job, claim)
@@ -166,20 +173,18 @@ class Service:
         Overloaded where there is no room, and as JobStore.put_part does.
         """
         log.note(part_id=f"{job.id}:{number}")
-        outcomes: list[Outcome | None] = [
-            self._refusal(each.head, each.size) if each.file else None for each in uploaded
-        ]
+        outcomes = [self._refused(each) for each in uploaded]
         digests = [each.digest for each in uploaded]
         self._answer_from_cache(outcomes, digests, job.top_k)
         waiting = [each for each, outcome in zip(uploaded, outcomes, strict=True) if not outcome]
-        if any(each.file is None for each in waiting):
+        if any(each.read is None for each in waiting):
             if self.jobs.digests(job.id, number) == digests:
                 return PutPart(False, len(self.jobs.missing_parts(job.id)), None)
             raise ImagesNeeded(
                 [
                     number * PART_SIZE + k
                     for k, each in enumerate(uploaded)
-                    if each.file is None and outcomes[k] is None
+                    if each.read is None and outcomes[k] is None
                 ]
             )
         size = sum(each.size for each in waiting)
@@ -207,6 +212,11 @@ class Service:
             metrics.CACHE_REQUESTS.labels("hit" if cached else "miss").inc()
             if cached:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
+
+    def _refused(self, picture: PartUpload) -> Outcome | None:
+        if picture.error:
+            return Outcome.failure(picture.error)
+        return self._refusal(picture.head, picture.size) if picture.read else None
 
     def _refusal(self, head: bytes, size: int) -> Outcome | None:
         try:

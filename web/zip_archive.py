@@ -192,30 +192,18 @@ def _unpack(file: IO[bytes], record: _Record) -> bytes:
     # It may say that a gigabyte of packed bytes is a small picture.
     if record.packed > record.size + record.size // _OVERHEAD_SHARE + _OVERHEAD:
         raise CorruptMember
-    signature, *_, name_length, extra_length = _LOCAL.unpack(
-        _read(file, record.offset, _LOCAL.size)
-    )
-    if signature != b"PK\x03\x04":
-        raise CorruptMember
-    start = record.offset + _LOCAL.size + name_length + extra_length
-    data = _read(file, start, record.packed)
-    if record.method == _DEFLATED:
-        data = _inflate(data, record.size)
+    try:
+        local = _LOCAL.unpack(_read(file, record.offset, _LOCAL.size))
+        start = record.offset + _LOCAL.size + sum(local[-2:])  # its own name and extra field
+        data = _read(file, start, record.packed)
+        if record.method == _DEFLATED:
+            # One byte more tells an entry that is larger than it says; 0 would mean no limit.
+            data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, record.size + 1)
+    except (BadArchive, zlib.error) as error:
+        raise CorruptMember from error
     if len(data) != record.size or zlib.crc32(data) != record.crc:
         raise CorruptMember
     return data
-
-
-def _inflate(data: bytes, size: int) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        # One byte more tells an entry that is larger than it says; 0 would mean no limit.
-        found = inflater.decompress(data, size + 1)
-    except zlib.error as error:
-        raise CorruptMember from error
-    if not inflater.eof:
-        raise CorruptMember
-    return found
 
 
 def _read(file: IO[bytes], position: int, length: int) -> bytes:

@@ -62,8 +62,11 @@ def deliver(job_id: str, until: float) -> None:
 
 @cache
 def _delivery() -> WebhookDelivery:
-    if settings.webhook_secret is None:
-        raise WebhooksDisabled("WEBHOOK_SECRET is needed to sign webhooks, and is not set")
+    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    try:
+        webhooks.key(secret)
+    except ValueError as error:
+        raise WebhooksDisabled(f"WEBHOOK_SECRET {error}") from error
     jobs = JobStore(
         _redis,
         result_ttl_seconds=settings.result_ttl_seconds,
@@ -72,7 +75,7 @@ def _delivery() -> WebhookDelivery:
     return WebhookDelivery(
         WebhookOutbox(_redis),
         jobs,
-        secret=settings.webhook_secret.get_secret_value(),
+        secret=secret,
         allow_private=settings.webhook_allow_private,
         seconds=settings.webhook_timeout_seconds,
     )

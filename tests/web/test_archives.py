@@ -14,13 +14,14 @@ import tracemalloc
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO
 
 import pytest
 
 from shared.errors import ArchiveTooLarge, BadArchive
+from tests.web.archive_files import Files, Make, tar_gz, tarred, zipped
 from web.archives import Kind, Limits, Member, kind_of, members, scan
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -34,17 +35,6 @@ LIMITS = Limits(
 )
 
 ROOMY = replace(LIMITS, ratio=10_000)
-
-Files = Sequence[tuple[str, bytes]]
-Make = Callable[[Files], bytes]
-
-
-def zipped(files: Files, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for name, data in files:
-            archive.writestr(name, data)
-    return out.getvalue()
 
 
 def stored(files: Files) -> bytes:
@@ -89,26 +79,12 @@ def as_zip64(data: bytes) -> bytes:
     return data[:end] + larger + locator + last
 
 
-def tarred(files: Files, form: int = tarfile.PAX_FORMAT) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
-        for name, data in files:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
 def gnu(files: Files) -> bytes:
     return tarred(files, form=tarfile.GNU_FORMAT)
 
 
 def ustar(files: Files) -> bytes:
     return tarred(files, form=tarfile.USTAR_FORMAT)
-
-
-def tar_gz(files: Files) -> bytes:
-    return gzip.compress(tarred(files))
 
 
 def tar_in_two_gzip_files(files: Files) -> bytes:
@@ -232,6 +208,20 @@ def test_what_is_no_file_is_an_item_with_an_error(kind: bytes) -> None:
     assert codes(read(gzip.compress(tar))) == {"odd": "not_a_file", "a.jpg": None}
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+def test_nothing_follows_a_link_whatever_size_it_claims(kind: bytes) -> None:
+    tar = tar_of((entry("link", 700, kind), b""), (entry("a.jpg", len(JPEG)), JPEG))
+    assert codes(read(tar)) == {"link": "not_a_file", "a.jpg": None}
+
+
+def test_the_map_of_a_sparse_file_is_passed_over() -> None:
+    raw = tar_of((entry("holes", 600, tarfile.GNUTYPE_SPARSE), bytes(600)), (entry("a", 1), b"x"))
+    header = bytearray(raw[:512])
+    header[482] = 1
+    more = bytes([7] * 504 + [1] + [0] * 7) + bytes([7] * 504 + [0] * 8)
+    assert codes(read(checked(header) + more + raw[512:])) == {"holes": "not_a_file", "a": None}
+
+
 def test_a_link_in_a_zip_is_an_item_with_an_error() -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -286,11 +276,29 @@ def test_a_size_that_lies_is_an_error_of_that_member(field: int, said: int) -> N
     struct.pack_into("<L", data, liar + field, said)
     if field == 20 and said > 100:  # it would reach into the directory
         with pytest.raises(BadArchive):
-            read(bytes(data))
+            scan(io.BytesIO(data), Kind.ZIP, LIMITS)
         return
     found = codes(read(bytes(data)))
     assert found.pop("liar") in ("corrupt_member", "image_too_large")
     assert found == {"a": None, "c": None}
+
+
+@pytest.mark.parametrize(
+    ("packed", "unpacked"), [(30_000_000, 1000), (1000, 1_000_000)], ids=["packed", "unpacked"]
+)
+def test_a_member_that_is_larger_than_it_says_costs_no_memory(packed: int, unpacked: int) -> None:
+    method = zipfile.ZIP_DEFLATED if packed < unpacked else zipfile.ZIP_STORED
+    data = bytearray(zipped([("liar", bytes(100 * unpacked + packed))], method))
+    struct.pack_into("<L", data, directory_entries(data)[0] + 24, unpacked)
+    file = io.BytesIO(data)
+    with memory_below(3_000_000):
+        assert codes(read(file)) == {"liar": "corrupt_member"}
+
+
+def test_a_local_header_that_leads_out_of_the_archive_is_an_error_of_that_member() -> None:
+    data = bytearray(stored([("a", JPEG), ("liar", JPEG)]))
+    struct.pack_into("<H", data, data.rindex(b"PK\x03\x04") + 28, 0xFFFF)
+    assert codes(read(bytes(data))) == {"a": None, "liar": "corrupt_member"}
 
 
 def names_as(raw: bytes, flags: int) -> bytes:
@@ -335,7 +343,7 @@ def checked(header: bytearray) -> bytes:
 def test_an_archive_that_was_cut_off_is_refused_whole(make: Make) -> None:
     data = make([(f"{k}.jpg", JPEG * 40) for k in range(5)])
     rest = len(data.rstrip(b"\0"))
-    for length in range(700, rest, 97):
+    for length in (*range(700, rest, 97), rest - 1):
         file = io.BytesIO(data[:length])
         kind = kind_of(file)
         assert kind
@@ -451,26 +459,28 @@ def test_a_damaged_extended_header_is_refused_at_once(records: bytes) -> None:
     assert time.process_time() - started < 1
 
 
-@pytest.mark.parametrize("said", [b"size=-600", b"size=1e3", b"size=" + b"9" * 40, b"size=9999999"])
+@pytest.mark.parametrize(
+    "said", [b"size=-600", b"size=1e3", b"size=9999999", *(b"size=" + b"9" * n for n in (40, 5000))]
+)
 def test_a_pax_size_that_lies_is_refused(said: bytes) -> None:
-    record = b"%d %s\n" % (len(said) + 4, said)
-    assert len(record) == len(said) + 4 or len(said) > 95
+    length = next(n for n in range(9999) if len(f"{n} \n") + len(said) == n)
+    record = b"%d %s\n" % (length, said)
     tar = tar_of((entry("h", len(record), b"x"), record), (entry("a", 4), b"data"))
     with pytest.raises(BadArchive):
         read(tar)
 
 
-def test_a_negative_size_does_not_send_the_reader_in_circles() -> None:
+@pytest.mark.parametrize("said", [b"\xff" * 10 + b"\xfa\x00", b"\x80" + b"\xff" * 11])
+def test_a_negative_or_boundless_size_does_not_send_the_reader_in_circles(said: bytes) -> None:
     raw = tar_of((entry("a", 4), b"data"))
     header = bytearray(raw[:512])
-    header[124:136] = b"\xff" * 10 + b"\xfa\x00"
+    header[124:136] = said
     with pytest.raises(BadArchive):
         read(checked(header) + raw[512:])
 
 
 def test_many_empty_gzip_files_in_one_are_stopped() -> None:
-    tar = tarred([("a", JPEG)])
-    bomb = gzip.compress(tar[:600]) + gzip.compress(b"") * 300_000
+    bomb = tar_gz([("a", JPEG)]) + gzip.compress(b"") * 300_000
     started = time.process_time()
     with pytest.raises(BadArchive):
         read(bomb)

@@ -7,13 +7,15 @@ from typing import Any
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.errors import InvalidRequest, JobClosed, TooManyFiles
+from shared import webhooks
+from shared.errors import InvalidRequest, JobClosed, TooManyFiles, WebhooksDisabled
 from shared.job_store import new_job_id
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
-from web import auth, idempotency
+from web import archive_jobs, archive_uploads, archives, auth, idempotency
 from web.answers import answer, documented, request_body
 from web.parts import read_part
 from web.schemas import (
+    DEFAULT_TOP_K,
     JobPath,
     JobSchema,
     MissingParts,
@@ -30,6 +32,16 @@ from web.service import service
 from web.uploads import read_upload
 from web.waits import wait_seconds
 
+_SUBMISSION = request_body(
+    {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
+    "Pictures, or one archive of them, in a form; an archive as the body; or how many pictures "
+    "there will be, and they follow in parts.",
+)
+_SUBMISSION["content"] |= {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/zip", "application/x-tar", "application/gzip")
+}
+
 blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1")
 
 #: Flask refuses forms with more fields than this; told as our own error before it does.
@@ -44,19 +56,26 @@ _MOST_MISSING = 10_000
 
 @blueprint.post(
     "/jobs",
-    request_body=request_body(
-        {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
-        "Pictures in a form; or how many there will be, and they follow in parts.",
-    ),
+    request_body=_SUBMISSION,
     responses=documented({201: OpenedJob, 202: JobSchema}, 408, 413, 422, 503),
     operation_id="submit",
 )
 def submit(query: SubmitQuery) -> Response:
-    """Submit pictures as one job, or open a job for pictures that follow in parts.
+    """Submit pictures or an archive as one job, or open a job for pictures that follow in parts.
 
     Answers as soon as they are stored; none is lost from then on. A bad picture is an item with
-    an error and does not touch its neighbours.
+    an error and does not touch its neighbours. An archive that is damaged is refused whole.
     """
+    if archive_uploads.is_raw():
+        webhook = _webhook(query.webhook, None)
+        file = archive_uploads.spooled_body()
+        return _accepted(
+            archive_jobs.submit(
+                file, lane=query.lane, top_k=query.top_k or DEFAULT_TOP_K, webhook=webhook
+            )
+        )
+    if query.top_k is not None:
+        raise InvalidRequest("top_k: with this body, say it there.")
     if request.mimetype == "application/json":
         return _open(query, OpenRequest.model_validate_json(request.get_data(cache=False)))
     return _submit(query, SubmitForm.model_validate(_form_fields()))
@@ -77,21 +96,36 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     if form.custom_id and len(form.custom_id) != len(form.files):
         raise InvalidRequest("custom_id: send none, or as many as files.")
     lane = _lane(query.lane, form.lane)
+    webhook = _webhook(query.webhook, form.webhook)
+    archive = form.files[0].stream
+    if archive_uploads.is_expected() or (len(form.files) == 1 and archives.kind_of(archive)):
+        if form.custom_id:
+            raise InvalidRequest("custom_id: none for an archive; its names are kept.")
+        found = archive_jobs.submit(archive, lane=lane, top_k=form.top_k, webhook=webhook)
+        return _accepted(found)
     lane = lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
     files = [read_upload(file.filename, file.read()) for file in form.files]
     told = [(file.name, file.digest) for file in files]
-    claim = idempotency.claim(lane, form.top_k, form.custom_id, told)
+    claim = idempotency.claim(lane, form.top_k, form.custom_id, told, webhook)
 
     def make() -> str:
         job_id = new_job_id()
         service().submit(
-            job_id, files, lane=lane, top_k=form.top_k, custom_ids=form.custom_id, claim=claim
+            job_id,
+            files,
+            lane=lane,
+            top_k=form.top_k,
+            custom_ids=form.custom_id,
+            claim=claim,
+            webhook=webhook,
         )
         return job_id
 
-    job_id = idempotency.once(claim, make)
-    job = service().job(job_id)
-    return answer(service().told(job), 202, location=url_for("jobs.read", job_id=job_id))
+    return _accepted(service().job(idempotency.once(claim, make)))
+
+
+def _accepted(job: Job) -> Response:
+    return answer(service().told(job), 202, location=url_for("jobs.read", job_id=job.id))
 
 
 def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
@@ -107,8 +141,9 @@ def _open(query: SubmitQuery, asked: OpenRequest) -> Response:
         top_k=asked.top_k,
         total=asked.total,
         owner=auth.owner(),
+        webhook=_webhook(query.webhook, asked.webhook),
     )
-    claim = idempotency.claim(job.lane, job.top_k, job.total, digests)
+    claim = idempotency.claim(job.lane, job.top_k, job.total, digests, job.webhook)
 
     def make() -> str:
         service().open(job, claim)
@@ -124,6 +159,19 @@ def _lane(in_query: Lane | None, in_body: Lane | None) -> Lane | None:
     if in_query and in_body and in_query is not in_body:
         raise InvalidRequest("lane: the address and the body say different lanes.")
     return in_query or in_body
+
+
+def _webhook(in_query: str | None, in_body: str | None) -> str | None:
+    if in_query and in_body and in_query != in_body:
+        raise InvalidRequest("webhook: the address and the body say different ones.")
+    url = in_query or in_body
+    if url is None:
+        return None
+    settings = service().settings
+    if not settings.webhooks:
+        raise WebhooksDisabled
+    webhooks.check(url, allow_private=settings.webhook_allow_private)
+    return url
 
 
 @blueprint.put(
