@@ -12,13 +12,12 @@ import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
-from typing import IO, TypeVar, cast
+from typing import IO
 
-import gevent
 from flask import request
 from redis.exceptions import RedisError
 
@@ -31,10 +30,9 @@ from web import archives, auth, idempotency, uploads
 from web.archives import Limits, Member
 from web.parts import PartUpload
 from web.service import Service, service
+from web.threads import in_thread
 
 logger = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 
 #: Between two looks for room.
 _LOOK_SECONDS = 0.5
@@ -61,7 +59,7 @@ def submit(file: IO[bytes], *, lane: Lane | None, top_k: int, webhook: str | Non
     if kind is None:
         raise BadArchive("This is no .zip, .tar or .tar.gz.")
     limits = _limits(found.settings)
-    items = _in_thread(partial(archives.scan, file, kind, limits))
+    items = in_thread(partial(archives.scan, file, kind, limits))
     if not items:
         raise NoFiles("The archive holds no files.")
     job = OpenJob(
@@ -82,7 +80,7 @@ def submit(file: IO[bytes], *, lane: Lane | None, top_k: int, webhook: str | Non
 
 
 def _open(found: Service, job: OpenJob, file: IO[bytes]) -> tuple[Job, Claim | None]:
-    digest = _in_thread(partial(_digest, file)) if idempotency.HEADER in request.headers else None
+    digest = in_thread(partial(_digest, file)) if idempotency.HEADER in request.headers else None
     claim = idempotency.claim(job.lane, job.top_k, job.webhook, digest)
 
     def make() -> str:
@@ -94,12 +92,15 @@ def _open(found: Service, job: OpenJob, file: IO[bytes]) -> tuple[Job, Claim | N
 
 def _fill(found: Service, job: Job, members: Iterator[Member]) -> None:
     give_up = time.monotonic() + found.settings.max_wait_seconds
-    with tempfile.TemporaryFile() as spool:
+    spool = tempfile.TemporaryFile()
+    try:
         for number in count():
-            part = _in_thread(partial(_unpack_part, members, spool))
+            part = in_thread(partial(_unpack_part, members, spool))
             if not part:
                 return
             _put(found, job, number, part, give_up)
+    finally:
+        in_thread(spool.close)  # what gives back hundreds of megabytes takes its time
 
 
 def _put(found: Service, job: Job, number: int, part: list[PartUpload], give_up: float) -> None:
@@ -156,18 +157,3 @@ def _upload(member: Member, spool: IO[bytes]) -> PartUpload:
 def _read(spool: IO[bytes], start: int, size: int) -> bytes:
     spool.seek(start)
     return spool.read(size)
-
-
-def _in_thread(work: Callable[[], _Result]) -> _Result:
-    """Do what takes long beside the event loop, and wait for it."""
-
-    def attempt() -> tuple[_Result | None, Exception | None]:
-        try:
-            return work(), None
-        except Exception as error:  # gevent would print it, and a refusal is nothing to print
-            return None, error
-
-    result, error = gevent.get_hub().threadpool.apply(attempt)
-    if error:
-        raise error
-    return cast(_Result, result)

@@ -17,6 +17,7 @@ from flask import Flask, Request, g, request
 from shared.errors import Overloaded, RequestTooLarge
 from shared.settings import Settings
 from web.archives import HEAD_BYTES, may_be_archive
+from web.threads import in_thread
 
 #: What the body is said to be where it is the archive itself.
 TYPES = frozenset(
@@ -52,7 +53,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     def give_back(_: BaseException | None) -> None:
         for file in g.pop("archive_files", []):
-            file.close()  # the disk has its room back before the next archive comes
+            in_thread(file.close)  # the disk has its room back before the next archive comes
         if slot := g.pop("archive_slot", None):
             slot.release()
 

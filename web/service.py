@@ -120,17 +120,7 @@ class Service:
         """
         log.note(job_id=job_id)
         outcomes = self._known_outcomes(files, top_k)
-        names: Sequence[str | None] = custom_ids or [None] * len(files)
-        items = [
-            NewItem(
-                name=file.name,
-                digest=file.digest,
-                data=file.data,
-                custom_id=custom_id,
-                outcome=outcome,
-            )
-            for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
-        ]
+        items = _new_items(files, outcomes, custom_ids)
         size = sum(len(item.data) for item in items if item.outcome is None)
         with tracing.upload() as trace:
             job = NewJob(
@@ -231,6 +221,22 @@ class Service:
         except ModelNotReady:  # the picture waits for the first worker, as it may
             return [None] * len(digests)
         return self._cache.get(version, digests)
+
+
+def _new_items(
+    files: Sequence[Upload], outcomes: Sequence[Outcome | None], custom_ids: Sequence[str]
+) -> list[NewItem]:
+    names: Sequence[str | None] = custom_ids or [None] * len(files)
+    return [
+        NewItem(
+            name=file.name,
+            digest=file.digest,
+            data=file.data,
+            custom_id=custom_id,
+            outcome=outcome,
+        )
+        for file, custom_id, outcome in zip(files, names, outcomes, strict=True)
+    ]
 
 
 def service() -> Service:

@@ -83,7 +83,7 @@ def _delivery() -> WebhookDelivery:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    log.configure(settings)
+    log.configure(settings, service="webhooks")
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -91,7 +91,7 @@ def _configure_logging(**_: Any) -> None:
 @signals.worker_init.connect
 def _check(**_: Any) -> None:
     """Without a secret it would fail at each webhook: better no worker."""
-    log.configure(settings)  # this comes before Celery sets logging up
+    log.configure(settings, service="webhooks")  # this comes before Celery sets logging up
     try:
         _delivery()
     except WebhooksDisabled as error:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import ZipFile
 
 import pytest
 
@@ -47,6 +48,8 @@ def folder(pictures: list[Path], tmp_path: Path) -> Path:
     """What the commands name; pictures whose bytes nobody has sent before."""
     for name, picture in zip(("picture.jpg", "other.jpg"), pictures, strict=False):
         (tmp_path / name).write_bytes(picture.read_bytes() + os.urandom(8))
+    with ZipFile(tmp_path / "holiday.zip", "w") as archive:
+        archive.write(tmp_path / "picture.jpg", "beach/1.jpg")
     (tmp_path / "notes.txt").write_text("no picture")
     return tmp_path
 
