@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,6 +137,22 @@ def test_pictures_are_dropped_or_pasted(
     )
     expect(page.locator("#job-title")).to_have_text(picture.name)
     expect(page.locator(".cell")).to_have_attribute("data-state", "succeeded")
+
+
+def test_an_archive_becomes_a_job_of_its_members(
+    service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
+) -> None:
+    archive = tmp_path / "holiday.zip"
+    with zipfile.ZipFile(archive, "w") as members:
+        for picture in noise(3):
+            members.write(picture, picture.name)
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", archive)
+    expect(page.locator("#job-title")).to_have_text("holiday.zip")
+    expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
+    expect(page.locator(".cell")).to_have_count(3)
+    expect(page.locator(".cell").nth(2)).to_contain_text("noise 0002.png")
 
 
 def test_an_archive_that_is_none_says_why(
