@@ -79,7 +79,8 @@ def _options() -> argparse.Namespace:
 
 def publish(found: Figures) -> None:
     figures.STORED.write_text(found.to_json())
-    document.fill("bench", found.table())
+    drawn = "![Shares of the limit](images/throughput.svg)\n![Times by load](images/latency.svg)"
+    document.fill("bench", f"{found.table()}\n\n{drawn}")
     plots.throughput(found, document.IMAGES / "throughput.svg")
     plots.latency(found, document.IMAGES / "latency.svg")
 

@@ -56,6 +56,12 @@ def test_a_document_is_filled_between_its_markers_alone(tmp_path: Path) -> None:
         document.fill("peers", "new", page)
 
 
+def test_what_is_published_has_its_place() -> None:
+    page = document.PERFORMANCE.read_text()
+    for name in ("bench", "cpu", "overload", "peers"):
+        assert page.count(f"<!-- {name}: ") == page.count(f"<!-- end of {name} -->") == 1
+
+
 def test_the_same_figures_make_the_same_plots(tmp_path: Path) -> None:
     shares = ("drained_share", "bulk_share", "single_share_32", "single_share_128")
     loads = {f"{name}_at_{load}": [10.0, 12.0] for name in ("p50", "p95") for load in (30, 60, 90)}
