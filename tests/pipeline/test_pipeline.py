@@ -119,9 +119,11 @@ def test_a_job_of_many_pictures_is_answered_in_input_order(
 
     assert job["counts"] | {"cached": 0} == {
         "total": 98,
+        "received": 98,
         "queued": 0,
         "succeeded": 98,
         "failed": 0,
+        "cancelled": 0,
         "cached": 0,
     }
     assert job["created_at"] <= job["started_at"] <= job["finished_at"] < job["expires_at"]
