@@ -217,7 +217,7 @@ def test_a_full_disk_is_told_and_gone_on_from(
 def test_a_service_that_is_away_for_a_while_is_waited_for(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
-    names = fill(160)
+    names = fill(600)
     process = uploads.start()
     time.sleep(1)
     service.stop("web", signal.SIGKILL)
@@ -266,7 +266,7 @@ def await_rows(uploads: Uploads, number: int) -> None:
 def test_ctrl_c_ends_it_at_once_and_tells_how_to_go_on(
     uploads: Uploads, fill: Callable[..., list[str]]
 ) -> None:
-    names = fill(160)
+    names = fill(800)
     process = uploads.start()
     time.sleep(1.2)
     process.send_signal(signal.SIGINT)

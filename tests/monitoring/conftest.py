@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -169,7 +170,8 @@ class Watchers:
         self.run(program("prometheus-node-exporter"), address)
 
     def start_flower(self) -> subprocess.Popen[bytes]:
-        command = [shutil.which("celery") or "celery", "--quiet", "-A", "workers.flower", "flower"]
+        celery = str(Path(sys.executable).with_name("celery"))
+        command = [celery, "--quiet", "-A", "workers.flower", "flower"]
         return self.run(*command, f"--port={self.ports['flower']}", *documented_options()["flower"])
 
     def run(self, *command: str) -> subprocess.Popen[bytes]:

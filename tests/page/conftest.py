@@ -30,9 +30,12 @@ def missing(what: str) -> Any:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, or the one that the environment variable CHROMIUM names."""
+    """The system's Chromium, or the one that the environment variable CHROMIUM names.
+
+    For a module: while it is there an event loop runs, beside which no test can have its own.
+    """
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
         missing("chromium is not installed; `apt-get install chromium`, or CHROMIUM=its path")

@@ -12,9 +12,10 @@ import httpx
 def test_the_estimate_is_right_within_a_factor_of_two(
     http: httpx.Client, pictures: list[Path]
 ) -> None:
-    job_ids = [_submit(http, pictures * 2, tail) for tail in (b"first", b"second")]
+    # Some seconds of work: an estimate is asked for once the rate is known.
+    job_ids = [_submit(http, pictures * 5, tail) for tail in (b"first", b"second")]
     waiting = http.get(f"/jobs/{job_ids[1]}").json()
-    assert 0 < waiting["position"] <= 200
+    assert 0 < waiting["position"] <= 500
 
     started = time.monotonic()
     estimates = []

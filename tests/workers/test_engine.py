@@ -283,7 +283,7 @@ def test_a_damaged_export_is_a_model_error_that_names_the_file(
     damaged.parent.mkdir()
     damaged.write_bytes(damage(whole.read_bytes()))
     with pytest.raises(ModelError, match=str(damaged)):
-        load_engine(random_settings.model_copy(update={"data_dir": tmp_path}))
+        load_engine(random_settings.model_copy(update={"models_dir": tmp_path / "models"}))
 
 
 def test_an_onnx_file_of_someone_elses_is_a_model_error(
@@ -297,4 +297,4 @@ def test_an_onnx_file_of_someone_elses_is_a_model_error(
     (tmp_path / "models").mkdir()
     onnx.save(stranger, tmp_path / "models" / whole.name)
     with pytest.raises(ModelError, match="no usable export"):
-        load_engine(random_settings.model_copy(update={"data_dir": tmp_path}))
+        load_engine(random_settings.model_copy(update={"models_dir": tmp_path / "models"}))
