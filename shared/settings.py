@@ -276,10 +276,9 @@ class Settings(BaseSettings):
             raise ValueError("PART_DEADLINE_SECONDS must be more than BATCH_TIME_LIMIT_SECONDS")
         return self
 
-    @property
-    def heartbeat_file(self) -> Path:
-        """Touched by a worker's event loop; looked at by probes."""
-        return self.data_dir / f"heartbeat-{self.lane}"
+    def heartbeat_file(self, program: str) -> Path:
+        """Touched by the event loop of a lane's worker or the `webhooks` one; read by probes."""
+        return self.data_dir / f"heartbeat-{program}"
 
     def metrics_dir(self, program: str) -> Path:
         """Where the processes of one program count together."""

@@ -1,6 +1,7 @@
 """`python -m workers.health`: whether the worker's event loop turns. For probes.
 
-Reads the age of a file: no broker, no model, a tenth of a second.
+The worker of `LANE`, or with `webhooks` behind the command the one that delivers them. Reads the
+age of a file: no broker, no model, a tenth of a second.
 """
 
 from __future__ import annotations
@@ -33,4 +34,6 @@ def problem(path: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(problem(Settings().heartbeat_file))
+    settings = Settings()
+    [program] = sys.argv[1:] or [settings.lane]
+    sys.exit(problem(settings.heartbeat_file(program)))

@@ -102,7 +102,7 @@ def _check(**_: Any) -> None:
 @signals.worker_ready.connect
 def _watch(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(_LOOK_SECONDS, _queue_what_is_due)
-    heartbeat = settings.data_dir / "heartbeat-webhooks"
+    heartbeat = settings.heartbeat_file(webhooks.QUEUE)
     sender.timer.call_repeatedly(settings.reconcile_seconds, health.beat, (heartbeat,))
     health.beat(heartbeat)
 

@@ -150,7 +150,9 @@ def test_secrets_are_files_that_are_made(compose: dict[str, Any], services: Serv
 def test_each_lane_has_workers_of_its_own(services: Services) -> None:
     for image in ("image-classifier/worker:", "image-classifier/worker-gpu:"):
         lanes = [
-            s["environment"]["LANE"] for s in services.values() if s["image"].startswith(image)
+            s["environment"]["LANE"]
+            for name, s in services.items()
+            if s["image"].startswith(image) and name != "webhooks"
         ]
         assert sorted(lanes) == sorted(Lane)
 
@@ -166,6 +168,7 @@ def test_what_not_everybody_needs_runs_where_it_is_asked_for(services: Services)
         "gpu": {"worker-gpu-interactive", "worker-gpu-bulk"},
         "monitoring": {"prometheus", "grafana"} | exporters,
         "loadtest": {"locust"},
+        "webhooks": {"webhooks"},
         "logging": {"filebeat", "logstash", "elasticsearch", "kibana"} | _ONCE - {"locust"},
     }
 
@@ -237,8 +240,30 @@ def test_programs_are_given_the_time_that_they_need_to_stop(services: Services) 
     for name, service in services.items():
         if name.startswith("worker"):
             assert _seconds(service["stop_grace_period"]) > settings.batch_time_limit_seconds
+    pause = _seconds(services["webhooks"]["stop_grace_period"])
+    assert pause > settings.webhook_timeout_seconds
     assert _seconds(services["web"]["stop_grace_period"]) >= gunicorn["graceful_timeout"] + 5
     assert _seconds(services["nginx"]["stop_grace_period"]) > settings.max_wait_seconds
+
+
+def test_nothing_but_webhooks_and_nginx_has_a_way_out(
+    compose: dict[str, Any], services: Services
+) -> None:
+    out = {name for name, each in compose["networks"].items() if not each.get("internal")}
+    reaching = {name for name, each in services.items() if out & set(each["networks"])}
+    assert reaching == {"nginx", "webhooks"}
+    assert not set(services["nginx"]["networks"]) & set(services["webhooks"]["networks"])
+
+
+def test_the_links_that_are_suggested_are_where_the_consoles_are() -> None:
+    text = _FILE.read_text()
+    told = dict(re.findall(r"(?m)^#     ((?:FLOWER|GRAFANA|KIBANA)_URL)=(\S+)$", text))
+    assert len(told) == 3
+    Settings(**{name.lower(): address for name, address in told.items()})
+    for name, address in told.items():
+        port = address.removeprefix("http://localhost:")
+        console = name.removesuffix("_URL").lower()
+        assert re.search(rf"set \$console http://{console}:{port};", _nginx()), name
 
 
 def test_nothing_starts_before_what_it_needs_is_well(services: Services) -> None:
@@ -368,6 +393,39 @@ def test_flower_does_not_start_without_a_password(shipped_redis: str, tmp_path: 
     line = line.replace("/run/secrets", str(tmp_path))
     with _program(["sh", "-ec", line], _ROOT, REDIS_URL=shipped_redis) as flower:
         assert flower.wait(10) != 0
+
+
+def test_the_shipped_webhooks_worker_is_well_once_its_loop_turns(
+    services: Services, shipped_redis: str, secrets: Path, tmp_path: Path
+) -> None:
+    """Its command with the secret that was made, and the question that is put to it."""
+    service = services["webhooks"]
+    program, *question = service["healthcheck"]["test"][1:]
+    assert program == "python"
+    mounted = {"WEBHOOK_SECRET": (secrets / "webhook_secret").read_text()}
+    own = {"DATA_DIR": str(tmp_path), "REDIS_URL": shipped_redis}
+
+    def is_well() -> bool:
+        command = [sys.executable, *question]
+        asked = subprocess.run(command, cwd=_ROOT, env=own, capture_output=True, check=False)
+        return asked.returncode == 0
+
+    assert not is_well()
+    with _program(service["command"], _ROOT, **own, **mounted) as worker:
+        assert any(is_well() for _ in range(100)) and worker.poll() is None
+
+
+def test_the_webhooks_worker_does_not_start_without_a_secret(
+    services: Services, shipped_redis: str, tmp_path: Path
+) -> None:
+    own = {"DATA_DIR": str(tmp_path), "REDIS_URL": shipped_redis}
+    with _program(services["webhooks"]["command"], _ROOT, **own) as worker:
+        assert worker.wait(30) != 0
+
+
+def test_the_webhooks_worker_is_the_one_of_the_quick_start(services: Services) -> None:
+    procfile = (_ROOT / "quickstart/Procfile").read_text()
+    assert f"webhooks: exec {' '.join(services['webhooks']['command'])}\n" in procfile
 
 
 def _flower() -> tuple[str, int]:

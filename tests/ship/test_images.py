@@ -173,7 +173,7 @@ def test_the_web_image_holds_all_that_web_imports(tmp_path: Path) -> None:
 def test_the_worker_image_holds_all_that_a_worker_imports(tmp_path: Path) -> None:
     stages = _stages("Dockerfile.worker")
     stages["cpu"].lay_out(tmp_path)
-    code = "import celery.bin.celery, onnxruntime, workers.app, workers.health, sys"
+    code = "import celery.bin.celery, onnxruntime, workers.app, workers.webhook_app, sys"
     answer = _run_with_only("worker", f"{code}; print('torch' in sys.modules)", tmp_path)
     assert answer.strip() == "False"
     defaults = dict(each.split("=") for each in stages["worker"].all("ENV")[0].split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import runpy
 import subprocess
@@ -17,7 +18,8 @@ from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, 
 
 from loadtest.local_service import free_port
 from quickstart import redis_server
-from shared import keys
+from shared import keys, webhooks
+from shared.errors import InvalidWebhook
 from shared.jobs import Lane
 from shared.settings import Settings
 from web.app import VERSION, create_app
@@ -200,8 +202,15 @@ def test_settings_are_settings(whole: Objects) -> None:
             assert settings.lane == name.removeprefix("worker-")
             ports = {"metrics": _image_setting("METRICS_PORT")}
         else:
-            ports = {"http": settings.web_port}
-        assert {p["name"]: p["containerPort"] for p in container["ports"]} == ports
+            ports = {"http": settings.web_port} if name == "web" else {}
+        assert {p["name"]: p["containerPort"] for p in container.get("ports", ())} == ports
+
+
+def test_the_settings_that_are_suggested_are_settings() -> None:
+    text = (_ROOT / "k8s/base/settings.env").read_text()
+    suggested = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)", text))
+    assert {"FLOWER_URL", "GRAFANA_URL", "KIBANA_URL"} == set(suggested)
+    Settings(**{name.lower(): value for name, value in suggested.items()})
 
 
 def _image_setting(name: str) -> int:
@@ -271,6 +280,9 @@ def test_probes_ask_what_answers(whole: Objects, routes: set[str]) -> None:
                 assert asked["port"] in {port["name"] for port in container["ports"]}
             elif name.startswith("worker"):
                 assert probe["exec"]["command"] == ["python", "-m", "workers.health"], kind
+            elif name == "webhooks":
+                asked = probe["exec"]["command"]
+                assert asked == ["python", "-m", "workers.health", "webhooks"], kind
     web = _of(whole, "Deployment")["web"]["spec"]["template"]["spec"]["containers"][0]
     assert web["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert web["livenessProbe"]["httpGet"]["path"] == "/livez"
@@ -346,7 +358,7 @@ def test_network_policies_let_exactly_the_needed_paths_through(whole: Objects) -
         if _allowed(policies, "Egress", pods[source], pods[target], port)
         and _allowed(policies, "Ingress", pods[target], pods[source], port)
     }
-    clients = _CLIENTS | {"redis-exporter"} & set(pods)
+    clients = _CLIENTS | {"redis-exporter", "webhooks"} & set(pods)
     paths = {(source, "redis", 6379) for source in clients}
     if "kibana" in pods:
         asking = ("kibana", "logstash", "logging-setup")
@@ -369,7 +381,8 @@ def _allowed(
     return any(
         port in {each["port"] for each in rule["ports"]}
         and any(
-            "namespaceSelector" not in one and _selects(one.get("podSelector", {}), peer)
+            not {"namespaceSelector", "ipBlock"} & set(one)
+            and _selects(one.get("podSelector", {}), peer)
             for one in rule[side]
         )
         for spec in applying
@@ -423,6 +436,80 @@ def test_a_redis_of_somebody_else_takes_the_place_of_ours(
     for each in _of(objects, "ScaledObject").values():
         assert each["spec"]["triggers"][0]["metadata"]["enableTLS"] == "true"
         _check_custom(each, ScaledObject)
+
+
+@pytest.fixture(scope="module")
+def told(kustomize: Kustomize) -> Objects:
+    return kustomize("overlays/webhooks")
+
+
+def test_the_webhooks_worker_is_the_one_of_one_machine(told: Objects) -> None:
+    services = yaml.safe_load((_ROOT / "docker-compose.yml").read_text())["services"]
+    pods = {name: pod["spec"] for name, pod in _pods(told)}
+    [container] = pods["webhooks"]["containers"]
+    assert container["args"] == services["webhooks"]["command"]
+    assert container["image"] == pods["worker-bulk"]["containers"][0]["image"]
+    grace = pods["webhooks"]["terminationGracePeriodSeconds"]
+    assert grace > Settings().webhook_timeout_seconds
+    mounted = {
+        item["path"]
+        for volume in pods["webhooks"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+        for item in source["secret"]["items"]
+    }
+    assert mounted == {"redis_url", "webhook_secret"} == mounted & set(Settings.model_fields)
+
+
+def test_web_takes_webhooks_where_their_worker_is(told: Objects, cpu: Objects) -> None:
+    def taken(objects: Objects) -> bool:
+        [container] = dict(_pods(objects))["web"]["spec"]["containers"]
+        name = container["envFrom"][0]["configMapRef"]["name"]
+        data = _of(objects, "ConfigMap")[name]["data"]
+        return Settings(**{key.lower(): value for key, value in data.items()}).webhooks
+
+    assert taken(told) and not taken(cpu)
+
+
+def test_webhooks_reach_public_addresses_and_no_others(told: Objects) -> None:
+    """Those that the worker allows itself: of version 4 exactly, of version 6 none besides."""
+    [egress] = _of(told, "NetworkPolicy")["webhooks"]["spec"]["egress"]
+    blocks = {}
+    for each in egress["to"]:
+        block = ipaddress.ip_network(each["ipBlock"]["cidr"])
+        blocks[block] = [ipaddress.ip_network(text) for text in each["ipBlock"]["except"]]
+        # The API refuses what is not inside.
+        assert all(part.subnet_of(block) for part in blocks[block])  # type: ignore[arg-type]
+
+    def reached(address: webhooks.Address) -> bool:
+        return any(
+            address in block and not any(address in part for part in parts)
+            for block, parts in blocks.items()
+        )
+
+    edges = {
+        edge + step
+        for part in (each for parts in blocks.values() for each in parts)
+        for edge in (part.network_address, part.broadcast_address)
+        for step in (-1, 0, 1)
+        if int(edge) + step in range(2**part.max_prefixlen)
+    }
+    wide = [ipaddress.IPv4Address(upper << 16) for upper in range(2**16)]
+    for address in [*edges, *wide, *map(ipaddress.ip_address, ("::1", "fd00::1", "fe80::1"))]:
+        public = webhooks.is_public(address)
+        assert reached(address) <= public, address
+        assert reached(address) == public or address.version == 6, address
+    ports = {(each["port"], each.get("endPort", each["port"])) for each in egress["ports"]}
+    for port in (22, 25, 80, 443, 1023, 1024, 8443, 65535):
+        open_here = any(first <= port <= last for first, last in ports)
+        assert open_here == _is_allowed(port), port
+
+
+def _is_allowed(port: int) -> bool:
+    try:
+        webhooks.target(f"https://receiver.example:{port}/")
+    except InvalidWebhook:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
