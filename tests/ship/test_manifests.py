@@ -416,7 +416,7 @@ def test_a_real_redis_takes_the_configuration(file: str, tmp_path: Path) -> None
     assert re.findall(r"(?m)^appendfsync (\w+)", text)[0] in ("always", "no")
     (tmp_path / "redis.conf").write_text(text.replace("dir /data", f"dir {tmp_path}"))
     command = [redis_server.find(), tmp_path / "redis.conf", "--port", str(free_port())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         started = any("Ready to accept connections" in line for line in server.stdout)
         server.terminate()
