@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from quickstart import redis_server
 from shared.job_store import JobStore
 from shared.jobs import Lane
 from shared.redis_client import connect
+
+# A shell's background job has SIGINT ignored, and so would have what a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Real weights and pictures, beside the checkout where they exist; no part of the project.
 _SHARED = Path(__file__).parents[2] / "shared"
