@@ -228,7 +228,7 @@ def test_a_refusal_comes_before_the_body_is_sent(front: str) -> None:
 def test_nginx_and_the_application_refuse_the_same_length_alike(front: str, more: int) -> None:
     """At the limit the application decides, past it nginx; a client cannot tell which."""
     form = "Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode()
-    head = _head("/jobs", Settings().max_request_bytes + more).replace(b"\r\n\r\n", b"\r\n" + form)
+    head = _head("/jobs", Settings().max_archive_bytes + more).replace(b"\r\n\r\n", b"\r\n" + form)
     with _say(front, head + b"--b--") as client:
         if not more:
             # Read, so not refused: the application waits for the rest.
