@@ -70,8 +70,10 @@ def _rate(pictures: Sequence[bytes], images: int, *, observed: bool) -> float:
 
 def _environment() -> dict[str, str]:
     """Both sides alike; what whoever runs this has set of metrics is of no concern."""
-    ours = {name: value for name, value in os.environ.items() if name != "METRICS_PORT"}
-    return ours | {"PROMETHEUS_MULTIPROC_DIR": "", "WORKER_PROCESSES": "2"}
+    # Not emptied: to prometheus-client an empty folder is the present one.
+    theirs = {"METRICS_PORT", "PROMETHEUS_MULTIPROC_DIR"}
+    ours = {name: value for name, value in os.environ.items() if name not in theirs}
+    return ours | {"WORKER_PROCESSES": "2"}
 
 
 @contextmanager
