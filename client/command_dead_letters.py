@@ -30,6 +30,8 @@ def _list(options: argparse.Namespace) -> Exit:
     if options.json:
         print_json([asdict(each) for each in letters])
         return Exit.OK
+    if not letters:
+        print("no dead letters")
     for each in letters:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.at))
         print(f"{each.id}  {at}  {each.lane}  job {each.job_id}, item {each.index}: {each.name}")

@@ -44,6 +44,18 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
     expect(page.locator("#job")).to_be_hidden()
 
 
+def test_a_picture_that_failed_is_told_by_name_without_its_thumbnail(
+    service: LocalService, new_page: NewPage
+) -> None:
+    files = {"files": ("broken.jpg", b"no picture")}
+    job = httpx.post(f"{service.base_url}/jobs", files=files).raise_for_status().json()
+    page = new_page()
+    page.goto(f"{service.base_url}/?job={job['id']}")
+    expect(page.locator('.cell[data-state="failed"] .label')).to_contain_text("Not a JPEG")
+    box = page.locator('.cell[data-state="failed"] .picture').bounding_box()
+    assert box and box["height"] >= 20, "the words about what it lacked have pushed its name out"
+
+
 def test_an_address_of_no_job_says_so(service: LocalService, new_page: NewPage) -> None:
     page = new_page(refusals=(STATUS.format(404),))
     page.goto(f"{service.base_url}/?job=0123")
