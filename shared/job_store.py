@@ -108,6 +108,7 @@ class JobStore:
         self._commit_script = script("records", "commit")
         self._put_part_script = script("records", "turns", "put_part")
         self._cancel_script = script("records", "cancel")
+        self._abandon_script = script("records", "abandon", "cancel")
         self._release_script = script("records", "release")
 
     # The web process
@@ -267,28 +268,33 @@ class JobStore:
         From the first step on no outcome is added. Who dies after it leaves parts outstanding
         that hold room and memory until a worker comes to start on them, and finds them cancelled.
         """
-        now = time.time()
-        cancelled = self._redis.eval(
-            self._cancel_script, 1, keys.job(job_id), now, self._ttl, keys.COMMITTED, job_id
+        return self._end(self._cancel_script, job_id)
+
+    def abandon(self, job_id: str, claim: Claim | None) -> bool:
+        """Cancel a job that nobody has been told of, and never will be; False where it is whole.
+
+        Its webhook and its claim go in the same step: the same request again makes another job.
+        One that is whole was accepted, for another request with the same claim. Raises JobNotFound.
+        """
+        return self._end(self._abandon_script, job_id, *([claim.name] if claim else []))
+
+    def _end(self, ending: str, job_id: str, *claims: str) -> bool:
+        ended = self._redis.eval(
+            ending,
+            1 + len(claims),
+            keys.job(job_id),
+            *claims,
+            time.time(),
+            self._ttl,
+            keys.COMMITTED,
+            job_id,
         )
         job = self.get(job_id)
         if job.state is JobState.CANCELLED:  # also where another has cancelled it, and died
             for start in range(0, parts_of(job.total), _RELEASED_AT_ONCE):
                 stop = min(start + _RELEASED_AT_ONCE, parts_of(job.total))
                 self._release([PartRef(job_id, n, 0) for n in range(start, stop)], job.lane)
-        return bool(cancelled)
-
-    def abandon(self, job_id: str, claim: Claim | None) -> None:
-        """Cancel a job that nobody has been told of, and never will be.
-
-        Its webhook and its claim go first: the same request again makes another job.
-        """
-        pipe = self._redis.pipeline(transaction=True)
-        pipe.hdel(keys.job(job_id), "webhook", "claim")
-        if claim:
-            pipe.delete(claim.name)
-        pipe.execute()
-        self.cancel(job_id)
+        return bool(ended)
 
     def _release(self, refs: Sequence[PartRef], lane: Lane) -> None:
         hashes = [

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from shared import keys, scripts
+from shared.claims import Claim
 from shared.errors import EmptyFile, JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.job_store import MAX_ATTEMPTS, JobStore, PutPart, new_job_id
 from shared.jobs import (
@@ -458,3 +459,33 @@ def _wear_out(jobs: JobStore, recovery: Recovery, ref: PartRef) -> Recovered:
         assert jobs.start([ref], LANE)
     assert jobs.start([ref], LANE) == []
     return recovery.recover(LANE)
+
+
+def test_a_half_stored_job_is_abandoned_with_its_claim(jobs: JobStore, redis: Redis) -> None:
+    claim = Claim("", "a key", "a request")
+    job_id = new_job_id()
+    jobs.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=2 * PART_SIZE), claim)
+    put(jobs, jobs.get(job_id), 0)
+    assert jobs.abandon(job_id, claim)
+    assert jobs.get(job_id).state is JobState.CANCELLED
+    assert jobs.claimed(claim) is None
+    assert jobs.backlog(LANE) == (0, 0, None)
+    # Another request came with the key since: its claim is not this job's to take away.
+    again = new_job_id()
+    jobs.open(OpenJob(id=again, lane=LANE, top_k=5, total=1), claim)
+    jobs.abandon(job_id, claim)
+    assert jobs.claimed(claim) == again
+
+
+def test_a_job_that_another_request_has_completed_is_not_abandoned(
+    jobs: JobStore, redis: Redis
+) -> None:
+    """Two requests with one key fill one job; the one that fails must not end what was accepted."""
+    claim = Claim("", "a key", "a request")
+    job_id = new_job_id()
+    jobs.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=PART_SIZE), claim)
+    put(jobs, jobs.get(job_id), 0)
+    assert not jobs.abandon(job_id, claim)
+    assert jobs.get(job_id).state is JobState.QUEUED
+    assert jobs.claimed(claim) == job_id
+    assert jobs.backlog(LANE).images == PART_SIZE
