@@ -19,7 +19,6 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from skimage import data
 
 from loadtest.local_service import local_service
-from shared.jobs import Lane
 
 _IMAGES = Path(__file__).parent / "images"
 _SAMPLES = Path(data.__file__).parent
@@ -58,10 +57,7 @@ def _service(folder: Path) -> Iterator[str]:
     own = {"DATA_DIR": str(folder / "data"), "WEB_PROCESSES": "1", "WORKER_PROCESSES": "1"}
     own["FLOWER_URL"] = "http://127.0.0.1:5555"
     with local_service(folder, os.environ | own) as service:
-        for lane in Lane:
-            service.start_worker(lane)
-        service.start_web()
-        service.await_ready()
+        service.start_all()
         yield service.base_url
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import httpx
 import torch
 from PIL import Image
 
-from loadtest.local_service import local_service
+from loadtest.local_service import export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings
 from workers.engine import torchvision_model
@@ -30,7 +28,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("pictures", type=Path)
     pictures = sorted(arguments.parse_args().pictures.glob("*.[jJ][pP]*[gG]"))
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     served = _served(pictures)
     reference = _reference(pictures, Settings())
     wanted = [_letters(picture.stem.partition("_")[2]) for picture in pictures]

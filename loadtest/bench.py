@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from loadtest import document, figures, measures, plots
 from loadtest.figures import Figures
 from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from loadtest.process_table import POOL, processes
 from shared.settings import Settings
 from workers.engine import load_engine
@@ -50,7 +49,7 @@ def main() -> None:
     if options.quick and not figures.STORED.exists():
         sys.exit("no figures are published yet: run with --publish first")
     pictures = read_pictures(options.pictures)
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     found = Figures()
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)

@@ -15,7 +15,6 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -30,7 +29,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from shared.jobs import PART_SIZE, Lane
 
 _CLIENTS = 4
@@ -69,7 +68,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     options = arguments.parse_args()
     print(f"seed {options.seed}", flush=True)
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), {**os.environ, **_SETTINGS}) as service:
             pictures = read_pictures(options.pictures)
@@ -78,10 +77,7 @@ def main() -> None:
 
 def run(service: LocalService, pictures: list[bytes], *, images: int, seed: int) -> int:
     """The whole history; gives the number of faults found, and prints the table."""
-    for lane in Lane:
-        service.start_worker(lane)
-    service.start_web()
-    service.await_ready()
+    service.start_all()
     right = [_label(service, picture) for picture in pictures]
     history = History()
     stop = threading.Event()

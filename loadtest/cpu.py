@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,9 +23,8 @@ import numpy as np
 
 from loadtest import document, load_client, measures, process_table
 from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from loadtest.request_stream import CLASSIFY
-from shared.jobs import Lane
 from shared.settings import Settings
 from workers.engine import load_engine
 from workers.preprocessing import decode
@@ -43,14 +41,11 @@ Spent = dict[str, float]
 def main() -> None:
     options = _options()
     pictures = read_pictures(options.pictures)
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     own = {"WORKER_PROCESSES": "2", "WEB_PROCESSES": "1"}
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), os.environ | own) as service:
-            for lane in Lane:
-                service.start_worker(lane)
-            service.start_web()
-            service.await_ready()
+            service.start_all()
             measures.closed_loop(service, pictures, clients=_CLIENTS, seconds=3)  # warms up
             if options.flame:
                 return _record(service, pictures, options.flame, options.seconds)

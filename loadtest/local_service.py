@@ -61,6 +61,13 @@ class LocalService:
         command = ["celery", "-A", app, "worker", *options]
         self.start(lane, command, {"LANE": lane, **environment})
 
+    def start_all(self) -> None:
+        """A worker for each lane, and web; returns once a picture would be classified."""
+        for lane in Lane:
+            self.start_worker(lane)
+        self.start_web()
+        self.await_ready()
+
     def pool_processes(self, lane: Lane) -> list[int]:
         """Process ids below a worker's main process."""
         main = self.processes[lane].pid
@@ -113,6 +120,11 @@ class LocalService:
                 stderr=output,
                 start_new_session=True,
             )
+
+
+def export_model() -> None:
+    """Have the model's export, made with torch in a process of its own."""
+    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,7 +23,7 @@ from pathlib import Path
 import httpx
 
 from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, free_port, local_service
+from loadtest.local_service import LocalService, export_model, free_port, local_service
 from loadtest.measures import drain
 from shared.jobs import Lane
 from shared.settings import Settings
@@ -40,7 +39,7 @@ def main() -> None:
     arguments.add_argument("--images", type=int, default=1024)
     options = arguments.parse_args()
     pictures = read_pictures(options.pictures)
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     costs = [round_cost(pictures, options.images) for _ in range(options.rounds)]
     print(f"observing costs {statistics.median(costs):.1%} of bulk throughput (median)")
     print("rounds: " + ", ".join(f"{cost:.1%}" for cost in costs))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ import numpy as np
 from loadtest import document, load_client, process_table
 from loadtest.limit import read_pictures
 from loadtest.load_client import Answer, Report
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from loadtest.process_table import MemoryWatch
 from loadtest.request_stream import BULK, CLASSIFY
 from shared.jobs import Lane
@@ -67,13 +66,10 @@ def main() -> None:
     arguments.add_argument("--no-bars", action="store_true", help="no bar on time or memory")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     options = arguments.parse_args()
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), os.environ) as service:
-            for lane in Lane:
-                service.start_worker(lane)
-            service.start_web()
-            service.await_ready()
+            service.start_all()
             pictures = read_pictures(options.pictures)
             text, misses = run(service, pictures, seconds=options.seconds, bars=not options.no_bars)
     print(text)

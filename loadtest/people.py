@@ -17,9 +17,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from loadtest.process_table import MemoryWatch
-from shared.jobs import Lane
 
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
@@ -28,13 +27,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("pictures", type=Path)
     options, passed_on = arguments.parse_known_args()
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), os.environ) as service:
-            for lane in Lane:
-                service.start_worker(lane)
-            service.start_web()
-            service.await_ready()
+            service.start_all()
             with MemoryWatch(service) as memory:
                 status = _locust(service, options.pictures, passed_on)
     print(memory.table())

@@ -22,7 +22,7 @@ from typing import Any
 
 from loadtest.figures import Figures
 from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import LocalService, local_service
+from loadtest.local_service import LocalService, export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings
 
@@ -37,7 +37,7 @@ def main() -> None:
     options = arguments.parse_args()
     pictures = read_pictures(options.pictures)
     settings = Settings()
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     figures = Figures()
     for number in range(options.rounds):
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)

@@ -15,7 +15,6 @@ from redis import Redis
 from loadtest.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
 from shared.job_store import JobStore
-from shared.jobs import Lane
 from shared.redis_client import connect
 
 # A shell's background job has SIGINT ignored, and so would have what a test starts and interrupts.
@@ -88,8 +87,5 @@ def service(
 ) -> Iterator[LocalService]:
     """The whole service: Redis, gunicorn, a Celery worker for each lane. Real processes."""
     with local_service(tmp_path_factory.mktemp("service"), model_environment) as running:
-        for lane in Lane:
-            running.start_worker(lane)
-        running.start_web()
-        running.await_ready()
+        running.start_all()
         yield running

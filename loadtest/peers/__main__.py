@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from redis import Redis
 
 from loadtest import document, load_client, plots
 from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import free_port, local_service
+from loadtest.local_service import export_model, free_port, local_service
 from loadtest.measures import Level, level_of
 from loadtest.peers.environments import python
 from loadtest.peers.peer import PEERS
@@ -69,7 +68,7 @@ class Row:
 def main() -> None:
     options = _options()
     pictures = read_pictures(options.pictures)
-    subprocess.run([sys.executable, "-m", "workers.export"], check=True, stdout=sys.stderr)
+    export_model()
     right = _right(pictures)
     rows = []
     limit = _limit(pictures)

@@ -62,7 +62,7 @@ class Told:
             )
         finally:
             watched.service.start_redis()
-        wait_until(lambda: httpx.get(f"{watched.service.base_url}/readyz").status_code == 200)
+        watched.service.await_web()
         self._fail_a_batch(watched)
         self.raw = {name: watched.service.log(name) for name in ("web", *Lane)}
         self.web = lines_of(watched, "web")

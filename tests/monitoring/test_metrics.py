@@ -83,7 +83,7 @@ def test_requests_and_refusals_are_told_while_redis_is_away(watched: Watched) ->
     status = {"route": "/api/v1/classify", "method": "POST", "status": "503"}
     assert value(text, "classifier_http_requests_total", **status)
     assert value(text, "classifier_refusals_total", code="unavailable", route="/api/v1/classify")
-    wait_until(lambda: httpx.get(f"{service.base_url}/readyz").status_code == 200)
+    service.await_web()
     watched.classify()
 
 

@@ -38,7 +38,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(folder)}
     with local_service(folder, environment) as running:
         running.start_web()
-        await_status(running, "/readyz", 200, 20)
+        running.await_web()
         yield running
 
 

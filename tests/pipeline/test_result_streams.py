@@ -29,12 +29,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     own |= {"SLOW_DOWNLOAD_SECONDS": str(STILL_SECONDS)}
     with local_service(folder, os.environ | own) as running:
         running.start_web()
-        give_up = time.monotonic() + 20
-        while time.monotonic() < give_up:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{running.base_url}/readyz").is_success:
-                    break
-            time.sleep(0.05)
+        running.await_web()
         yield running
 
 

@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -28,12 +27,7 @@ def web(tmp_path: Path) -> Iterator[LocalService]:
     environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
     with local_service(tmp_path, environment) as running:
         running.start_web()
-        give_up = time.monotonic() + 20
-        while time.monotonic() < give_up:
-            with suppress(httpx.TransportError):
-                if httpx.get(f"{running.base_url}/readyz").is_success:
-                    break
-            time.sleep(0.05)
+        running.await_web()
         yield running
 
 

@@ -24,7 +24,7 @@ def test_a_thousand_waiting_clients_are_answered_at_the_end_of_their_job(tmp_pat
     environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
     with local_service(tmp_path, environment) as service:
         service.start_web()
-        _await_live(service)
+        service.await_web()
         with httpx.Client(base_url=service.base_url, timeout=30) as http:
             picture = ("cat.jpg", b"\xff\xd8\xff")
             job_id = http.post("/jobs", files={"files": picture}).json()["id"]
@@ -72,14 +72,3 @@ def _commit(redis_url: str, job_id: str) -> None:
     jobs.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: outcome})
     pipe.execute()
     redis.connection_pool.disconnect()
-
-
-def _await_live(service: LocalService) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{service.base_url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(service.log("web"))
