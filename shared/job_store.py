@@ -124,25 +124,21 @@ class JobStore:
         now = time.time()
         lane = jobs[0].lane
         pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
-        refs: list[PartRef] = []
-        held: _Fields = {}
-        for job in jobs:
-            for ref in self._add_job(pipe, job, now):
-                refs.append(ref)
-                held[keys.part(job.id, ref.number)] = job.pending_bytes(ref.number)
-        if not refs:
+        sizes = {
+            ref: job.pending_bytes(ref.number)
+            for job in jobs
+            for ref in self._add_job(pipe, job, now)
+        }
+        if not sizes:
             self._execute(pipe, claim)
             return None
         deadline = now + self._deadline
         if lane in turns.FAIR:
-            turns.join(pipe, lane, refs, deadline=deadline)
+            turns.join(pipe, lane, sizes, deadline=deadline)
+            *_, (images, bytes_held) = self._execute(pipe, claim)
         else:
-            pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in refs})
-            pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(refs)))
-        pipe.hset(keys.HELD, mapping=held)
-        pipe.hincrby(keys.HELD, "total", sum(held.values()))
-        pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in refs))
-        *_, bytes_held, images = self._execute(pipe, claim)
+            _queue(pipe, lane, sizes, deadline)
+            *_, images, bytes_held = self._execute(pipe, claim)
         return Accepted(images, bytes_held)
 
     def _execute(self, pipe: Pipeline, claim: Claim | None) -> list[Any]:
@@ -549,6 +545,16 @@ def _part_fields(items: Sequence[NewItem], top_k: int, now: float, trace: str) -
     }
     outcomes = {f"r{k}": item.outcome.to_json() for k, item in enumerate(items) if item.outcome}
     return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
+
+
+def _queue(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float) -> None:
+    """Add parts, by the bytes they hold, to a transaction; it ends with what Accepted tells."""
+    pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in sizes})
+    pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(sizes)))
+    held: _Fields = {keys.part(ref.job_id, ref.number): size for ref, size in sizes.items()}
+    pipe.hset(keys.HELD, mapping=held)
+    pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in sizes))
+    pipe.hincrby(keys.HELD, "total", sum(sizes.values()))
 
 
 def _open_job_fields(job: OpenJob, now: float, ttl: int) -> _Fields:

@@ -7,7 +7,7 @@ lane has no use for it: what comes there is small, and queued in the same breath
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from redis.client import Pipeline
 
@@ -26,13 +26,17 @@ _JOIN = script("records", "turns", "join")
 _FEED = script("records", "turns", "feed")
 
 
-def join(pipe: Pipeline, lane: Lane, refs: Sequence[PartRef], *, deadline: float) -> None:
-    """Add to a transaction that stores parts: they wait their turn, or are queued if it is now."""
+def join(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], *, deadline: float) -> None:
+    """Add to a transaction that stores parts: they wait their turn, or are queued if it is now.
+
+    `sizes` are the bytes that each part holds. Replies with the images that are outstanding in the
+    lane, and the bytes that are held.
+    """
     stored: list[str] = []
-    told: list[str] = []
-    for ref in refs:
+    told: list[str | int] = []
+    for ref, size in sizes.items():
         stored += (keys.job(ref.job_id), keys.part(ref.job_id, ref.number))
-        told += (ref.member, message(lane, [ref]))
+        told += (ref.member, message(lane, [ref]), ref.images, size)
     own = _keys(lane)
     pipe.eval(_JOIN, len(own) + len(stored), *own, *stored, deadline, *told)
 
