@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from workers.demo_training import shipped_file
-from workers.demo_training.pictures import Labelled, decoded, read_files
-from workers.demo_training.training import Recipe, Training
+from workers.demo_training.pictures import Labelled, Pictures, decoded, read_files
+from workers.demo_training.training import Recipe, Training, averaged
 from workers.engine import torchvision_model
 from workers.engine.weights_file import Description
 from workers.preprocessing import Preset
 
-ARCHITECTURE = "mobilenet_v3_large"
+ARCHITECTURE = "mobilenet_v3_small"
+CHECKPOINT = "checkpoint.pt"
 
 #: The size, mean and std are those of the training pictures.
 PRESET = Preset(
@@ -34,7 +39,7 @@ PRESET = Preset(
 )
 
 #: To what pictures are enlarged in each epoch, in pixels: to less at first, which is cheaper.
-SIDES = (48,) * 5 + (64,) * 40
+SIDES = (48,) * 16 + (64,) * 24 + (80,) * 14
 
 NOTICE = (
     "demonstration model ({} classes); for ImageNet's 1,000 classes let this machine reach the "
@@ -47,55 +52,75 @@ def main() -> int:
     arguments = _arguments()
     files = read_files(arguments.data)
     labels = tuple(sorted({each.label for each in files["train"]}))
-    recipe = Recipe(sides=SIDES, seed=arguments.seed)
-    training = train(files, labels, arguments.work, recipe)
-    accuracy = ship(training, labels, files["test"], arguments.work, arguments.output)
+    recipe = Recipe(sides=SIDES, seed=arguments.seed, shares=arguments.processes)
+    train(files, labels, arguments.work, recipe)
+    accuracy = ship(arguments.work, labels, files["test"], recipe, arguments.output)
     print(f"{arguments.output}: {accuracy:.2%} of {len(files['test'])} test pictures")
     return 0
 
 
 def train(
     files: dict[str, list[Labelled]], labels: tuple[str, ...], work: Path, recipe: Recipe
-) -> Training:
+) -> None:
     """Train to the end, from the checkpoint in `work` on, with a line for each epoch."""
+    work.mkdir(parents=True, exist_ok=True)
     pictures = decoded(files["train"], labels)
     # Every tenth test picture: a look at the way it goes, on which nothing is decided.
     glance = decoded(files["test"][::10], labels)
+    arguments = (pictures, glance, work, recipe)
+    if recipe.shares == 1:
+        _train(0, *arguments)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = Path(folder, "meeting").as_uri()
+        spawn(  # type: ignore[no-untyped-call]
+            _train_share, (meeting, *arguments), nprocs=recipe.shares
+        )
+
+
+def _train_share(share: int, meeting: str, *arguments: Any) -> None:
+    # Between themselves the threads of one process spend half of their time waiting.
+    torch.set_num_threads(1)
+    shares = arguments[-1].shares
+    distributed.init_process_group("gloo", init_method=meeting, rank=share, world_size=shares)
+    try:
+        _train(share, *arguments)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _train(share: int, pictures: Pictures, glance: Pictures, work: Path, recipe: Recipe) -> None:
     torch.manual_seed(recipe.seed)
-    network = torchvision_model.build(ARCHITECTURE, PRESET, classes=len(labels))
-    training = Training(network, recipe, PRESET)
-    work.mkdir(parents=True, exist_ok=True)
-    checkpoint = work / "checkpoint.pt"
+    classes = int(pictures.classes.max()) + 1
+    network = torchvision_model.build(ARCHITECTURE, PRESET, classes=classes)
+    training = Training(network, recipe, PRESET, share=share)
+    checkpoint = work / CHECKPOINT
     if checkpoint.exists():
         training.resume(checkpoint)
     while not training.finished:
         started = time.monotonic()
         loss = training.run_epoch(pictures)
-        training.save(checkpoint)
-        side = recipe.sides[training.epoch - 1]
-        print(
-            f"epoch {training.epoch}/{len(recipe.sides)}: {side} px, loss {loss:.3f}, "
-            f"test {training.accuracy(glance, side):.3f}, {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
-    return training
+        if share == 0:
+            training.save(checkpoint)
+            side = recipe.sides[training.epoch - 1]
+            print(
+                f"epoch {training.epoch}/{len(recipe.sides)}: {side} px, loss {loss:.3f}, "
+                f"test {training.accuracy(glance, side):.3f}, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
 
 
 def ship(
-    training: Training,
-    labels: tuple[str, ...],
-    test: list[Labelled],
-    work: Path,
-    output: Path,
+    work: Path, labels: tuple[str, ...], test: list[Labelled], recipe: Recipe, output: Path
 ) -> float:
     """Write the weights with the accuracy that the file itself was measured to have; return it."""
-    state = training.average.module.state_dict()
+    state = averaged(work / CHECKPOINT)
     description = Description(
         variant="demonstration model",
         notice=NOTICE.format(len(labels)),
         labels=labels,
         preset=PRESET,
-        enlarged_size=training.recipe.sides[-1],
+        enlarged_size=recipe.sides[-1],
     )
     facts = {"architecture": f"torchvision {ARCHITECTURE}", "provenance": PROVENANCE}
     candidate = work / output.name
@@ -112,6 +137,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2, help="that share each batch")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tarfile
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 from shared.settings import Settings
 from workers import train_demo
-from workers.demo_training import shipped_file
+from workers.demo_training import depthwise, shipped_file
 from workers.demo_training.augmentation import Chance, augment
 from workers.demo_training.pictures import Pictures, decoded, read_files
 from workers.demo_training.training import Recipe, Training
@@ -51,6 +53,21 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path: Path)
     expected = whole.average.state_dict()
     for name, tensor in second.average.state_dict().items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_quick_way_through_a_large_kernel_is_the_same(side: int, stride: int) -> None:
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 6, 5, stride, padding=2, groups=6, bias=False)
+    quick = copy.deepcopy(plain)
+    depthwise.quicken(quick)
+    images = torch.randn(4, 6, side, side)
+    for convolution in (plain, quick):
+        convolution(images).square().sum().backward()
+    assert "forward" in vars(quick)
+    assert plain.weight.grad is not None
+    torch.testing.assert_close(quick.weight.grad, plain.weight.grad)
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path: Path) -> None:
@@ -106,11 +123,13 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
         read_files(tmp_path)
 
 
-def test_what_is_shipped_is_small_and_says_all_that_is_known(colours: Path) -> None:
+@pytest.mark.parametrize("shares", [1, 2])
+def test_what_is_shipped_is_small_and_says_all_that_is_known(colours: Path, shares: int) -> None:
     files, labels, work = read_files(colours), ("blue", "red"), colours.parent
     output = work / "out" / "colours.safetensors"
-    training = train_demo.train(files, labels, work, Recipe(sides=(32,), seed=0, batch_size=8))
-    accuracy = train_demo.ship(training, labels, files["test"], work, output)
+    recipe = Recipe(sides=(32,), seed=0, batch_size=8, shares=shares)
+    train_demo.train(files, labels, work, recipe)
+    accuracy = train_demo.ship(work, labels, files["test"], recipe, output)
     with safe_open(output, framework="pt") as file:
         facts = file.metadata()
     assert facts["accuracy"] == f"{accuracy:.4f} on 4 test pictures"
@@ -127,6 +146,6 @@ def test_what_is_shipped_is_small_and_says_all_that_is_known(colours: Path) -> N
     export(settings)
     model = load_engine(settings).model
     assert (model.labels, model.preset) == (labels, PRESET)
-    assert model.name == "mobilenet_v3_large (demonstration model)"
-    assert model.version == f"mobilenet_v3_large-demonstration-{model.weights_digest[:12]}-p1"
+    assert model.name == "mobilenet_v3_small (demonstration model)"
+    assert model.version == f"mobilenet_v3_small-demonstration-{model.weights_digest[:12]}-p1"
     assert model.notice.startswith("demonstration model (2 classes); for ImageNet")

@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from workers.demo_training import depthwise
 from workers.demo_training.augmentation import Chance, augment
 from workers.demo_training.pictures import Pictures
+from workers.engine.weights_file import State
 from workers.preprocessing import Preset
 
 
@@ -24,7 +27,9 @@ class Recipe:
     sides: tuple[int, ...]
     seed: int
     batch_size: int = 128
-    peak_rate: float = 1e-3
+    #: Of each batch, each learnt from by a process of its own. Each is normalised by itself.
+    shares: int = 1
+    peak_rate: float = 3e-3
     warm_up_epochs: float = 1.0
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
@@ -39,18 +44,31 @@ class Recipe:
 
     def strength(self, epoch: int) -> float:
         """Of the augmentation: the last epochs show pictures much as they are."""
-        return 1 - 0.7 * epoch / len(self.sides)
+        return 0.8 - 0.6 * epoch / len(self.sides)
 
 
 class Training:
-    """A network on its way. `epoch` counts those that are done."""
+    """A network on its way. `epoch` counts those that are done.
 
-    def __init__(self, network: nn.Module, recipe: Recipe, preset: Preset) -> None:
+    Where the recipe has more than one share, each process of torch's default group has a training,
+    of the share that is its rank; all their networks stay the same.
+    """
+
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, preset: Preset, *, share: int = 0
+    ) -> None:
         self.recipe = recipe
         self.epoch = 0
+        self._share = share
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _without_dropout(self.network)
         averaging = get_ema_multi_avg_fn(recipe.average_decay)  # type: ignore[no-untyped-call]
         self.average = AveragedModel(self.network, multi_avg_fn=averaging, use_buffers=True)
+        depthwise.quicken(self.network)
+        self._learning = self.network
+        if recipe.shares > 1:
+            # The statistics that count are those of the first share.
+            self._learning = DistributedDataParallel(self.network, forward_sync_buffers=False)
         self._optimizer = torch.optim.AdamW(
             _decayed(self.network, recipe.weight_decay), lr=0.0, fused=True
         )
@@ -62,18 +80,18 @@ class Training:
         return self.epoch >= len(self.recipe.sides)
 
     def run_epoch(self, pictures: Pictures) -> float:
-        """Every picture once, but for the last incomplete batch. Returns the mean loss."""
+        """Every picture once, but for the last incomplete batch. Returns the share's mean loss."""
         recipe = self.recipe
         # An epoch's chances depend on nothing before it: a resumed training sees the same.
-        source = torch.Generator().manual_seed(recipe.seed * 1000 + self.epoch)
-        chance = Chance(recipe.batch_size, source, recipe.strength(self.epoch))
-        torch.manual_seed(recipe.seed * 1000 + self.epoch)  # Dropout's.
-        order = torch.randperm(len(pictures.classes), generator=source)
+        seeds = torch.Generator().manual_seed(recipe.seed * 1000 + self.epoch)
+        order = torch.randperm(len(pictures.classes), generator=seeds)
+        chance = self._chance(seeds)
         steps = len(order) // recipe.batch_size
-        self.network.train()
+        self._learning.train()
         total = 0.0
         for step in range(steps):
             chosen = order[step * recipe.batch_size : (step + 1) * recipe.batch_size]
+            chosen = chosen[self._share :: recipe.shares]
             for group in self._optimizer.param_groups:
                 group["lr"] = recipe.rate(self.epoch + step / steps)
             images = augment(pictures.pixels[chosen], recipe.sides[self.epoch], chance)
@@ -81,8 +99,14 @@ class Training:
         self.epoch += 1
         return total / steps
 
+    def _chance(self, seeds: torch.Generator) -> Chance:
+        shares = self.recipe.shares
+        seed = int(torch.randint(2**31, (shares,), generator=seeds)[self._share])
+        source = torch.Generator().manual_seed(seed)
+        return Chance(self.recipe.batch_size // shares, source, self.recipe.strength(self.epoch))
+
     def _step(self, images: torch.Tensor, classes: torch.Tensor) -> float:
-        scores = self.network(self._normal(images))
+        scores = self._learning(self._normal(images))
         loss = F.cross_entropy(scores, classes, label_smoothing=self.recipe.label_smoothing)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -131,6 +155,20 @@ class Training:
     def _normal(self, images: torch.Tensor) -> torch.Tensor:
         images = (images - self._mean) / self._std
         return images.contiguous(memory_format=torch.channels_last)
+
+
+def averaged(checkpoint: Path) -> State:
+    """What the training in a checkpoint would ship, by the network's own names."""
+    state = torch.load(checkpoint, weights_only=True)["average"]
+    prefix = "module."
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
+def _without_dropout(network: nn.Module) -> None:
+    """So few epochs leave nothing to be held back from."""
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 def _enlarged(pixels: torch.Tensor, side: int) -> torch.Tensor:
