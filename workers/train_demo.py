@@ -26,7 +26,7 @@ from workers.engine import torchvision_model
 from workers.engine.weights_file import Description
 from workers.preprocessing import Preset
 
-ARCHITECTURE = "mobilenet_v3_small"
+ARCHITECTURE = "mobilenet_v3_large"
 CHECKPOINT = "checkpoint.pt"
 
 #: The size, mean and std are those of the training pictures.
@@ -39,7 +39,7 @@ PRESET = Preset(
 )
 
 #: To what pictures are enlarged in each epoch, in pixels: to less at first, which is cheaper.
-SIDES = (48,) * 16 + (64,) * 24 + (80,) * 14
+SIDES = (48,) * 20 + (64,) * 11
 
 NOTICE = (
     "demonstration model ({} classes); for ImageNet's 1,000 classes let this machine reach the "

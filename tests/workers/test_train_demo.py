@@ -146,6 +146,6 @@ def test_what_is_shipped_is_small_and_says_all_that_is_known(colours: Path, shar
     export(settings)
     model = load_engine(settings).model
     assert (model.labels, model.preset) == (labels, PRESET)
-    assert model.name == "mobilenet_v3_small (demonstration model)"
-    assert model.version == f"mobilenet_v3_small-demonstration-{model.weights_digest[:12]}-p1"
+    assert model.name == "mobilenet_v3_large (demonstration model)"
+    assert model.version == f"mobilenet_v3_large-demonstration-{model.weights_digest[:12]}-p1"
     assert model.notice.startswith("demonstration model (2 classes); for ImageNet")
