@@ -11,6 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.jobs import Lane
 
+# ONNX Runtime's wheels tell their maker of every model that is loaded, unless this is set before
+# they are imported. Whoever wants that sets 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 #: Where Compose and our Kubernetes manifests mount what must not be seen, one file a value.
 SECRETS = Path("/run/secrets")
 

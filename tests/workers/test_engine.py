@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,6 +51,15 @@ def real_settings(tmp_path_factory: pytest.TempPathFactory, real_weights: Path) 
     )
     export(settings)
     return settings
+
+
+def test_the_library_tells_nobody_what_is_classified(tmp_path: Path) -> None:
+    """Left alone, it makes up an identifier for the machine and a queue of what to send."""
+    code = "import workers.engine.onnx_engine, sys; assert 'onnxruntime' in sys.modules"
+    # It keeps silent by itself under continuous integration.
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert not list(tmp_path.iterdir())
 
 
 def noise(engine: Engine, pictures: int) -> NDArray[np.uint8]:
