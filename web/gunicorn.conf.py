@@ -20,6 +20,8 @@ keepalive = 75
 timeout = 60
 # Clients that wait get their answer before the process ends.
 graceful_timeout = int(_settings.max_wait_seconds) + 5
+# Nobody sends it commands, and two services of one person would share the socket in their home.
+control_socket_disable = True
 # Read by prometheus-client, in each process.
 raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
 # Our own line for each request says more.

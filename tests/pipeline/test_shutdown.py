@@ -25,6 +25,7 @@ PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 def web(tmp_path: Path) -> Iterator[LocalService]:
     """No worker: a test ends its jobs itself, when it wants to."""
     environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    environment["HOME"] = "/dev/null"  # in a container there is none that it may write to
     with local_service(tmp_path, environment) as running:
         running.start_web()
         running.await_web()
