@@ -147,6 +147,9 @@ def test_bases_are_pinned_and_nobody_is_root(file: str) -> None:
     for name, stage in _stages(file).items():
         if stage.all("USER"):
             assert stage.all("USER") == ["10001:10001"] and stage.instructions[-1][0] != "RUN", name
+    # With a name, and a home that can be written to.
+    named = r"groupadd --gid 10001 .*\n *useradd .*--uid 10001 --gid 10001 --home-dir /tmp "
+    assert re.search(named, text)
 
 
 def test_settings_in_the_images_are_settings() -> None:
