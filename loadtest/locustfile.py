@@ -35,6 +35,7 @@ _REPEATED_SHARE = 0.1
 @events.init_command_line_parser.add_listener
 def _options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--pictures", required=True, help="a folder of JPEGs")
+    parser.add_argument("--api-key-file", type=Path, help="where the service asks for a key")
     parser.add_argument("--shape", choices=list(SHAPES), default="steady")
     parser.add_argument("--most-p95-ms", type=float, default=2000.0, help="of a waited-for picture")
     parser.add_argument("--most-failures", type=float, default=0.0, help="share of all requests")
@@ -69,7 +70,15 @@ def _load_pictures(environment: Environment, **_: Any) -> None:
     PICTURES.load(environment.parsed_options.pictures)
 
 
-class Waiter(HttpUser):
+class Person(HttpUser):
+    abstract = True
+
+    def on_start(self) -> None:
+        if file := self.environment.parsed_options.api_key_file:
+            self.client.headers["Authorization"] = f"Bearer {file.read_text().strip()}"
+
+
+class Waiter(Person):
     """Sends one picture and waits for its labels."""
 
     weight = 60
@@ -84,7 +93,7 @@ class Waiter(HttpUser):
                 answer.failure(f"{answer.status_code}, not labels")
 
 
-class Poller(HttpUser):
+class Poller(Person):
     """Submits a few pictures, and asks now and then whether they are done."""
 
     weight = 20
@@ -102,7 +111,7 @@ class Poller(HttpUser):
         _expect_labels(self, address, len(files))
 
 
-class Folder(HttpUser):
+class Folder(Person):
     """Uploads a folder for the bulk lane and waits for it."""
 
     weight = 10
@@ -120,7 +129,7 @@ class Folder(HttpUser):
         _expect_labels(self, address, len(files))
 
 
-class Probe(HttpUser):
+class Probe(Person):
     """A load balancer: asks once a second, whatever goes on."""
 
     fixed_count = 1
@@ -131,7 +140,7 @@ class Probe(HttpUser):
         self.client.get("/api/v1/health")
 
 
-class Clumsy(HttpUser):
+class Clumsy(Person):
     """Sends what is no picture, and should be told what is wrong with it."""
 
     weight = 10

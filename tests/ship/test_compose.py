@@ -27,6 +27,7 @@ from quickstart import redis_server
 from shared.jobs import Lane
 from shared.redis_client import connect
 from shared.settings import Settings
+from web.api_keys import ApiKeys
 from web.app import VERSION
 
 _ROOT = Path(__file__).parents[2]
@@ -309,6 +310,19 @@ def test_passwords_are_made_once_and_hidden_by_their_folder(secrets: Path) -> No
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert len(before["redis_password"]) == 48
     assert before["redis_url"] == f"redis://:{before['redis_password']}@redis:6379/0"
+
+
+def test_web_asks_for_the_key_that_was_made(services: Services, secrets: Path) -> None:
+    web = services["web"]
+    asked = Path(_default(web["environment"]["API_KEYS_FILE"]))
+    assert asked.parent == Path("/run/secrets") and asked.name in web["secrets"]
+    keys = ApiKeys(secrets / asked.name)
+    assert keys.name_of((secrets / "api_key").read_text()) == "operator"
+    assert keys.name_of("imgc_another") is None
+    # Another key is added by `>>`.
+    assert (secrets / asked.name).read_text().endswith("\n")
+    # Whoever measures has it, too.
+    assert "--api-key-file=/run/secrets/api_key" in services["locust"]["command"]
 
 
 @contextmanager

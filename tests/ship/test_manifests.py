@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
 import runpy
@@ -211,6 +212,18 @@ def test_the_settings_that_are_suggested_are_settings() -> None:
     suggested = dict(re.findall(r"(?m)^# ([A-Z_]+)=(.*)", text))
     assert {"FLOWER_URL", "GRAFANA_URL", "KIBANA_URL"} == set(suggested)
     Settings(**{name.lower(): value for name, value in suggested.items()})
+
+
+def test_web_asks_for_a_key(whole: Objects) -> None:
+    web = dict(_pods(whole))["web"]["spec"]
+    asked = {each["name"]: each["value"] for each in web["containers"][0]["env"]}["API_KEYS_FILE"]
+    [volume] = [each["projected"] for each in web["volumes"] if each["name"] == "secrets"]
+    mounted = {
+        f"/run/secrets/{item['path']}": _of(whole, "Secret")[source["secret"]["name"]]["data"]
+        for source in volume["sources"]
+        for item in source["secret"]["items"]
+    }
+    assert base64.b64decode(mounted[asked]["api_keys"]).startswith(b"operator:")
 
 
 def _image_setting(name: str) -> int:
