@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from shared import log
 from shared.jobs import Lane, PartRef
@@ -268,7 +269,8 @@ class Servers(Thread):
         super().__init__(daemon=True)
         self.asked: list[tuple[str, str, bytes]] = []
         self.answers = [503]  #: Before the last, which is 200.
-        asked, answers = self.asked, self.answers
+        self.imported = True  #: Whether Kibana takes what it is given; it answers 200 either way.
+        asked, answers, servers = self.asked, self.answers, self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
@@ -277,9 +279,11 @@ class Servers(Thread):
                 status = answers.pop() if answers else 200
                 if status == 200:
                     asked.append((self.command, self.path, body))
+                told = json.dumps({"success": servers.imported}, separators=(",", ":")).encode()
                 self.send_response(status)
-                self.send_header("Content-Length", "0")
+                self.send_header("Content-Length", str(len(told)))
                 self.end_headers()
+                self.wfile.write(told)
 
             do_PUT = do_POST = _answer
 
@@ -331,3 +335,18 @@ def test_the_set_up_waits_for_the_servers_and_tells_them_everything(servers: Ser
 def test_the_set_up_fails_where_a_server_refuses(servers: Servers) -> None:
     servers.answers[:] = [400] * 9
     assert set_up(servers).returncode != 0
+
+
+def test_the_set_up_fails_where_kibana_reads_the_objects_and_takes_none(servers: Servers) -> None:
+    servers.imported = False
+    done = set_up(servers)
+    assert done.returncode != 0 and '"success":false' in done.stderr
+
+
+@pytest.mark.parametrize("file", ["logging/filebeat.yml", "k8s/components/logging/filebeat.yml"])
+def test_the_first_line_of_a_program_is_enough_for_filebeat(told: Told, file: str) -> None:
+    """It leaves a file alone that is shorter than what it knows it by."""
+    [files] = yaml.safe_load((ROOT / file).read_text())["filebeat.inputs"]
+    enough = files["prospector.scanner.fingerprint.length"]
+    ours = [line for text in told.raw.values() for line in text.splitlines() if line[:1] == "{"]
+    assert 64 <= enough <= min(map(len, ours)), "filebeat takes no less than 64"
