@@ -2,16 +2,19 @@
 
     python -m loadtest.chaos PICTURES --images 2000 --seed 7
 
-Clients send pictures in both lanes, at once or in parts of which some are sent twice, and cancel
-some of the jobs, while at random from the seed pool processes, workers, the web process and Redis
-are killed with SIGKILL or frozen with SIGSTOP, and connections are cut. Then everything drains, and
-as in Jepsen's total-queue every accepted image must have exactly one result, the right one, that
-never changed once it was seen; of a cancelled job, that one or none. Exits with 1 on any loss.
+Clients send pictures in both lanes, at once, as archives, or in parts of which some are sent twice,
+and cancel some of the jobs, while at random from the seed pool processes, workers, the web process
+and Redis are killed with SIGKILL or frozen with SIGSTOP, and connections are cut. Then everything
+drains, and as in Jepsen's total-queue every accepted image must have exactly one result, the right
+one, that never changed once it was seen; of a cancelled job, that one or none; and the end of each
+job must have been told by webhook, once or more. Exits with 1 on any loss.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import os
 import random
 import signal
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,14 +34,18 @@ from redis.exceptions import RedisError
 
 from loadtest.limit import read_pictures
 from loadtest.local_service import LocalService, export_model, local_service
+from loadtest.webhook_receiver import WebhookReceiver, webhook_receiver
+from shared import keys, webhooks
 from shared.jobs import PART_SIZE, Lane
 
 _CLIENTS = 4
 _DRAIN_SECONDS = 180
 _ENDED = ("completed", "cancelled")
+_WEBHOOKS = ["celery", "-A", "workers.webhook_app", "worker"]
 
-#: Of the jobs, those that are opened and filled in parts.
+#: Of the jobs, those that are opened and filled in parts, and those that are one archive each.
 _OPENED = 0.3
+_ARCHIVED = 0.2
 
 #: Quick to notice, so that a short run sees many recoveries.
 _SETTINGS = {
@@ -47,6 +55,10 @@ _SETTINGS = {
     "STALL_SECONDS": "10",
     "WORKER_PROCESSES": "2",
     "WEB_PROCESSES": "1",
+    "WEBHOOKS": "true",
+    "WEBHOOK_SECRET": f"whsec_{base64.b64encode(os.urandom(32)).decode()}",
+    "WEBHOOK_ALLOW_PRIVATE": "true",
+    "WEBHOOK_TIMEOUT_SECONDS": "1",
 }
 
 
@@ -54,6 +66,7 @@ _SETTINGS = {
 class History:
     """What the clients did and were told."""
 
+    receiver: WebhookReceiver
     accepted: dict[str, list[int]] = field(default_factory=dict)  #: job id -> picture numbers
     cancelled: set[str] = field(default_factory=set)  #: Ids of jobs that were asked to end.
     seen: dict[str, list[Any]] = field(default_factory=dict)  #: job id -> first complete results
@@ -79,7 +92,19 @@ def run(service: LocalService, pictures: list[bytes], *, images: int, seed: int)
     """The whole history; gives the number of faults found, and prints the table."""
     service.start_all()
     right = [_label(service, picture) for picture in pictures]
-    history = History()
+    with webhook_receiver() as receiver:
+        return _run(service, pictures, right, History(receiver), images=images, seed=seed)
+
+
+def _run(
+    service: LocalService,
+    pictures: list[bytes],
+    right: list[str],
+    history: History,
+    *,
+    images: int,
+    seed: int,
+) -> int:
     stop = threading.Event()
     clients = [
         threading.Thread(target=_client, args=(service, pictures, history, images, seed + k, stop))
@@ -88,6 +113,7 @@ def run(service: LocalService, pictures: list[bytes], *, images: int, seed: int)
     for client in clients:
         client.start()
     havoc = Havoc(service, random.Random(seed))
+    havoc.repair()  # it starts what is missing: the worker for webhooks
     while any(client.is_alive() for client in clients):
         havoc.strike()
     havoc.repair()
@@ -110,6 +136,7 @@ class Havoc:
             self.kill_pool_process,
             self.kill_worker,
             self.kill_web,
+            self.kill_webhooks,
             self.kill_redis,
             self.freeze_worker,
             self.freeze_redis,
@@ -139,6 +166,7 @@ class Havoc:
             "web": self._service.start_web,
             Lane.INTERACTIVE: lambda: self._service.start_worker(Lane.INTERACTIVE),
             Lane.BULK: lambda: self._service.start_worker(Lane.BULK),
+            "webhooks": lambda: self._service.start("webhooks", _WEBHOOKS, {}),
         }
 
     def kill_pool_process(self) -> None:
@@ -150,6 +178,9 @@ class Havoc:
 
     def kill_web(self) -> None:
         self._service.stop("web", signal.SIGKILL)
+
+    def kill_webhooks(self) -> None:
+        self._service.stop("webhooks", signal.SIGKILL)
 
     def kill_redis(self) -> None:
         self._service.stop_redis(signal.SIGKILL)
@@ -196,10 +227,21 @@ def _client(
             tail = f"{seed}-{number}".encode()  # other bytes: no cache answers
             files = [("files", (str(n), pictures[n] + tail)) for n in numbers]
             lane = chance.choice(list(Lane))
-            if chance.random() < _OPENED:
+            way = chance.random()
+            if way < _OPENED:
                 _Upload(http, files, numbers, lane, history, chance).run()
+            elif way < _OPENED + _ARCHIVED:
+                _send(http, [_archive(files)], numbers, lane, history, "accepted as archives")
             else:
-                _send(http, files, numbers, lane, history)
+                _send(http, files, numbers, lane, history, "accepted")
+
+
+def _archive(files: list[Any]) -> Any:
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w") as archive:
+            for k, (_, (name, data)) in enumerate(files):
+                archive.writestr(f"{k}-{name}.jpg", data)
+        return "files", ("folder.zip", packed.getvalue())
 
 
 class _Upload:
@@ -224,6 +266,7 @@ class _Upload:
     def run(self) -> None:
         self._count("attempted")
         fields = {"total": len(self._files), "lane": self._lane, "top_k": 1}
+        fields["webhook"] = self._history.receiver.url
         job_id = self._ask("POST", "/jobs", json=fields)["job"]["id"]
         parts = list(range(-(-len(self._files) // PART_SIZE)))
         order = self._chance.sample(parts * 2, k=len(parts) + 1)  # some twice, some maybe not
@@ -263,24 +306,30 @@ class _Upload:
 
 
 def _send(
-    http: httpx.Client, files: list[Any], numbers: list[int], lane: Lane, history: History
+    http: httpx.Client,
+    files: list[Any],
+    numbers: list[int],
+    lane: Lane,
+    history: History,
+    accepted: str,
 ) -> None:
     with history.lock:
         history.counts["attempted"] += len(numbers)
     try:
-        answer = http.post("/jobs", files=files, data={"lane": lane, "top_k": 1})
+        fields = {"lane": lane, "top_k": 1, "webhook": history.receiver.url}
+        answer = http.post("/jobs", files=files, data=fields)
     except httpx.TransportError:
         outcome = "no answer"  # it may have been stored or not: nothing was promised
         time.sleep(0.2)
     else:
-        outcome = {202: "accepted", 503: "refused", 429: "refused"}.get(answer.status_code, "")
+        outcome = {202: accepted, 503: "refused", 429: "refused"}.get(answer.status_code, "")
         if not outcome:
             outcome = f"unexpected {answer.status_code}"
         if outcome == "refused":
             time.sleep(0.2)
     with history.lock:
         history.counts[outcome] += len(numbers)
-        if outcome == "accepted":
+        if outcome == accepted:
             history.accepted[answer.json()["id"]] = numbers
 
 
@@ -307,6 +356,8 @@ def _check(service: LocalService, history: History, right: list[str]) -> Counter
     for name, count in history.counts.items():
         faults["unexpected"] += count if name.startswith("unexpected") else 0
     faults["left over"] += sum(_left_over(service, deadline).values())
+    # Jobs, not images; nothing is due any more, so what was not told never will be.
+    faults["ends untold"] += len(history.accepted.keys() - history.receiver.told)
     return faults
 
 
@@ -334,6 +385,7 @@ def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
             "waiting": sum(redis.zcard(f"waiting:{lane}") for lane in Lane),
             "bytes": len(redis.keys("images:*")),  # what was staged in vain goes by itself
             "bytes held": int(redis.hget("held", "total") or 0),
+            "webhooks": redis.zcard(keys.WEBHOOKS_DUE) + redis.llen(webhooks.QUEUE),
         }
         # What another delivery left unacknowledged comes back, finds nothing to do, and goes.
         if not any(left.values()) or time.monotonic() > deadline:
