@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,6 +44,23 @@ def redis(redis_url: str) -> Iterator[Redis]:
 @pytest.fixture
 def jobs(redis: Redis) -> JobStore:
     return JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+
+
+class Clock:
+    """The time of day, which stands still until a test moves it on; real waiting goes on."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(time, "time", stopped)
+    return stopped
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from shared import keys
 from shared.job_store import JobStore, new_job_id
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
 from shared.load import Outlook, outlook
+from tests.conftest import Clock
 
 DEADLINE = 60.0
 SUCCESS = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
@@ -98,22 +98,22 @@ def _packets(redis: Redis) -> int:
 
 
 def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
-    jobs: JobStore, redis: Redis
+    jobs: JobStore, redis: Redis, clock: Clock
 ) -> None:
     """640 images a second, and two jobs that take turns until the smaller one is done."""
     both = [accept(jobs, 60), accept(jobs, 30)]
     estimates: list[list[tuple[float, float]]] = [[], []]
     ended: dict[int, float] = {}
-    started = time.monotonic()
-    for number in range(90):
-        time.sleep(max(0.0, started + number * 0.05 - time.monotonic()))
+    started = clock.now
+    for _ in range(90):
         work_next(jobs, redis)
         for k, job in enumerate(both):
-            seconds, now = told(jobs, redis, job).seconds, time.monotonic()
+            seconds = told(jobs, redis, job).seconds
             if seconds is not None:
-                estimates[k].append((now, seconds))
+                estimates[k].append((clock.now, seconds))
             else:
-                ended.setdefault(k, now)
+                ended.setdefault(k, clock.now)
+        clock.now += 0.05
     assert ended[1] < ended[0]
     for k, of_job in enumerate(estimates):
         # After the first seconds, and while there is something to estimate.
@@ -123,14 +123,14 @@ def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
         assert all(left / 2 < s < left * 2 for left, s in late), late
 
 
-def test_a_lane_that_had_little_to_do_is_not_a_slow_one(jobs: JobStore, redis: Redis) -> None:
+def test_a_lane_that_had_little_to_do_is_not_a_slow_one(
+    jobs: JobStore, redis: Redis, clock: Clock
+) -> None:
     """One image eight seconds ago says nothing about how fast the next thousand will be."""
-    now = time.time()
-    redis.set(keys.drained(Lane.BULK, int(now) - 8), 1)
+    redis.set(keys.drained(Lane.BULK, int(clock.now) - 8), 1)
     refs = accept(jobs, 20)
     assert told(jobs, redis, refs).seconds is None
     for ref in refs[:10]:
         work(jobs, redis, ref)
-        time.sleep(0.1)
-    spent = time.time() - now
-    assert spent / 2 < (told(jobs, redis, refs).seconds or 0) < 2 * spent
+        clock.now += 0.1
+    assert 1 / 2 < (told(jobs, redis, refs).seconds or 0) < 2

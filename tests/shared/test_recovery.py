@@ -14,6 +14,7 @@ from shared import keys
 from shared.job_store import MAX_ATTEMPTS, JobStore, new_job_id
 from shared.jobs import ItemState, JobState, Lane, NewItem, NewJob, Outcome, PartRef
 from shared.recovery import Recovered, Recovery
+from tests.conftest import Clock
 
 LANE = Lane.BULK
 NOTHING = Recovered(0, 0, 0)
@@ -179,15 +180,17 @@ def test_a_dead_letter_of_an_expired_job_is_gone(
     assert recovery.dead_letters() == []
 
 
-def test_dead_letters_are_forgotten_with_their_images(jobs: JobStore, redis: Redis) -> None:
-    short = Recovery(redis, jobs, deadline_seconds=60, ttl=1)
-    _bury(jobs, redis, short, accept(jobs, 1))
-    assert len(short.dead_letters()) == 1
-    time.sleep(1.1)
+def test_dead_letters_are_forgotten_with_their_images(
+    jobs: JobStore, redis: Redis, recovery: Recovery, clock: Clock
+) -> None:
+    first = _bury(jobs, redis, recovery, accept(jobs, 1))
+    assert len(recovery.dead_letters()) == 1
+    assert 3590 < redis.ttl(keys.dead_image(first.member)) <= 3600
+    clock.now += 3601
     later = accept(jobs, 1)
-    _bury(jobs, redis, short, later)
+    _bury(jobs, redis, recovery, later)
+    assert [letter.job_id for letter in recovery.dead_letters()] == [later.job_id]
     assert redis.hlen(keys.DEAD_LETTERS) == 1
-    assert [letter.job_id for letter in short.dead_letters()] == [later.job_id]
 
 
 def test_an_image_that_a_slow_worker_saved_is_not_buried(

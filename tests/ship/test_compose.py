@@ -406,7 +406,7 @@ def test_flower_does_not_start_without_a_password(shipped_redis: str, tmp_path: 
     line, _ = _flower()
     line = line.replace("/run/secrets", str(tmp_path))
     with _program(["sh", "-ec", line], _ROOT, REDIS_URL=shipped_redis) as flower:
-        assert flower.wait(10) != 0
+        assert flower.wait(30) != 0
 
 
 def test_the_shipped_webhooks_worker_is_well_once_its_loop_turns(
@@ -452,9 +452,9 @@ def _flower() -> tuple[str, int]:
 
 
 def _await(url: str) -> None:
-    for _ in range(200):
+    for _ in range(600):
         with suppress(httpx.TransportError):
-            if httpx.get(url).is_success:
+            if httpx.get(url, timeout=30).is_success:
                 return
         time.sleep(0.05)
     raise AssertionError(f"{url} does not answer")

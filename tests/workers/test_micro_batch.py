@@ -240,13 +240,13 @@ def test_cuts_in_a_row_leave_the_worker_consuming(worker: Worker) -> None:
 def test_revoked_and_expired_messages_take_no_slot(worker: Worker) -> None:
     worker.occupy()
     revoked = [worker.send(f"revoked-{k}") for k in range(7)]
-    worker.send("expired", expires=0.2)
+    worker.send("expired", expires=3)  # time for the worker to take it
     worker.send("kept-0")
     worker.send("kept-1")
     until(lambda: worker.redis.hlen("unacked") == 12)
     # Answered: every revocation has arrived.
     assert worker.app.control.revoke(revoked, reply=True, timeout=5)
-    time.sleep(0.3)
+    time.sleep(3)
     worker.release(held=12)
     until(lambda: len(worker.finished()) == 4)
 
@@ -277,13 +277,15 @@ def test_a_batch_over_its_time_limit_is_killed_and_frees_its_slot(
         worker.has_two_free_processes()
 
 
-def test_a_stopping_worker_gives_back_what_waits(worker: Worker) -> None:
+def test_a_stopping_worker_gives_back_what_waits(worker: Worker, tmp_path: Path) -> None:
     worker.occupy()
     for k in range(5):
         worker.send(f"m{k}")
     until(lambda: worker.redis.hlen("unacked") == 7)
     worker.process.send_signal(signal.SIGTERM)
-    time.sleep(0.5)  # it has heard the signal while both processes are busy
+    # It has heard the signal while both processes are busy, and its loop has turned once more.
+    until(lambda: b"Warm shutdown" in (tmp_path / "log").read_bytes())
+    time.sleep(0.2)
     worker.release(held=7)
     worker.process.wait(timeout=10)
 

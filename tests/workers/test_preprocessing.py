@@ -201,9 +201,9 @@ def test_what_is_half_transparent_lets_white_through() -> None:
 
 @pytest.mark.parametrize("size", [(10_000, 1), (1, 10_000), (400_000, 2)])
 def test_an_elongated_picture_costs_no_more_than_its_pixels(size: tuple[int, int]) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert np.abs(crop(encoded(Image.new("RGB", size, "teal"))) - (0, 128, 128)).max() == 0
-    assert time.perf_counter() - started < 1  # Resized whole it would have 590 million pixels.
+    assert time.process_time() - started < 1  # Resized whole it would have 590 million pixels.
 
 
 def png_of(width: int, height: int, data: bytes = b"") -> bytes:
@@ -262,12 +262,12 @@ def test_every_refusal_has_its_code(data: bytes, expected: str) -> None:
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert code(png_of(7_001, 7_143)) == "too_many_pixels"
     assert code(png_of(60_000, 60_000)) == "too_many_pixels"  # Pillow's own limit is 179 million,
     assert code(png_of(60_000, 60_000), max_pixels=10**12) == "too_many_pixels"  # and it stays.
     assert code(encoded(drawing(101, 100)), max_pixels=10_000) == "too_many_pixels"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_between_pillows_warning_and_its_limit_the_setting_decides() -> None:

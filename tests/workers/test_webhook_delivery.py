@@ -16,6 +16,7 @@ from shared import keys
 from shared.job_store import JobStore, new_job_id
 from shared.jobs import ItemState, Lane, NewItem, NewJob, OpenJob, Outcome, PartRef, Prediction
 from shared.webhook_outbox import Claim, WebhookOutbox
+from tests.conftest import Clock
 from tests.workers.receivers import receiver
 from workers.webhook_delivery import BACKOFF_SECONDS, WebhookDelivery, pause
 
@@ -129,13 +130,13 @@ def test_a_job_without_a_webhook_notes_none(redis: Redis, jobs: JobStore) -> Non
 
 @pytest.mark.parametrize("status", [302, 400, 404, 429, 500, 503])
 def test_any_other_answer_is_tried_again_later_with_the_same_id(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, status: int
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, status: int, clock: Clock
 ) -> None:
     with receiver(status, status, 200) as found:
         job = ended_job(redis, jobs, found.url)
         for seconds in BACKOFF_SECONDS[:2]:
             deliver_all(delivery)
-            assert 0.8 * seconds - 1 < due(redis)[job.id] - time.time() < 1.2 * seconds
+            assert 0.8 * seconds <= due(redis)[job.id] - clock.now <= 1.2 * seconds
             assert deliver_all(delivery) == 0, "it is not due yet"
             redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
         deliver_all(delivery)
@@ -170,18 +171,18 @@ def test_it_is_given_up_when_the_job_can_no_longer_be_read(redis: Redis) -> None
 
 
 def test_who_dies_in_the_middle_leaves_it_due_again(
-    redis: Redis, jobs: JobStore, make_delivery: Make
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, clock: Clock
 ) -> None:
-    delivery = make_delivery(seconds=0.1)
     with receiver(200) as found:
         job = ended_job(redis, jobs, found.url)
         assert [claim.job_id for claim in delivery.claim(10)] == [job.id]  # and dies here
         assert delivery.claim(10) == []
-        time.sleep(0.85)
+        clock.now += 60
         [claim] = delivery.claim(10)
         outbox = WebhookOutbox(redis)
-        assert outbox.begin(claim, until=time.time() + 0.3)  # sends, and dies before it is noted
-        time.sleep(0.35)
+        assert outbox.begin(claim, until=clock.now + 60)  # sends, and dies before it is noted
+        assert delivery.claim(10) == []
+        clock.now += 61
         assert deliver_all(delivery) == 1
         assert len(found.deliveries) == 1
     assert due(redis) == {}

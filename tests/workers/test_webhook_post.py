@@ -115,13 +115,21 @@ def say_nothing(connection: socket.socket) -> None:
         pass
 
 
+def seconds_until_left(target: Target) -> float:
+    """The shortest of three tries: this process may get no processor for a while."""
+    tries = []
+    for _ in range(3):
+        started = time.monotonic()
+        with pytest.raises(NotDelivered):
+            send(target)
+        tries.append(time.monotonic() - started)
+    return min(tries)
+
+
 @pytest.mark.parametrize("answer", [drip, go_on, say_nothing])
 def test_a_receiver_that_never_ends_is_left_in_time(answer: object) -> None:
     with raw_receiver(answer) as port:  # type: ignore[arg-type]
-        started = time.monotonic()
-        with pytest.raises(NotDelivered):
-            send(local(port))
-        assert time.monotonic() - started < SECONDS + 1
+        assert seconds_until_left(local(port)) < SECONDS + 1
 
 
 def test_an_answer_of_gigabytes_is_not_read() -> None:
@@ -200,7 +208,4 @@ def test_a_trusted_certificate_is_accepted_and_checked_against_the_name(
 
 def test_a_tls_handshake_without_end_is_left_in_time() -> None:
     with raw_receiver(say_nothing) as port:
-        started = time.monotonic()
-        with pytest.raises(NotDelivered):
-            send(Target(True, "localhost", port, "/"))
-        assert time.monotonic() - started < SECONDS + 1
+        assert seconds_until_left(Target(True, "localhost", port, "/")) < SECONDS + 1
