@@ -142,10 +142,13 @@ class Havoc:
             self.freeze_redis,
             self.cut_connections,
         ]
+        self._next: list[Callable[[], None]] = []
 
     def strike(self) -> None:
         time.sleep(self._chance.uniform(0.5, 2.0))
-        strike = self._chance.choice(self._strikes)
+        # In turns of all kinds, so that a short run sees each.
+        self._next = self._next or self._chance.sample(self._strikes, k=len(self._strikes))
+        strike = self._next.pop()
         try:
             strike()
             self.done[strike.__name__] += 1
