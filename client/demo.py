@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     console.print(table(rows))
+    console.print(Text(notice(options.url), style="bold"), end="")
     return 0 if any(row.classified for row in rows) else 1
 
 
@@ -62,6 +63,16 @@ def classify_all(pictures: Sequence[Path], url: str, console: Console) -> list[R
     with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
         progress = track(pictures, "Classifying", console=console, transient=True)
         return [classify(service, picture) for picture in progress]
+
+
+def notice(url: str) -> str:
+    """What is to be known of the model, as a line; nothing where the service does not tell."""
+    try:
+        with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
+            told = service.model_info().notice
+    except ImageClassifierError:
+        return ""
+    return told and f"{told}\n"
 
 
 def sample_pictures() -> list[Path]:

@@ -130,6 +130,7 @@ class ModelInfo(_Record):
     engine: str
     classes: int
     input_size: int  #: Side of the cropped square, in pixels.
+    notice: str = ""  #: To be shown with its answers; mostly empty.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from shared.errors import ClassifierError, ModelNotReady
 from shared.model_info import ModelInfo
 from shared.settings import Settings
 
-#: A first start exports the model, and may download its weights before that.
+#: A first start exports the model; that of `make demo` downloads its weights before.
 LIMIT_SECONDS = 300
 #: Between attempts: short while the web process starts, long while a model is exported.
 _PAUSES_SECONDS = (0.1, 2.0)
@@ -108,9 +108,10 @@ def new_picture() -> bytes:
 def banner(settings: Settings, model: ModelInfo) -> str:
     api = api_url(settings)
     port = "" if settings.web_port == 8000 else f"WEB_PORT={settings.web_port} "
+    notice = f"\n  NOTE: {model.notice}\n" if model.notice else ""
     return f"""
 Ready: {model.name}, version {model.version}, on {model.engine}
-
+{notice}
   Page     {api}
   Docs     {api}/docs and {api}/redoc
   Flower   {flower_url(settings)}

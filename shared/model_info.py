@@ -13,18 +13,24 @@ from shared.errors import ModelNotReady
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    name: str  #: torchvision's name; says so where the weights are random.
+    name: str  #: torchvision's name; says so where the weights are not the usual ones.
     version: str  #: Name, digest of the weights, preprocessing version: stamped on every result.
-    weights: str  #: `DEFAULT`, a file's name, or `random`.
+    weights: str  #: A file's name, or MODEL_WEIGHTS' word.
     weights_digest: str  #: SHA-256, hex.
     engine: str
     classes: int
     input_size: int  #: Side of the square that a picture is cropped to, in pixels.
+    notice: str = ""  #: What whoever reads its answers should know; mostly empty.
 
 
 def announce(redis: Redis, info: ModelInfo) -> None:
     """Told by every pool process once its engine is loaded."""
     redis.set(keys.MODEL, json.dumps(asdict(info)))
+
+
+def forget(redis: Redis) -> None:
+    """For who knows that no worker is running."""
+    redis.delete(keys.MODEL)
 
 
 def read(redis: Redis) -> ModelInfo:

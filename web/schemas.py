@@ -356,11 +356,12 @@ class DeadLetters(Schema):
 class ModelSchema(Schema):
     name: str
     version: Annotated[str, Field(description="Stamped on every result.")]
-    weights: str
+    weights: Annotated[str, Field(description="A file's name, or what MODEL_WEIGHTS says.")]
     weights_digest: Annotated[str, Field(description="SHA-256, hex.")]
     engine: str
     classes: int
     input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
+    notice: Annotated[str, Field(description="To be shown with its answers; mostly empty.")]
 
     @classmethod
     def of(cls, info: ModelInfo) -> ModelSchema:

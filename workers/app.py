@@ -11,6 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
+from billiard.process import current_process
 from celery import Celery, signals
 from redis import Redis
 
@@ -181,8 +182,11 @@ def _load(**_: Any) -> None:
             engine=engine.name,
             classes=len(model.labels),
             input_size=model.preset.crop_size,
+            notice=model.notice,
         ),
     )
+    if model.notice and current_process().index == 0:  # Once, not by each pool process.
+        logger.warning("%s", model.notice)
 
 
 @signals.worker_process_init.connect

@@ -12,6 +12,7 @@ from rich.console import Console
 from client import ImageClassifier, Retries
 from client.demo import Row, classify, main, pictures_in, sample_pictures, table
 from loadtest.local_service import free_port
+from tests.client.scripted_server import Answer, Request, scripted_server
 
 
 @pytest.fixture
@@ -88,6 +89,24 @@ def test_a_row_shows_label_probability_and_the_three_durations() -> None:
 def test_the_model_is_named_below_the_table() -> None:
     row = Row(file="a", classified=True, label="x", model_version="mobilenet_v3_large-random-0-p1")
     assert "mobilenet_v3_large-random-0-p1" in shown(row)
+
+
+def test_what_is_special_about_the_model_is_told_below_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(request: Request) -> Answer:
+        if request.path.endswith("/model/info"):
+            numbers = {"classes": 10, "input_size": 32}
+            words = ("name", "version", "weights", "weights_digest", "engine")
+            return Answer(body=dict.fromkeys(words, "m") | numbers | {"notice": "ten classes"})
+        prediction = {"class_id": 3, "class_name": "cat", "probability": 0.9}
+        return Answer(body={"job_id": "1", "name": "cat.jpg", "predictions": [prediction]})
+
+    (tmp_path / "cat.jpg").write_bytes(b"any")
+    with scripted_server(script) as server:
+        assert main([str(tmp_path), "--url", server.url]) == 0
+    told = capsys.readouterr().out
+    assert "cat.jpg  cat" in told and told.endswith("\nten classes\n")
 
 
 def test_an_answer_from_the_cache_has_no_durations() -> None:

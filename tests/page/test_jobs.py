@@ -14,7 +14,9 @@ import httpx
 from playwright.sync_api import Page, Route, expect
 
 from loadtest.local_service import LocalService, local_service
+from shared import model_info
 from shared.jobs import Lane
+from shared.model_info import ModelInfo
 
 Noise = Callable[[int], list[Path]]
 NewPage = Callable[..., Page]
@@ -246,6 +248,25 @@ def test_a_busy_service_is_waited_for_and_asked_again(
     expect(page.locator("#busy")).to_be_hidden()
     expect(page.locator(".cell")).to_contain_text("waiting")
     page.click("#cancel")
+
+
+def test_what_is_special_about_the_model_stands_on_the_page(
+    idle_service: LocalService, new_page: NewPage
+) -> None:
+    redis = idle_service.redis()
+    page = new_page()
+    page.goto(idle_service.base_url)
+    expect(page.locator("#status")).to_contain_text("No worker has loaded a model yet")
+    expect(page.locator("#model-notice")).to_be_hidden()
+    words = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e"}
+    model = ModelInfo(**words, version="m-demonstration-1", classes=10, input_size=32, notice="ten")
+    model_info.announce(redis, model)
+    try:
+        expect(page.locator("#model-notice")).to_have_text("ten", timeout=10_000)
+        expect(page.locator("#status")).to_contain_text("m-demonstration-1")
+    finally:
+        model_info.forget(redis)
+    page.close()
 
 
 def test_with_keys_the_page_asks_for_one_and_goes_on(

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -122,6 +123,12 @@ def test_the_banner_says_where_everything_is_and_what_to_try() -> None:
         "  make demo",
     ):
         assert part in text
+
+
+def test_the_banner_says_what_is_special_about_the_model() -> None:
+    special = replace(MODEL, notice="demonstration model (10 classes)")
+    assert "\n  NOTE: demonstration model (10 classes)\n" in banner(Settings(), special)
+    assert "NOTE" not in banner(Settings(), MODEL)
 
 
 def test_the_banner_s_commands_carry_another_port() -> None:

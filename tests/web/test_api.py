@@ -159,6 +159,7 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
         engine="e",
         classes=2,
         input_size=8,
+        notice="two classes only",
     )
     model_info.announce(redis, info)
     assert client.get("/api/v1/model/info").json == vars(info)

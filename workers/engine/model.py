@@ -15,7 +15,7 @@ from workers.preprocessing import PREPROCESSING_VERSION, Preset
 class Model:
     name: str  #: torchvision's, and the weights' variant where they are not the usual ones.
     version: str  #: Changes with whatever would change a result: results are cached by it.
-    weights: str  #: What was asked for: `DEFAULT`, a file's name without its folder, or `random`.
+    weights: str  #: What was asked for: a file's name without its folder, or MODEL_WEIGHTS' word.
     weights_digest: str  #: SHA-256, hex.
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
