@@ -313,3 +313,7 @@ class ModelError(ClassifierError):
     """The model cannot be loaded."""
 
     code = "model_error"
+
+
+class WeightsUnreachable(ModelError):
+    """The network does not bring the weights; nothing else is known to be wrong."""

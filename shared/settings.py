@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     )
     model_weights: str = Field(
         "DEFAULT",
-        description="`DEFAULT` (torchvision's), a `.pth` or `.safetensors` file, or `random`.",
+        description="`DEFAULT` (torchvision's), a `.pth` or `.safetensors` file, `demonstration` "
+        "(ten classes, without a download) or `random`.",
     )
     model_labels: Path | None = Field(
         None, description="A file with one label per line; needed where the model brings none."

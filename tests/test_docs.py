@@ -32,8 +32,9 @@ def errors_table() -> str:
     lines = ["| code | status | |", "|---|---|---|"]
     for error in vars(errors).values():
         is_one = isinstance(error, type) and issubclass(error, errors.ClassifierError)
-        # Two are only there to be derived from, and one never leaves a worker.
-        if is_one and error not in (errors.ClassifierError, errors.TryLater, errors.ModelError):
+        # Two are only there to be derived from, and some never leave a worker.
+        abstract = error in (errors.ClassifierError, errors.TryLater)
+        if is_one and not abstract and not issubclass(error, errors.ModelError):
             status = status_for(error)
             shown = "" if status == 500 else status
             lines.append(f"| `{error.code}` | {shown} | {error.__doc__} |")

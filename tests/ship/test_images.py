@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -221,33 +221,60 @@ def test_the_worker_is_the_one_of_the_quick_start() -> None:
     assert line == "exec " + started.replace("interactive@%h", '"${LANE:-interactive}@%h"')
 
 
-def test_the_models_layer_is_made_of_what_its_stage_copies(tmp_path: Path) -> None:
+@pytest.fixture
+def build_model(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProcess[str]]:
+    """Runs the model's stage on what it copies: of these weights, to be of this digest."""
     stage = _stages("Dockerfile.worker")["model"]
     stage.lay_out(tmp_path / "app")
     [run] = [each for each in stage.all("RUN") if "workers.export" in each]
-    command = run.replace("/model", f"{tmp_path}/model")
-    environment = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MODEL_WEIGHTS": "random",
-        "MODELS_DIR": f"{tmp_path}/model/exports",
-    }
 
-    def build(digest: str) -> subprocess.CompletedProcess[str]:
+    def build(weights: str, digest: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["sh", "-c", command],
+            ["sh", "-c", run.replace("/model", f"{tmp_path}/model")],
             cwd=tmp_path / "app",
-            env=environment | {"WEIGHTS_SHA256": digest},
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "MODEL_WEIGHTS": weights,
+                "MODELS_DIR": f"{tmp_path}/model/exports",
+                "WEIGHTS_SHA256": digest,
+            },
             capture_output=True,
             text=True,
             check=False,
         )
 
-    made = build("")
+    return build
+
+
+def test_the_models_layer_is_made_of_what_its_stage_copies(
+    build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    made = build_model("random", "")
     assert made.returncode == 0, made.stderr[-2000:]
     [export] = (tmp_path / "model/exports").glob("*.onnx")
     digest = export.name.split("-")[2]
-    assert build(digest + "0" * 52).returncode == 0, "the whole digest may be given"
-    assert build("0123456789ab").returncode, "other weights than those named must not be shipped"
+    whole = digest + "0" * 52
+    assert build_model("random", whole).returncode == 0, "the whole digest may be given"
+    other = build_model("random", "0123456789ab")
+    assert other.returncode, "other weights than those named must not be shipped"
+
+
+def test_the_demonstration_model_is_built_into_an_image_by_its_name_alone(
+    build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    stages = _stages("Dockerfile.worker")
+    [digest] = [each.partition("=")[2] for each in stages["model"].all("ARG")[-1:]]
+    made = build_model("demonstration", digest)
+    assert made.returncode == 0, made.stderr[-2000:]
+    stages["cpu"].lay_out(tmp_path / "image")
+    code = (
+        "from shared.settings import Settings; from workers.engine import load_engine\n"
+        "settings = Settings(model_weights='demonstration', engine='onnxruntime', "
+        f"models_dir={str(tmp_path / 'model/exports')!r})\n"
+        "print(load_engine(settings).model.name)"
+    )
+    name = _run_with_only("worker", code, tmp_path / "image")
+    assert name.strip().endswith(" (demonstration model)")
 
 
 def test_torchvisions_weights_carry_the_digest_that_is_checked() -> None:

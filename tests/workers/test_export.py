@@ -169,7 +169,7 @@ def test_of_downloaded_weights_the_newest_export_counts(tmp_path: Path) -> None:
     assert find_export(settings(tmp_path, "DEFAULT")) == models / "squeezenet1_1-default-b-p1.onnx"
 
 
-def test_weights_that_cannot_be_fetched_name_three_remedies_quickly(tmp_path: Path) -> None:
+def test_weights_that_cannot_be_fetched_name_remedies_quickly(tmp_path: Path) -> None:
     started = time.monotonic()
     refused = subprocess.run(
         COMMAND,
@@ -181,7 +181,8 @@ def test_weights_that_cannot_be_fetched_name_three_remedies_quickly(tmp_path: Pa
     )
     assert refused.returncode == 2
     assert time.monotonic() - started < 30
-    for remedy in ("reach the network once", "MODEL_WEIGHTS=<file>", "MODEL_WEIGHTS=random"):
+    words = [f"MODEL_WEIGHTS={each}" for each in ("<file>", "demonstration", "random")]
+    for remedy in ("reach the network once", *words):
         assert remedy in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list((tmp_path / "models").glob("*.onnx*"))
@@ -287,7 +288,7 @@ def test_weights_of_another_model_are_a_model_error(tmp_path: Path, model: str) 
 
 
 def test_a_missing_weights_file_is_a_model_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="missing.pth is neither DEFAULT nor random nor a file"):
+    with pytest.raises(ModelError, match="missing.pth is neither DEFAULT .* nor a file"):
         export(settings(tmp_path, str(tmp_path / "missing.pth")))
 
 

@@ -9,6 +9,9 @@ from shared.errors import ModelError
 from shared.settings import Settings
 from workers.preprocessing import PREPROCESSING_VERSION
 
+#: The model that comes with this code, whose weights say themselves what they are of.
+DEMONSTRATION = Path(__file__).with_name("demonstration.safetensors")
+
 _SUFFIX = f"-p{PREPROCESSING_VERSION}.onnx"
 
 
@@ -18,8 +21,8 @@ def find_export(settings: Settings) -> Path | None:
     A weights file is found by its digest; of downloaded or random weights the newest export
     counts. Raises ModelError where MODEL_WEIGHTS names a file that cannot be read.
     """
-    if weights_source(settings) == "file":
-        path = export_path(settings, file_digest(Path(settings.model_weights)))
+    if file := weights_file(settings):
+        path = export_path(settings, file_digest(file))
         return path if path.exists() else None
     prefix = _prefix(settings)
     found = [
@@ -33,8 +36,15 @@ def export_path(settings: Settings, weights_digest: str) -> Path:
 
 
 def weights_source(settings: Settings) -> str:
-    """`default`, `random` or `file`."""
-    return {"DEFAULT": "default", "random": "random"}.get(settings.model_weights, "file")
+    """`default`, `demonstration`, `random` or `file`."""
+    words = {"DEFAULT": "default", "demonstration": "demonstration", "random": "random"}
+    return words.get(settings.model_weights, "file")
+
+
+def weights_file(settings: Settings) -> Path | None:
+    """The file that holds the weights; None of downloaded and of random ones."""
+    files = {"demonstration": DEMONSTRATION, "file": Path(settings.model_weights)}
+    return files.get(weights_source(settings))
 
 
 def file_digest(path: Path) -> str:
@@ -44,10 +54,11 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(
-            f"MODEL_WEIGHTS={path} is neither DEFAULT nor random nor a file that can be read: "
-            f"{error.strerror}"
+            f"MODEL_WEIGHTS={path} is neither DEFAULT nor demonstration nor random nor a file "
+            f"that can be read: {error.strerror}"
         ) from error
 
 
 def _prefix(settings: Settings) -> str:
-    return f"{settings.model}-{weights_source(settings)}-"
+    source = weights_source(settings)
+    return f"{source}-" if source == "demonstration" else f"{settings.model}-{source}-"

@@ -13,7 +13,9 @@ from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
+from ssl import SSLError
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
@@ -21,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from shared.errors import ModelError
+from shared.errors import ModelError, WeightsUnreachable
 from shared.settings import Settings
-from workers.engine.export_file import file_digest, weights_source
+from workers.engine.export_file import file_digest, weights_file, weights_source
 from workers.engine.model import Model, relabelled, weights_version
 from workers.engine.weights_file import Description, read_description, read_state
 from workers.preprocessing import Preset
@@ -43,6 +45,12 @@ except RuntimeError:
 #: For the first answer of the network, and then for each read.
 _PATIENCE_SECONDS = 5
 _TIMEOUT_SECONDS = 10
+
+#: Whoever answers in the server's place, as a hotel's network does, sends a file of another digest
+#: (RuntimeError) or none (the last two).
+_FETCHING_FAILS = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError)
+#: Of the OSErrors among them.
+_NETWORK_FAILS = (URLError, ConnectionError, TimeoutError, SSLError)
 
 
 class Classifier(nn.Module):
@@ -77,16 +85,17 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
     The labels are those that the weights bring; MODEL_LABELS counts only where they bring none.
     Raises ModelError: an unknown name, weights that cannot be had or do not fit, labels missing.
     """
-    name, source = settings.model, weights_source(settings)
+    path = weights_file(settings)
+    own = read_description(path) if path else None
+    name = _architecture(settings, own)
     published = _published(name)
-    usual = _description(published)
-    if source == "random":
-        described = replace(usual, variant="random weights")
-        network = _random(name, usual.preset, classes=len(usual.labels))
+    described = own or _description(published)
+    if weights_source(settings) == "random":
+        described = replace(described, variant="random weights")
+        network = _random(name, described.preset, classes=len(described.labels))
         digest = _digest(network)
     else:
-        path = _download(published) if source == "default" else Path(settings.model_weights)
-        described = read_description(path) or usual
+        path = path or download(published)
         network = _trained(name, described.preset, path, classes=len(described.labels))
         digest = file_digest(path)
     variant = f" ({described.variant})" if described.variant else ""
@@ -101,6 +110,21 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
     )
     labelled = _labelled(model, _classes(network), settings.model_labels)
     return Classifier(network, described.preset, described.enlarged_size), labelled
+
+
+def fetch(settings: Settings) -> None:
+    """Have torchvision's weights in torch's cache. Raises ModelError, as `load` does."""
+    download(_published(settings.model))
+
+
+def _architecture(settings: Settings, own: Description | None) -> str:
+    """What the weights say they are of, else what MODEL says. Raises ModelError where both do."""
+    told, usual = own.architecture if own else "", Settings.model_fields["model"].default
+    if told and settings.model not in (told, usual):
+        raise ModelError(
+            f"MODEL_WEIGHTS={settings.model_weights} is a {told}, not MODEL={settings.model}"
+        )
+    return told or settings.model
 
 
 def _published(name: str) -> Any:
@@ -185,18 +209,26 @@ def _digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _download(published: Any) -> Path:
-    """torchvision's file in torch's cache, fetched and its digest checked if it is not there."""
+def download(published: Any) -> Path:
+    """torchvision's file in torch's cache, fetched and its digest checked if it is not there.
+
+    Raises WeightsUnreachable where the network does not bring it, ModelError where it cannot be
+    kept.
+    """
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
+    if path.exists():
+        return path
     try:
-        if not path.exists():
-            _knock(published.url)
+        _knock(published.url)
         with _impatience():
             published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, EOFError, RuntimeError, HTTPException, UnpicklingError) as error:
-        raise ModelError(
+    except _FETCHING_FAILS as error:
+        # Of a disk that is full or a folder that is closed, no network is to blame.
+        unreachable = not isinstance(error, OSError) or isinstance(error, _NETWORK_FAILS)
+        raise (WeightsUnreachable if unreachable else ModelError)(
             f"The weights {published} cannot be had from {published.url}: {error}. Let this "
             "machine reach the network once; or set MODEL_WEIGHTS=<file>, a .pth or .safetensors; "
+            "or set MODEL_WEIGHTS=demonstration, a small model of few classes; "
             "or set MODEL_WEIGHTS=random, for load tests."
         ) from error
     return path
@@ -215,6 +247,8 @@ def _knock(url: str) -> None:
             urlopen(Request(url, method="HEAD"), timeout=_PATIENCE_SECONDS).close()
         except (OSError, HTTPException) as error:
             failures.append(error)
+            if isinstance(error, HTTPError):
+                error.close()
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()

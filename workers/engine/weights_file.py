@@ -37,6 +37,8 @@ class Description:
     #: Side in pixels to which the network enlarges what it is given, if at all: one that learnt
     #: from enlarged pictures mistakes detail for something it knows.
     enlarged_size: int | None = None
+    #: torchvision's name of the network that they are of; empty: what MODEL says.
+    architecture: str = ""
 
 
 def read_description(path: Path) -> Description | None:
