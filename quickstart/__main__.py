@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from redis import Redis
+
 from quickstart import redis_server
 from quickstart.command import command
+from quickstart.fallback import fallback
 from quickstart.ports import check_ports
 from quickstart.processes import run_processes
 from quickstart.ready import flower_url
+from shared import model_info
 from shared.errors import ClassifierError
 from shared.settings import Settings
 
@@ -22,6 +26,7 @@ def run(settings: Settings) -> None:
     """Run everything until asked to stop. Raises ClassifierError when it cannot run or go on."""
     own_redis = "redis_url" not in settings.model_fields_set
     check_ports(settings, own_redis=own_redis)
+    model = fallback(settings)
     with ExitStack() as stack:
         redis_url = settings.redis_url
         if own_redis:
@@ -32,11 +37,19 @@ def run(settings: Settings) -> None:
                 max_memory_bytes=settings.redis_maxmemory,
             )
             redis_url = stack.enter_context(server)
+            _forget_model(redis_url)
         ended = run_processes(
-            _environment(settings, redis_url), without=() if settings.webhooks else ("webhooks",)
+            _environment(settings, redis_url) | model,
+            without=() if settings.webhooks else ("webhooks",),
         )
     if ended:
         raise ClassifierError(f"stopped because a program ended: {ended}; its lines say why")
+
+
+def _forget_model(redis_url: str) -> None:
+    """What the last start's workers had loaded may be another than these will."""
+    with Redis.from_url(redis_url) as redis:
+        model_info.forget(redis)
 
 
 def _environment(settings: Settings, redis_url: str) -> dict[str, str]:

@@ -1,0 +1,116 @@
+"""The quick start as a person sees it: in a terminal, and with the processes that it leaves."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def _on_a_terminal() -> None:
+    """As a person starts it, whoever runs the tests: under nohup a hang-up would be ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Terminal:
+    """A real terminal with `python -m quickstart` in its foreground."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+        self.url = f"http://127.0.0.1:{environment['WEB_PORT']}"
+        self._output = b""
+        self._keyboard, screen = pty.openpty()
+        self.launcher = subprocess.Popen(
+            [sys.executable, "-m", "quickstart"],
+            env=environment,
+            cwd=ROOT,
+            stdin=screen,
+            stdout=screen,
+            stderr=screen,
+            start_new_session=True,
+            preexec_fn=_on_a_terminal,
+        )
+        os.close(screen)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        # A terminal whose programs have all ended gives an error, not an end.
+        try:
+            while some := os.read(self._keyboard, 65536):
+                self._output += some
+        except OSError:
+            pass
+
+    @property
+    def text(self) -> str:
+        return self._output.decode(errors="replace")
+
+    def wait_for(self, words: str, seconds: float = 120) -> None:
+        give_up = time.monotonic() + seconds
+        while words not in self.text:
+            assert self.launcher.poll() is None, self.text
+            assert time.monotonic() < give_up, self.text
+            time.sleep(0.05)
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._keyboard, b"\x03")
+
+    def await_end(self, seconds: float = 60) -> int:
+        return self.launcher.wait(timeout=seconds)
+
+    def close(self) -> None:
+        if self.launcher.poll() is None:
+            self.launcher.kill()
+            self.launcher.wait()
+        await_no_process(self.environment)
+        self._reader.join()
+        os.close(self._keyboard)
+
+
+@contextmanager
+def running(environment: dict[str, str]) -> Iterator[Terminal]:
+    """A quick start that has said where everything is; Ctrl-C ends it."""
+    opened = Terminal(environment)
+    try:
+        opened.wait_for("Ctrl-C stops everything.")
+        yield opened
+        opened.press_ctrl_c()
+        assert opened.await_end() == 0
+    finally:
+        opened.close()
+
+
+def processes(environment: dict[str, str]) -> dict[int, str]:
+    """Id and command line of every process that was started for this data folder."""
+    mark = f"DATA_DIR={environment['DATA_DIR']}\0"
+    # Redis writes its title over its environment; the title has its address.
+    redis = f"redis-server 127.0.0.1:{environment['REDIS_PORT']}"
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            if mark in (folder / "environ").read_text(errors="replace") or redis in command:
+                found[int(folder.name)] = command.replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def await_no_process(environment: dict[str, str], seconds: float = 10) -> None:
+    give_up = time.monotonic() + seconds
+    while left := processes(environment):
+        assert time.monotonic() < give_up, left
+        time.sleep(0.05)
