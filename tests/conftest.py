@@ -1,4 +1,9 @@
-"""What every test may ask for: a Redis of its own, real pictures, real weights."""
+"""What every test may ask for: a Redis of its own, pictures, and a model that knows them.
+
+That is torchvision's model with real pictures where both lie beside the checkout; elsewhere, and
+with `--bundled`, the demonstration model with views of scikit-image's cat. So labels are asserted
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from redis import Redis
 
+from client.demo import sample_pictures
 from loadtest.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
 from shared.job_store import JobStore
@@ -23,6 +30,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Real weights and pictures, beside the checkout where they exist; no part of the project.
 _SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--bundled", action="store_true", help="use no weights and pictures beside the checkout"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -64,31 +77,55 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[Path]:
-    """A hundred real JPEGs, named by class."""
-    found = sorted((_SHARED / "images").glob("*.JPEG"))
-    if not found:
-        pytest.skip("the real pictures are not beside this checkout")
-    return found
+def real(pytestconfig: pytest.Config) -> tuple[Path, list[Path]] | None:
+    """torchvision's weights and a hundred photographs; None where they are not to be used."""
+    weights = sorted((_SHARED / "weights").glob("*.safetensors"))
+    photographs = sorted((_SHARED / "images").glob("*.JPEG"))
+    if pytestconfig.getoption("bundled") or not (weights and photographs):
+        return None
+    return weights[0], photographs
 
 
 @pytest.fixture(scope="session")
-def real_weights() -> Path:
-    found = sorted((_SHARED / "weights").glob("*.safetensors"))
-    if not found:
+def real_weights(real: tuple[Path, list[Path]] | None) -> Path:
+    if real is None:
         pytest.skip("the real weights are not beside this checkout")
-    return found[0]
+    return real[0]
 
 
 @pytest.fixture(scope="session")
-def model_environment(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> dict[str, str]:
-    """Real weights where they are at hand; otherwise random ones, and no label is asserted."""
-    try:
-        weights = str(request.getfixturevalue("real_weights"))
-    except pytest.skip.Exception:
-        weights = "random"
+def pictures(
+    real: tuple[Path, list[Path]] | None, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """A hundred JPEGs, named by a class that the model of `weights` knows."""
+    return real[1] if real else _views_of_the_cat(tmp_path_factory.mktemp("pictures"))
+
+
+def _views_of_the_cat(folder: Path) -> list[Path]:
+    """Its face is in each of them."""
+    views = [folder / f"n{number:08}_cat.JPEG" for number in range(100)]
+    with Image.open(sample_pictures()[0]) as cat:
+        for number, path in enumerate(views):
+            row, column = divmod(number, 10)
+            view = cat.crop((5 * column, row, 330 + 5 * column, 290 + row))
+            view.save(path, quality=90)
+    return views
+
+
+@pytest.fixture(scope="session")
+def weights(real: tuple[Path, list[Path]] | None) -> str:
+    """MODEL_WEIGHTS of end-to-end tests."""
+    return str(real[0]) if real else "demonstration"
+
+
+@pytest.fixture(scope="session")
+def cats_label(weights: str) -> str:
+    """What the model calls scikit-image's cat."""
+    return "cat" if weights == "demonstration" else "Egyptian cat"
+
+
+@pytest.fixture(scope="session")
+def model_environment(tmp_path_factory: pytest.TempPathFactory, weights: str) -> dict[str, str]:
     environment = os.environ | {
         "MODEL_WEIGHTS": weights,
         "DATA_DIR": str(tmp_path_factory.mktemp("data")),

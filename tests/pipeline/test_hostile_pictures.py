@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from loadtest.local_service import LocalService
-from client.demo import sample_pictures
 from shared.jobs import Lane
 from tests.pipeline.hostile_pictures import OK, chunk, corpus, encoded
 
@@ -39,12 +38,7 @@ HELD = {
 
 
 @pytest.fixture(scope="module")
-def good(request: pytest.FixtureRequest) -> list[Path]:
-    """Real pictures where they are at hand; otherwise those that scikit-image carries."""
-    try:
-        pictures: list[Path] = request.getfixturevalue("pictures")
-    except pytest.skip.Exception:
-        return sample_pictures()
+def good(pictures: list[Path]) -> list[Path]:
     return pictures[:12]
 
 
@@ -177,8 +171,6 @@ def gray_variants(gray: Image.Image) -> dict[str, bytes]:
 def test_a_picture_keeps_its_label_however_it_is_written(
     http: httpx.Client, good: list[Path], which: int
 ) -> None:
-    if "random" in http.get("/api/v1/model/info").json()["version"]:
-        pytest.skip("random weights have no labels to keep")
     with Image.open(io.BytesIO(_sure(http, good)[which].read_bytes())) as picture:
         upright = picture.convert("RGB")
     gray = upright.convert("L")

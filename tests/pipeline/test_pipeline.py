@@ -81,19 +81,18 @@ def label(name: str) -> str:
 
 
 def test_one_picture_gets_its_label(http: httpx.Client, pictures: list[Path]) -> None:
-    picture = next(each for each in pictures if each.name == PEACOCK)
+    picture = next((each for each in pictures if each.name == PEACOCK), pictures[0])
     form = http.post("/api/v1/classify", files={"file": (picture.name, picture.read_bytes())})
     body = http.post("/api/v1/classify?top_k=10", content=picture.read_bytes())
 
     assert (form.status_code, body.status_code) == (200, 200)
     answer = form.json()
-    assert answer["name"] == PEACOCK
+    assert answer["name"] == picture.name
     assert [len(each.json()["predictions"]) for each in (form, body)] == [5, 10]
     probabilities = [each["probability"] for each in body.json()["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)
     assert answer["model_version"] == http.get("/api/v1/model/info").json()["version"]
-    if "random" not in answer["model_version"]:
-        assert answer["predictions"][0]["class_name"] == "peacock"
+    assert _key(answer["predictions"][0]) == label(picture.name)
 
 
 def test_the_same_bytes_are_answered_from_the_cache(
@@ -132,10 +131,9 @@ def test_a_job_of_many_pictures_is_answered_in_input_order(
     for item in items:
         assert len(item["predictions"]) == 1
         assert set(item["durations"]) == {"queue_ms", "preprocess_ms", "inference_ms"}
-    if "random" not in job["model_version"]:
-        right = [label(item["name"]) == _key(item["predictions"][0]) for item in items]
-        # The same names stand for two classes now and then; the exact count is the engine's test.
-        assert sum(right) >= 74
+    right = [label(item["name"]) == _key(item["predictions"][0]) for item in items]
+    # The same names stand for two classes now and then; the exact count is the engine's test.
+    assert sum(right) >= 74
     assert_nothing_is_left(service)
 
 
