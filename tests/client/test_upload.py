@@ -235,8 +235,9 @@ def test_a_service_that_is_away_for_a_while_is_waited_for(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
     names = fill(600)
+    before = accepted(service)
     process = uploads.start()
-    time.sleep(1)
+    await_accepted(service, before + 1, process)
     service.stop("web", signal.SIGKILL)
     time.sleep(2)
     assert process.poll() is None
@@ -281,11 +282,12 @@ def await_rows(uploads: Uploads, number: int) -> None:
 
 
 def test_ctrl_c_ends_it_at_once_and_tells_how_to_go_on(
-    uploads: Uploads, fill: Callable[..., list[str]]
+    uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
     names = fill(800)
+    before = accepted(service)
     process = uploads.start()
-    time.sleep(1.2)
+    await_accepted(service, before + 1, process)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, err = process.communicate(timeout=60)
