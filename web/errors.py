@@ -72,8 +72,11 @@ def status_of(code: str) -> int:
 
 def invalid(error: ValidationError) -> Response:
     """A request that a schema refused: the first fault, by field."""
-    fault = error.errors()[0]
-    field = ".".join(str(step) for step in fault["loc"])
+    fault, *others = error.errors()
+    steps = fault["loc"]
+    if (*steps[:-1], "none") in [other["loc"] for other in others]:
+        steps = steps[:-1]  # which of a field's types refused it; it may be left out, too
+    field = ".".join(str(step) for step in steps)
     if fault["type"] == "extra_forbidden":
         refused: errors.InvalidRequest = errors.UnknownField(f"Unknown field: {field}")
     elif fault["type"] == "missing" and field in ("file", "files"):

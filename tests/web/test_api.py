@@ -166,6 +166,17 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
     assert client.get("/api/v1/health").json["model_version"] == "m-1"
 
 
+@pytest.mark.parametrize("value", ["0", "abc"])
+def test_a_field_that_is_refused_is_named_as_it_was_sent(client: FlaskClient, value: str) -> None:
+    asked = (
+        (CLASSIFY, form(file=file(), top_k=value)),
+        (f"{CLASSIFY}?top_k={value}", {"data": JPEG}),
+        (f"{JOBS}?top_k={value}", form(files=file())),
+    )
+    for path, request in asked:
+        assert client.post(path, **request).json["detail"].startswith("top_k: Input"), path
+
+
 def test_probes_and_metrics_answer(client: FlaskClient) -> None:
     assert client.get("/livez").status_code == 200
     assert client.get("/readyz").status_code == 200
