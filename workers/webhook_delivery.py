@@ -13,7 +13,7 @@ from shared.job_store import JobStore
 from shared.jobs import Job
 from shared.webhook_outbox import Claim, Try, WebhookOutbox
 from shared.webhooks import Target
-from workers.webhook_post import NotDelivered, post
+from workers.webhook_post import Answer, NotDelivered, post
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +74,8 @@ class WebhookDelivery:
     def _taken_for(self) -> float:
         return _TAKEN_FOR * self._seconds
 
-    def _post(self, job: Job, target: Target) -> int | str:
-        """The status of the answer, or why there was none."""
+    def _post(self, job: Job, target: Target) -> Answer | str:
+        """The answer, or why there was none."""
         event = webhooks.event(job)
         headers = webhooks.headers(event, secret=self._secret, timestamp=int(time.time()))
         try:
@@ -89,10 +89,11 @@ class WebhookDelivery:
         except NotDelivered as reason:
             return str(reason)
 
-    def _follow_up(self, attempt: Try, job: Job, target: Target, answer: int | str) -> None:
-        delivered = isinstance(answer, int) and 200 <= answer < 300
-        retry_at = time.time() + pause(attempt.number)
-        over = answer == HTTPStatus.GONE or retry_at > job.expires_at
+    def _follow_up(self, attempt: Try, job: Job, target: Target, answer: Answer | str) -> None:
+        status, asked = (answer, 0.0) if isinstance(answer, str) else answer
+        delivered = isinstance(status, int) and 200 <= status < 300
+        retry_at = time.time() + max(asked, pause(attempt.number))
+        over = status == HTTPStatus.GONE or retry_at > job.expires_at
         if delivered or over:
             self._outbox.settle(attempt.claim)
         else:
@@ -106,7 +107,7 @@ class WebhookDelivery:
                 "job.id": job.id,
                 "url.domain": target.host,
                 "webhook.try": attempt.number,
-                "webhook.answer": str(answer),
+                "webhook.answer": str(status),
             },
         )
 

@@ -14,12 +14,21 @@ import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from functools import partial
+from typing import NamedTuple
 
 from shared import webhooks
 from shared.webhooks import Target
 
 _AGENT = "image-classifier-webhooks/1"
+
+
+class Answer(NamedTuple):
+    """All that is read of what a receiver says."""
+
+    status: int
+    retry_after: float  #: Seconds that it asks to be left alone for.
 
 
 class NotDelivered(Exception):
@@ -33,8 +42,8 @@ def post(
     *,
     allow_private: bool,
     seconds: float,
-) -> int:
-    """Send and give the answer's status. Raises NotDelivered where none came within `seconds`.
+) -> Answer:
+    """Send and give the answer. Raises NotDelivered where none came within `seconds`.
 
     Looking the name up comes before; the system's resolver has its own limits.
     """
@@ -47,14 +56,24 @@ def post(
             body,
             {"Content-Type": "application/json", "User-Agent": _AGENT, **headers},
         )
-        status = connection.getresponse().status
+        response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise NotDelivered(connection.cut_off or type(error).__name__) from error
     finally:
         connection.close()
     if connection.cut_off:  # which reads like the end of the answer's head
         raise NotDelivered(connection.cut_off)
-    return status
+    return Answer(response.status, _retry_after(response.getheader("Retry-After", "")))
+
+
+def _retry_after(header: str) -> float:
+    """Of seconds or of a date; 0 for anything else."""
+    if header.isascii() and header.isdecimal():
+        return float(header)
+    try:
+        return max(0, parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _resolve(target: Target, *, allow_private: bool) -> list[str]:

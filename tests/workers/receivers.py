@@ -30,6 +30,7 @@ class Receiver:
 
     port: int
     statuses: list[int]
+    headers: dict[str, str]  #: Of every answer.
     deliveries: list[Delivery] = field(default_factory=list)
     #: Closed: an answer waits until it is set.
     gate: threading.Event = field(default_factory=threading.Event)
@@ -54,7 +55,9 @@ class Receiver:
 
 
 @contextmanager
-def receiver(*statuses: int) -> Iterator[Receiver]:
+def receiver(*statuses: int, **headers: str) -> Iterator[Receiver]:
+    """Underscores in the names of headers stand for hyphens."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -62,6 +65,8 @@ def receiver(*statuses: int) -> Iterator[Receiver]:
             try:
                 self.send_response(status)
                 self.send_header("Location", "/elsewhere")
+                for name, value in found.headers.items():
+                    self.send_header(name.replace("_", "-"), value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             except OSError:
@@ -71,7 +76,7 @@ def receiver(*statuses: int) -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    found = Receiver(server.server_port, list(statuses))
+    found = Receiver(server.server_port, list(statuses), headers)
     found.gate.set()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

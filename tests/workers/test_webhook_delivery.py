@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 
 import pytest
 from redis import Redis
@@ -147,6 +148,39 @@ def test_any_other_answer_is_tried_again_later_with_the_same_id(
     assert len({each.body for each in sent}) == 1
     for each in sent:
         Webhook(SECRET).verify(each.body, each.headers)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("3000", 3000),
+        (lambda: formatdate(time.time() + 3000, usegmt=True), 3000),
+        ("1", BACKOFF_SECONDS[0]),  # no sooner than otherwise
+        ("-7", BACKOFF_SECONDS[0]),
+        ("soon", BACKOFF_SECONDS[0]),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", BACKOFF_SECONDS[0]),
+    ],
+)
+def test_a_receiver_that_asks_for_more_time_gets_it(
+    redis: Redis,
+    jobs: JobStore,
+    delivery: WebhookDelivery,
+    asked: str | Callable[[], str],
+    seconds: float,
+) -> None:
+    with receiver(429, Retry_After=asked if isinstance(asked, str) else asked()) as found:
+        job = ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+    assert 0.8 * seconds - 2 < due(redis)[job.id] - time.time() < 1.2 * seconds
+
+
+def test_a_receiver_that_asks_for_more_time_than_the_job_has_is_given_up(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(503, Retry_After="9" * 400) as found:
+        ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+    assert due(redis) == {}
 
 
 def test_410_stops_it(redis: Redis, jobs: JobStore, delivery: WebhookDelivery) -> None:

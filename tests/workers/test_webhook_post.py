@@ -26,7 +26,8 @@ SECONDS = 0.5
 
 
 def send(target: Target, *, allow_private: bool = True) -> int:
-    return post(target, BODY, {"webhook-id": "1"}, allow_private=allow_private, seconds=SECONDS)
+    headers = {"webhook-id": "1"}
+    return post(target, BODY, headers, allow_private=allow_private, seconds=SECONDS).status
 
 
 def local(port: int, host: str = "127.0.0.1") -> Target:
