@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -82,7 +81,7 @@ def _run(options: argparse.Namespace) -> Exit:
     finally:
         progress.close()
     seconds = time.monotonic() - started
-    summary = _summary(options, upload.counts, seconds)
+    summary = _summary(options, upload, seconds)
     if options.json:
         print_json(summary | {"jobs": upload.job_ids, "exit": status, "error": why})
     else:
@@ -216,24 +215,18 @@ def _journal_path(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
 
 
-def _summary(options: argparse.Namespace, counts: Counter[str], seconds: float) -> dict[str, Any]:
+def _summary(options: argparse.Namespace, upload: Upload, seconds: float) -> dict[str, Any]:
+    """What the table holds, and what this run has done for it."""
+    counts, done = upload.counts, upload.done
     codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
-    plain = (
-        "succeeded",
-        "failed",
-        "cancelled",
-        "duplicates",
-        "known",
-        "uploaded",
-        "bytes",
-        "changed",
-    )
-    pictures = counts["succeeded"] + counts["failed"] + counts["cancelled"]
+    states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
+    work = ("added", "duplicates", "known", "uploaded", "bytes", "changed")
     return {
         "output": str(options.output),
-        "pictures": pictures,
-        **{name: counts[name] for name in plain},
+        "pictures": sum(states.values()),
+        **states,
         "errors": codes,
+        **{name: done[name] for name in work},
         "seconds": round(seconds, 2),
     }
 
@@ -242,15 +235,16 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{summary['output']}: {summary['pictures']:,} pictures,"
         f" {summary['succeeded']:,} classified,"
-        f" {summary['failed']:,} failed, in {duration(summary['seconds'])}"
-    )
-    yield (
-        f"  sent {summary['uploaded']:,} ({summary['bytes'] / 1e6:,.1f} MB),"
-        f" {summary['known']:,} known to the service, {summary['duplicates']:,} duplicates"
+        f" {summary['failed']:,} failed"
     )
     if summary["cancelled"]:
         yield f"  {summary['cancelled']:,} cancelled"
-    if summary["changed"]:
-        yield f"  {summary['changed']:,} changed while they were uploaded"
     for code, number in sorted(summary["errors"].items()):
         yield f"  {number:,} {code}"
+    yield (
+        f"  this run: {summary['added']:,} pictures in {duration(summary['seconds'])},"
+        f" sent {summary['uploaded']:,} ({summary['bytes'] / 1e6:,.1f} MB),"
+        f" {summary['known']:,} known to the service, {summary['duplicates']:,} duplicates"
+    )
+    if summary["changed"]:
+        yield f"  {summary['changed']:,} changed while they were uploaded"

@@ -53,7 +53,7 @@ class _Sent:
 
     plan: Plan
     opened: Opened | None  #: None where no file of it can be read.
-    parts: list[Future[Counter[str]]] = field(default_factory=list)
+    parts: list[Future[None]] = field(default_factory=list)
     #: Its images are known to the service, or will never be.
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -88,8 +88,11 @@ class Upload:
         #: By digest, of jobs that have not ended.
         self._on_its_way: dict[str, _Sent] = {}
         self._stopping = service.connection.stopping
-        self.counts: Counter[str] = Counter(journal.past.counts)
-        self.job_ids: list[str] = []  #: Of this run.
+        self.counts: Counter[str] = Counter(journal.past.counts)  #: Of the table.
+        # Of this run. Only it knows what it sends: the journal of a killed one cannot tell.
+        self.job_ids: list[str] = []
+        self.done: Counter[str] = Counter()
+        self._noting = threading.Lock()
 
     def run(self) -> None:
         feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
@@ -151,8 +154,7 @@ class Upload:
         earlier = {item: self._on_its_way.get(digest) for item, digest in enumerate(digests)}
         return {item: sent for item, sent in earlier.items() if sent and not sent.ended.is_set()}
 
-    def _send_part(self, sent: _Sent, number: int, twins: Mapping[int, _Sent]) -> Counter[str]:
-        """What was sent and what not, counted."""
+    def _send_part(self, sent: _Sent, number: int, twins: Mapping[int, _Sent]) -> None:
         assert sent.opened
         items = part_range(number, len(sent.plan.items))
         counts: Counter[str] = Counter()
@@ -165,11 +167,15 @@ class Upload:
             by_digest = sent.opened.known | here.keys()
             read = put_part(self._connection, sent.opened, number, pictures, by_digest=by_digest)
         except (JobClosed, JobCancelled):
-            return Counter()  # cancelled by somebody; its end will tell
+            return  # cancelled by somebody; its end will tell
         except PartConflict:
             # A run before this one sent it and died, and a file has changed since: it is there.
-            return Counter()
-        return counts + Counter(uploaded=len(read), known=len(items) - len(read))
+            return
+        self._note(counts + Counter(uploaded=len(read), known=len(items) - len(read)))
+
+    def _note(self, counts: Counter[str]) -> None:
+        with self._noting:
+            self.done += counts
 
     def _picture(self, plan: Plan, position: int, counts: Counter[str]) -> Picture:
         file = plan.files[position]
@@ -208,12 +214,14 @@ class Upload:
             job = self._service.job(sent.opened.job_id)
             self._until_ended(sent, job)
             for part in sent.parts:
-                counts += part.result()
+                part.result()
             items = list(job.results())
-        counts["duplicates"] += sum(not each.error for each in sent.plan.files) - len(items)
+        files = sent.plan.files
+        duplicates = sum(not each.error for each in files) - len(items)
         self._table.append(list(self._rows(sent.plan, items, counts)))
         self._journal.written(sent.plan, self._table.commit(), counts)
         self.counts += counts
+        self._note(Counter(added=len(files), duplicates=duplicates))
         self._forget(sent)
         self._show()
 

@@ -196,8 +196,12 @@ def test_a_run_after_the_last_looks_for_new_files_only(
     old = fill(3)
     uploads.run("--resume")
     new = fill(2, "new")
-    assert uploads.run("--resume")["uploaded"] == 5  # of all runs
+    summary = uploads.run("--resume")
+    assert (summary["pictures"], summary["added"], summary["uploaded"]) == (5, 2, 2)
     assert uploads.paths() == old + new
+    out, _ = uploads.start("--resume").communicate(timeout=60)
+    assert "5 pictures, 5 classified" in out and "this run: 0 pictures" in out
+    assert "sent 0 (0.0 MB)" in out
 
 
 def test_a_table_that_is_there_is_not_written_over_by_chance(
