@@ -226,6 +226,28 @@ def test_thousands_of_pictures_are_a_few_dozen_cells(
     expect(page.locator("#figures")).to_contain_text("Cancelled")
 
 
+def test_the_disk_is_asked_about_few_pictures_at_a_time(
+    idle_service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    """A browser that is asked for a file's size stands still until the disk has answered."""
+    page = new_page()
+    page.add_init_script("""
+      window.asked = new Set();
+      const { get } = Object.getOwnPropertyDescriptor(Blob.prototype, "size");
+      Object.defineProperty(Blob.prototype, "size", {
+        get() { asked.add(this.name); return get.call(this); },
+      });
+    """)
+    page.route("**/parts/*", lambda route: None)  # none arrives, so no more are sent
+    page.goto(idle_service.base_url)
+    page.set_input_files("#pictures", noise(300))
+    expect(page.locator("#figures")).to_contain_text("0 of 300 done")
+    expect(page.locator(".cell img").first).to_be_visible()
+    assert 32 <= page.evaluate("asked.size") <= 4 * 32
+    page.click("#cancel")
+    expect(page.locator("#figures")).to_contain_text("Cancelled")
+
+
 def test_a_busy_service_is_waited_for_and_asked_again(
     idle_service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:

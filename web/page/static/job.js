@@ -16,7 +16,7 @@ export class Job {
   /** What ended it without the service's word, as a sentence. */
   trouble = "";
   #changed = new Set();
-  #sent = new Map(); // part -> bytes
+  #sent = new Map(); // part -> pictures
 
   constructor(title, items) {
     this.title = title;
@@ -80,18 +80,15 @@ export class Job {
     this.#changed.add(index);
   }
 
-  /** So many bytes of a part have left. */
-  sent(part, bytes) {
-    this.#sent.set(part, bytes);
+  /** So many pictures of a part have left, by their bytes: it need not be a whole number. */
+  sent(part, pictures) {
+    this.#sent.set(part, pictures);
   }
 
   /** How much has been sent, from 0 to 1. */
   get sentShare() {
-    const total = this.items.length;
-    const arrived = total ? this.received / total : 0;
-    const size = this.items.reduce((sum, { file }) => sum + (file?.size ?? 0), 0);
-    const left = [...this.#sent.values()].reduce((sum, bytes) => sum + bytes, 0);
-    return Math.min(1, Math.max(arrived, size ? left / size : 0));
+    const left = [...this.#sent.values()].reduce((sum, pictures) => sum + pictures, 0);
+    return Math.max(this.received, left) / (this.items.length || 1);
   }
 
   /** These pictures have arrived; an answer may have overtaken the news of it. */

@@ -44,9 +44,12 @@ export async function fill(api, job, { partSize, mostBytes, changed }) {
     [...sending.values()].reduce((sum, each) => sum + each, bytes) > BYTES_AT_ONCE;
   for (let number = 0; number * partSize < job.items.length; number++) {
     const items = job.items.slice(number * partSize, (number + 1) * partSize);
+    // Only of what is sent next: to tell a file's size a browser stops all else and asks the disk.
     const bytes = items.reduce((sum, { file }) => sum + Math.min(file.size, mostBytes), 0);
     while (sending.size && isFull(bytes)) await Promise.race(sending.keys());
-    const onSent = (left) => changed(job.sent(number, left));
+    const onSent = (left) => {
+      changed(job.sent(number, items.length * Math.min(1, left / (bytes || 1))));
+    };
     const sent = sendPart(api, job, { number, items, mostBytes, onSent }).then(() => {
       sending.delete(sent);
       changed(job.arrived(items));
@@ -59,7 +62,9 @@ export async function fill(api, job, { partSize, mostBytes, changed }) {
 
 async function sendPart(api, job, { number, items, mostBytes, onSent }) {
   // Of a file that is too large, as much as shows that it is.
-  const files = items.map(({ file }) => file.slice(0, mostBytes + 1));
+  const files = items.map(({ file }) =>
+    file.size > mostBytes ? file.slice(0, mostBytes + 1) : file,
+  );
   const make = async (tries) => {
     const form = new FormData();
     form.append("items", JSON.stringify(items.map(({ name }) => ({ name }))));
@@ -76,7 +81,10 @@ async function sendPart(api, job, { number, items, mostBytes, onSent }) {
 /** Empty where the file can no longer be read; the service will say that it is. */
 async function readable(item, file) {
   try {
-    await file.slice(0, 1).arrayBuffer();
+    // Its beginning as a stream: a slice of a file that is gone has no bytes, and reads well.
+    const reader = file.stream().getReader();
+    await reader.read();
+    await reader.cancel();
     return file;
   } catch {
     item.note = "The file was changed or removed before it could be sent.";
