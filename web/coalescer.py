@@ -5,6 +5,11 @@ unfinished at a time; jobs that are submitted meanwhile gather, and are stored i
 with one message for all. Idle, a job is accepted at once. Loaded, there are far fewer round trips
 and messages, and a message costs the worker's main process as much CPU as a tenth of a picture.
 
+Clients that were answered together ask again together. Were the first of them let through at once,
+it would be classified alone, at a cost of a third more, and the next one too: so whoever is about
+to submit is waited for, and what has gathered is shared out among the messages that may leave. In
+one message it would keep one pool process busy, and the others idle, over and over.
+
 Each job keeps its record, and each part its deadline and its commit. There is no thread: a request
 whose turn it is acts for the others. And nothing hangs on a notification: a message counts as
 unfinished for `patience_seconds` at most. Who dies here has accepted nothing yet.
@@ -12,10 +17,12 @@ unfinished for `patience_seconds` at most. Who dies here has accepted nothing ye
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from redis.exceptions import ConnectionError
 
@@ -53,20 +60,31 @@ class Coalescer:
         self._max_unfinished = max_unfinished
         self._patience = patience_seconds
         self._lock = threading.Lock()
+        self._expected = 0
         self._gathering: deque[_Entry] = deque()
         self._under_way: list[_Message] = []
         self._message_of: dict[str, _Message] = {}  # by job id
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """Who gathers waits for the end of this block: a job may be submitted right after it."""
+        with self._lock:
+            self._expected += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._expected -= 1
+                self._wake_next()
 
     def submit(self, job: NewJob) -> None:
         """Returns once the job, of one part, has been accepted. Raises what accepting raised."""
         entry = _Entry(job)
         with self._lock:
             self._gathering.append(entry)
-            may_act = self._unfinished() < self._max_unfinished
-        if not may_act:
-            entry.woken.wait(self._patience)
-        entries = self._take(entry)
-        if entries:
+            self._wake_next()
+        entry.woken.wait(self._patience)
+        if entries := self._take(entry):
             self._act_for(entries)
         else:
             entry.accepted.wait()  # another request has it in hand, and always tells
@@ -99,9 +117,10 @@ class Coalescer:
         with self._lock:
             if entry not in self._gathering:
                 return []
+            share = self._share()
             taken = [self._gathering.popleft()]
             images = taken[0].pending
-            while self._gathering and images + self._gathering[0].pending <= PART_SIZE:
+            while self._gathering and images + self._gathering[0].pending <= share:
                 taken.append(self._gathering.popleft())
                 images += taken[-1].pending
             if entry not in taken:  # ran out of patience in a long queue: it goes first
@@ -111,7 +130,14 @@ class Coalescer:
             message = _Message(len(taken))
             self._under_way.append(message)
             self._message_of.update({each.job.id: message for each in taken})
+            self._wake_next()
             return taken
+
+    def _share(self) -> int:
+        """Images for the next message, so that all that may leave get as many."""
+        images = sum(entry.pending for entry in self._gathering)
+        messages = max(1, self._max_unfinished - self._unfinished())
+        return min(PART_SIZE, math.ceil(images / messages))
 
     def _act_for(self, entries: Sequence[_Entry]) -> None:
         error: Exception | None = None
@@ -124,8 +150,6 @@ class Coalescer:
             entry.error = error
             entry.accepted.set()
             entry.woken.set()
-        with self._lock:
-            self._wake_next()
 
     def _forget(self, entries: Sequence[_Entry]) -> None:
         """Their message never left, so no commit will finish it."""
@@ -134,9 +158,11 @@ class Coalescer:
                 message = self._message_of.pop(entry.job.id, None)
                 if message in self._under_way:
                     self._under_way.remove(message)
+            self._wake_next()
 
     def _wake_next(self) -> None:
-        if self._gathering and self._unfinished() < self._max_unfinished:
+        """Let the first act, if a message may leave and nobody else is expected."""
+        if self._gathering and not self._expected and self._unfinished() < self._max_unfinished:
             self._gathering[0].woken.set()
 
     def _unfinished(self) -> int:

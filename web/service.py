@@ -119,7 +119,8 @@ class Service:
         where there is no room, and then keeps nothing, and AlreadyClaimed.
         """
         log.note(job_id=job_id)
-        outcomes = self._known_outcomes(files, top_k)
+        with self._coalescer.expecting():
+            outcomes = self._known_outcomes(files, top_k)
         items = _new_items(files, outcomes, custom_ids)
         size = sum(len(item.data) for item in items if item.outcome is None)
         with tracing.upload() as trace:

@@ -77,6 +77,37 @@ def test_jobs_gather_while_messages_are_unfinished_and_leave_together() -> None:
         assert not thread.is_alive()
 
 
+def test_who_is_expected_is_waited_for() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    with coalescer.expecting():
+        threads = [submit_in_thread(coalescer, "a")]
+        until(lambda: gathering(coalescer) == 1)
+        with coalescer.expecting():
+            time.sleep(0.05)
+            threads.append(submit_in_thread(coalescer, "b"))
+            until(lambda: gathering(coalescer) == 2)
+        assert sent.messages == []
+    until(lambda: sent.messages == [["a", "b"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_what_has_gathered_is_shared_out_among_the_messages_that_may_leave() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=3, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    names = ["a", "b", "c", "d", "e"]
+    threads = []
+    with coalescer.expecting():
+        for k, name in enumerate(names):
+            threads.append(submit_in_thread(coalescer, name))
+            until(lambda: gathering(coalescer) == k + 1)
+    until(lambda: sorted(sent.messages) == [["a", "b", "c"], ["d", "e"], ["first"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
 def test_a_message_is_unfinished_until_its_last_job_is_committed() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
