@@ -24,6 +24,7 @@ from web.admission import Admission
 from web.coalescer import Coalescer
 from web.commit_listener import CommitListener
 from web.event_streams import EventStreams
+from web.look_ups import LookUps
 from web.parts import PartUpload, new_items
 from web.schemas import JobSchema
 from web.uploads import Upload
@@ -52,6 +53,7 @@ class Service:
             ttl=settings.result_ttl_seconds,
         )
         self._cache = cache
+        self._look_ups = LookUps(cache)
         self.admission = Admission(
             redis,
             jobs,
@@ -221,7 +223,7 @@ class Service:
             version = self.model().version
         except ModelNotReady:  # the picture waits for the first worker, as it may
             return [None] * len(digests)
-        return self._cache.get(version, digests)
+        return self._look_ups.get(version, digests)
 
 
 def _new_items(
