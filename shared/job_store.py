@@ -181,10 +181,8 @@ class JobStore:
         # ends as an item with an error that its owner can read.
         pipe.expire(key, 2 * self._ttl)
         if ref.images:
-            key = keys.images(ref.job_id, ref.number)
-            data: _Fields = {k: item.data for k, item in enumerate(items) if not item.outcome}
-            pipe.hset(key, mapping=data)
-            pipe.expire(key, self._ttl)
+            data = {k: item.data for k, item in enumerate(items) if not item.outcome}
+            _store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job whose parts are still to come. Raises as `accept` does."""
@@ -471,7 +469,7 @@ class _StagedPart:
         self._redis = redis
         self._trace = trace
         self._top_k = job.top_k
-        self._waiting: _Fields = {}  # images that have not been sent
+        self._waiting: dict[int, bytes] = {}  # images that have not been sent
         self._waiting_bytes = 0
         self.now = time.time()
         token = uuid.uuid4().hex
@@ -510,9 +508,15 @@ class _StagedPart:
 
     def _send(self, pipe: Pipeline) -> None:
         if self._waiting:
-            pipe.hset(self.keys[1], mapping=self._waiting)
-            pipe.expire(self.keys[1], _STAGED_SECONDS)
+            _store_images(pipe, self.keys[1], self._waiting, _STAGED_SECONDS)
         self._waiting, self._waiting_bytes = {}, 0
+
+
+def _store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds: int) -> None:
+    """A command each: one of several megabytes is copied over and over, on both sides."""
+    for position, data in images.items():
+        pipe.hset(key, str(position), data)
+    pipe.expire(key, seconds)
 
 
 def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
