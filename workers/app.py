@@ -26,7 +26,7 @@ from shared.recovery import Recovery
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from workers import health
+from workers import health, priority
 from workers import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode_limits import DecodeLimits, return_large_blocks
@@ -103,6 +103,11 @@ def _ensure_export(**_: Any) -> None:
         # Without a model every batch would fail: better no worker than one that answers nothing.
         logger.critical("%s", error)
         raise SystemExit(2) from error
+
+
+@signals.worker_init.connect
+def _step_back(**_: Any) -> None:
+    priority.step_back(settings.lane)
 
 
 @signals.worker_init.connect
