@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from flask import Flask, request
 from redis import Redis
 from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 
@@ -47,36 +46,6 @@ _HEADROOM = 0.1
 #: What a client is told where nothing drains, and the longest that it is told.
 _NOTHING_DRAINS_SECONDS = 30
 _LONGEST_SECONDS = 300
-
-
-#: What a request with one picture carries beside it: boundaries, headers, fields.
-_FORM_OVERHEAD = 64 * 2**10
-
-
-def register(app: Flask, admission: Admission, *, largest_picture: int, largest_body: int) -> None:
-    """Refuse a submission before its body is read, where its first lines tell enough."""
-
-    def check() -> None:
-        if request.method != "POST" or not request.endpoint:
-            return
-        size = request.content_length or 0
-        if request.endpoint == "classify.classify":
-            admission.check(Lane.INTERACTIVE, images=1, size=size)
-        elif request.endpoint.endswith("jobs.submit") and request.mimetype != "application/json":
-            may_be_one = size <= largest_picture + _FORM_OVERHEAD
-            # What is larger is an archive, which is let in part by part.
-            size = min(size, largest_body)
-            admission.check_any(_lanes(may_be_one), images=1, size=size)
-
-    app.before_request(check)
-
-
-def _lanes(may_be_one: bool) -> Sequence[Lane]:
-    """Lanes that a job may be for, from what is known before its form is read."""
-    asked = request.args.get("lane", "")
-    with suppress(ValueError):  # the schema will tell
-        return [Lane(asked)]
-    return [Lane.BULK, Lane.INTERACTIVE] if may_be_one else [Lane.BULK]
 
 
 class Admission:

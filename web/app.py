@@ -15,22 +15,15 @@ from shared.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web import (
-    admission,
-    archive_uploads,
-    auth,
-    errors,
-    rate_limit,
-    requests,
-    security_headers,
-    unread_body,
-)
+from web import archive_uploads, auth, early_refusals, errors, rate_limit, requests
+from web import security_headers
 from web.api_document import DocumentedApi
 from web.api_keys import ApiKeys
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.schemas import Problem
 from web.service import Service
 from web.slow_uploads import SlowUploads
+from web.unread_body import UnreadBody
 
 VERSION = "0.1.0"
 
@@ -64,9 +57,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.extensions["service"] = _service(settings)
     requests.register(app)
     security_headers.register(app)
-    unread_body.register(app)
     errors.register(app)
-    _guard(app, settings)
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
         app.register_api(blueprint)
     app.register_api(results.blueprint)
@@ -76,6 +67,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_blueprint(page.blueprint)
     _serve_jobs_at_root(app)
     _serve_docs(app)
+    _guard(app, settings)
     return app
 
 
@@ -84,14 +76,17 @@ def _guard(app: OpenAPI, settings: Settings) -> None:
     app.wsgi_app = SlowUploads(  # type: ignore[assignment,method-assign]
         app.wsgi_app, seconds=settings.slow_upload_seconds
     )
-    if settings.api_keys_file:
-        auth.register(app, ApiKeys(settings.api_keys_file))
-    admission.register(
+    keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
+    if keys:
+        auth.register(app, keys)
+    early_refusals.register(
         app,
         app.extensions["service"].admission,
+        may_ask=lambda asked: keys is None or auth.name_of(keys, asked) is not None,
         largest_picture=settings.max_image_bytes,
         largest_body=settings.max_request_bytes,
     )
+    app.wsgi_app = UnreadBody(app.wsgi_app)  # type: ignore[assignment,method-assign]
     if settings.rate_limit_per_minute:
         redis = app.extensions["service"].redis
         rate_limit.register(app, redis, per_minute=settings.rate_limit_per_minute)

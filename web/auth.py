@@ -6,6 +6,7 @@ from typing import Any
 
 from flask import Flask, g, request
 from flask_openapi import SecurityScheme
+from werkzeug.wrappers import Request
 
 from shared import log
 from shared.errors import NotAuthenticated
@@ -29,7 +30,7 @@ def register(app: Flask, keys: ApiKeys) -> None:
     def authenticate() -> None:
         if is_open():
             return
-        name = keys.name_of(_presented())
+        name = name_of(keys, request)
         if name is None:
             raise NotAuthenticated
         g.owner = name
@@ -54,8 +55,9 @@ def owner() -> str:
     return name
 
 
-def _presented() -> str:
-    given = request.authorization
+def name_of(keys: ApiKeys, asked: Request) -> str | None:
+    """Name of the key that a request presents; None where it is nobody's."""
+    given = asked.authorization
     if given and given.type == "bearer" and given.token:
-        return given.token
-    return request.headers.get("X-API-Key", "")
+        return keys.name_of(given.token)
+    return keys.name_of(asked.headers.get("X-API-Key", ""))

@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from flask import Flask, Response, request
 from pydantic import ValidationError
@@ -53,16 +54,17 @@ def problem(
     job_id: str | None = None,
     indexes: Sequence[int] | None = None,
 ) -> Response:
-    title = HTTPStatus(status).phrase
-    body = Problem(
-        title=title, status=status, detail=detail, code=code, job_id=job_id, indexes=indexes
-    )
-    response = Response(
-        body.model_dump_json(exclude_none=True), status, mimetype="application/problem+json"
-    )
+    body = problem_body(status, code, detail, job_id=job_id, indexes=indexes)
+    response = Response(body, status, mimetype="application/problem+json")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER)
     return response
+
+
+def problem_body(status: int, code: str, detail: str, **more: Any) -> str:
+    title = HTTPStatus(status).phrase
+    body = Problem(title=title, status=status, detail=detail, code=code, **more)
+    return body.model_dump_json(exclude_none=True)
 
 
 def status_of(code: str) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import time
-import uuid
 from typing import NamedTuple
 
 from flask import Flask, Response, g, request
@@ -40,6 +40,11 @@ def register(app: Flask) -> None:
     app.after_request(_end)
 
 
+def id_of(given: str) -> str:
+    """The id that a request came with, where that is harmless in a log line and in a header."""
+    return given if _ID.fullmatch(given) else os.urandom(16).hex()
+
+
 def _begin() -> None:
     # The rule, not the path: a label for every job id would never end.
     route = request.url_rule.rule if request.url_rule else "unknown"
@@ -50,9 +55,7 @@ def _begin() -> None:
     else:
         span = tracing.begin(f"{method} {route}", parent=parent, kind="server")
     g.request = _Request(method, route, request.path, span, time.perf_counter())
-    asked = request.headers.get("X-Request-Id", "")
-    # Taken over only where it is harmless in a log line and in a header.
-    g.request_id = asked if _ID.fullmatch(asked) else uuid.uuid4().hex
+    g.request_id = id_of(request.headers.get("X-Request-Id", ""))
     tracing.current.set(span)
     log.fields.set({"http.request.id": g.request_id, "trace.id": span.context.trace_id})
 

@@ -19,6 +19,9 @@ _ALWAYS = {
 #: For data: nothing in it is ever run or fetched.
 _DATA = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
+#: What an answer with data carries, by name.
+FOR_DATA = _ALWAYS | {"Content-Security-Policy": _DATA}
+
 #: The packaged pages bring a script inside the page, told here by its digest, and write styles as
 #: they run. ReDoc searches in a worker made of a blob.
 _DOCUMENTS = (

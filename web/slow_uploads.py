@@ -17,8 +17,8 @@ from werkzeug.exceptions import RequestTimeout
 
 #: How long a body is read while others wait, and how long it waits for them then. A pause of 0
 #: would only let go on who has begun: gevent looks for what else has come a thousand such later.
-_TURN_SECONDS = 0.01
-_PAUSE_SECONDS = 0.0001
+TURN_SECONDS = 0.01
+PAUSE_SECONDS = 0.0001
 
 
 class SlowUploads:
@@ -44,7 +44,7 @@ class _Paced(io.RawIOBase):
         self._body = body
         self._client = client
         self._seconds = seconds
-        self._turn_ends = time.monotonic() + _TURN_SECONDS
+        self._turn_ends = time.monotonic() + TURN_SECONDS
 
     def readable(self) -> bool:
         return True
@@ -64,5 +64,5 @@ class _Paced(io.RawIOBase):
     def _take_turns(self) -> None:
         """Who sends as fast as it is read would never be waited for, and nobody else served."""
         if time.monotonic() > self._turn_ends:
-            gevent.sleep(_PAUSE_SECONDS)
-            self._turn_ends = time.monotonic() + _TURN_SECONDS
+            gevent.sleep(PAUSE_SECONDS)
+            self._turn_ends = time.monotonic() + TURN_SECONDS

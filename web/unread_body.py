@@ -1,38 +1,77 @@
 """What is left of a body that was answered unread: taken in after the answer.
 
 A connection that is closed on unread bytes is reset, and the reset overtakes the answer. One that
-stays open needs them out of the way too; gunicorn does that by the kilobyte, this by more.
+stays open needs them out of the way too. gunicorn would read them by the kilobyte, and copy each
+several times.
 """
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+import gevent
+from gunicorn.http.body import LengthReader
+from gunicorn.http.errors import ParseException
+from werkzeug.wsgi import ClosingIterator
 
-_PIECE_BYTES = 2**18
+from web.slow_uploads import PAUSE_SECONDS, TURN_SECONDS
+
+#: Where bytes go that nobody looks at, so it is one for all.
+_WASTE = bytearray(2**18)
 
 #: Whoever takes longer is left to gunicorn, which closes the connection in its own time.
 _LONGEST_SECONDS = 5.0
 
 
-def register(app: Flask) -> None:
-    app.after_request(_take_in_the_rest)
+class UnreadBody:
+    """Middleware, outside of any other that replaces `wsgi.input`."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        client, body = environ.get("gunicorn.socket"), environ["wsgi.input"]
+        answer = self._app(environ, start)
+        if client is None or not _has_body(environ):
+            return answer
+        return ClosingIterator(answer, lambda: _take_in(body, client))
 
 
-def _take_in_the_rest(response: Response) -> Response:
-    has_body = request.content_length or "chunked" in request.headers.get("Transfer-Encoding", "")
-    if has_body and "gunicorn.socket" in request.environ:
-        body = request.environ["wsgi.input"]
-        response.call_on_close(lambda: _read(body))
-    return response
+def _has_body(environ: WSGIEnvironment) -> bool:
+    return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
 
 
-def _read(body: Any) -> None:
-    give_up = time.monotonic() + _LONGEST_SECONDS
-    with suppress(OSError, HTTPException):  # the client has gone, or has stopped sending
-        while time.monotonic() < give_up and body.read(_PIECE_BYTES):
+def _take_in(body: Any, client: socket.socket) -> None:
+    # What is raised: the client has gone, or what it sent is no body.
+    with gevent.Timeout(_LONGEST_SECONDS, False), suppress(OSError, ParseException):
+        if isinstance(body.reader, LengthReader):
+            _discard(body.reader, client)
+        while body.read(len(_WASTE)):
             pass
+
+
+def _discard(reader: LengthReader, client: socket.socket) -> None:
+    """Take in a body of known length, past gunicorn's buffer."""
+    buffered = reader.unreader.take_buffered()
+    reader.unreader.unread(buffered[reader.length :])  # the next request
+    reader.length -= min(reader.length, len(buffered))
+    turn_ends = time.monotonic() + TURN_SECONDS
+    while reader.length:
+        got = client.recv_into(_WASTE, min(reader.length, len(_WASTE)), _discarding(client))
+        reader.length -= got
+        if not got:
+            return
+        if time.monotonic() > turn_ends:
+            gevent.sleep(PAUSE_SECONDS)
+            turn_ends = time.monotonic() + TURN_SECONDS
+
+
+def _discarding(client: socket.socket) -> int:
+    """Linux counts the bytes of a TCP connection without copying them, if so told."""
+    return 0 if isinstance(client, ssl.SSLSocket) else socket.MSG_TRUNC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import statistics
 import time
@@ -44,6 +45,18 @@ def test_a_refusal_costs_little_and_takes_no_connection(full: LocalService) -> N
     assert len({address for _, address in spent}) == 1
 
 
+def test_an_answer_of_any_kind_takes_no_connection(full: LocalService) -> None:
+    with connection(full) as client:
+        for body, status in ((b"{}", b"422"), (b'{"total": 1}', b"201"), (PICTURE, b"422")):
+            kind = "application/json" if body.startswith(b"{") else "text/plain"
+            lines = f"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+            client.sendall(lines.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come apart
+                answer += client.recv(65536)
+            assert answer.split()[1] == status
+
+
 def test_a_client_that_has_sent_nothing_of_its_body_is_refused(full: LocalService) -> None:
     with connection(full) as client:
         client.sendall(head(10_000_000))
@@ -74,6 +87,28 @@ def test_after_a_refusal_the_rest_of_the_body_is_no_request(full: LocalService) 
         while piece := client.recv(65536):
             answers += piece
         assert answers.count(b"HTTP/1.1 ") == 1 and answers.startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_that_came_along_with_a_refused_body_is_answered(full: LocalService) -> None:
+    with connection(full) as client:
+        follows = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        client.sendall(head(1000) + bytes(1000) + follows)
+        answers = b""
+        while piece := client.recv(65536):
+            answers += piece
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"503", b"200"]
+
+
+def test_a_refused_body_of_unknown_length_is_taken_in_too(full: LocalService) -> None:
+    with connection(full) as client:
+        lines = ["POST /jobs?lane=interactive HTTP/1.1", "Host: x", "Transfer-Encoding: chunked"]
+        chunk = b"%x\r\n" % 100_000 + bytes(100_000) + b"\r\n"
+        client.sendall("\r\n".join([*lines, "", ""]).encode() + 10 * chunk + b"0\r\n\r\n")
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answers = b""
+        while piece := client.recv(65536):
+            answers += piece
+        assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"503", b"200"]
 
 
 def connection(service: LocalService) -> socket.socket:

@@ -25,6 +25,7 @@ from shared.job_store import MAX_ATTEMPTS, JobStore, new_job_id
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
 from shared.recovery import Recovery
 from shared.redis_client import connect
+from tests.monitoring.scrapes import value
 from web.admission import Admission
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -260,6 +261,7 @@ from redis.exceptions import RedisError
 from shared.job_store import JobStore
 from shared.jobs import Lane
 from shared.redis_client import connect
+from tests.monitoring.scrapes import value
 from web.admission import Admission
 
 redis = connect(sys.argv[1], max_connections=50)
@@ -348,6 +350,50 @@ def test_a_full_lane_refuses_before_the_body_is_read(make_app: Callable[..., Ope
     assert unread(client, "/api/v1/classify", 1000).status_code == 503
 
 
+def test_a_refusal_goes_past_flask(
+    make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under overload it is what the web processes do most."""
+    app = make_app(max_outstanding_bulk=2, max_outstanding_interactive=1)
+    client = app.test_client()
+    submit(client).close()
+    submit(client, images=1).close()
+    monkeypatch.setattr(app, "full_dispatch_request", lambda: pytest.fail("Flask was asked"))
+    for path in ("/jobs?lane=bulk", "/api/v1/jobs", "/api/v1/classify"):
+        assert unread(client, path, 1000).json["code"] == "overloaded"
+
+
+def test_a_refusal_looks_like_every_other_answer(
+    make_app: Callable[..., OpenAPI], client: FlaskClient
+) -> None:
+    full = make_app(max_outstanding_interactive=1).test_client()
+    submit(full, images=1).close()
+    asked = {"X-Request-Id": "r-1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    early = full.post("/api/v1/classify", data=JPEG, headers=asked)
+    usual = client.post("/api/v1/classify", data=b"no picture", headers=asked)
+    assert (early.status_code, usual.status_code) == (503, 415)
+    assert set(early.headers.keys()) == set(usual.headers.keys()) | {"Retry-After"}
+    different = {"Content-Length", "traceparent", "Retry-After"}
+    for name in set(early.headers.keys()) - different:
+        assert early.headers[name] == usual.headers[name], name
+    assert early.headers["traceparent"].startswith(f"00-{'a' * 32}-")
+    assert early.headers["traceparent"].endswith("-01")
+    assert set(early.json) == set(usual.json)
+
+
+def test_a_second_of_refusals_is_one_line(
+    make_app: Callable[..., OpenAPI], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = make_app(max_outstanding_bulk=1).test_client()
+    submit(client).close()
+    for _ in range(20):
+        unread(client, "/jobs?lane=bulk", 1000).close()
+    time.sleep(1.1)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("refused 20 requests: overloaded" in line for line in lines) == 1
+    assert not [line for line in lines if "web.requests" in line and "503" in line]
+
+
 def test_a_body_that_holds_too_many_bytes_is_not_read(make_app: Callable[..., OpenAPI]) -> None:
     client = make_app(max_bytes_held=100_000).test_client()
     submit(client, images=1).close()
@@ -376,8 +422,19 @@ def test_a_full_redis_is_503_and_keeps_no_half_of_a_job(client: FlaskClient, red
     assert submit(client).status_code == 202
 
 
-def test_refusals_are_counted_by_code(make_app: Callable[..., OpenAPI]) -> None:
+def test_every_refusal_is_counted(make_app: Callable[..., OpenAPI]) -> None:
     client = make_app(max_outstanding_bulk=1).test_client()
     submit(client).close()
-    submit(client).close()
-    assert 'classifier_refusals_total{code="overloaded",' in client.get("/metrics").text
+
+    def counted() -> list[float]:
+        text = client.get("/metrics").text
+        refused = value(text, "classifier_refusals_total", code="overloaded", route="/jobs")
+        answered = value(text, "classifier_http_requests_total", route="/jobs", status="503")
+        name = "classifier_http_request_duration_seconds_count"
+        timed = value(text, name, route="/jobs")
+        return [each or 0 for each in (refused, answered, timed)]
+
+    before = counted()
+    for _ in range(3):
+        submit(client).close()
+    assert counted() == [each + 3 for each in before]

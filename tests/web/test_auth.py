@@ -72,6 +72,15 @@ def test_without_a_key_in_use_nothing_is_told(client: FlaskClient, headers: dict
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
+def test_who_has_no_key_is_not_told_that_there_is_no_room(
+    make_app: Callable[..., OpenAPI], keys_file: Path
+) -> None:
+    full = make_app(api_keys_file=keys_file, max_outstanding_interactive=1).test_client()
+    assert submit(full, bearer(ALICE)).status_code == 202
+    for headers, status in ((bearer(ALICE), 503), (bearer("wrong"), 401), ({}, 401)):
+        assert submit(full, headers).status_code == status
+
+
 def test_a_hash_is_no_key(client: FlaskClient) -> None:
     assert submit(client, bearer(line("alice", ALICE).partition(":")[2])).status_code == 401
 
