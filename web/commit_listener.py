@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: A waiter looks this often by itself: the cost of a lost notice.
-_LOOK_SECONDS = 5.0
+#: A waiter looks this often by itself: the cost of a notice that is lost though the subscription
+#: stands, which nothing is known to do. Two thousand may wait, and each look is a round trip.
+_LOOK_SECONDS = 20.0
 _RECONNECT_SECONDS = 0.5
 
 #: While there is nothing to hear, Redis is asked this often whether it is there at all; a frozen
