@@ -52,6 +52,7 @@ class Answer(NamedTuple):
 class Report:
     answers: list[Answer] = field(default_factory=list)
     unsent: int = 0  #: Requests of an open loop for which there was no connection left.
+    began: float = 0.0  #: Unix seconds.
     seconds: float = 0.0
     cpu_seconds: float = 0.0  #: What the client used.
 
@@ -105,7 +106,7 @@ class _Load:
         return report
 
     async def _run(self, streams: Sequence[Stream]) -> Report:
-        self._report = Report()
+        self._report = Report(began=time.time())
         self._idle: deque[_Connection] = deque()
         self._began = time.perf_counter()
         asking: list[asyncio.Task[None]] = []

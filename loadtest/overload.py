@@ -12,6 +12,7 @@ counts and answers alone, for a machine whose time is not its own.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -43,6 +44,7 @@ _PERSON = replace(CLASSIFY, rate=5.0)
 
 _MOST_REFUSAL_MS = 20.0
 _MOST_IDLE_RATIO = 3.0
+_LEAST_GOODPUT = 0.9
 
 #: Of the capacity: what comes for the bulk lane while a person asks.
 _FILLING = 1.5
@@ -57,6 +59,11 @@ class Account:
     pictures: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     refusal_ms: list[float] = field(default_factory=list)
+    finished: list[float] = field(default_factory=list)  #: Unix seconds, of those answered right.
+
+    def goodput(self, report: Report, seconds: float) -> float:
+        """Pictures answered right in each of the load's seconds; what came later is not counted."""
+        return sum(at <= report.began + seconds for at in self.finished) / seconds
 
 
 def main() -> None:
@@ -88,9 +95,11 @@ def run(
     streams = [replace(CLASSIFY, rate=half), replace(BULK, rate=half / BULK.images)]
     with MemoryWatch(service) as memory:
         report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
-        account = _account(service, report.answers, right)
+        account = _account(service, report, right)
     bounds = _memory_bounds(Settings(), pictures)
     told = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
+    goodput = account.goodput(report, seconds)
+    told += f" Goodput meanwhile {goodput:.0f} images/s, {goodput / capacity:.2f} of the capacity."
     texts = [told, account_table(account, report), memory.table(bounds)]
     misses = _wrong(account, report)
     if account.pictures["unexpected"]:
@@ -101,7 +110,7 @@ def run(
             f"One picture at a time, p95: {idle:.1f} ms idle, {full:.1f} ms beside a full "
             f"bulk lane, {full / idle:.2f} times as long."
         )
-        misses += _too_slow(account, full / idle)
+        misses += _too_slow(account, full / idle, goodput / capacity)
         # Web that is kept from its processor holds more requests at a time, and their bodies.
         misses += _too_large(memory, bounds)
     return "\n\n".join(texts), misses
@@ -118,12 +127,12 @@ def _p95(report: Report) -> float:
     return float(np.percentile(times, 95))
 
 
-def _account(service: LocalService, answers: Sequence[Answer], right: Sequence[str]) -> Account:
+def _account(service: LocalService, report: Report, right: Sequence[str]) -> Account:
     """Hold every answer against the right one, after everything accepted has ended."""
     account = Account()
     give_up = time.monotonic() + _DRAIN_SECONDS
     with httpx.Client(base_url=service.base_url, timeout=60) as http:
-        for answer in answers:
+        for answer in report.answers:
             account.statuses[answer.status] += 1
             outcome, wrong = "unexpected", 0
             if answer.status in (429, 503):
@@ -131,27 +140,28 @@ def _account(service: LocalService, answers: Sequence[Answer], right: Sequence[s
                 account.refusal_ms.append(1000 * answer.seconds)
             elif answer.status in (200, 202):
                 outcome = "accepted"
-                told = _told(http, answer, give_up)
-                wrong = sum(
-                    label != right[number]
-                    for label, number in zip(told, answer.numbers, strict=True)
-                )
+                told, finished = _told(http, answer, report, give_up)
+                asked = [right[number] for number in answer.numbers]
+                wrong = sum(label != its for label, its in zip(told, asked, strict=True))
+                account.finished += [finished] * (len(asked) - wrong)
             account.pictures[outcome] += len(answer.numbers)
             account.pictures["accepted and not answered right"] += wrong
     return account
 
 
-def _told(http: httpx.Client, answer: Answer, give_up: float) -> list[str | None]:
-    """What the service says each accepted picture shows."""
+def _told(
+    http: httpx.Client, answer: Answer, report: Report, give_up: float
+) -> tuple[list[str | None], float]:
+    """What the service says each accepted picture shows, and when it had ended, in Unix seconds."""
     answered: dict[str, Any] = httpx.Response(200, content=answer.body).json()
     if "predictions" in answered:
-        return [_best(answered)]
+        return [_best(answered)], report.began + answer.ended
     while time.monotonic() < give_up:
         job = http.get(f"/jobs/{answered['id']}?wait=20").raise_for_status().json()
         if job["state"] == "completed":
             break
     page = http.get(f"/jobs/{answered['id']}/results?limit=1000").raise_for_status().json()
-    return [_best(item) for item in page["items"]]
+    return [_best(item) for item in page["items"]], page["job"]["finished_at"] or math.inf
 
 
 def _best(item: dict[str, Any]) -> str | None:
@@ -218,12 +228,14 @@ def _too_large(memory: MemoryWatch, bounds: dict[str, float]) -> list[str]:
     ]
 
 
-def _too_slow(account: Account, ratio: float) -> list[str]:
+def _too_slow(account: Account, ratio: float, goodput: float) -> list[str]:
     misses = []
     if np.median(account.refusal_ms or [0]) > _MOST_REFUSAL_MS:
         misses.append(f"the median refusal took more than {_MOST_REFUSAL_MS:.0f} ms")
     if ratio > _MOST_IDLE_RATIO:
         misses.append(f"beside a full bulk lane p95 is over {_MOST_IDLE_RATIO:.0f} times idle")
+    if goodput < _LEAST_GOODPUT:
+        misses.append(f"goodput is less than {_LEAST_GOODPUT} of the capacity")
     return misses
 
 
