@@ -97,15 +97,20 @@ class LocalService:
         raise RuntimeError(f"web does not answer: {self.log('web')[-2000:]}")
 
     def await_ready(self, seconds: float = 60) -> None:
-        """Return once web answers and a worker has announced its model."""
+        """Return once web answers, and of each lane that has a worker one is ready."""
+        lanes = [lane for lane in Lane if lane in self.processes]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             for name, process in self.processes.items():
                 if process.poll() is not None:
                     raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.base_url}/api/v1/model/info").is_success:
-                    return
+                known = httpx.get(f"{self.base_url}/api/v1/model/info").is_success
+                health = httpx.get(f"{self.base_url}/api/v1/health")
+                if known and health.is_success:
+                    at_work = health.json()["lanes"]
+                    if all(at_work[lane]["workers"] for lane in lanes):
+                        return
             time.sleep(0.05)
         raise RuntimeError("the service did not become ready")
 

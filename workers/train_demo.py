@@ -39,7 +39,7 @@ PRESET = Preset(
 )
 
 #: To what pictures are enlarged in each epoch, in pixels: to less at first, which is cheaper.
-SIDES = (48,) * 20 + (64,) * 11
+SIDES = (48,) * 11
 
 NOTICE = (
     "demonstration model ({} classes); for ImageNet's 1,000 classes let this machine reach the "
@@ -116,13 +116,14 @@ def ship(
     """Write the weights with the accuracy that the file itself was measured to have; return it."""
     state = averaged(work / CHECKPOINT)
     description = Description(
+        architecture=ARCHITECTURE,
         variant="demonstration model",
         notice=NOTICE.format(len(labels)),
         labels=labels,
         preset=PRESET,
         enlarged_size=recipe.sides[-1],
     )
-    facts = {"architecture": f"torchvision {ARCHITECTURE}", "provenance": PROVENANCE}
+    facts = {"provenance": PROVENANCE}
     candidate = work / output.name
     shipped_file.write(candidate, state, description, facts)
     accuracy = shipped_file.measured_accuracy(candidate, ARCHITECTURE, test, work)

@@ -261,7 +261,6 @@ from redis.exceptions import RedisError
 from shared.job_store import JobStore
 from shared.jobs import Lane
 from shared.redis_client import connect
-from tests.monitoring.scrapes import value
 from web.admission import Admission
 
 redis = connect(sys.argv[1], max_connections=50)
