@@ -18,7 +18,7 @@ from tests.pipeline.hostile_pictures import (
     png_of_many_orientations,
     tiff_of_many_strips,
 )
-from workers.decode_limits import DecodeLimits
+from workers.decode_limits import DecodeLimits, return_large_blocks
 from workers.preprocessing import Preset, decode
 
 PRESET = Preset(
@@ -38,6 +38,12 @@ def code(data: bytes, within: DecodeLimits) -> str:
     with pytest.raises(ClassifierError) as raised, within.enforced():
         decode(data, PRESET, max_pixels=within.pixels)
     return raised.value.code
+
+
+@pytest.fixture(autouse=True, scope="module")
+def as_in_a_pool_process() -> None:
+    """Or what other tests have freed is there to be used, and is no growth."""
+    return_large_blocks()
 
 
 # Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
