@@ -24,6 +24,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._idle: set[socket.socket] = set()
+        self.wsgi = None  # until it is loaded, in which a signal may come
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         self._idle.add(client)
@@ -48,7 +49,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         gevent.spawn(self._end_what_only_waits)
 
     def _end_what_only_waits(self) -> None:
-        self.wsgi.extensions["service"].streams.end_all()
+        if self.wsgi:
+            self.wsgi.extensions["service"].streams.end_all()
         gevent.sleep(_LAST_REQUEST_SECONDS)
         for client in tuple(self._idle):
             _stop_reading(client)

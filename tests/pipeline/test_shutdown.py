@@ -90,6 +90,14 @@ def test_streams_of_events_end_and_hold_nothing_up(web: LocalService) -> None:
     assert "rror" not in web.log("web")
 
 
+def test_a_process_that_is_still_loading_ends_without_an_error(tmp_path: Path) -> None:
+    with local_service(tmp_path, os.environ | {"DATA_DIR": str(tmp_path)}) as starting:
+        application = "tests.pipeline.ended_app:create_app()"
+        starting.start("web", ["gunicorn", "-c", "web/gunicorn.conf.py", application], {})
+        assert starting.processes["web"].wait(timeout=30) == 0
+        assert "rror" not in starting.log("web")
+
+
 def _idle_connection(web: LocalService) -> socket.socket:
     port = int(web.base_url.rpartition(":")[2])
     return socket.create_connection(("127.0.0.1", port))
