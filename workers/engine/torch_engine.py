@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shared.settings import Settings
 from workers.engine import torchvision_model
+from workers.engine.card import Card
 from workers.engine.model import Model, relabelled
 from workers.engine.torchvision_model import Classifier
 
@@ -18,14 +19,16 @@ from workers.engine.torchvision_model import Classifier
 class TorchEngine:
     name = "torch"
 
-    def __init__(self, classifier: Classifier, model: Model) -> None:
+    def __init__(self, classifier: Classifier, model: Model, *, largest: int) -> None:
+        """`largest`: the most pictures that one step on a card takes."""
         self.model = model
         self._classifier = classifier
-        self._on_card = torch.cuda.is_available()
-        if self._on_card:
+        self._card: Card | None = None
+        if torch.cuda.is_available():
             classifier.half().to(
                 device="cuda", memory_format=torch.channels_last  # type: ignore[call-overload]
             )
+            self._card = Card(classifier, model.preset.crop_size, largest=largest)
         else:
             torch.set_num_threads(1)  # One pool process per core.
 
@@ -35,7 +38,7 @@ class TorchEngine:
         classifier, model = torchvision_model.load(settings)
         if settings.model_labels is not None:
             model = relabelled(model, settings.model_labels, classes=len(model.labels))
-        return cls(classifier, model)
+        return cls(classifier, model, largest=settings.max_batch_size)
 
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
@@ -43,10 +46,8 @@ class TorchEngine:
 
         A card is one for all: `alone` changes nothing.
         """
-        # A card copies from pinned memory without the CPU; bytes are a quarter of what floats are.
-        batch = torch.empty(pixels.shape, dtype=torch.uint8, pin_memory=self._on_card)
-        batch.numpy()[...] = pixels
-        if self._on_card:
-            batch = batch.to("cuda", non_blocking=True)
-        probabilities: NDArray[np.float32] = self._classifier(batch).cpu().numpy()
+        if self._card:
+            return self._card.predict(pixels)
+        # Of pictures that decoding only looked at torch would complain: it could not write to them.
+        probabilities: NDArray[np.float32] = self._classifier(torch.tensor(pixels)).numpy()
         return probabilities
