@@ -218,7 +218,8 @@ def test_the_worker_is_the_one_of_the_quick_start() -> None:
     assert (shell, option) == ("sh", "-c")
     procfile = (_ROOT / "quickstart/Procfile").read_text()
     [started] = re.findall(r"(?m)^interactive: exec env LANE=interactive (.*)", procfile)
-    assert line == "exec " + started.replace("interactive@%h", '"${LANE:-interactive}@%h"')
+    _, _, run = line.partition("; ")
+    assert run == "exec " + started.replace("interactive@%h", '"${LANE:-interactive}@%h"')
 
 
 @pytest.fixture
@@ -237,6 +238,8 @@ def build_model(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProc
                 "MODEL_WEIGHTS": weights,
                 "MODELS_DIR": f"{tmp_path}/model/exports",
                 "WEIGHTS_SHA256": digest,
+                "TORCH_HOME": f"{tmp_path}/model/torch",
+                "https_proxy": "http://127.0.0.1:9",  # a network that brings nothing
             },
             capture_output=True,
             text=True,
@@ -275,6 +278,29 @@ def test_the_demonstration_model_is_built_into_an_image_by_its_name_alone(
     )
     name = _run_with_only("worker", code, tmp_path / "image")
     assert name.strip().endswith(" (demonstration model)")
+
+
+def test_where_no_weights_are_named_and_none_come_an_image_has_the_demonstration_model(
+    build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    named = build_model("DEFAULT", "5c1a4163")
+    assert named.returncode and "cannot be had" in named.stderr
+    made = build_model("", "5c1a4163")
+    assert made.returncode == 0, made.stderr[-2000:]
+    assert "cannot be had" in made.stderr and "MODEL_WEIGHTS=<file>" in made.stderr
+
+    line = _stages("Dockerfile.worker")["worker"].command()[-1]
+    told, _, _ = line.partition("; exec")
+    for weights, said in ("", "demonstration"), ("/mine.pth", "/mine.pth"):
+        environment = {"MODELS_DIR": f"{tmp_path}/model/exports", "MODEL_WEIGHTS": weights}
+        run = subprocess.run(
+            ["sh", "-c", f"{told}; printenv MODEL_WEIGHTS"],
+            env=environment | {"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert run.stdout.strip() == said
 
 
 def test_torchvisions_weights_carry_the_digest_that_is_checked() -> None:
