@@ -39,7 +39,7 @@ PRESET = Preset(
 )
 
 #: To what pictures are enlarged in each epoch, in pixels: to less at first, which is cheaper.
-SIDES = (48,) * 11
+SIDES = (48,) * 15 + (64,) * 10
 
 NOTICE = (
     "demonstration model ({} classes); for ImageNet's 1,000 classes let this machine reach the "

@@ -67,7 +67,6 @@ def test_the_file_is_small_and_whole() -> None:
     assert facts()["accuracy"].endswith(" on 10000 test pictures")
 
 
-@pytest.mark.xfail(strict=True, reason="it has been trained too briefly, see its card")
 def test_it_is_as_often_right_as_it_should_be() -> None:
     assert accuracy() >= 0.86
 
