@@ -16,7 +16,6 @@ of a request.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,10 +25,8 @@ from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
 from shared import log
-from shared.message import IMAGES
+from workers.batch import Batch, images
 from workers.event_flush import flush_events_together
-
-logger = logging.getLogger(__name__)
 
 
 class BatchOutOfMemory(Exception):
@@ -73,45 +70,6 @@ class _Gathering:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
-
-
-class Batch:
-    """Requests that run together in one pool process."""
-
-    def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
-        self.requests = requests
-        self.accepted = False
-        self._on_done = on_done
-
-    def on_accepted(self, pid: int, time_accepted: float) -> None:
-        self.accepted = True
-        for request in self.requests:
-            request.on_accepted(pid, time_accepted)
-
-    def on_success(self, value_and_runtime: tuple[Any, float]) -> None:
-        value, runtime = value_and_runtime
-        for request in self._done():
-            request.on_success((0, value, runtime))
-
-    def on_failure(self, exc_info: Any) -> None:
-        logger.error(
-            "batch of %d messages failed",
-            len(self.requests),
-            exc_info=exc_info.exc_info,
-            extra={"task.id": [request.id for request in self.requests]},
-        )
-        for request in self._done():
-            # return_ok: Celery need not log the same traceback once more for each message.
-            request.on_failure(exc_info, return_ok=True)
-
-    def on_timeout(self, soft: bool, timeout: float) -> None:
-        for request in self.requests:
-            request.on_timeout(soft, timeout)
-
-    def _done(self) -> list[Any]:
-        """Free the slot first: whatever a callback raises, the process is no longer busy."""
-        self._on_done(self)
-        return self.requests
 
 
 class Batcher:
@@ -170,13 +128,12 @@ class Batcher:
         room = self._task.max_batch_size
         while self._waiting:
             request = self._waiting[0]
-            images = request.request_dict.get(IMAGES, 1)
-            if requests and images > room:
+            if requests and images(request) > room:
                 break
             self._waiting.popleft()
             if not request.revoked():
                 requests.append(request)
-                room -= images
+                room -= images(request)
         return requests
 
     def _send(self, batch: Batch) -> bool:

@@ -1,0 +1,55 @@
+"""A micro-batch under way: the Celery requests that one pool process runs together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from shared.message import IMAGES
+
+logger = logging.getLogger(__name__)
+
+
+class Batch:
+    """Requests that run together in one pool process."""
+
+    def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
+        self.requests = requests
+        self.accepted = False
+        self._on_done = on_done
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        self.accepted = True
+        for request in self.requests:
+            request.on_accepted(pid, time_accepted)
+
+    def on_success(self, value_and_runtime: tuple[Any, float]) -> None:
+        value, runtime = value_and_runtime
+        for request in self._done():
+            request.on_success((0, value, runtime))
+
+    def on_failure(self, exc_info: Any) -> None:
+        logger.error(
+            "batch of %d messages failed",
+            len(self.requests),
+            exc_info=exc_info.exc_info,
+            extra={"task.id": [request.id for request in self.requests]},
+        )
+        for request in self._done():
+            # return_ok: Celery need not log the same traceback once more for each message.
+            request.on_failure(exc_info, return_ok=True)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        for request in self.requests:
+            request.on_timeout(soft, timeout)
+
+    def _done(self) -> list[Any]:
+        """Free the slot first: whatever a callback raises, the process is no longer busy."""
+        self._on_done(self)
+        return self.requests
+
+
+def images(request: Any) -> int:
+    """The size of a message: what its header says."""
+    return int(request.request_dict.get(IMAGES, 1))
