@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import socket
-import time
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -15,10 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import gevent
 from werkzeug.exceptions import RequestTimeout
 
-#: How long a body is read while others wait, and how long it waits for them then. A pause of 0
-#: would only let go on who has begun: gevent looks for what else has come a thousand such later.
-TURN_SECONDS = 0.01
-PAUSE_SECONDS = 0.0001
+from web.body_turns import BodyTurns
 
 
 class SlowUploads:
@@ -44,13 +40,13 @@ class _Paced(io.RawIOBase):
         self._body = body
         self._client = client
         self._seconds = seconds
-        self._turn_ends = time.monotonic() + TURN_SECONDS
+        self._turns = BodyTurns()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._take_turns()
+        self._turns.take()
         try:
             with gevent.Timeout(self._seconds, RequestTimeout("The upload stands still.")):
                 data = self._body.read(len(buffer))
@@ -60,9 +56,3 @@ class _Paced(io.RawIOBase):
             raise
         buffer[: len(data)] = data
         return len(data)
-
-    def _take_turns(self) -> None:
-        """Who sends as fast as it is read would never be waited for, and nobody else served."""
-        if time.monotonic() > self._turn_ends:
-            gevent.sleep(PAUSE_SECONDS)
-            self._turn_ends = time.monotonic() + TURN_SECONDS

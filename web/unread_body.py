@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -20,7 +19,7 @@ from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
-from web.slow_uploads import PAUSE_SECONDS, TURN_SECONDS
+from web.body_turns import BodyTurns
 
 #: Where bytes go that nobody looks at, so it is one for all.
 _WASTE = bytearray(2**18)
@@ -61,15 +60,13 @@ def _discard(reader: LengthReader, client: socket.socket) -> None:
     buffered = reader.unreader.take_buffered()
     reader.unreader.unread(buffered[reader.length :])  # the next request
     reader.length -= min(reader.length, len(buffered))
-    turn_ends = time.monotonic() + TURN_SECONDS
+    turns = BodyTurns()
     while reader.length:
+        turns.take()
         got = client.recv_into(_WASTE, min(reader.length, len(_WASTE)), _discarding(client))
         reader.length -= got
         if not got:
             return
-        if time.monotonic() > turn_ends:
-            gevent.sleep(PAUSE_SECONDS)
-            turn_ends = time.monotonic() + TURN_SECONDS
 
 
 def _discarding(client: socket.socket) -> int:
