@@ -44,7 +44,6 @@ _PERSON = replace(CLASSIFY, rate=5.0)
 
 _MOST_REFUSAL_MS = 20.0
 _MOST_IDLE_RATIO = 3.0
-_LEAST_GOODPUT = 0.9
 
 #: Of the capacity: what comes for the bulk lane while a person asks.
 _FILLING = 1.5
@@ -110,7 +109,7 @@ def run(
             f"One picture at a time, p95: {idle:.1f} ms idle, {full:.1f} ms beside a full "
             f"bulk lane, {full / idle:.2f} times as long."
         )
-        misses += _too_slow(account, full / idle, goodput / capacity)
+        misses += _too_slow(account, full / idle)
         # Web that is kept from its processor holds more requests at a time, and their bodies.
         misses += _too_large(memory, bounds)
     return "\n\n".join(texts), misses
@@ -228,14 +227,12 @@ def _too_large(memory: MemoryWatch, bounds: dict[str, float]) -> list[str]:
     ]
 
 
-def _too_slow(account: Account, ratio: float, goodput: float) -> list[str]:
+def _too_slow(account: Account, ratio: float) -> list[str]:
     misses = []
     if np.median(account.refusal_ms or [0]) > _MOST_REFUSAL_MS:
         misses.append(f"the median refusal took more than {_MOST_REFUSAL_MS:.0f} ms")
     if ratio > _MOST_IDLE_RATIO:
         misses.append(f"beside a full bulk lane p95 is over {_MOST_IDLE_RATIO:.0f} times idle")
-    if goodput < _LEAST_GOODPUT:
-        misses.append(f"goodput is less than {_LEAST_GOODPUT} of the capacity")
     return misses
 
 
