@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from pathlib import Path
 
 import gevent
-from gevent.lock import Semaphore
 
 #: How long a body is read while others wait, and how long it waits for them then. A pause of 0
 #: would only let go on who has begun: gevent looks for what else has come a thousand such later.
@@ -21,7 +21,7 @@ _LONGEST_PAUSE_SECONDS = 0.3
 
 #: Held in the pause: after each look for what else has come, one body goes on. Were it all of them,
 #: a refusal would wait for as many turns as there are uploads.
-_pause = Semaphore()
+_pause = threading.Lock()
 
 #: Nanoseconds that this thread has run, and has waited for a core; see proc(5).
 _SCHEDULED = Path("/proc/thread-self/schedstat")
