@@ -12,7 +12,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
 from web.body_turns import BodyTurns
 
@@ -54,5 +54,7 @@ class _Paced(io.RawIOBase):
             # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
             self._client.shutdown(socket.SHUT_RD)
             raise
+        if buffer and not data and getattr(self._body.reader, "length", 0):
+            raise ClientDisconnected  # or half a body would be taken for a whole one
         buffer[: len(data)] = data
         return len(data)
