@@ -216,7 +216,9 @@ def test_cut_connections_lose_nothing(
     for job_id in job_ids:
         job = finish(http, job_id)
         assert (job["counts"]["succeeded"], job["counts"]["failed"]) == (100, 0)
-    assert_nothing_is_left(service)
+    # Cut between Redis' note that a worker has a message and the answer to it, the note outlives
+    # the message until kombu's visibility timeout (some 4 minutes; seen once in hundreds of cuts).
+    assert_nothing_is_left(service, seconds=300)
 
 
 def test_pictures_wait_for_a_worker_that_is_away(
