@@ -12,7 +12,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
-from werkzeug.exceptions import ClientDisconnected, RequestTimeout
+from werkzeug.exceptions import RequestTimeout
 
 from web.body_turns import BodyTurns
 
@@ -31,6 +31,10 @@ class SlowUploads:
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         client = environ.get("gunicorn.socket")
         if client is not None:
+            if "HTTP_TRANSFER_ENCODING" not in environ:
+                # gunicorn ends the body, it says, and does even where the client has gone half way.
+                # Werkzeug then counts for itself, and takes no half for the whole.
+                environ.pop("wsgi.input_terminated", None)
             environ["wsgi.input"] = _Paced(environ["wsgi.input"], client, self._seconds)
         return self._app(environ, start)
 
@@ -46,7 +50,6 @@ class _Paced(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._turns.take()
         try:
             with gevent.Timeout(self._seconds, RequestTimeout("The upload stands still.")):
                 data = self._body.read(len(buffer))
@@ -54,7 +57,6 @@ class _Paced(io.RawIOBase):
             # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
             self._client.shutdown(socket.SHUT_RD)
             raise
-        if buffer and not data and getattr(self._body.reader, "length", 0):
-            raise ClientDisconnected  # or half a body would be taken for a whole one
+        self._turns.add(len(data))
         buffer[: len(data)] = data
         return len(data)

@@ -78,12 +78,15 @@ HALF_A_FORM = (
 )
 
 
+PROMPT_REQUESTS = 10
+
+
 def assert_prompt(service: LocalService) -> None:
     """Good requests are answered as if nobody else were there."""
     picture = b"\xff\xd8\xff no picture, but the worker has to look"
     seconds = []
     with httpx.Client(base_url=service.base_url, timeout=20) as http:
-        for _ in range(10):
+        for _ in range(PROMPT_REQUESTS):
             started = time.monotonic()
             answer = http.post("/api/v1/classify", content=picture)
             seconds.append(time.monotonic() - started)
@@ -129,11 +132,14 @@ def test_an_upload_that_drips_is_ended_too(hasty: LocalService) -> None:
 
 @pytest.mark.parametrize("said", [head(100_000) + b"\xff\xd8\xff", HALF_A_FORM, b"GET / HT"])
 def test_dropped_uploads_leave_nothing_behind(hasty: LocalService, said: bytes) -> None:
+    redis = hasty.redis()
+    jobs = len(redis.keys("job:*"))
     for _ in range(50):
         Client(hasty, said).vanish()
     assert_prompt(hasty)
     assert '"log.level":"error"' not in hasty.log("web")
-    assert hasty.redis().zcard(f"outstanding:{Lane.INTERACTIVE}") == 0
+    assert redis.zcard(f"outstanding:{Lane.INTERACTIVE}") == 0
+    assert len(redis.keys("job:*")) == jobs + PROMPT_REQUESTS
 
 
 @pytest.mark.parametrize(
