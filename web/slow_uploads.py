@@ -50,6 +50,7 @@ class _Paced(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        self._turns.take()
         try:
             with gevent.Timeout(self._seconds, RequestTimeout("The upload stands still.")):
                 data = self._body.read(len(buffer))
@@ -57,6 +58,5 @@ class _Paced(io.RawIOBase):
             # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
             self._client.shutdown(socket.SHUT_RD)
             raise
-        self._turns.add(len(data))
         buffer[: len(data)] = data
         return len(data)

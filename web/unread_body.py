@@ -19,7 +19,7 @@ from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
-from web.body_turns import BodyTurns, request_came
+from web.body_turns import BodyTurns
 
 #: Where bytes go that nobody looks at, so it is one for all.
 _WASTE = bytearray(2**18)
@@ -35,7 +35,6 @@ class UnreadBody:
         self._app = app
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        request_came()
         client, body = environ.get("gunicorn.socket"), environ["wsgi.input"]
         answer = self._app(environ, start)
         if client is None or not _has_body(environ):
@@ -63,11 +62,11 @@ def _discard(reader: LengthReader, client: socket.socket) -> None:
     reader.length -= min(reader.length, len(buffered))
     turns = BodyTurns()
     while reader.length:
+        turns.take()
         got = client.recv_into(_WASTE, min(reader.length, len(_WASTE)), _discarding(client))
         reader.length -= got
         if not got:
             return
-        turns.add(got)
 
 
 def _discarding(client: socket.socket) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
+from werkzeug.datastructures import FileStorage
 
 from shared import webhooks
 from shared.errors import InvalidRequest, JobClosed, TooManyFiles, WebhooksDisabled
@@ -13,6 +15,7 @@ from shared.job_store import new_job_id
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
 from web import archive_jobs, archive_uploads, archives, auth, idempotency
 from web.answers import answer, documented, request_body
+from web.body_turns import BodyTurns
 from web.parts import read_part
 from web.schemas import (
     DEFAULT_TOP_K,
@@ -29,7 +32,7 @@ from web.schemas import (
     WaitQuery,
 )
 from web.service import service
-from web.uploads import read_upload
+from web.uploads import Upload, read_upload
 from web.waits import wait_seconds
 
 _SUBMISSION = request_body(
@@ -104,7 +107,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         found = archive_jobs.submit(archive, lane=lane, top_k=form.top_k, webhook=webhook)
         return _accepted(found)
     lane = lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
-    files = [read_upload(file.filename, file.read()) for file in form.files]
+    files = _read(form.files)
     told = [(file.name, file.digest) for file in files]
     claim = idempotency.claim(lane, form.top_k, form.custom_id, told, webhook)
 
@@ -122,6 +125,15 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         return job_id
 
     return _accepted(service().job(idempotency.once(claim, make)))
+
+
+def _read(files: Sequence[FileStorage]) -> list[Upload]:
+    turns = BodyTurns()
+    uploads = []
+    for file in files:
+        turns.take()
+        uploads.append(read_upload(file.filename, file.read()))
+    return uploads
 
 
 def _accepted(job: Job) -> Response:
