@@ -8,18 +8,15 @@ from typing import Any
 
 from workers import tasks
 from workers.app import app
-from workers.batch_report import BatchReport
+from workers.batch_report import BatchReport, Stage
 
 __all__ = ["app"]
 
 
 class Unobserved(BatchReport):
     @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        yield
-
-    def milliseconds(self, name: str) -> float:
-        return 0.0
+    def stage(self, name: str) -> Iterator[Stage]:
+        yield Stage(name, 0.0)
 
     def name(self, works: Any) -> None: ...
 

@@ -104,7 +104,7 @@ class Durations:
 
     queue_ms: float  #: Accepted until its micro-batch was formed.
     preprocess_ms: float  #: Decoding and resizing this picture.
-    inference_ms: float  #: The engine's run over the whole micro-batch.
+    inference_ms: float  #: The engine's run over this picture and those that it ran with.
 
 
 @dataclass(frozen=True, kw_only=True)

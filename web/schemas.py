@@ -192,7 +192,7 @@ class Prediction(Schema):
 class Durations(Schema):
     queue_ms: Annotated[float, Field(description="Accepted until its micro-batch was formed.")]
     preprocess_ms: Annotated[float, Field(description="Decoding and resizing the picture.")]
-    inference_ms: Annotated[float, Field(description="The model, over the whole micro-batch.")]
+    inference_ms: Annotated[float, Field(description="The model, over all that it ran with.")]
 
 
 class ItemError(Schema):

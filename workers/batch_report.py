@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from shared import log, metrics, tracing
 from shared.job_store import PartWork
@@ -25,6 +26,19 @@ _HISTOGRAMS = {
 }
 
 
+@dataclass
+class Stage:
+    """One time through a stage, in Unix seconds; a batch goes through most once for each run."""
+
+    name: str
+    began: float
+    ended: float = 0.0
+
+    @property
+    def milliseconds(self) -> float:
+        return 1000 * (self.ended - self.began)
+
+
 class BatchReport:
     """Notes when each stage began and ended, and tells it all at the end.
 
@@ -34,18 +48,18 @@ class BatchReport:
     def __init__(self, lane: Lane) -> None:
         self.formed_at = time.time()
         self._lane = lane
-        self._stages: dict[str, tuple[float, float]] = {}
+        self._stages: list[Stage] = []
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        began = time.time()
-        yield
-        self._stages[name] = (began, time.time())
+    def stage(self, name: str) -> Iterator[Stage]:
+        stage = Stage(name, time.time())
+        yield stage
+        stage.ended = time.time()
+        self._stages.append(stage)
 
-    def milliseconds(self, name: str) -> float:
-        """Length of a stage; 0 where it wasn't reached."""
-        began, ended = self._stages.get(name, (0.0, 0.0))
-        return 1000 * (ended - began)
+    def _milliseconds(self, name: str) -> float:
+        """Of all runs together; 0 where none reached the stage."""
+        return sum(stage.milliseconds for stage in self._stages if stage.name == name)
 
     def name(self, works: Sequence[PartWork]) -> None:
         """Say in every later line which jobs, parts and traces this batch is about."""
@@ -74,7 +88,7 @@ class BatchReport:
                 "batch.images": len(every),
                 "batch.failed": sum(outcome.error is not None for outcome in every),
                 "batch.queue_ms": round(max(0.0, max(waited, default=0.0)), 2),
-                **{f"batch.{name}_ms": round(self.milliseconds(name), 2) for name in _STAGES},
+                **{f"batch.{name}_ms": round(self._milliseconds(name), 2) for name in _STAGES},
             },
         )
 
@@ -82,9 +96,8 @@ class BatchReport:
         lane = self._lane
         for work in works:
             metrics.PART_STARTS.labels(lane, work.attempt).inc()
-        for name, histogram in _HISTOGRAMS.items():
-            if name in self._stages:
-                histogram.labels(lane).observe(self.milliseconds(name) / 1000)
+        for name in _HISTOGRAMS.keys() & {stage.name for stage in self._stages}:
+            _HISTOGRAMS[name].labels(lane).observe(self._milliseconds(name) / 1000)
         metrics.BATCH_IMAGES.labels(lane).observe(len(outcomes))
         queued = metrics.QUEUE_DURATION.labels(lane)
         preprocessed = metrics.PREPROCESS_DURATION.labels(lane)
@@ -114,8 +127,8 @@ class BatchReport:
                 waited.note(named)
                 waited.end(at=self.formed_at)
                 batch.link(waited.context, **named)
-        for name, (began, ended) in self._stages.items():
-            tracing.begin(name, parent=batch.context, at=began).end(at=ended)
+        for stage in self._stages:
+            tracing.begin(stage.name, parent=batch.context, at=stage.began).end(at=stage.ended)
         batch.end(at=ended_at)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,23 +64,50 @@ class BatchClassifier:
         `alone`: no other process of this worker is at work.
 
         A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
-        every part of the batch outstanding, so that it is delivered again.
+        every part that is not committed outstanding, so that it is delivered again.
         """
         report = BatchReport(self._lane)
         with report.stage("fetch"):
             works = self._jobs.start(refs, self._lane)
         report.name(works)
+        outcomes: dict[PartRef, dict[int, Outcome]] = {}
+        for run in self._runs(works):
+            outcomes |= self._run(run, report, alone)
+        report.tell(works, outcomes)
+        return sum(len(each) for each in outcomes.values())
+
+    def _runs(self, works: Sequence[PartWork]) -> Iterator[list[PartWork]]:
+        """Whole parts, as many as the engine needs: who came first need not wait for the last."""
+        run: list[PartWork] = []
+        for work in works:
+            run.append(work)
+            if sum(len(each.digests) for each in run) >= self._engine.pictures_at_once:
+                yield run
+                run = []
+        if run:
+            yield run
+
+    def _run(
+        self, works: Sequence[PartWork], report: BatchReport, alone: bool
+    ) -> dict[PartRef, dict[int, Outcome]]:
+        """Classify parts together and commit them; gives each picture's outcome."""
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
         with report.stage("preprocess"):
             decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
         if decoded:
-            with report.stage("inference"):
+            with report.stage("inference") as inference:
                 scores = self._predict(decoded, alone)
-            self._note(decoded, scores, outcomes, report)
+            for each, row in zip(decoded, scores, strict=True):
+                queue_ms = max(0.0, 1000 * (report.formed_at - each.work.accepted_at))
+                durations = Durations(
+                    queue_ms=round(queue_ms, 3),
+                    preprocess_ms=round(each.preprocess_ms, 3),
+                    inference_ms=round(inference.milliseconds, 3),
+                )
+                outcomes[each.work.ref][each.position] = self._outcome(row, durations)
         with report.stage("commit"):
             self._commit(works, outcomes)
-        report.tell(works, outcomes)
-        return sum(len(each) for each in outcomes.values())
+        return outcomes
 
     def _decode(self, work: PartWork, outcomes: dict[int, Outcome]) -> list[_Decoded]:
         """The pictures of a part; one that fails leaves an outcome and costs no neighbour."""
@@ -108,27 +135,14 @@ class BatchClassifier:
             raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")
         return scores
 
-    def _note(
-        self,
-        decoded: Sequence[_Decoded],
-        scores: NDArray[np.float32],
-        outcomes: dict[PartRef, dict[int, Outcome]],
-        report: BatchReport,
-    ) -> None:
+    def _outcome(self, scores: NDArray[np.float32], durations: Durations) -> Outcome:
         model = self._engine.model
-        inference_ms = round(report.milliseconds("inference"), 3)
-        for each, row in zip(decoded, scores, strict=True):
-            queue_ms = 1000 * (report.formed_at - each.work.accepted_at)
-            outcomes[each.work.ref][each.position] = Outcome(
-                state=ItemState.SUCCEEDED,
-                predictions=top(row, model.labels, MAX_TOP_K),
-                model_version=model.version,
-                durations=Durations(
-                    queue_ms=round(max(0.0, queue_ms), 3),
-                    preprocess_ms=round(each.preprocess_ms, 3),
-                    inference_ms=inference_ms,
-                ),
-            )
+        return Outcome(
+            state=ItemState.SUCCEEDED,
+            predictions=top(scores, model.labels, MAX_TOP_K),
+            model_version=model.version,
+            durations=durations,
+        )
 
     def _commit(
         self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]

@@ -27,6 +27,7 @@ REQUIREMENTS = "requirements/export.txt"
 class Engine(Protocol):
     name: str  #: `onnxruntime` or `torch`.
     model: Model
+    pictures_at_once: int  #: In one `predict`; of more each costs as much.
 
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
         """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).

@@ -19,15 +19,14 @@ from workers.engine.model import Model, relabelled
 #: The export's metadata entry that holds the Model, as JSON.
 MODEL_ENTRY = "model"
 
-# Pictures per run. On one core each costs as much as among 32, for half the memory.
-_CHUNK = 8
-
 #: Threads for a lone picture. Two take 0.6 of the time of one; its layers are too small for many.
 _MOST_THREADS = 4
 
 
 class OnnxEngine:
     name = "onnxruntime"
+    # On one core each costs as much as among 32, for half the memory.
+    pictures_at_once = 8
 
     def __init__(
         self,
@@ -68,7 +67,8 @@ class OnnxEngine:
         if alone and len(pixels) == 1:
             scores: NDArray[np.float32] = self._lone_session.run(None, {"pixels": pixels})[0]
             return scores
-        chunks = [pixels[first : first + _CHUNK] for first in range(0, len(pixels), _CHUNK)]
+        size = self.pictures_at_once
+        chunks = [pixels[first : first + size] for first in range(0, len(pixels), size)]
         return np.concatenate([self._session.run(None, {"pixels": each})[0] for each in chunks])
 
 

@@ -22,6 +22,7 @@ class TorchEngine:
     def __init__(self, classifier: Classifier, model: Model, *, largest: int) -> None:
         """`largest`: the most pictures that one step on a card takes."""
         self.model = model
+        self.pictures_at_once = largest
         self._classifier = classifier
         self._card: Card | None = None
         if torch.cuda.is_available():
