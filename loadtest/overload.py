@@ -212,6 +212,10 @@ def _wrong(account: Account, report: Report) -> list[str]:
         misses.append("not every accepted picture was answered right")
     if unexpected := {s: n for s, n in account.statuses.items() if s not in (200, 202, 429, 503)}:
         misses.append(f"answers that nobody should get: {unexpected}")
+    if lost := [answer for answer in report.answers if not answer.status]:
+        # After the client's patience, or earlier: then its connection was cut.
+        waits = ", ".join(f"{answer.kind} after {answer.seconds:.1f} s" for answer in lost[:20])
+        misses.append(f"without an answer: {waits}")
     if not account.pictures["refused"]:
         misses.append("nothing was refused: this was no overload")
     if report.unsent:

@@ -26,8 +26,24 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-def test_a_small_body_is_read_without_a_pause_however_late_it_begins(pauses: list[float]) -> None:
+def of_a_large_body() -> BodyTurns:
+    """As much of it has been read as nobody is made to wait for."""
     turns = BodyTurns()
+    for _ in range(4):
+        turns.take()
+    return turns
+
+
+def test_a_picture_is_read_without_a_pause_however_slowly_it_comes(pauses: list[float]) -> None:
+    turns = BodyTurns()
+    for _ in range(4):
+        busy(0.02)
+        turns.take()
+    assert pauses == []
+
+
+def test_the_first_turn_begins_with_the_first_read_that_is_not_free(pauses: list[float]) -> None:
+    turns = of_a_large_body()
     busy(0.02)
     turns.take()
     turns.take()
@@ -38,7 +54,7 @@ def test_after_a_turn_others_have_a_look(
     pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(body_turns, "_waited_for_core", lambda: 5.0)
-    turns = BodyTurns()
+    turns = of_a_large_body()
     for _ in range(3):
         turns.take()
         busy(0.011)
@@ -52,7 +68,7 @@ def test_who_waits_for_a_core_takes_in_less(
 ) -> None:
     waited = iter([0.0, 0.004, 0.004, 60.0, 60.0])
     monkeypatch.setattr(body_turns, "_waited_for_core", lambda: next(waited))
-    turns = BodyTurns()
+    turns = of_a_large_body()
     turns.take()
     for _ in range(2):
         busy(0.011)
@@ -67,7 +83,7 @@ def test_of_many_uploads_one_goes_on_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     order: list[str] = []
 
     def upload(name: str) -> None:
-        turns = BodyTurns()
+        turns = of_a_large_body()
         for _ in range(4):
             turns.take()
             order.append(name)
