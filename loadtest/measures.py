@@ -20,7 +20,7 @@ from loadtest.load_client import Answer, Report
 from loadtest.local_service import LocalService
 from loadtest.request_stream import BULK, CLASSIFY, HEALTH
 from shared.job_store import JobStore, new_job_id
-from shared.jobs import JobState, Lane, NewItem, NewJob
+from shared.jobs import PART_SIZE, JobState, Lane, NewItem, OpenJob
 from shared.redis_client import connect
 from shared.settings import Settings
 from workers.engine import Engine
@@ -168,11 +168,14 @@ def drain(
         part_deadline_seconds=settings.part_deadline_seconds,
     )
     job_id = new_job_id()
+    jobs.open(OpenJob(id=job_id, lane=Lane.BULK, top_k=5, total=images))
     items = [
         NewItem(name=f"{k}.jpg", digest=f"{job_id}-{k}", data=pictures[k % len(pictures)])
         for k in range(images)
     ]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=items)])
+    opened = jobs.get(job_id)
+    for first in range(0, images, PART_SIZE):
+        jobs.put_part(opened, first // PART_SIZE, items[first : first + PART_SIZE])
     service.start_worker(Lane.BULK, app, **environment)
     while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
         time.sleep(0.1)
