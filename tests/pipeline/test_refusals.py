@@ -8,11 +8,16 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
 import pytest
 
+from loadtest import load_client
 from loadtest.local_service import LocalService, local_service
+from loadtest.request_stream import CLASSIFY
+from shared.settings import Settings
 
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 
@@ -109,6 +114,24 @@ def test_a_refused_body_of_unknown_length_is_taken_in_too(full: LocalService) ->
         while piece := client.recv(65536):
             answers += piece
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"503", b"200"]
+
+
+def test_who_is_refused_need_not_wait_for_those_who_fill_the_lane(tmp_path: Path) -> None:
+    """As many as the lane takes wait here, and nobody works: one more hears of it all the same."""
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path), "WAIT_SECONDS": "20"}
+    with local_service(tmp_path, os.environ | own) as running:
+        running.start_web()
+        running.await_web()
+        many = Settings().max_outstanding_interactive + 300
+        crowd = replace(CLASSIFY, clients=many, most=many)
+        report = load_client.run(running.base_url, [PICTURE], [crowd], seconds=0)
+    ended = {
+        status: [answer.ended for answer in report.answers if answer.status == status]
+        for status in (202, 503)
+    }
+    # The limit may be passed by what comes in the same moment.
+    assert len(ended[202]) + len(ended[503]) == many and len(ended[503]) > 100
+    assert max(ended[503]) < min(ended[202])
 
 
 def connection(service: LocalService) -> socket.socket:
