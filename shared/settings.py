@@ -128,6 +128,12 @@ class Settings(BaseSettings):
     max_unfinished_messages: int = Field(
         4, description="Interactive messages under way per web process before more gather.", ge=1
     )
+    max_concurrent_submissions: int = Field(
+        1_000,
+        description="Uploads that a web process reads or keeps waiting at a time; "
+        "more are refused.",
+        ge=1,
+    )
     max_event_streams: int = Field(
         500, description="Streams of events that a web process keeps open at a time.", ge=1
     )

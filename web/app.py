@@ -83,6 +83,7 @@ def _guard(app: OpenAPI, settings: Settings) -> None:
         app,
         app.extensions["service"].admission,
         may_ask=lambda asked: keys is None or auth.name_of(keys, asked) is not None,
+        most_at_once=settings.max_concurrent_submissions,
         largest_picture=settings.max_image_bytes,
         largest_body=settings.max_request_bytes,
     )

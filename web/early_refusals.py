@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: What a request with one picture carries beside it: boundaries, headers, fields.
 _FORM_OVERHEAD = 64 * 2**10
 
+#: What a client is told where all places are taken: the lane may have room, so it is soon.
+_RETRY_AFTER_SECONDS = 5
+
 #: Where the application finds what spoke against a request that is its to answer all the same.
 _OBJECTION = "classifier.objection"
 
@@ -52,6 +55,7 @@ def register(
     admission: Admission,
     *,
     may_ask: Callable[[Request], bool],
+    most_at_once: int,
     largest_picture: int,
     largest_body: int,
 ) -> None:
@@ -78,7 +82,9 @@ def register(
         for rule in app.url_map.iter_rules()
         if (endpoint := rule.endpoint.removeprefix("root.")) in checks
     ]
-    app.wsgi_app = EarlyRefusals(app.wsgi_app, routes, may_ask)  # type: ignore
+    app.wsgi_app = EarlyRefusals(  # type: ignore
+        app.wsgi_app, routes, may_ask, most_at_once=most_at_once
+    )
     app.before_request(_raise_objection)
 
 
@@ -99,21 +105,44 @@ def _raise_objection() -> None:
 
 
 class EarlyRefusals:
-    """Middleware: asks a POST's route, and answers where that raises Overloaded."""
+    """Middleware: asks a POST's route, and answers where that raises Overloaded.
+
+    `most_at_once` are let through at a time. Each has a body in memory and may wait as long as a
+    client may: without a limit of this process, whatever the lanes of the whole service take could
+    fill its memory and every connection, and who is refused would not even be told.
+    """
 
     def __init__(
-        self, app: WSGIApplication, routes: Sequence[_Route], may_ask: Callable[[Request], bool]
+        self,
+        app: WSGIApplication,
+        routes: Sequence[_Route],
+        may_ask: Callable[[Request], bool],
+        *,
+        most_at_once: int,
     ) -> None:
         self._app = app
         self._routes = {route.path: route for route in routes}
         self._may_ask = may_ask
+        self._places = threading.Semaphore(most_at_once)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         route = self._routes.get(environ["PATH_INFO"])
         if route is None or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start)
+        placed = self._places.acquire(blocking=False)
+        try:
+            return self._ask(route, placed, environ, start)
+        finally:
+            if placed:
+                self._places.release()
+
+    def _ask(
+        self, route: _Route, placed: bool, environ: WSGIEnvironment, start: StartResponse
+    ) -> Iterable[bytes]:
         began = time.perf_counter()
         try:
+            if not placed:
+                raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             route.check(environ)
         except Overloaded as refusal:
             if self._may_ask(Request(environ)):

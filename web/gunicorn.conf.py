@@ -13,8 +13,8 @@ bind = f"{_settings.host}:{_settings.web_port}"
 workers = _settings.web_processes
 # A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
 worker_class = "web.gunicorn_worker.Worker"
-# Everybody whom the lane has taken may wait in one process; who is refused needs a place as well.
-worker_connections = _settings.max_outstanding_interactive + 2000
+# Submissions may wait, and all of them at once; who is refused, or only asks, needs a place as well.
+worker_connections = _settings.max_concurrent_submissions + 2000
 backlog = 2048
 keepalive = 75
 # Restarts a process whose loop is stuck; not a limit on a request.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import socket
 import statistics
 import time
@@ -116,22 +117,25 @@ def test_a_refused_body_of_unknown_length_is_taken_in_too(full: LocalService) ->
         assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"503", b"200"]
 
 
-def test_who_is_refused_need_not_wait_for_those_who_fill_the_lane(tmp_path: Path) -> None:
-    """As many as the lane takes wait here, and nobody works: one more hears of it all the same."""
-    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path), "WAIT_SECONDS": "20"}
-    with local_service(tmp_path, os.environ | own) as running:
+def test_a_web_process_keeps_no_more_waiting_than_it_may(tmp_path: Path) -> None:
+    """Nobody works, and the lane has room: who comes too many hears of it before anybody else."""
+    own = {"MAX_CONCURRENT_SUBMISSIONS": "5", "WAIT_SECONDS": "3", "WEB_PROCESSES": "1"}
+    with local_service(tmp_path, os.environ | own | {"DATA_DIR": str(tmp_path)}) as running:
         running.start_web()
         running.await_web()
-        many = Settings().max_outstanding_interactive + 300
-        crowd = replace(CLASSIFY, clients=many, most=many)
+        crowd = replace(CLASSIFY, clients=20, most=20)
         report = load_client.run(running.base_url, [PICTURE], [crowd], seconds=0)
-    ended = {
-        status: [answer.ended for answer in report.answers if answer.status == status]
-        for status in (202, 503)
-    }
-    # The limit may be passed by what comes in the same moment.
-    assert len(ended[202]) + len(ended[503]) == many and len(ended[503]) > 100
-    assert max(ended[503]) < min(ended[202])
+        later = httpx.post(f"{running.base_url}/api/v1/classify?wait=0", content=PICTURE)
+    kept = [answer.ended for answer in report.answers if answer.status == 202]
+    refused = [answer.ended for answer in report.answers if answer.status == 503]
+    assert (len(kept), len(refused)) == (5, 15)
+    assert max(refused) < min(kept)
+    assert later.status_code == 202
+
+
+def test_a_web_process_has_more_connections_than_it_keeps_waiting() -> None:
+    config = runpy.run_path("web/gunicorn.conf.py")
+    assert config["worker_connections"] > Settings().max_concurrent_submissions
 
 
 def connection(service: LocalService) -> socket.socket:
