@@ -16,6 +16,7 @@ of a request.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,10 @@ from celery.worker.strategy import default as default_strategy
 from shared import log
 from workers.batch import Batch, images
 from workers.event_flush import flush_events_together
+
+#: A lone picture has the other cores only where no two batches met for this long. Its threads wait
+#: for each other spinning: beside pictures that come in turn they cost more than they bring.
+_QUIET_SECONDS = 0.25
 
 
 class BatchOutOfMemory(Exception):
@@ -41,8 +46,8 @@ class MicroBatch(Task):  # type: ignore[misc]
     """Base of a task whose messages are run together.
 
     Each message carries one list. The task's function gets the lists of a batch as one, and
-    `alone`: whether every other pool process was free then. The header `images` of a message is
-    its size; without one it counts as 1.
+    `alone`: whether every other pool process was free, then and a moment before. The header
+    `images` of a message is its size; without one it counts as 1.
     """
 
     abstract = True
@@ -81,6 +86,7 @@ class Batcher:
         self.received = 0  #: Requests so far; tells a worker that consumes from one that does not.
         self._waiting: deque[Any] = deque()
         self._running: set[Batch] = set()
+        self._met_at = -math.inf
 
     @property
     def idle(self) -> bool:
@@ -138,14 +144,15 @@ class Batcher:
 
     def _send(self, batch: Batch) -> bool:
         """Give a batch to the pool; False where the pool is closing and takes no more."""
-        alone = not (self._running or self._waiting)
+        if self._running or self._waiting:
+            self._met_at = time.monotonic()
         result = self._pool.apply_async(
             _run,
             (
                 self._task.name,
                 [request.args[0] for request in batch.requests],
                 [request.id for request in batch.requests],
-                alone,
+                time.monotonic() - self._met_at > _QUIET_SECONDS,
             ),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,

@@ -61,7 +61,7 @@ class BatchClassifier:
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
         """Classify and commit parts; gives the number of images that were worked on.
 
-        `alone`: no other process of this worker is at work.
+        `alone`: no other process of this worker is at work, or was a moment ago.
 
         A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
         every part that is not committed outstanding, so that it is delivered again.

@@ -34,7 +34,8 @@ app.conf.update(
 def batch(entries: list[dict[str, Any]], *, alone: bool) -> int:
     redis = Redis.from_url(settings.redis_url)
     names = [entry["name"] for entry in entries]
-    redis.rpush("began", json.dumps({"names": names, "pid": os.getpid(), "alone": alone}))
+    began = {"names": names, "pid": os.getpid(), "alone": alone, "at": time.monotonic()}
+    redis.rpush("began", json.dumps(began))
     time.sleep(max(entry.get("sleep", 0) for entry in entries))
     while any("gate" in entry for entry in entries) and not redis.exists("open"):
         time.sleep(0.01)

@@ -21,6 +21,7 @@ from redis import Redis
 from shared.message import IMAGES
 from shared.settings import Settings
 from workers.celery_app import make_celery
+from workers.micro_batch import _QUIET_SECONDS
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
@@ -162,9 +163,28 @@ def test_a_batch_is_told_whether_it_is_alone(worker: Worker) -> None:
     assert [each["alone"] for each in worker.began()] == [True, False]
     worker.release(held=2)
     until(worker.settled)
-    worker.send("later")
-    until(lambda: "later" in worker.finished())
-    assert worker.began()[-1]["alone"]
+    time.sleep(_QUIET_SECONDS)
+    assert _began(worker, "later")["alone"]
+
+
+def test_a_batch_is_not_alone_soon_after_two_have_met(worker: Worker) -> None:
+    def soon() -> dict[str, Any] | None:
+        worker.occupy()
+        met_at = worker.began()[-1]["at"]
+        worker.release(held=2)
+        until(worker.settled)
+        began = _began(worker, f"soon-{met_at}")
+        return began if began["at"] - met_at < _QUIET_SECONDS else None  # the machine was slow
+
+    found: list[dict[str, Any]] = []
+    until(lambda: found.extend(filter(None, [soon()])) or found)
+    assert not found[0]["alone"]
+
+
+def _began(worker: Worker, name: str) -> dict[str, Any]:
+    worker.send(name)
+    until(lambda: name in worker.finished())
+    return worker.began()[-1]
 
 
 def test_an_exception_reaches_every_request_of_its_batch(worker: Worker) -> None:
