@@ -13,7 +13,7 @@ bind = f"{_settings.host}:{_settings.web_port}"
 workers = _settings.web_processes
 # A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
 worker_class = "web.gunicorn_worker.Worker"
-# Submissions may wait, and all of them at once; who is refused, or only asks, needs a place as well.
+# All submissions may wait at once; who is refused, or only asks, needs a place as well.
 worker_connections = _settings.max_concurrent_submissions + 2000
 backlog = 2048
 keepalive = 75
