@@ -134,9 +134,11 @@ def _loaded(
         peak = max(peak, level.rate)
     found.note(errors=errors)
     _by_load(service, pictures, found, lengths, peak)
-    health = measures.health_under_load(service, pictures, clients=32, seconds=seconds)
+    alive, health = measures.probed_under_load(
+        service, pictures, ("/livez", "/api/v1/health"), clients=32, seconds=seconds
+    )
     over = measures.open_loop(service, pictures, rate=5 * peak, seconds=seconds)
-    found.note(health_p99_ms=health, goodput_share=over.rate / peak)
+    found.note(livez_p99_ms=alive, health_p99_ms=health, goodput_share=over.rate / peak)
     found.note(client_core=max([*cores, over.client_core]))
     measures.await_drained(service)
     idle = measures.open_loop(service, pictures, rate=5, seconds=2 * seconds)

@@ -8,9 +8,10 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from loadtest import load_client
 from loadtest.load_client import Answer, Report
 from loadtest.local_service import LocalService
-from loadtest.request_stream import BULK, CLASSIFY, HEALTH
+from loadtest.request_stream import BULK, CLASSIFY
 from shared.job_store import JobStore, new_job_id
 from shared.jobs import PART_SIZE, JobState, Lane, NewItem, OpenJob
 from shared.redis_client import connect
@@ -26,8 +27,12 @@ from shared.settings import Settings
 from workers.engine import Engine
 from workers.preprocessing import decode
 
+T = TypeVar("T")
+
 #: Until the first of a closed loop's answers have spread out, nothing is counted.
 _WARM_SECONDS = 1.0
+
+_BETWEEN_PROBES_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +88,32 @@ def open_loop(
     return level_of(report, seconds)
 
 
-def health_under_load(
-    service: LocalService, pictures: Sequence[bytes], *, clients: int, seconds: float
-) -> float:
-    """99th percentile of health, in ms, while clients keep the service as busy as it can be."""
-    streams = [replace(CLASSIFY, clients=clients), replace(HEALTH, rate=50)]
-    report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
-    answers = report.of(HEALTH.kind)
-    assert all(answer.status == 200 for answer in answers)
-    return percentiles(answers)[2]
+def probed_under_load(
+    service: LocalService,
+    pictures: Sequence[bytes],
+    paths: Sequence[str],
+    *,
+    clients: int,
+    seconds: float,
+) -> list[float]:
+    """99th percentile of each path, in ms, while clients keep the service as busy as can be.
+
+    Asked from here: the load's own process is niced and has its hands full, so that what it tells
+    is how late it is itself.
+    """
+    crowd = replace(CLASSIFY, clients=clients)
+    asked: list[tuple[float, list[float]]] = []
+    connection = _connect(service)
+    with ThreadPoolExecutor(1) as beside:
+        load = beside.submit(load_client.run, service.base_url, pictures, [crowd], seconds=seconds)
+        while not load.done():
+            at = time.time()
+            asked.append((at, [_ms(partial(_get, connection), path) for path in paths]))
+            time.sleep(_BETWEEN_PROBES_SECONDS)
+    connection.close()
+    began = load.result().began
+    counted = [times for at, times in asked if began + _WARM_SECONDS < at < began + seconds]
+    return [float(np.percentile(each, 99)) for each in zip(*counted, strict=True)]
 
 
 def beside_bulk(
@@ -242,22 +264,30 @@ def _connect(service: LocalService) -> socket.socket:
 
 
 def _classify(connection: socket.socket, picture: bytes) -> dict[str, Any]:
-    """One request on a bare socket: what a client library costs is no time of the service."""
     head = f"POST /api/v1/classify HTTP/1.1\r\nHost: test\r\nContent-Length: {len(picture)}\r\n\r\n"
-    connection.sendall(head.encode() + picture)
+    return _ask(connection, head.encode() + picture)
+
+
+def _get(connection: socket.socket, path: str) -> None:
+    _ask(connection, f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+
+
+def _ask(connection: socket.socket, request: bytes) -> dict[str, Any]:
+    """One request on a bare socket: what a client library costs is no time of the service."""
+    connection.sendall(request)
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536)
-    head_received, _, body = received.partition(b"\r\n\r\n")
-    [length] = re.findall(rb"(?i)content-length: (\d+)", head_received)
+    head, _, body = received.partition(b"\r\n\r\n")
+    [length] = re.findall(rb"(?i)content-length: (\d+)", head)
     while len(body) < int(length):
         body += connection.recv(65536)
     answer: dict[str, Any] = json.loads(body)
-    assert b" 200 OK" in head_received, answer
+    assert b" 200 OK" in head, answer
     return answer
 
 
-def _ms(act: Callable[[bytes], None], picture: bytes) -> float:
+def _ms(act: Callable[[T], object], what: T) -> float:
     started = time.perf_counter()
-    act(picture)
+    act(what)
     return 1000 * (time.perf_counter() - started)

@@ -24,7 +24,8 @@ _SETTLED_SECONDS = 3.0
 class Load:
     """One reading."""
 
-    images: Mapping[Lane, int]  #: Outstanding.
+    parts: Mapping[Lane, int]  #: Outstanding.
+    images: Mapping[Lane, int]  #: Of these.
     drained: Mapping[Lane, float]  #: Images committed per second, lately.
     bytes_held: int  #: Of the images of both lanes.
     memory_used: int  #: By all that Redis holds, in bytes.
@@ -38,13 +39,14 @@ def read(redis: Redis) -> Load:
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")
     for lane in Lane:
+        pipe.zcard(keys.outstanding(lane))
         pipe.get(keys.outstanding_images(lane))
         pipe.mget([keys.drained(lane, each) for each in _window(now)])
     memory, held, *lanes = pipe.execute()
-    by_lane = list(zip(Lane, lanes[::2], lanes[1::2], strict=True))
     return Load(
-        images={lane: int(images or 0) for lane, images, _ in by_lane},
-        drained={lane: _rate(counts, now) for lane, _, counts in by_lane},
+        parts=dict(zip(Lane, lanes[::3], strict=True)),
+        images={lane: int(images or 0) for lane, images in zip(Lane, lanes[1::3], strict=True)},
+        drained={lane: _rate(counts, now) for lane, counts in zip(Lane, lanes[2::3], strict=True)},
         bytes_held=int(held or 0),
         memory_used=memory["used_memory"],
         memory_limit=memory.get("maxmemory", 0),  # some hosted ones do not tell

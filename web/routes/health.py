@@ -48,7 +48,7 @@ def health() -> Response:
     lanes = {
         lane: LaneHealth(
             workers=workers[lane],
-            outstanding_parts=found.jobs.backlog(lane).parts,
+            outstanding_parts=now.parts[lane],
             outstanding_images=now.images[lane],
             images_per_second=round(now.drained[lane], 1),
             estimated_seconds=_estimate(now.images[lane], now.drained[lane]),
