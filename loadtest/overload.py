@@ -42,6 +42,9 @@ _CLIENTS = 32
 #: One person: slow enough that no picture waits for another of theirs.
 _PERSON = replace(CLASSIFY, rate=5.0)
 
+#: What may come of a request under overload; 0, no answer at all, is told by itself.
+_MAY_COME = {0, 200, 202, 429, 503}
+
 _MOST_REFUSAL_MS = 20.0
 _MOST_IDLE_RATIO = 3.0
 
@@ -193,7 +196,7 @@ def _beside_full_bulk(
 def _memory_bounds(settings: Settings, pictures: Sequence[bytes]) -> dict[str, float]:
     """Megabytes that a process of each role may have, and why."""
     mean = sum(map(len, pictures)) / len(pictures)
-    waiting = mean * settings.max_outstanding_interactive
+    waiting = mean * settings.max_concurrent_submissions
     return {
         # Its own, every picture that somebody waits for, and bodies on their way in.
         process_table.WEB: 150 + 2 * waiting / 2**20 + 4 * settings.max_request_bytes / 2**20,
@@ -210,7 +213,7 @@ def _wrong(account: Account, report: Report) -> list[str]:
     misses = []
     if account.pictures["accepted and not answered right"]:
         misses.append("not every accepted picture was answered right")
-    if unexpected := {s: n for s, n in account.statuses.items() if s not in (200, 202, 429, 503)}:
+    if unexpected := {s: n for s, n in account.statuses.items() if s not in _MAY_COME}:
         misses.append(f"answers that nobody should get: {unexpected}")
     if lost := [answer for answer in report.answers if not answer.status]:
         # After the client's patience, or earlier: then its connection was cut.
