@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import runpy
 import socket
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +133,35 @@ def test_a_web_process_keeps_no_more_waiting_than_it_may(tmp_path: Path) -> None
     assert (len(kept), len(refused)) == (5, 15)
     assert max(refused) < min(kept)
     assert later.status_code == 202
+
+
+@pytest.fixture
+def many_sockets() -> Iterator[None]:
+    """More than the 1,024 that a shell allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_sockets")
+def test_who_only_keeps_a_connection_leaves_it_to_who_asks(tmp_path: Path) -> None:
+    own = {"MAX_CONCURRENT_SUBMISSIONS": "1", "WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    more = 2200  # than the process has: 2000, and 1
+    with local_service(tmp_path, os.environ | own) as running, ExitStack() as crowd:
+        running.start_web()
+        running.await_web()
+        alive = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        for k in range(more):
+            client = crowd.enter_context(connection(running))
+            if k % 2:  # the others have connected, and say nothing
+                client.sendall(alive)
+                answer = b""
+                while not answer.endswith(b"}"):  # head and body may come apart
+                    answer += client.recv(65536)
+        assert httpx.get(f"{running.base_url}/livez", timeout=5).is_success
+        client.sendall(alive)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200"), "it was the last to become idle"
 
 
 def test_a_web_process_has_more_connections_than_it_keeps_waiting() -> None:
