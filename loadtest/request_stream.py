@@ -30,7 +30,7 @@ class Stream:
     clients: int = 0
     rate: float = 0.0
     most: int = 0  #: Requests in all of a closed loop, however long they take; 0: no end but time.
-    images: int = 1  #: In each request; without any it is a GET.
+    images: int = 1  #: In each request.
     form: str = ""  #: Field of a multipart form; without one the picture is the body.
     repeats: bool = False  #: The same bytes each time, so that a cache may answer.
 
@@ -48,12 +48,11 @@ class Stream:
             yield Request(numbers, [self._head(host, sum(map(len, body))), *body])
 
     def _head(self, host: str, length: int) -> bytes:
-        lines = [f"{'POST' if self.images else 'GET'} {self.path} HTTP/1.1", f"Host: {host}"]
-        if self.images:
-            kind = "application/octet-stream"
-            if self.form:
-                kind = f"multipart/form-data; boundary={_BOUNDARY}"
-            lines += [f"Content-Type: {kind}", f"Content-Length: {length}"]
+        kind = "application/octet-stream"
+        if self.form:
+            kind = f"multipart/form-data; boundary={_BOUNDARY}"
+        lines = [f"POST {self.path} HTTP/1.1", f"Host: {host}"]
+        lines += [f"Content-Type: {kind}", f"Content-Length: {length}"]
         return "\r\n".join([*lines, "", ""]).encode()
 
     def _body(self, pictures: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
@@ -71,4 +70,3 @@ class Stream:
 CLASSIFY = Stream(kind="classify", path="/api/v1/classify?top_k=1")
 #: A part's worth of pictures, accepted and not waited for.
 BULK = Stream(kind="bulk", path="/jobs?lane=bulk", images=32, form="files")
-HEALTH = Stream(kind="health", path="/api/v1/health", images=0)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from loadtest import load_client
-from loadtest.request_stream import BULK, CLASSIFY, HEALTH
+from loadtest.request_stream import BULK, CLASSIFY
 
 PICTURES = [b"\xff\xd8 one ", b"\xff\xd8 another "]
 
@@ -91,7 +91,7 @@ def test_a_request_without_a_free_connection_is_told_and_not_sent() -> None:
 def test_a_connection_that_the_server_closes_is_replaced() -> None:
     with counting(head="Connection: close\r\n") as server:
         report = load_client.run(
-            server.url, PICTURES, [replace(HEALTH, clients=1, most=5)], seconds=0
+            server.url, PICTURES, [replace(CLASSIFY, clients=1, most=5)], seconds=0
         )
     assert [answer.status for answer in report.answers] == [200] * 5
     assert server.connections == 5
