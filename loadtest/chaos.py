@@ -40,6 +40,8 @@ from shared.jobs import PART_SIZE, Lane
 
 _CLIENTS = 4
 _DRAIN_SECONDS = 180
+#: At most, between two submissions of a client: about as much comes in as two cores classify.
+_PAUSE_SECONDS = 1.0
 _ENDED = ("completed", "cancelled")
 _WEBHOOKS = ["celery", "-A", "workers.webhook_app", "worker"]
 
@@ -105,21 +107,19 @@ def _run(
     images: int,
     seed: int,
 ) -> int:
-    stop = threading.Event()
+    havoc = Havoc(service, random.Random(seed))
     clients = [
-        threading.Thread(target=_client, args=(service, pictures, history, images, seed + k, stop))
+        threading.Thread(target=_client, args=(service, pictures, history, images, seed + k, havoc))
         for k in range(_CLIENTS)
     ]
     for client in clients:
         client.start()
-    havoc = Havoc(service, random.Random(seed))
     havoc.repair()  # it starts what is missing: the worker for webhooks
     while any(client.is_alive() for client in clients):
         havoc.strike()
-    havoc.repair()
     for client in clients:
         client.join()
-    faults = _check(service, history, right)
+    faults = _check(service, history, right, havoc.repair)
     _print_table(history, havoc, faults)
     return sum(faults.values())
 
@@ -129,6 +129,7 @@ class Havoc:
 
     def __init__(self, service: LocalService, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
+        self.struck_all = threading.Event()  #: Every kind, once.
         self._service = service
         self._chance = chance
         self._strikes: list[Callable[[], None]] = [
@@ -155,6 +156,8 @@ class Havoc:
         except (RedisError, ProcessLookupError, IndexError, FileNotFoundError):
             pass  # it was down already
         self.repair()
+        if not self._next:
+            self.struck_all.set()
 
     def repair(self) -> None:
         """What a supervisor does: start what has ended."""
@@ -217,13 +220,14 @@ def _client(
     history: History,
     images: int,
     seed: int,
-    stop: threading.Event,
+    havoc: Havoc,
 ) -> None:
-    """Sends until enough images were accepted, all clients together."""
+    """Sends until enough images were accepted, all clients together, and all kinds have struck."""
     chance = random.Random(seed)
     number = 0
     with httpx.Client(base_url=service.base_url, timeout=20) as http:
-        while sum(map(len, list(history.accepted.values()))) < images and not stop.is_set():
+        while _accepted(history) < images or not havoc.struck_all.is_set():
+            time.sleep(chance.uniform(0, _PAUSE_SECONDS))
             size = chance.choice([1, 1, 5, 40])
             numbers = [chance.randrange(len(pictures)) for _ in range(size)]
             number += 1
@@ -237,6 +241,10 @@ def _client(
                 _send(http, [_archive(files)], numbers, lane, history, "accepted as archives")
             else:
                 _send(http, files, numbers, lane, history, "accepted")
+
+
+def _accepted(history: History) -> int:
+    return sum(map(len, list(history.accepted.values())))
 
 
 def _archive(files: list[Any]) -> Any:
@@ -336,13 +344,19 @@ def _send(
             history.accepted[answer.json()["id"]] = numbers
 
 
-def _check(service: LocalService, history: History, right: list[str]) -> Counter[str]:
-    """Wait for the drain, then hold what is there against what was promised."""
+def _check(
+    service: LocalService, history: History, right: list[str], repair: Callable[[], None]
+) -> Counter[str]:
+    """Wait for the drain, then hold what is there against what was promised.
+
+    `repair` goes on meanwhile: a worker that was hit as it started ends a while after the last
+    strike, and a supervisor starts it again.
+    """
     faults: Counter[str] = Counter({name: 0 for name in ("lost", "wrong", "changed", "left over")})
     deadline = time.monotonic() + _DRAIN_SECONDS
     with httpx.Client(base_url=service.base_url, timeout=60) as http:
         for job_id, numbers in history.accepted.items():
-            items = _results(http, job_id, deadline)
+            items = _results(http, job_id, deadline, repair)
             history.seen[job_id] = items
             labels = [
                 item["predictions"] and item["predictions"][0]["class_name"] for item in items
@@ -354,18 +368,21 @@ def _check(service: LocalService, history: History, right: list[str]) -> Counter
             )
         time.sleep(3)  # a late second delivery would change something now
         for job_id in history.accepted:
-            faults["changed"] += _results(http, job_id, deadline) != history.seen[job_id]
+            faults["changed"] += _results(http, job_id, deadline, repair) != history.seen[job_id]
     # An answer that no client can expect; its pictures are accounted for by nobody.
     for name, count in history.counts.items():
         faults["unexpected"] += count if name.startswith("unexpected") else 0
-    faults["left over"] += sum(_left_over(service, deadline).values())
+    faults["left over"] += sum(_left_over(service, deadline, repair).values())
     # Jobs, not images; nothing is due any more, so what was not told never will be.
     faults["ends untold"] += len(history.accepted.keys() - history.receiver.told)
     return faults
 
 
-def _results(http: httpx.Client, job_id: str, deadline: float) -> list[Any]:
+def _results(
+    http: httpx.Client, job_id: str, deadline: float, repair: Callable[[], None]
+) -> list[Any]:
     while time.monotonic() < deadline:
+        repair()
         try:
             job = http.get(f"/jobs/{job_id}?wait=5")
             if job.status_code == 200 and job.json()["state"] in _ENDED:
@@ -377,10 +394,13 @@ def _results(http: httpx.Client, job_id: str, deadline: float) -> list[Any]:
     return items
 
 
-def _left_over(service: LocalService, deadline: float) -> dict[str, int]:
+def _left_over(
+    service: LocalService, deadline: float, repair: Callable[[], None]
+) -> dict[str, int]:
     """Parts outstanding, messages, and bytes that nobody needs any more; waits for none."""
     redis = service.redis()
     while True:
+        repair()
         left = {
             "outstanding": sum(redis.zcard(f"outstanding:{lane}") for lane in Lane),
             "images": sum(abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane),
