@@ -5,14 +5,16 @@ for an answer get it. Two kinds would hold it for the whole grace time, and are 
 connections that are kept alive and idle, and streams of events, which go on elsewhere.
 
 A process has so many connections and accepts no other. Clients that only keep theirs, for the 75
-seconds that they may, would leave those who come unanswered: where places are short, who has been
-idle longest is let go.
+seconds that they may, would leave those who come unanswered. Where places are short an answer says
+that the connection ends with it, and who has been idle for a while is let go.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -26,17 +28,24 @@ _LAST_REQUEST_SECONDS = 1.0
 #: Connections that are kept free: as many as gevent accepts before anything else happens.
 _SPARE = 100
 
+#: Whoever asked less long ago may be about to ask again, and would find the connection gone.
+_IDLE_SECONDS = 1.0
+
 
 class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._idle: dict[socket.socket, None] = {}  # in the order in which they became it
+        self._idle: dict[socket.socket, float] = {}  # since when, and in this order
         self._connections = 0
         self.wsgi = None  # until it is loaded, in which a signal may come
 
+    def run(self) -> None:
+        gevent.spawn(self._let_go_of_idle)
+        super().run()
+
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         self._connections += 1
-        self._keep(client)
+        self._idle[client] = time.monotonic()
         try:
             super().handle(listener, client, addr)
         finally:
@@ -44,22 +53,31 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._connections -= 1
 
     def handle_request(self, listener: Any, req: Any, client: socket.socket, addr: Any) -> None:
-        self._idle.pop(client, None)
+        if self._idle.pop(client, None) is None:
+            # Let go just as this came. Nobody has looked at it, and no answer says so.
+            raise StopIteration
+        if self._too_many():
+            req.force_close()
         try:
             super().handle_request(listener, req, client, addr)
         except TimeoutError as error:  # it reads too slowly, see web.slow_downloads
             raise StopIteration from error
         if not self.alive:  # its answer could not say yet that the connection ends with it
             raise StopIteration
-        self._keep(client)
+        self._idle[client] = time.monotonic()
 
-    def _keep(self, client: socket.socket) -> None:
-        """Wait for a request of this client; where places are short, of one less."""
-        if self._idle and self._connections > self.worker_connections - _SPARE:
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            _stop_reading(longest)
-        self._idle[client] = None
+    def _too_many(self) -> int:
+        return max(0, self._connections - self.worker_connections + _SPARE)
+
+    def _let_go_of_idle(self) -> None:
+        """For as long as the process lives."""
+        while True:
+            gevent.sleep(_IDLE_SECONDS)
+            latest = time.monotonic() - _IDLE_SECONDS
+            for client, since in list(islice(self._idle.items(), self._too_many())):
+                if since < latest and not _has_sent(client):
+                    del self._idle[client]
+                    _stop_reading(client)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
@@ -72,6 +90,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
         gevent.sleep(_LAST_REQUEST_SECONDS)
         for client in tuple(self._idle):
             _stop_reading(client)
+
+
+def _has_sent(client: socket.socket) -> bool:
+    """Whether something waits to be read."""
+    plain = get_original("socket", "socket")(fileno=client.fileno())
+    try:
+        return bool(plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
+    finally:
+        plain.detach()
 
 
 def _stop_reading(client: socket.socket) -> None:

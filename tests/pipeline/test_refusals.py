@@ -151,17 +151,24 @@ def test_who_only_keeps_a_connection_leaves_it_to_who_asks(tmp_path: Path) -> No
     with local_service(tmp_path, os.environ | own) as running, ExitStack() as crowd:
         running.start_web()
         running.await_web()
-        alive = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        clients = []
         for k in range(more):
-            client = crowd.enter_context(connection(running))
+            clients.append(crowd.enter_context(connection(running)))
             if k % 2:  # the others have connected, and say nothing
-                client.sendall(alive)
-                answer = b""
-                while not answer.endswith(b"}"):  # head and body may come apart
-                    answer += client.recv(65536)
+                answer = ask(clients[-1])
+        assert b"Connection: close" in answer, "there is no place that could be kept"
         assert httpx.get(f"{running.base_url}/livez", timeout=5).is_success
-        client.sendall(alive)
-        assert client.recv(65536).startswith(b"HTTP/1.1 200"), "it was the last to become idle"
+        assert clients[1].recv(1) == b"", "it has been idle for long"
+
+
+def ask(client: socket.socket) -> bytes:
+    client.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"}"):  # head and body may come apart
+        piece = client.recv(65536)
+        assert piece, "ended without an answer"
+        answer += piece
+    return answer
 
 
 def test_a_web_process_has_more_connections_than_it_keeps_waiting() -> None:
