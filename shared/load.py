@@ -1,4 +1,4 @@
-"""How much there is to do, and how fast it is being done: what back-pressure goes by."""
+"""How much there is to do, by how many, and how fast: what back-pressure goes by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from redis import Redis
 
-from shared import keys, turns
+from shared import keys, presence, turns
 from shared.jobs import Job, Lane
 
 #: Seconds over which the drain rate is told: several micro-batches, and still "lately".
@@ -24,6 +24,7 @@ _SETTLED_SECONDS = 3.0
 class Load:
     """One reading."""
 
+    workers: Mapping[Lane, int]  #: That take parts.
     parts: Mapping[Lane, int]  #: Outstanding.
     images: Mapping[Lane, int]  #: Of these.
     drained: Mapping[Lane, float]  #: Images committed per second, lately.
@@ -39,14 +40,16 @@ def read(redis: Redis) -> Load:
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")
     for lane in Lane:
+        presence.count(pipe, lane, now)
         pipe.zcard(keys.outstanding(lane))
         pipe.get(keys.outstanding_images(lane))
         pipe.mget([keys.drained(lane, each) for each in _window(now)])
     memory, held, *lanes = pipe.execute()
     return Load(
-        parts=dict(zip(Lane, lanes[::3], strict=True)),
-        images={lane: int(images or 0) for lane, images in zip(Lane, lanes[1::3], strict=True)},
-        drained={lane: _rate(counts, now) for lane, counts in zip(Lane, lanes[2::3], strict=True)},
+        workers=dict(zip(Lane, lanes[::4], strict=True)),
+        parts=dict(zip(Lane, lanes[1::4], strict=True)),
+        images={lane: int(images or 0) for lane, images in zip(Lane, lanes[2::4], strict=True)},
+        drained={lane: _rate(counts, now) for lane, counts in zip(Lane, lanes[3::4], strict=True)},
         bytes_held=int(held or 0),
         memory_used=memory["used_memory"],
         memory_limit=memory.get("maxmemory", 0),  # some hosted ones do not tell

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from shared import keys
@@ -49,10 +49,6 @@ class Presence:
             logger.warning("cannot say that this worker leaves: %s", error)
 
 
-def ready(redis: Redis) -> Mapping[Lane, int]:
-    """Workers that take parts, by lane; one round trip, and no word to any of them."""
-    since = time.time() - _SILENCE_SECONDS
-    pipe = redis.pipeline(transaction=False)
-    for lane in Lane:
-        pipe.zcount(keys.workers(lane), since, "+inf")
-    return dict(zip(Lane, pipe.execute(), strict=True))
+def count(pipe: Pipeline, lane: Lane, now: float) -> None:
+    """Add to a round trip: how many workers of a lane take parts, and no word to any of them."""
+    pipe.zcount(keys.workers(lane), now - _SILENCE_SECONDS, "+inf")

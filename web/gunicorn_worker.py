@@ -67,7 +67,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._idle[client] = time.monotonic()
 
     def _too_many(self) -> int:
-        return max(0, self._connections - self.worker_connections + _SPARE)
+        return max(0, self._connections - int(self.worker_connections) + _SPARE)
 
     def _let_go_of_idle(self) -> None:
         """For as long as the process lives."""

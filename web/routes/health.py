@@ -6,7 +6,7 @@ from flask import Response
 from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
-from shared import load, presence
+from shared import load
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.answers import answer, documented
@@ -43,11 +43,10 @@ def health() -> Response:
         version = found.model().version
     except ModelNotReady:
         version = None
-    workers = presence.ready(found.redis)
     now = load.read(found.redis)
     lanes = {
         lane: LaneHealth(
-            workers=workers[lane],
+            workers=now.workers[lane],
             outstanding_parts=now.parts[lane],
             outstanding_images=now.images[lane],
             images_per_second=round(now.drained[lane], 1),

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from shared import keys, load, metrics, model_info, presence
+from shared import keys, load, metrics, model_info
 from shared.errors import ModelNotReady
 from shared.exposition import SharedSeries
 from shared.job_store import Backlog
@@ -65,7 +65,7 @@ class Records(Collector):
             Lane.BULK: settings.max_outstanding_bulk,
         }
         waits = {lane: _wait(present, lane) for lane in Lane}
-        yield _by_lane("workers", "Workers that take parts.", presence.ready(found.redis))
+        yield _by_lane("workers", "Workers that take parts.", present.workers)
         yield _by_lane("outstanding_parts", "Accepted, not yet committed.", parts)
         yield _by_lane("outstanding_images", "Accepted, not yet committed.", images)
         yield _by_lane("outstanding_images_limit", "Past this a submit is refused.", limits)
