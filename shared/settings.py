@@ -24,6 +24,11 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _half_of_cores() -> int:
+    """Web takes a sixth of what its pictures take, and its processes share nothing that waits."""
+    return max(1, _cores() // 2)
+
+
 def _models_dir(known: dict[str, Any]) -> Path:
     # A data_dir that was refused is missing here; its own error is the one that is told.
     return Path(known.get("data_dir", "data")) / "models"
@@ -117,7 +122,9 @@ class Settings(BaseSettings):
 
     # Web
     web_processes: int = Field(
-        default_factory=_cores, description="gunicorn processes; in a container 1.", ge=1
+        default_factory=_half_of_cores,
+        description="gunicorn processes; in a container 1.",
+        ge=1,
     )
     wait_seconds: float = Field(
         30, description="How long `POST /classify` waits before it answers 202.", ge=0

@@ -46,7 +46,8 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = field.default
         if default is PydanticUndefined:
-            default = {int: "one per core"}.get(field.annotation, "")
+            made = {"worker_processes": "one per core", "web_processes": "one per two cores"}
+            default = made.get(name, "")
         elif default is None:
             default = ""
         else:
