@@ -15,7 +15,7 @@ _FREE_READS = 4
 
 #: How long a body is read while others wait, and how long it waits for them then. A pause of 0
 #: would only let go on who has begun: gevent looks for what else has come a thousand such later.
-_TURN_SECONDS = 0.01
+_TURN_SECONDS = 0.003
 _PAUSE_SECONDS = 0.0001
 
 #: Where cores are short, taking in more of what is to be done would leave less of it done, and web
