@@ -129,7 +129,6 @@ class Havoc:
 
     def __init__(self, service: LocalService, chance: random.Random) -> None:
         self.done: Counter[str] = Counter()
-        self.struck_all = threading.Event()  #: Every kind, once.
         self._service = service
         self._chance = chance
         self._strikes: list[Callable[[], None]] = [
@@ -156,8 +155,11 @@ class Havoc:
         except (RedisError, ProcessLookupError, IndexError, FileNotFoundError):
             pass  # it was down already
         self.repair()
-        if not self._next:
-            self.struck_all.set()
+
+    @property
+    def struck_all(self) -> bool:
+        """Whether each kind of strike has hit something."""
+        return self.done.keys() == {strike.__name__ for strike in self._strikes}
 
     def repair(self) -> None:
         """What a supervisor does: start what has ended."""
@@ -226,7 +228,7 @@ def _client(
     chance = random.Random(seed)
     number = 0
     with httpx.Client(base_url=service.base_url, timeout=20) as http:
-        while _accepted(history) < images or not havoc.struck_all.is_set():
+        while _accepted(history) < images or not havoc.struck_all:
             time.sleep(chance.uniform(0, _PAUSE_SECONDS))
             size = chance.choice([1, 1, 5, 40])
             numbers = [chance.randrange(len(pictures)) for _ in range(size)]

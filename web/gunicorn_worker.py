@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any
 
@@ -56,7 +57,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if self._idle.pop(client, None) is None:
             # Let go just as this came. Nobody has looked at it, and no answer says so.
             raise StopIteration
-        if self._too_many():
+        if self._excess() > 0:
             req.force_close()
         try:
             super().handle_request(listener, req, client, addr)
@@ -66,15 +67,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise StopIteration
         self._idle[client] = time.monotonic()
 
-    def _too_many(self) -> int:
-        return max(0, self._connections - int(self.worker_connections) + _SPARE)
+    def _excess(self) -> int:
+        """Connections beyond those that leave some free; below 0 where there are places."""
+        return self._connections - int(self.worker_connections) + _SPARE
 
     def _let_go_of_idle(self) -> None:
         """For as long as the process lives."""
         while True:
             gevent.sleep(_IDLE_SECONDS)
             latest = time.monotonic() - _IDLE_SECONDS
-            for client, since in list(islice(self._idle.items(), self._too_many())):
+            for client, since in list(islice(self._idle.items(), max(0, self._excess()))):
                 if since < latest and not _has_sent(client):
                     del self._idle[client]
                     _stop_reading(client)
@@ -94,21 +96,22 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 def _has_sent(client: socket.socket) -> bool:
     """Whether something waits to be read."""
-    plain = get_original("socket", "socket")(fileno=client.fileno())
-    try:
+    with _plain(client) as plain, suppress(OSError):  # nothing has come, or the client has gone
         return bool(plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-    except OSError:
-        return False
-    finally:
-        plain.detach()
+    return False
 
 
 def _stop_reading(client: socket.socket) -> None:
-    """Who reads there gets what has come already, and then the end.
-
-    gevent's own `shutdown` would raise an error there instead.
-    """
-    plain = get_original("socket", "socket")(fileno=client.fileno())
-    with suppress(OSError):  # the client has just gone
+    """Who reads there gets what has come already, and then the end."""
+    with _plain(client) as plain, suppress(OSError):  # the client has just gone
         plain.shutdown(socket.SHUT_RD)
-    plain.detach()
+
+
+@contextmanager
+def _plain(client: socket.socket) -> Iterator[socket.socket]:
+    """The same without gevent, whose calls would wait, or raise an error in who reads there."""
+    plain = get_original("socket", "socket")(fileno=client.fileno())
+    try:
+        yield plain
+    finally:
+        plain.detach()

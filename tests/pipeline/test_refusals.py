@@ -159,6 +159,7 @@ def test_who_only_keeps_a_connection_leaves_it_to_who_asks(tmp_path: Path) -> No
         assert b"Connection: close" in answer, "there is no place that could be kept"
         assert httpx.get(f"{running.base_url}/livez", timeout=5).is_success
         assert clients[1].recv(1) == b"", "it has been idle for long"
+        assert ask(clients[-2]).startswith(b"HTTP/1.1 200"), "it was the last to become idle"
 
 
 def ask(client: socket.socket) -> bytes:
