@@ -147,18 +147,21 @@ class BatchClassifier:
     def _commit(
         self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
     ) -> None:
-        """Write everything in one round trip; a part's outcomes before what the cache learns."""
+        """Write everything in one round trip.
+
+        The cache learns before a part's end is told: who hears of it may send the same again.
+        """
         pipe = self._redis.pipeline(transaction=False)
         for work in works:
             of_part = outcomes[work.ref]
-            shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
-            self._jobs.commit(pipe, work.ref, self._lane, shown)
             succeeded = {
                 work.digests[k]: outcome
                 for k, outcome in of_part.items()
                 if outcome.state is ItemState.SUCCEEDED
             }
             self._cache.put(pipe, succeeded)
+            shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
+            self._jobs.commit(pipe, work.ref, self._lane, shown)
         pipe.execute()
 
 
