@@ -12,9 +12,11 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
+from gunicorn.http.body import LengthReader
 from werkzeug.exceptions import RequestTimeout
 
 from web.body_turns import BodyTurns
+from web.sized_body import read_into
 
 
 class SlowUploads:
@@ -51,12 +53,15 @@ class _Paced(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._turns.take()
-        try:
-            with gevent.Timeout(self._seconds, RequestTimeout("The upload stands still.")):
-                data = self._body.read(len(buffer))
-        except RequestTimeout:
-            # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
-            self._client.shutdown(socket.SHUT_RD)
-            raise
+        with gevent.Timeout(self._seconds, False):
+            return self._read_into(buffer)
+        # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
+        self._client.shutdown(socket.SHUT_RD)
+        raise RequestTimeout("The upload stands still.")
+
+    def _read_into(self, buffer: Any) -> int:
+        if isinstance(self._body.reader, LengthReader):
+            return read_into(self._body.reader, self._client, buffer)
+        data = self._body.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)

@@ -20,6 +20,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
 from web.body_turns import BodyTurns
+from web.sized_body import read_into
 
 #: Where bytes go that nobody looks at, so it is one for all.
 _WASTE = bytearray(2**18)
@@ -50,23 +51,11 @@ def _take_in(body: Any, client: socket.socket) -> None:
     # What is raised: the client has gone, or what it sent is no body.
     with gevent.Timeout(_LONGEST_SECONDS, False), suppress(OSError, ParseException):
         if isinstance(body.reader, LengthReader):
-            _discard(body.reader, client)
+            turns, flags = BodyTurns(), _discarding(client)
+            while read_into(body.reader, client, _WASTE, flags):
+                turns.take()
         while body.read(len(_WASTE)):
             pass
-
-
-def _discard(reader: LengthReader, client: socket.socket) -> None:
-    """Take in a body of known length, past gunicorn's buffer."""
-    buffered = reader.unreader.take_buffered()
-    reader.unreader.unread(buffered[reader.length :])  # the next request
-    reader.length -= min(reader.length, len(buffered))
-    turns = BodyTurns()
-    while reader.length:
-        turns.take()
-        got = client.recv_into(_WASTE, min(reader.length, len(_WASTE)), _discarding(client))
-        reader.length -= got
-        if not got:
-            return
 
 
 def _discarding(client: socket.socket) -> int:
