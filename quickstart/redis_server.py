@@ -87,6 +87,10 @@ def _start(folder: Path, port: int, max_memory_bytes: int) -> subprocess.Popen[b
         # A write reaches the kernel before it is answered, so a killed Redis loses nothing. With
         # `everysec` it may wait for a sync that is under way, and is answered all the same.
         "appendfsync": "no",
+        # What is deleted stays in the file until it is rewritten with all that is held. By itself
+        # Redis does so every 64 MB, a few seconds of pictures, and tries to compress each.
+        "auto-aof-rewrite-min-size": "256mb",
+        "rdbcompression": "no",
         "save": "",
         "maxmemory": str(max_memory_bytes),
         "maxmemory-policy": "noeviction",

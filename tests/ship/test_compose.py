@@ -369,7 +369,8 @@ def test_the_shipped_redis_asks_for_a_password_and_forgets_nothing(shipped_redis
     with connect(shipped_redis, max_connections=1) as client:
         kept = client.config_get("*")
     expected = {"appendonly": "yes", "appendfsync": "no", "save": ""}
-    expected["maxmemory-policy"] = "noeviction"
+    expected |= {"maxmemory-policy": "noeviction", "rdbcompression": "no"}
+    expected["auto-aof-rewrite-min-size"] = str(256 * 2**20)
     assert {name: kept[name] for name in expected} == expected
     stranger = re.sub(r":[^:@/]+@", "", shipped_redis)
     with pytest.raises(redis_client.AuthenticationError):
