@@ -144,8 +144,8 @@ def progress_for(stream: TextIO, *, silent: bool = False) -> Progress:
 
 
 def duration(seconds: float) -> str:
-    """In two units at most: `1 h 5 min`, `2 min 9 s`, `48 s`."""
-    minutes, left = divmod(round(seconds), 60)
+    """In two units at most, and a second at least: `1 h 5 min`, `2 min 9 s`, `48 s`."""
+    minutes, left = divmod(max(1, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
