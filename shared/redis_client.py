@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from queue import Empty, LifoQueue
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
+from redis.connection import HiredisRespSerializer, PythonRespSerializer
 from redis.retry import Retry
 
 #: A caller must hear about an outage within 2 s; redis-py's defaults keep it waiting for a minute.
@@ -17,20 +18,19 @@ TIMEOUT_SECONDS = 1.0
 #: A thousand waiters of one job wake together and take turns; a turn is about a millisecond.
 _TURN_SECONDS = 5.0
 
-#: Bytes from which on a value is sent from where it lies.
+#: Bytes beyond which a value is sent from where it lies.
 _LARGE = 16 * 2**10
 
 
 class _Packer(HiredisRespSerializer):
-    """Makes bytes of commands. hiredis alone would copy a picture twice."""
+    """Makes bytes of commands: fast by hiredis, which would copy a picture, or that uncopied."""
+
+    _uncopied = PythonRespSerializer(_LARGE, Redis().get_encoder().encode)
 
     def pack(self, *args: Any) -> list[bytes]:
-        *command, value = args
-        if not isinstance(value, bytes) or len(value) < _LARGE:
-            packed: list[bytes] = super().pack(*args)
-            return packed
-        [head] = super().pack(*command, b"")  # type: ignore[arg-type]  # it says lists
-        return [head.removesuffix(b"0\r\n\r\n") + b"%d\r\n" % len(value), value, b"\r\n"]
+        large = isinstance(args[-1], bytes) and len(args[-1]) > _LARGE
+        pack: Callable[..., list[bytes]] = self._uncopied.pack if large else super().pack
+        return pack(*args)
 
 
 class _Turns(LifoQueue[Any]):

@@ -1,20 +1,30 @@
-"""A body of known length, read from the socket: gunicorn's buffers would copy it five times."""
+"""A request's body, read past gunicorn's buffers, which would copy it several times."""
 
 from __future__ import annotations
 
 import socket
 
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import Body, LengthReader
 
 
 def read_into(
-    reader: LengthReader, client: socket.socket, buffer: bytearray | memoryview, flags: int = 0
+    body: Body, client: socket.socket, buffer: bytearray | memoryview, flags: int = 0
 ) -> int:
     """Bytes read: as many as `buffer` holds, fewer where the body ends or the client has gone.
 
-    `flags` are recv(2)'s. `reader` keeps count, whenever this is interrupted: gunicorn finds the
-    next request where the body ends.
+    One of known length comes from the socket itself; `flags` are recv(2)'s. The body keeps count,
+    whenever this is interrupted: gunicorn finds the next request where it ends.
     """
+    if isinstance(body.reader, LengthReader):
+        return _read_from_socket(body.reader, client, buffer, flags)
+    data = body.read(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def _read_from_socket(
+    reader: LengthReader, client: socket.socket, buffer: bytearray | memoryview, flags: int
+) -> int:
     view = memoryview(buffer)[: reader.length]
     got = _read_ahead(reader, view)
     while got < len(view):

@@ -12,11 +12,10 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
-from gunicorn.http.body import LengthReader
 from werkzeug.exceptions import RequestTimeout
 
 from web.body_turns import BodyTurns
-from web.sized_body import read_into
+from web.request_body import read_into
 
 
 class SlowUploads:
@@ -54,14 +53,7 @@ class _Paced(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._turns.take()
         with gevent.Timeout(self._seconds, False):
-            return self._read_into(buffer)
+            return read_into(self._body, self._client, buffer)
         # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
         self._client.shutdown(socket.SHUT_RD)
         raise RequestTimeout("The upload stands still.")
-
-    def _read_into(self, buffer: Any) -> int:
-        if isinstance(self._body.reader, LengthReader):
-            return read_into(self._body.reader, self._client, buffer)
-        data = self._body.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)

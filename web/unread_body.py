@@ -15,12 +15,11 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
-from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
 from web.body_turns import BodyTurns
-from web.sized_body import read_into
+from web.request_body import read_into
 
 #: Where bytes go that nobody looks at, so it is one for all.
 _WASTE = bytearray(2**18)
@@ -50,12 +49,9 @@ def _has_body(environ: WSGIEnvironment) -> bool:
 def _take_in(body: Any, client: socket.socket) -> None:
     # What is raised: the client has gone, or what it sent is no body.
     with gevent.Timeout(_LONGEST_SECONDS, False), suppress(OSError, ParseException):
-        if isinstance(body.reader, LengthReader):
-            turns, flags = BodyTurns(), _discarding(client)
-            while read_into(body.reader, client, _WASTE, flags):
-                turns.take()
-        while body.read(len(_WASTE)):
-            pass
+        turns, flags = BodyTurns(), _discarding(client)
+        while read_into(body, client, _WASTE, flags):
+            turns.take()
 
 
 def _discarding(client: socket.socket) -> int:

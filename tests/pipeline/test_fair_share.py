@@ -79,6 +79,7 @@ def test_two_large_jobs_progress_alike(http: httpx.Client, large: str, picture: 
             time.sleep(0.1)
             moved = done(http, large) - start[0], done(http, other) - start[1]
         assert http.get(f"/jobs/{large}").json()["state"] != "completed"
+        assert sum(moved) >= 20 * PART_SIZE, moved
         assert abs(moved[0] - moved[1]) <= 6 * PART_SIZE, moved
     finally:
         http.delete(f"/jobs/{other}")

@@ -10,7 +10,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http import get_parser
 
-from web.sized_body import read_into
+from web.request_body import read_into
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 _NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -32,15 +32,15 @@ def test_the_body_is_whole_and_the_next_request_is_found(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = ends
-    body = bytes(range(256)) * 200
-    near.sendall(_HEAD % len(body) + body + _NEXT)
+    sent = bytes(range(256)) * 200
+    near.sendall(_HEAD % len(sent) + sent + _NEXT)
     parser = parser_of(far)
-    reader = next(parser).body.reader
+    body = next(parser).body
     found = bytearray()
     buffer = bytearray(20_000)
-    while got := read_into(reader, far, buffer):
+    while got := read_into(body, far, buffer):
         found += buffer[:got]
-    assert found == body
+    assert found == sent
     assert next(parser).path == "/next"
 
 
@@ -50,11 +50,11 @@ def test_a_short_body_that_came_with_the_next_request(
     near, far = ends
     near.sendall(_HEAD % 5 + b"abcde" + _NEXT)
     parser = parser_of(far)
-    reader = next(parser).body.reader
+    body = next(parser).body
     buffer = bytearray(3)
-    assert (read_into(reader, far, buffer), buffer) == (3, b"abc")
-    assert (read_into(reader, far, buffer), buffer[:2]) == (2, b"de")
-    assert read_into(reader, far, buffer) == 0
+    assert (read_into(body, far, buffer), buffer) == (3, b"abc")
+    assert (read_into(body, far, buffer), buffer[:2]) == (2, b"de")
+    assert read_into(body, far, buffer) == 0
     assert next(parser).path == "/next"
 
 
@@ -62,11 +62,11 @@ def test_a_client_that_goes_half_way(ends: tuple[socket.socket, socket.socket]) 
     near, far = ends
     near.sendall(_HEAD % 20_000 + b"abc")
     near.shutdown(socket.SHUT_WR)
-    reader = next(parser_of(far)).body.reader
+    body = next(parser_of(far)).body
     buffer = bytearray(100)
-    assert read_into(reader, far, buffer) == 3
-    assert read_into(reader, far, buffer) == 0
-    assert reader.length == 19_997
+    assert read_into(body, far, buffer) == 3
+    assert read_into(body, far, buffer) == 0
+    assert body.reader.length == 19_997
 
 
 def test_what_was_read_counts_though_the_rest_does_not_come(
@@ -75,11 +75,24 @@ def test_what_was_read_counts_though_the_rest_does_not_come(
     near, far = ends
     near.sendall(_HEAD % 20_000 + bytes(9_000))
     parser = parser_of(far)
-    reader = next(parser).body.reader
+    body = next(parser).body
     far.settimeout(0.1)
     with pytest.raises(TimeoutError):
-        read_into(reader, far, bytearray(10_000))
+        read_into(body, far, bytearray(10_000))
     near.sendall(bytes(11_000) + _NEXT)
-    while read_into(reader, far, bytearray(10_000)):
+    while read_into(body, far, bytearray(10_000)):
         pass
+    assert next(parser).path == "/next"
+
+
+def test_a_body_in_chunks(ends: tuple[socket.socket, socket.socket]) -> None:
+    near, far = ends
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    near.sendall(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n" + _NEXT)
+    parser = parser_of(far)
+    body = next(parser).body
+    buffer = bytearray(4)
+    assert (read_into(body, far, buffer), buffer) == (4, b"abcd")
+    assert (read_into(body, far, buffer), buffer[:1]) == (1, b"e")
+    assert read_into(body, far, buffer) == 0
     assert next(parser).path == "/next"

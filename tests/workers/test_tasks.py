@@ -84,6 +84,19 @@ def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
     assert set(states(jobs, refs)) == {JobState.COMPLETED}
 
 
+def test_the_cache_has_learnt_when_the_end_is_told(
+    classifier: BatchClassifier, jobs: JobStore, redis: Redis, pictures: list[Path]
+) -> None:
+    refs = submit(jobs, pictures, [2])
+    with redis.monitor() as monitor:
+        classifier.classify(refs)
+        redis.echo("done")
+        told = list(iter(lambda: monitor.next_command()["command"], "ECHO done"))
+    learnt = [k for k, command in enumerate(told) if command.startswith("SET result:")]
+    [end] = [k for k, command in enumerate(told) if command.lower().startswith("publish")]
+    assert len(learnt) == 2 and max(learnt) < end
+
+
 def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
     classifier: BatchClassifier, engine: Dying, jobs: JobStore, redis: Redis, pictures: list[Path]
 ) -> None:
