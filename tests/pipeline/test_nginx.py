@@ -246,7 +246,7 @@ def test_events_arrive_one_by_one(start_nginx: Nginx, replica: Callable[..., Rep
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n"
     )
-    events = [b"10\r\ndata: 1234567\n\n\r\n", b"10\r\ndata: 7654321\n\n\r\n", b"0\r\n\r\n"]
+    events = [b"f\r\ndata: 1234567\n\n\r\n", b"f\r\ndata: 7654321\n\n\r\n", b"0\r\n\r\n"]
     web = replica(head, *events)
     with start_nginx([web.port]) as url:
         web.tell.release()

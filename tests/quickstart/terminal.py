@@ -17,6 +17,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+#: `python -m quickstart`, where Python by itself starts processes as it does since 3.14.
+_QUICK_START = """
+import multiprocessing, runpy
+multiprocessing.set_start_method("forkserver")
+runpy.run_module("quickstart", run_name="__main__", alter_sys=True)
+"""
+
 
 def _on_a_terminal() -> None:
     """As a person starts it, whoever runs the tests: under nohup a hang-up would be ignored."""
@@ -33,7 +40,7 @@ class Terminal:
         self._output = b""
         self._keyboard, screen = pty.openpty()
         self.launcher = subprocess.Popen(
-            [sys.executable, "-m", "quickstart"],
+            [sys.executable, "-c", _QUICK_START],
             env=environment,
             cwd=ROOT,
             stdin=screen,
