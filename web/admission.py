@@ -66,14 +66,21 @@ class Admission:
         self._images_coming: Counter[Lane] = Counter()
         self._bytes_coming = 0
 
+    def load(self) -> Load:
+        """The last look at the numbers, a second old at most. Raises RedisError in an outage."""
+        if self._load is None or self._age() > _LOOK_SECONDS:
+            self._look_again()
+        if self._load is None:  # gevent's lock lets others run, and one has found Redis away
+            raise ConnectionError("away a moment ago")
+        return self._load
+
     def check(self, lane: Lane, *, images: int, size: int) -> None:
         """Refuse what there is no room for: so many images, of `size` bytes together.
 
         What is more than a limit by itself fits where nothing else is. Raises Overloaded, and
         RedisError within a second in an outage.
         """
-        if self._load is None or self._age() > _LOOK_SECONDS:
-            self._look_again()
+        self.load()
         if self._seconds_until_room(lane, images, size) and self._age() > _LOOK_AGAIN_SECONDS:
             self._look_again()
         if seconds := self._seconds_until_room(lane, images, size):

@@ -30,3 +30,20 @@ def test_where_nothing_drains_no_time_is_told(client: FlaskClient, redis: Redis)
     redis.set(keys.outstanding_images(Lane.BULK), 120)
     bulk = client.get("/api/v1/health").get_json()["lanes"]["bulk"]
     assert (bulk["images_per_second"], bulk["estimated_seconds"]) == (0, None)
+
+
+def test_who_asks_often_costs_redis_one_look_a_second(client: FlaskClient, redis: Redis) -> None:
+    def outstanding() -> int:
+        images: int = client.get("/api/v1/health").json["lanes"]["bulk"]["outstanding_images"]
+        return images
+
+    def asked() -> int:
+        told: int = redis.info("commandstats")["cmdstat_zcard"]["calls"]
+        return told
+
+    outstanding()
+    redis.set(keys.outstanding_images(Lane.BULK), 120)
+    before = asked()
+    assert outstanding() == 0 and asked() == before
+    time.sleep(1.0)
+    assert outstanding() == 120

@@ -6,7 +6,6 @@ from flask import Response
 from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
-from shared import load
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.answers import answer, documented
@@ -37,13 +36,13 @@ def readyz() -> Response:
 
 @blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
 def health() -> Response:
-    """Read each lane's workers, backlog and speed, and the model; no worker is asked."""
+    """Tell each lane's workers, backlog and speed, a second old at most; no worker is asked."""
     found = service()
     try:
         version = found.model().version
     except ModelNotReady:
         version = None
-    now = load.read(found.redis)
+    now = found.admission.load()
     lanes = {
         lane: LaneHealth(
             workers=now.workers[lane],
