@@ -61,7 +61,7 @@ clean: ## remove the virtual environment and caches
 # A stamp is older than the requirements only when they have changed, so a start installs nothing.
 $(VENV)/%.stamp: requirements/*.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	    "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2])'
+	    "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.14 ..." % sys.version_info[:2])'
 	@# pip is asked for, not the folder: an environment that was left half-made has none.
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
