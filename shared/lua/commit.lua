@@ -1,7 +1,7 @@
 -- Write outcomes of a part's items, each once: a second delivery changes nothing.
 --
 -- KEYS  job, part, images, outstanding, outstanding_images, held, drained in this second, finished
--- ARGV  now (Unix seconds), member of `outstanding`, job id, model version, results' time to live (s),
+-- ARGV  now (Unix seconds), member of `outstanding`, job id, model version or '', results' time to live (s),
 --       channel, `whole` or `single` (what the member stands for), number of the part, then for
 --       each item: field, state, outcome (JSON)
 -- Gives the number of outcomes that were new.
@@ -43,7 +43,9 @@ end
 
 local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', new.succeeded)
 local failed = redis.call('HINCRBY', KEYS[1], 'failed', new.failed)
-redis.call('HSET', KEYS[1], 'model_version', ARGV[4])
+if ARGV[4] ~= '' then -- pictures that are no good were seen by no model
+  redis.call('HSET', KEYS[1], 'model_version', ARGV[4])
+end
 if total > 1 then
   tell_finished(KEYS[8], indexes, ARGV[5])
 end

@@ -160,6 +160,15 @@ def test_a_job_whose_items_are_all_known_is_complete_at_once(jobs: JobStore, red
     assert not redis.llen(LANE)
 
 
+def test_bad_pictures_leave_the_model_that_others_were_seen_by(
+    jobs: JobStore, redis: Redis
+) -> None:
+    job_id, [ref] = submit(jobs, [new_item(outcome=success()), new_item(), new_item()])
+    for position in (1, 2):
+        commit(jobs, redis, ref, {position: Outcome.failure(EmptyFile())})
+        assert jobs.get(job_id).model_version == "m-1"
+
+
 def test_items_come_in_input_order_across_parts(jobs: JobStore) -> None:
     job_id, _ = submit(jobs, 70)
     names = [item.name for item in jobs.items(job_id, 30, 66)]
