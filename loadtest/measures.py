@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
@@ -32,7 +33,7 @@ T = TypeVar("T")
 #: Until the first of a closed loop's answers have spread out, nothing is counted.
 _WARM_SECONDS = 1.0
 
-_BETWEEN_PROBES_SECONDS = 0.02
+_BETWEEN_PROBES_SECONDS = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,18 +103,20 @@ def probed_under_load(
     is how late it is itself.
     """
     crowd = replace(CLASSIFY, clients=clients)
-    asked: list[tuple[float, list[float]]] = []
+    asked: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
+    # A pause before each: just after one was answered, the next finds web with its hands free.
+    turns = itertools.cycle(paths)
     connection = _connect(service)
     with ThreadPoolExecutor(1) as beside:
         load = beside.submit(load_client.run, service.base_url, pictures, [crowd], seconds=seconds)
         while not load.done():
-            at = time.time()
-            asked.append((at, [_ms(partial(_get, connection), path) for path in paths]))
+            at, path = time.time(), next(turns)
+            asked[path].append((at, _ms(partial(_get, connection), path)))
             time.sleep(_BETWEEN_PROBES_SECONDS)
     connection.close()
-    began = load.result().began
-    counted = [times for at, times in asked if began + _WARM_SECONDS < at < began + seconds]
-    return [float(np.percentile(each, 99)) for each in zip(*counted, strict=True)]
+    first, last = load.result().began + _WARM_SECONDS, load.result().began + seconds
+    counted = [[ms for at, ms in each if first < at < last] for each in asked.values()]
+    return [float(np.percentile(each, 99)) for each in counted]
 
 
 def beside_bulk(
