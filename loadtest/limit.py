@@ -8,31 +8,40 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import cycle, islice
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.settings import Settings
-from workers.engine import load_engine
-from workers.preprocessing import decode
+from workers.engine import load_decoder, load_engine
+from workers.preprocessing import Preset, decode
 
-#: The CPU engine's best; larger batches are no faster.
-_BATCH = 8
+Stage = Literal["decode", "model"]
 
 
 def measure_limit(
-    pictures: Sequence[bytes], *, images: int, processes: int, settings: Settings
+    pictures: Sequence[bytes],
+    *,
+    images: int,
+    processes: int,
+    settings: Settings,
+    stages: Collection[Stage] = ("decode", "model"),
 ) -> float:
-    """Images per second of `processes` bare loops that share `images` between them."""
+    """Images per second of `processes` bare loops that share `images` between them.
+
+    Without `decode` they classify the same squares again and again; without `model` they decode.
+    """
     # Not a fork of this process: an engine and its threads must not be inherited.
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
     share = images // processes
     loops = [
-        context.Process(target=_loop, args=(list(pictures), share, settings, barrier))
+        context.Process(target=_loop, args=(list(pictures), share, settings, stages, barrier))
         for _ in range(processes)
     ]
     for loop in loops:
@@ -44,21 +53,36 @@ def measure_limit(
     return share * processes / (time.perf_counter() - started)
 
 
-def _loop(pictures: list[bytes], images: int, settings: Settings, barrier: Barrier) -> None:
+def _loop(
+    pictures: list[bytes],
+    images: int,
+    settings: Settings,
+    stages: Collection[Stage],
+    barrier: Barrier,
+) -> None:
     engine = load_engine(settings)
-    pixels = [_decode(data, engine.model.preset, settings) for data in pictures[:_BATCH]]
-    engine.predict(np.stack(pixels))  # the first run allocates
+    decoded = _decoding(settings, engine.model.preset)
+    pixels = decoded(list(islice(cycle(pictures), engine.pictures_at_once)))
+    engine.predict(pixels)  # the first run allocates
     barrier.wait()
-    for batch in _batches(islice(cycle(pictures), images)):
-        engine.predict(np.stack([_decode(data, engine.model.preset, settings) for data in batch]))
+    for batch in _batches(islice(cycle(pictures), images), engine.pictures_at_once):
+        if "decode" in stages:
+            pixels = decoded(batch)
+        if "model" in stages:
+            engine.predict(pixels[: len(batch)])
 
 
-def _decode(data: bytes, preset: object, settings: Settings) -> np.typing.NDArray[np.uint8]:
-    return decode(data, preset, max_pixels=settings.max_image_pixels)  # type: ignore[arg-type]
+def _decoding(settings: Settings, preset: Preset) -> Callable[[list[bytes]], NDArray[np.uint8]]:
+    """Pillow without the limits that cost a service a little; nvJPEG as a service has it."""
+    if settings.jpeg_decoder == "pillow":
+        most = settings.max_image_pixels
+        return lambda batch: np.stack([decode(each, preset, max_pixels=most) for each in batch])
+    decoder = load_decoder(settings, preset)
+    return lambda batch: np.stack([each.pixels for each in decoder.decode(batch)])
 
 
-def _batches(pictures: Iterator[bytes]) -> Iterator[list[bytes]]:
-    while batch := list(islice(pictures, _BATCH)):
+def _batches(pictures: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    while batch := list(islice(pictures, size)):
         yield batch
 
 

@@ -29,8 +29,8 @@ from shared.settings import Settings
 from workers import health, priority
 from workers import metrics as worker_metrics
 from workers.celery_app import make_celery
-from workers.decode_limits import DecodeLimits, return_large_blocks
-from workers.engine import find_export, load_engine, resolve_engine
+from workers.decode_limits import return_large_blocks
+from workers.engine import find_export, load_decoder, load_engine, resolve_engine
 from workers.micro_batch import MicroBatch
 from workers.reconciler import Reconciler
 from workers.stall_detector import StallDetector
@@ -89,10 +89,8 @@ def _configure_logging(**_: Any) -> None:
 def _ensure_export(**_: Any) -> None:
     """Make the export, once, in a process of its own: torch's memory goes with it."""
     log.configure(settings, SERVICE)  # this comes before Celery sets logging up
-    if resolve_engine(settings) != "onnxruntime":
-        return
     try:
-        if find_export(settings):
+        if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
         logger.info("exporting the model, once; this takes a few seconds")
         command = [sys.executable, "-m", "workers.export"]
@@ -168,12 +166,12 @@ def _load(**_: Any) -> None:
     redis = connect(settings.redis_url, max_connections=1)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     _classifier = BatchClassifier(
+        load_decoder(settings, engine.model.preset),
         engine,
         redis,
         _jobs(redis),
         cache,
         lane=settings.lane,
-        limits=_decode_limits(),
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     model = engine.model
@@ -202,11 +200,3 @@ def _trace(**_: Any) -> None:
 @signals.worker_process_shutdown.connect
 def _stop(**_: Any) -> None:
     tracing.stop()
-
-
-def _decode_limits() -> DecodeLimits:
-    return DecodeLimits(
-        pixels=settings.max_image_pixels,
-        cpu_seconds=settings.max_decode_seconds,
-        memory_bytes=settings.max_decode_bytes,
-    )

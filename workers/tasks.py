@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,14 +21,13 @@ from shared.jobs import (
 )
 from shared.result_cache import ResultCache
 from workers.batch_report import BatchReport
-from workers.decode_limits import DecodeLimits
+from workers.decoder import Decoder
 from workers.engine import Engine
 from workers.labels import top
-from workers.preprocessing import decode
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class _Ready:
     """A picture ready for the engine, and where its outcome belongs."""
 
     work: PartWork
@@ -39,24 +37,24 @@ class _Decoded:
 
 
 class BatchClassifier:
-    """What a pool process holds: the engine, loaded once, and the stores."""
+    """What a pool process holds: decoder and engine, loaded once, and the stores."""
 
     def __init__(
         self,
+        decoder: Decoder,
         engine: Engine,
         redis: Redis,
         jobs: JobStore,
         cache: ResultCache,
         *,
         lane: Lane,
-        limits: DecodeLimits,
     ) -> None:
+        self._decoder = decoder
         self._engine = engine
         self._redis = redis
         self._jobs = jobs
         self._cache = cache
         self._lane = lane
-        self._limits = limits
 
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
         """Classify and commit parts; gives the number of images that were worked on.
@@ -93,7 +91,7 @@ class BatchClassifier:
         """Classify parts together and commit them; gives each picture's outcome."""
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
         with report.stage("preprocess"):
-            decoded = [each for work in works for each in self._decode(work, outcomes[work.ref])]
+            decoded = self._decode(works, outcomes)
         if decoded:
             with report.stage("inference") as inference:
                 scores = self._predict(decoded, alone)
@@ -109,25 +107,29 @@ class BatchClassifier:
             self._commit(works, outcomes)
         return outcomes
 
-    def _decode(self, work: PartWork, outcomes: dict[int, Outcome]) -> list[_Decoded]:
-        """The pictures of a part; one that fails leaves an outcome and costs no neighbour."""
+    def _decode(
+        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
+    ) -> list[_Ready]:
+        """The pictures of a run; one that fails leaves an outcome and costs no neighbour."""
+        places, pictures = [], []
+        for work in works:
+            for position in work.digests:
+                if position in work.images:
+                    places.append((work, position))
+                    pictures.append(work.images[position])
+                else:
+                    outcomes[work.ref][position] = Outcome.failure(ImageExpired())
         decoded = []
-        for position in work.digests:
-            started = time.perf_counter()
-            try:
-                if position not in work.images:
-                    raise ImageExpired
-                preset = self._engine.model.preset
-                with self._limits.enforced():
-                    pixels = decode(work.images[position], preset, max_pixels=self._limits.pixels)
-            except ClassifierError as error:
-                outcomes[position] = Outcome.failure(error)
+        for (work, position), (pixels, ms) in zip(
+            places, self._decoder.decode(pictures), strict=True
+        ):
+            if isinstance(pixels, ClassifierError):
+                outcomes[work.ref][position] = Outcome.failure(pixels)
             else:
-                preprocess_ms = 1000 * (time.perf_counter() - started)
-                decoded.append(_Decoded(work, position, pixels, preprocess_ms))
+                decoded.append(_Ready(work, position, pixels, ms))
         return decoded
 
-    def _predict(self, decoded: Sequence[_Decoded], alone: bool) -> NDArray[np.float32]:
+    def _predict(self, decoded: Sequence[_Ready], alone: bool) -> NDArray[np.float32]:
         """Scores of shape (pictures, classes)."""
         pixels = np.stack([each.pixels for each in decoded])
         scores = self._engine.predict(pixels, alone=alone)

@@ -58,3 +58,14 @@ def test_a_threshold_that_is_passed_fails_the_run(
     options = ["--users", "6", "--spawn-rate", "6", "--run-time", "3s", "--most-p95-ms", "0.1"]
     ended = run("loadtest.people", pictures, model_environment, *options)
     assert ended.returncode == 1, ended.stdout + ended.stderr[-3000:]
+
+
+def test_it_is_told_which_stage_is_the_limit(
+    pictures: list[Path], model_environment: dict[str, str]
+) -> None:
+    ended = run("loadtest.stages", pictures, model_environment, "--images", "64", "--rounds", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
+    rates = [float(rate) for rate in re.findall(r"^\| [^|]+ \| (\d+) \|", ended.stdout, re.M)]
+    model, decoding, both, drained = rates
+    assert both < min(model, decoding) and drained > 0
+    assert re.search("^The limit: .*(model|decoding)", ended.stdout, re.M)

@@ -15,6 +15,7 @@ from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from workers.decode_limits import DecodeLimits
+from workers.decoder import PillowDecoder
 from workers.engine import Engine, load_engine
 from workers.tasks import BatchClassifier
 
@@ -46,13 +47,14 @@ def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def classifier(engine: Dying, redis: Redis, jobs: JobStore) -> BatchClassifier:
+    limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
     return BatchClassifier(
+        PillowDecoder(engine.model.preset, limits),
         engine,
         redis,
         jobs,
         ResultCache(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
-        limits=DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30),
     )
 
 
