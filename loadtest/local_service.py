@@ -27,7 +27,7 @@ class LocalService:
     """Where it answers, and its processes by name: `web`, `interactive`, `bulk`."""
 
     base_url: str
-    redis_port: int
+    redis_port: int  #: 0: a socket, as the quick start has it.
     environment: Mapping[str, str]
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -35,7 +35,9 @@ class LocalService:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.redis_port}/0"
+        if self.redis_port:
+            return f"redis://127.0.0.1:{self.redis_port}/0"
+        return f"unix://{self.logs.absolute()}/redis/redis.sock"
 
     def start_redis(self) -> None:
         """With what it has on disk. It ends with the thread that calls this."""
@@ -133,12 +135,17 @@ def export_model() -> None:
 
 
 @contextmanager
-def local_service(folder: Path, environment: Mapping[str, str]) -> Iterator[LocalService]:
-    """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended."""
+def local_service(
+    folder: Path, environment: Mapping[str, str], *, redis_port: int | None = None
+) -> Iterator[LocalService]:
+    """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended.
+
+    With a `redis_port` of 0 Redis has a socket instead.
+    """
     port = free_port()
     service = LocalService(
         base_url=f"http://127.0.0.1:{port}",
-        redis_port=free_port(),
+        redis_port=free_port() if redis_port is None else redis_port,
         environment={},
         logs=folder,
     )

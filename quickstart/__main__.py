@@ -24,17 +24,14 @@ def main() -> None:
 
 def run(settings: Settings) -> None:
     """Run everything until asked to stop. Raises ClassifierError when it cannot run or go on."""
-    own_redis = "redis_url" not in settings.model_fields_set
-    check_ports(settings, own_redis=own_redis)
+    check_ports(settings)
     model = fallback(settings)
     with ExitStack() as stack:
         redis_url = settings.redis_url
-        if own_redis:
+        if "redis_url" not in settings.model_fields_set:
             # Entered first, so stopped last: workers give back their work to it.
             server = redis_server.running(
-                settings.data_dir / "redis",
-                settings.redis_port,
-                max_memory_bytes=settings.redis_maxmemory,
+                settings.data_dir / "redis", max_memory_bytes=settings.redis_maxmemory
             )
             redis_url = stack.enter_context(server)
             _forget_model(redis_url)

@@ -9,10 +9,8 @@ from contextlib import ExitStack
 from shared.errors import ClassifierError
 from shared.settings import Settings
 
-LOOPBACK = "127.0.0.1"
 
-
-def check_ports(settings: Settings, *, own_redis: bool) -> None:
+def check_ports(settings: Settings) -> None:
     """Return when every port is free. Raises ClassifierError naming the port and its setting."""
     wanted = [
         (settings.host, settings.web_port, "WEB_PORT"),
@@ -20,8 +18,6 @@ def check_ports(settings: Settings, *, own_redis: bool) -> None:
     ]
     if settings.metrics_port:  # a worker for each lane
         wanted += [(settings.host, settings.metrics_port + k, "METRICS_PORT") for k in range(2)]
-    if own_redis:
-        wanted.append((LOOPBACK, settings.redis_port, "REDIS_PORT"))
     # All are held until the last is checked, so that one number given twice is noticed too.
     with ExitStack() as held:
         for host, port, setting in wanted:

@@ -60,7 +60,8 @@ class Settings(BaseSettings):
     # Where things are
     redis_url: str = Field(
         "redis://127.0.0.1:6379/0",
-        description="Broker, records, result cache. The quick start runs its own unless set.",
+        description="Broker, records, result cache; `unix://` and a path for a socket. "
+        "The quick start runs its own unless set.",
     )
     data_dir: Path = Field(
         Path("data"), description="Quick start's Redis files, a worker's heartbeat, metrics."
@@ -75,9 +76,6 @@ class Settings(BaseSettings):
     )
     web_port: int = Field(8000, description="Port of the API.", ge=1, le=65535)
     flower_port: int = Field(5555, description="Port of Flower in the quick start.", ge=1, le=65535)
-    redis_port: int = Field(
-        6390, description="Port of the quick start's own Redis.", ge=1, le=65535
-    )
     redis_maxmemory: int | None = Field(
         None,
         description="Bytes that the quick start's Redis may use; unset: a quarter of the memory.",

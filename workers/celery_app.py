@@ -28,7 +28,9 @@ _TRANSPORT = {
 
 
 def make_celery(settings: Settings) -> Celery:
-    app = Celery("classifier", broker=settings.redis_url)
+    # kombu has another name for a socket than redis-py.
+    broker = settings.redis_url.replace("unix://", "redis+socket://", 1)
+    app = Celery("classifier", broker=broker)
     app.conf.update(
         broker_transport_options=_TRANSPORT,
         broker_connection_retry_on_startup=True,

@@ -104,7 +104,7 @@ def processes(environment: dict[str, str]) -> dict[int, str]:
     """Id and command line of every process that was started for this data folder."""
     mark = f"DATA_DIR={environment['DATA_DIR']}\0"
     # Redis writes its title over its environment; the title has its address.
-    redis = f"redis-server 127.0.0.1:{environment['REDIS_PORT']}"
+    redis = f"redis-server unixsocket:{environment['DATA_DIR']}"
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -114,7 +114,6 @@ def test_a_first_start_without_a_network_knows_a_cat_and_a_later_one_has_the_usu
     environment = os.environ | {
         "WEB_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
-        "REDIS_PORT": str(free_port()),
         "WEB_PROCESSES": "1",
         "WORKER_PROCESSES": "1",
     }

@@ -17,36 +17,31 @@ from shared.settings import Settings
 
 
 def settings(**ports: int) -> Settings:
-    free = {name: free_port() for name in ("web_port", "flower_port", "redis_port")}
+    free = {name: free_port() for name in ("web_port", "flower_port")}
     return Settings(**free | ports)  # type: ignore[arg-type]
 
 
 def test_free_ports_pass() -> None:
-    check_ports(settings(), own_redis=True)
+    check_ports(settings())
 
 
-@pytest.mark.parametrize("name", ["web_port", "flower_port", "redis_port"])
+@pytest.mark.parametrize("name", ["web_port", "flower_port"])
 def test_a_taken_port_is_named_with_the_setting_that_changes_it(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ClassifierError, match=f"port {port} is taken.*{name.upper()}"):
-            check_ports(settings(**{name: port}), own_redis=True)
-
-
-def test_redis_s_port_does_not_matter_when_another_redis_is_used() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        check_ports(settings(redis_port=other.getsockname()[1]), own_redis=False)
+            check_ports(settings(**{name: port}))
 
 
 def test_one_port_for_two_programs_is_noticed() -> None:
     port = free_port()
     with pytest.raises(ClassifierError, match=f"port {port} is taken.*FLOWER_PORT"):
-        check_ports(settings(web_port=port, flower_port=port), own_redis=True)
+        check_ports(settings(web_port=port, flower_port=port))
 
 
 def test_an_address_of_another_machine_is_a_clear_error() -> None:
     with pytest.raises(ClassifierError, match="cannot listen on 192.0.2.1.*HOST"):
-        check_ports(Settings(host="192.0.2.1", web_port=free_port()), own_redis=False)
+        check_ports(Settings(host="192.0.2.1", web_port=free_port()))
 
 
 def launch(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -159,6 +161,53 @@ def test_damaged_files_are_a_clear_error(tmp_path: Path) -> None:
         redis_server.running(tmp_path, port),
     ):
         pass
+
+
+def test_its_socket_is_its_user_s_alone_and_it_has_no_port(tmp_path: Path) -> None:
+    folder = tmp_path / "a folder: 100 %"
+    with redis_server.running(folder) as url, Redis.from_url(url) as client:
+        assert client.ping()
+        assert stat.S_IMODE((folder / "redis.sock").stat().st_mode) == 0o700
+        server = psutil.Process(client.info("server")["process_id"])
+        assert not [each for each in server.net_connections("inet") if each.status == "LISTEN"]
+
+
+def test_a_folder_too_deep_for_a_socket_is_a_clear_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ClassifierError, match="set DATA_DIR to a folder with a shorter path"),
+        redis_server.running(tmp_path / ("deep" * 25)),
+    ):
+        pass
+
+
+def test_a_redis_that_outlives_its_launcher_keeps_the_folder(tmp_path: Path) -> None:
+    """Killed outright, a launcher cannot wait: a new one must not write the same file with it."""
+    program = (
+        "import os, pathlib, sys\n"
+        "from quickstart import redis_server\n"
+        "redis_server.tether = lambda *_: None\n"  # as where it is told late
+        "with redis_server.running(pathlib.Path(sys.argv[1])) as url:\n"
+        "    print(url, flush=True)\n"
+        "    os._exit(0)\n"
+    )
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    with launcher:
+        assert launcher.stdout
+        url = launcher.stdout.readline().decode().strip()
+    with Redis.from_url(url) as client:
+        client.set("kept", "yes")
+        pid = client.info("server")["process_id"]
+        with (
+            pytest.raises(ClassifierError, match="in use by another quick start"),
+            redis_server.running(tmp_path),
+        ):
+            pass
+        client.shutdown()
+    wait_until_gone(pid)
+    with redis_server.running(tmp_path) as url, Redis.from_url(url) as client:
+        assert client.get("kept") == b"yes"
 
 
 def test_a_redis_that_cannot_listen_is_a_clear_error(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ def environment(data_folder: Path, weights: str) -> dict[str, str]:
         "MODEL_WEIGHTS": weights,
         "WEB_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
-        "REDIS_PORT": str(free_port()),
         "WEB_PROCESSES": "1",
         "WORKER_PROCESSES": "1",
     }
