@@ -11,10 +11,10 @@ from pathlib import Path
 
 from shared.jobs import Lane
 
-#: As `nice` counts; web and Redis have 0. Of a core that all want, `interactive` gets a fifteenth
-#: of what web gets, and `bulk` a fifth of that. Nearer to web, a pool process that had its turn
-#: kept it for 4 to 7 ms, a tick or two of the kernel's, in the middle of a request.
-_NICENESS = {Lane.INTERACTIVE: 12, Lane.BULK: 19}
+#: As `nice` counts; web and Redis have 0. Of a core that all want, `interactive` gets a third of
+#: what web gets, and `bulk` a fifth of that: a micro-batch must still end within its time limit.
+#: Further from web, probes are quicker and a person's picture beside a full bulk lane is slower.
+_NICENESS = {Lane.INTERACTIVE: 5, Lane.BULK: 12}
 
 #: See sched(7): Linux shares cores out between sessions first, and `nice` counts within one only.
 _AUTOGROUP = Path("/proc/self/autogroup")
