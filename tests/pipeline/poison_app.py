@@ -6,12 +6,12 @@ import os
 import signal
 from typing import Any
 
-from workers import tasks
+from workers import decoder
 from workers.app import app
 
 __all__ = ["app"]
 
-_decode = tasks.decode
+_decode = decoder.decode
 
 
 def decode(data: bytes, *args: Any, **options: Any) -> Any:
@@ -20,4 +20,4 @@ def decode(data: bytes, *args: Any, **options: Any) -> Any:
     return _decode(data, *args, **options)
 
 
-tasks.decode = decode
+decoder.decode = decode
