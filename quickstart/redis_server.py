@@ -1,7 +1,7 @@
 """A Redis of our own, for a machine that has none running.
 
-It listens on a socket that only its user can open: nobody else on the machine reads the pictures,
-no port can be taken, and each of a picture's eight round trips is shorter.
+It listens on a socket, in a folder that only its user can open: nobody else on the machine reads
+the pictures, no port can be taken, and each round trip is shorter.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def running(folder: Path, port: int = 0, *, max_memory_bytes: int | None = None)
     or another quick start uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    url = f"redis://{LOOPBACK}:{port}/0" if port else f"unix://{quote(str(_socket(folder)))}"
+    folder.chmod(0o700)  # the append-only file, which has every picture, is readable for all
+    url = address(folder, port)
     # Redis itself doesn't notice a second server that writes the same append-only file.
     with _locked(folder) as lock:
         server = _start(folder, port, max_memory_bytes or _quarter_of_memory(), lock)
@@ -78,6 +79,11 @@ def running(folder: Path, port: int = 0, *, max_memory_bytes: int | None = None)
             yield url
         finally:
             _stop(server)
+
+
+def address(folder: Path, port: int = 0) -> str:
+    """The URL of a Redis that runs in `folder`. Raises ClassifierError as `running` does."""
+    return f"redis://{LOOPBACK}:{port}/0" if port else f"unix://{quote(str(_socket(folder)))}"
 
 
 @contextmanager
@@ -122,10 +128,9 @@ def _quarter_of_memory() -> int:
 
 
 def _start(folder: Path, port: int, max_memory_bytes: int, lock: int) -> subprocess.Popen[bytes]:
-    listens = {"unixsocket": str(_socket(folder)), "unixsocketperm": "700"}
-    if port:
-        listens = {"bind": LOOPBACK}
-    options = listens | {
+    on_socket = {} if port else {"unixsocket": str(_socket(folder)), "unixsocketperm": "700"}
+    options = on_socket | {
+        "bind": LOOPBACK,
         "port": str(port),
         "dir": str(folder.absolute()),
         "logfile": str(_log(folder).absolute()),
