@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from celery import Celery
 from kombu import Queue
 
@@ -28,9 +30,7 @@ _TRANSPORT = {
 
 
 def make_celery(settings: Settings) -> Celery:
-    # kombu has another name for a socket than redis-py.
-    broker = settings.redis_url.replace("unix://", "redis+socket://", 1)
-    app = Celery("classifier", broker=broker)
+    app = Celery("classifier", broker=_broker(settings.redis_url))
     app.conf.update(
         broker_transport_options=_TRANSPORT,
         broker_connection_retry_on_startup=True,
@@ -46,3 +46,10 @@ def make_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
     )
     return app
+
+
+def _broker(url: str) -> str:
+    """The same address for kombu, which has names of its own for a socket and its database."""
+    if not url.startswith("unix://"):
+        return url
+    return re.sub(r"(?<=[?&])db=", "virtual_host=", url.replace("unix", "redis+socket", 1))
