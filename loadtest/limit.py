@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import BrokenBarrierError
 from typing import Literal
 
 import numpy as np
@@ -46,11 +48,15 @@ def measure_limit(
     ]
     for loop in loops:
         loop.start()
-    barrier.wait()
+    with suppress(BrokenBarrierError):
+        barrier.wait()
     started = time.perf_counter()
     for loop in loops:
         loop.join()
-    return share * processes / (time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    if any(loop.exitcode for loop in loops):
+        raise SystemExit("a bare loop has failed: its own words are above")
+    return share * processes / seconds
 
 
 def _loop(
@@ -60,10 +66,14 @@ def _loop(
     stages: Collection[Stage],
     barrier: Barrier,
 ) -> None:
-    engine = load_engine(settings)
-    decoded = _decoding(settings, engine.model.preset)
-    pixels = decoded(list(islice(cycle(pictures), engine.pictures_at_once)))
-    engine.predict(pixels)  # the first run allocates
+    try:
+        engine = load_engine(settings)
+        decoded = _decoding(settings, engine.model.preset)
+        pixels = decoded(list(islice(cycle(pictures), engine.pictures_at_once)))
+        engine.predict(pixels)  # the first run allocates
+    except BaseException:
+        barrier.abort()  # or the others would wait for this one without end
+        raise
     barrier.wait()
     for batch in _batches(islice(cycle(pictures), images), engine.pictures_at_once):
         if "decode" in stages:
