@@ -94,7 +94,7 @@ def _round(folder: Path, pictures: list[bytes], found: Figures, lengths: Lengths
             pictures, images=lengths.images, processes=_PROCESSES, settings=settings
         )
 
-    with local_service(folder, environment, redis_port=0) as service:
+    with local_service(folder, environment, redis_socket=True) as service:
         before = limit()
         drained = measures.drain(service, pictures, settings, images=lengths.images)
         between = limit()

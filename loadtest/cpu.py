@@ -62,7 +62,7 @@ def main() -> None:
     export_model()
     own = {"WORKER_PROCESSES": "2", "WEB_PROCESSES": "1"}
     with tempfile.TemporaryDirectory() as folder:
-        with local_service(Path(folder), os.environ | own, redis_port=0) as service:
+        with local_service(Path(folder), os.environ | own, redis_socket=True) as service:
             service.start_all()
             measures.closed_loop(service, pictures, clients=_CLIENTS, seconds=3)  # warms up
             if options.flame:

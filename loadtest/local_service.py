@@ -27,7 +27,7 @@ class LocalService:
     """Where it answers, and its processes by name: `web`, `interactive`, `bulk`."""
 
     base_url: str
-    redis_port: int  #: 0: a socket, as the quick start has it.
+    redis_port: int  #: 0: a socket.
     environment: Mapping[str, str]
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -35,13 +35,15 @@ class LocalService:
 
     @property
     def redis_url(self) -> str:
-        if self.redis_port:
-            return f"redis://127.0.0.1:{self.redis_port}/0"
-        return f"unix://{self.logs.absolute()}/redis/redis.sock"
+        return redis_server.address(self._redis_folder, self.redis_port)
+
+    @property
+    def _redis_folder(self) -> Path:
+        return self.logs / "redis"
 
     def start_redis(self) -> None:
         """With what it has on disk. It ends with the thread that calls this."""
-        self._redis.enter_context(redis_server.running(self.logs / "redis", self.redis_port))
+        self._redis.enter_context(redis_server.running(self._redis_folder, self.redis_port))
 
     def stop_redis(self, with_signal: int = signal.SIGTERM) -> None:
         if with_signal != signal.SIGTERM:
@@ -136,16 +138,16 @@ def export_model() -> None:
 
 @contextmanager
 def local_service(
-    folder: Path, environment: Mapping[str, str], *, redis_port: int | None = None
+    folder: Path, environment: Mapping[str, str], *, redis_socket: bool = False
 ) -> Iterator[LocalService]:
     """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended.
 
-    With a `redis_port` of 0 Redis has a socket instead.
+    With `redis_socket` Redis has no port but a socket, as in the quick start.
     """
     port = free_port()
     service = LocalService(
         base_url=f"http://127.0.0.1:{port}",
-        redis_port=free_port() if redis_port is None else redis_port,
+        redis_port=0 if redis_socket else free_port(),
         environment={},
         logs=folder,
     )

@@ -77,7 +77,7 @@ def main() -> None:
     options = arguments.parse_args()
     export_model()
     with tempfile.TemporaryDirectory() as folder:
-        with local_service(Path(folder), os.environ, redis_port=0) as service:
+        with local_service(Path(folder), os.environ, redis_socket=True) as service:
             service.start_all()
             pictures = read_pictures(options.pictures)
             text, misses = run(service, pictures, seconds=options.seconds, bars=not options.no_bars)

@@ -62,7 +62,7 @@ def _round(pictures: Sequence[bytes], settings: Settings, images: int) -> dict[s
 
     found = {"model": bare("model"), "decode": bare("decode"), "both": bare("decode", "model")}
     with tempfile.TemporaryDirectory() as folder, local_service(
-        Path(folder), os.environ, redis_port=0
+        Path(folder), os.environ, redis_socket=True
     ) as service:
         found["drained"] = measures.drain(service, pictures, settings, images=images)
     return found

@@ -56,7 +56,7 @@ def _round(
         (upload / f"{k:06}.jpg").write_bytes(pictures[k % len(pictures)] + k.to_bytes(4))
     environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
     before = measure_limit(pictures, images=images, processes=_PROCESSES, settings=settings)
-    with local_service(folder, environment, redis_port=0) as service:
+    with local_service(folder, environment, redis_socket=True) as service:
         service.start_web()
         service.start_worker(Lane.BULK)
         service.await_ready()

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 from shared.jobs import PART_SIZE, Lane, PartRef
+from shared.portions import portions
 
 #: The task by name: who sends never imports the workers' code.
 CLASSIFY = "workers.classify"
@@ -72,11 +73,4 @@ def message(lane: Lane, refs: Sequence[PartRef]) -> str:
 
 def packed(refs: Iterable[PartRef]) -> Iterator[list[PartRef]]:
     """Parts by message: together while their images make no more than one full part."""
-    together: list[PartRef] = []
-    for ref in refs:
-        if together and sum(each.images for each in together) + ref.images > PART_SIZE:
-            yield together
-            together = []
-        together.append(ref)
-    if together:
-        yield together
+    return portions(refs, size=lambda ref: ref.images, most=PART_SIZE)

@@ -151,7 +151,7 @@ def _running(name: str, folder: Path) -> Iterator[tuple[str, list[psutil.Process
     """Where it answers, and its main processes."""
     if name == OURS:
         own = {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
-        with local_service(folder, os.environ | own, redis_port=0) as service:
+        with local_service(folder, os.environ | own, redis_socket=True) as service:
             service.start_worker(Lane.INTERACTIVE)
             service.start_web()
             service.await_ready()

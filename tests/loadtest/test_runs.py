@@ -63,7 +63,7 @@ def test_a_threshold_that_is_passed_fails_the_run(
 def test_it_is_told_which_stage_is_the_limit(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
-    ended = run("loadtest.stages", pictures, model_environment, "--images", "64", "--rounds", "1")
+    ended = run("loadtest.stages", pictures, model_environment, "--images", "320", "--rounds", "1")
     assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
     rates = [float(rate) for rate in re.findall(r"^\| [^|]+ \| (\d+) \|", ended.stdout, re.M)]
     model, decoding, both, drained = rates

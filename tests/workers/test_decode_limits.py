@@ -20,16 +20,9 @@ from tests.pipeline.hostile_pictures import (
     png_of_many_orientations,
     tiff_of_many_strips,
 )
+from tests.workers.preset import PRESET
 from workers.decode_limits import DecodeLimits, return_large_blocks
-from workers.preprocessing import Preset, decode
-
-PRESET = Preset(
-    resize_size=232,
-    crop_size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    interpolation="bilinear",
-)
+from workers.preprocessing import decode
 
 
 def limits(*, seconds: float = 3.0, megabytes: int = 400) -> DecodeLimits:

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import ClassifierError
+from tests.workers.preset import PRESET
 from workers.preprocessing import Preset, decode
 
-PRESET = Preset(
-    resize_size=232,
-    crop_size=224,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-    interpolation="bilinear",
-)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 #: What a camera held that way does to the picture, by the EXIF orientation that it writes.

@@ -3,9 +3,8 @@
 nvJPEG knows no limit on time and says little of what it cannot read, so it gets only what is known
 to be harmless. It rounds otherwise than Pillow does: its pixels are part of the model's version.
 
-The squares come back, 150 kB each, and go to the card again with their batch: 5 MB of 32 pictures
-take PCIe a millisecond, decoding them takes ten times that, and neither engine nor task needs to
-know where a picture was decoded.
+The squares come back, 150 kB each, and go to the card again with their batch: neither engine nor
+task needs to know where a picture was decoded.
 
 The tests do all of this on a CPU, with Pillow in nvJPEG's place. None of it has been run on a card.
 """
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import ModelError
+from shared.portions import portions
 from workers.decoder import Decoded, Decoder
 from workers.preprocessing import DECODER_ERRORS, Preset, opened, orientation, resized
 
@@ -67,10 +67,8 @@ class _Jpeg(NamedTuple):
 
 
 def _on_card(files: list[torch.Tensor]) -> list[torch.Tensor]:
-    from torchvision.io import (
-        ImageReadMode,
-        decode_jpeg,
-    )  # Beside a torch for CPUs it does not load.
+    # Not above: beside a torch for CPUs it does not load.
+    from torchvision.io import ImageReadMode, decode_jpeg
 
     decoded: list[torch.Tensor] = decode_jpeg(files, mode=ImageReadMode.RGB, device="cuda")
     return decoded
@@ -93,7 +91,9 @@ class NvjpegDecoder:
 
     def decode(self, pictures: Sequence[bytes]) -> list[Decoded]:
         done: dict[int, Decoded] = {}
-        for jpegs in _portions(self._plain(pictures)):
+        for jpegs in portions(
+            self._plain(pictures), size=lambda each: each.pixels, most=_PIXELS_AT_ONCE
+        ):
             started = time.perf_counter()
             squares = self._squares(jpegs)
             each_ms = 1000 * (time.perf_counter() - started) / len(jpegs)
@@ -162,15 +162,3 @@ class NvjpegDecoder:
         top, left = round((height - crop) / 2), round((width - crop) / 2)
         kept = shrunk[0, :, top : top + crop, left : left + crop]
         return kept.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-
-
-def _portions(jpegs: Iterator[_Jpeg]) -> Iterator[list[_Jpeg]]:
-    """As many as fit into the memory that decoding may take."""
-    portion: list[_Jpeg] = []
-    for jpeg in jpegs:
-        if portion and sum(each.pixels for each in portion) + jpeg.pixels > _PIXELS_AT_ONCE:
-            yield portion
-            portion = []
-        portion.append(jpeg)
-    if portion:
-        yield portion
