@@ -13,6 +13,7 @@ class Peer:
     commands: tuple[tuple[str, ...], ...]  #: For its own Python; {port} is where it answers.
     path: str = "/classify"
     form: str = ""  #: Field of a multipart form; without one the picture is the body.
+    needs_redis: bool = False
 
 
 PEERS = {
@@ -46,6 +47,17 @@ PEERS = {
     "ray_serve": Peer(
         says="Ray Serve", commands=(("-m", "loadtest.peers.ray_serve", "{port}"),), path="/"
     ),
+    "flask_redis": Peer(
+        says="Flask + Redis and nothing else, ONNX Runtime",
+        commands=(
+            *2 * (("-m", "loadtest.peers.flask_redis"),),
+            (
+                *("-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--worker-class", "gevent"),
+                *("--keep-alive", "75", "loadtest.peers.flask_redis:create_app()"),
+            ),
+        ),
+        needs_redis=True,
+    ),
     "flask_celery": Peer(
         says="Flask + Celery, a task for each picture, torch",
         commands=(
@@ -58,6 +70,7 @@ PEERS = {
                 "loadtest.peers.flask_celery:app",
             ),
         ),
+        needs_redis=True,
         form="file",
     ),
 }

@@ -19,11 +19,9 @@ def test_every_peer_has_a_program_and_pinned_requirements() -> None:
 
 
 def test_a_peer_that_starves_most_of_its_clients_is_not_called_fair() -> None:
-    levels = {
-        clients: Level(rate=100, p50=500, p95=900, p99=7000, errors=2, client_core=0.1)
-        for clients in (1, 8, 32, 128)
-    }
-    row = runner.Row(says="somebody", limit=200, levels=levels, wrong=3, megabytes=512)
+    level = Level(rate=100, p50=500, p95=900, p99=7000, errors=2, client_core=0.1)
+    levels = dict.fromkeys((1, 8, 32, 128), level)
+    row = runner.Row(says="somebody", limit=200, levels=levels, paced=level, wrong=3, megabytes=512)
     last = runner.table([row]).splitlines()[-1]
     assert last.startswith("| somebody | 200 | 0.50 | 0.50 | 0.50 | 0.50 | 500 / 7000 |")
-    assert last.endswith("| 0.39 | 8 | 3 | 512 |")
+    assert last.endswith("| 0.39 | 900, 1.8 times | 10 | 3 | 512 |")
