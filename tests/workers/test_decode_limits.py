@@ -24,6 +24,9 @@ from tests.workers.preset import PRESET
 from workers.decode_limits import DecodeLimits, return_large_blocks
 from workers.preprocessing import decode
 
+# Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 def limits(*, seconds: float = 3.0, megabytes: int = 400) -> DecodeLimits:
     return DecodeLimits(pixels=50_000_000, cpu_seconds=seconds, memory_bytes=megabytes * 2**20)
@@ -42,8 +45,6 @@ def pool_process() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-# Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     "make",
     [
