@@ -18,7 +18,7 @@ help: ## list these targets
 run: $(VENV)/quickstart.stamp ## start everything on this machine; Ctrl-C stops it
 	@$(BIN)/python -m quickstart
 
-demo: $(VENV)/dev.stamp ## classify a few pictures, or FOLDER=..., and show a table
+demo: $(VENV)/demo.stamp ## classify a few pictures, or FOLDER=..., and show a table
 	@$(BIN)/python -m quickstart.demo $(if $(FOLDER),"$(FOLDER)")
 
 test: lint ## style, types, import contracts, then every test
