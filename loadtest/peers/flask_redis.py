@@ -31,10 +31,10 @@ def create_app() -> Flask:
     waiting: dict[str, AsyncResult[str]] = {}
     numbers = itertools.count()
     channel = uuid.uuid4().hex
+    heard = redis.pubsub()
+    heard.subscribe(channel)  # before a picture is taken: who answers is not heard later
 
     def listen() -> None:
-        heard = redis.pubsub()
-        heard.subscribe(channel)
         for message in heard.listen():
             if message["type"] == "message":
                 for number, label in json.loads(message["data"]).items():

@@ -25,7 +25,9 @@ from workers.decode_limits import DecodeLimits, return_large_blocks
 from workers.preprocessing import decode
 
 # Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+may_land_in_a_finaliser = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 
 def limits(*, seconds: float = 3.0, megabytes: int = 400) -> DecodeLimits:
@@ -45,6 +47,7 @@ def pool_process() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@may_land_in_a_finaliser
 @pytest.mark.parametrize(
     "make",
     [
@@ -78,6 +81,7 @@ def test_a_picture_that_needs_more_memory_is_refused(
     assert refusal in ("too_much_memory", "decode_timeout")
 
 
+@may_land_in_a_finaliser
 def test_afterwards_the_process_is_as_it_was() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
     code(tiff_of_many_strips(2_000_000), limits(megabytes=50))
