@@ -11,9 +11,9 @@ so it imports its own modules by relative names.
 
 from __future__ import annotations
 
-from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
-from .job import Job
-from .records import (
+from .api.errors import ImageClassifierError, NoAnswer, NotFinished, Refused
+from .api.job import Job
+from .api.records import (
     Classification,
     Counts,
     DeadLetter,
@@ -24,8 +24,8 @@ from .records import (
     ModelInfo,
     Prediction,
 )
-from .retries import Retries
-from .service import ImageClassifier
+from .api.retries import Retries
+from .api.service import ImageClassifier
 from .version import VERSION
 
 __version__ = VERSION

@@ -1,5 +1,5 @@
 """`python -m image_classifier`; from a clone, `python -m client`."""
 
-from .command import entry
+from .cli.command import entry
 
 entry()

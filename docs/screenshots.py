@@ -18,7 +18,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from skimage import data
 
-from loadtest.local_service import local_service
+from tests.support.local_service import local_service
 
 _IMAGES = Path(__file__).parent / "images"
 _SAMPLES = Path(data.__file__).parent

@@ -18,7 +18,7 @@ import httpx
 import torch
 from PIL import Image
 
-from loadtest.local_service import export_model, local_service
+from tests.support.local_service import export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings
 from workers.engine import torchvision_model

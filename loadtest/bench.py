@@ -20,11 +20,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest import document, figures, measures, plots
-from loadtest.figures import Figures
-from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import LocalService, export_model, local_service
-from loadtest.process_table import POOL, processes
+from loadtest.publish import document, figures, plots
+from loadtest.measure import measures
+from loadtest.publish.figures import Figures
+from loadtest.measure.limit import measure_limit, read_pictures
+from tests.support.local_service import LocalService, export_model, local_service
+from loadtest.measure.process_table import POOL, processes
 from shared.settings import Settings
 from workers.engine import load_engine
 

@@ -32,9 +32,9 @@ from typing import Any
 import httpx
 from redis.exceptions import RedisError
 
-from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, export_model, local_service
-from loadtest.webhook_receiver import WebhookReceiver, webhook_receiver
+from loadtest.measure.limit import read_pictures
+from tests.support.local_service import LocalService, export_model, local_service
+from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from shared import keys, webhooks
 from shared.jobs import PART_SIZE, Lane
 
@@ -43,7 +43,7 @@ _DRAIN_SECONDS = 180
 #: At most, between two submissions of a client: about as much comes in as two cores classify.
 _PAUSE_SECONDS = 1.0
 _ENDED = ("completed", "cancelled")
-_WEBHOOKS = ["celery", "-A", "workers.webhook_app", "worker"]
+_WEBHOOKS = ["celery", "-A", "workers.webhooks.app", "worker"]
 
 #: Of the jobs, those that are opened and filled in parts, and those that are one archive each.
 _OPENED = 0.3

@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import document, load_client, measures, process_table
-from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, export_model, local_service
-from loadtest.request_stream import CLASSIFY, Stream
+from loadtest.publish import document
+from loadtest.measure import load_client, measures, process_table
+from loadtest.measure.limit import read_pictures
+from tests.support.local_service import LocalService, export_model, local_service
+from loadtest.measure.request_stream import CLASSIFY, Stream
 from shared.settings import Settings
 from workers.engine import load_engine
-from workers.preprocessing import decode
+from workers.decode.preprocessing import decode
 
 _IMAGES = 1024
 _CLIENTS = 32

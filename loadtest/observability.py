@@ -22,9 +22,9 @@ from pathlib import Path
 
 import httpx
 
-from loadtest.limit import read_pictures
-from loadtest.local_service import LocalService, export_model, free_port, local_service
-from loadtest.measures import drain
+from loadtest.measure.limit import read_pictures
+from tests.support.local_service import LocalService, export_model, free_port, local_service
+from loadtest.measure.measures import drain
 from shared.jobs import Lane
 from shared.settings import Settings
 

@@ -27,12 +27,13 @@ from typing import Any
 import httpx
 import numpy as np
 
-from loadtest import document, load_client, process_table
-from loadtest.limit import read_pictures
-from loadtest.load_client import Answer, Report
-from loadtest.local_service import LocalService, export_model, local_service
-from loadtest.process_table import MemoryWatch
-from loadtest.request_stream import BULK, CLASSIFY
+from loadtest.publish import document
+from loadtest.measure import load_client, process_table
+from loadtest.measure.limit import read_pictures
+from loadtest.measure.load_client import Answer, Report
+from tests.support.local_service import LocalService, export_model, local_service
+from loadtest.measure.process_table import MemoryWatch
+from loadtest.measure.request_stream import BULK, CLASSIFY
 from shared.jobs import Lane
 from shared.settings import Settings
 

@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loadtest import document, measures
-from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import export_model, local_service
+from loadtest.publish import document
+from loadtest.measure import measures
+from loadtest.measure.limit import measure_limit, read_pictures
+from tests.support.local_service import export_model, local_service
 from shared.settings import Settings
 from workers.engine import resolve_engine
 

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from workers import tasks
+from workers.classify import tasks
 from workers.app import app
-from workers.batch_report import BatchReport, Stage
+from workers.classify.batch_report import BatchReport, Stage
 
 __all__ = ["app"]
 

@@ -4,8 +4,8 @@
 
 PICTURES is a folder of JPEGs; they are repeated under bytes of their own, so that no result is
 known. Client, web, workers and Redis share the machine with what is measured. The limit is the bare
-loop of `loadtest.limit`, before and after each upload. Prints a table in Markdown: of every figure
-the median of the rounds, and their range.
+loop of `loadtest.measure.limit`, before and after each upload. Prints a table in Markdown:
+of every figure the median of the rounds, and their range.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loadtest.figures import Figures
-from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import LocalService, export_model, local_service
+from loadtest.publish.figures import Figures
+from loadtest.measure.limit import measure_limit, read_pictures
+from tests.support.local_service import LocalService, export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings
 

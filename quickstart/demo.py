@@ -38,7 +38,7 @@ def _answers(url: str) -> bool:
 def _classify(url: str, key: str | None, check: Callable[[], None] = lambda: None) -> int:
     wait_until_ready(url, say=partial(print, flush=True), key=key, check=check)
     # As a process: the client shares no code with the service.
-    command = [sys.executable, "-m", "client.demo", "--url", url, *sys.argv[1:]]
+    command = [sys.executable, "-m", "client.cli.demo", "--url", url, *sys.argv[1:]]
     if key:
         # Under the client's name for it, and never as an argument, which others can see.
         renamed = 'IMAGE_CLASSIFIER_API_KEY="$API_KEY" exec "$@"'

@@ -26,7 +26,7 @@ def fallback(settings: Settings) -> dict[str, str]:
     if _NAMED & settings.model_fields_set:
         return {}
     fetched = subprocess.run(
-        [sys.executable, "-m", "workers.fetch"],
+        [sys.executable, "-m", "workers.engine.fetch"],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

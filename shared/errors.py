@@ -43,7 +43,7 @@ ClassifierError                     code
     ModelError                      model_error
 
 A class's docstring is its message where none is given, so each must have one. The codes are part
-of the API: clients branch on them. No HTTP here; web.errors has the one table to statuses.
+of the API: clients branch on them. No HTTP here; web.http.errors has the one table to statuses.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Outcome
-from shared.scripts import script
+from shared.records.scripts import script
 
 #: Digests of a manifest in one round trip: a millisecond of Redis's time.
 _ASKED_AT_ONCE = 1000

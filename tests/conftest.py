@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 from redis import Redis
 
-from client.demo import sample_pictures
-from loadtest.local_service import LocalService, free_port, local_service
+from client.cli.demo import sample_pictures
+from tests.support.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
-from shared.job_store import JobStore
+from shared.records.job_store import JobStore
 from shared.redis_client import connect
 
 # A shell's background job has SIGINT ignored, and so would have what a test starts and interrupts.
@@ -132,7 +132,7 @@ def model_environment(tmp_path_factory: pytest.TempPathFactory, weights: str) ->
         "WORKER_PROCESSES": "2",
         "WEB_PROCESSES": "1",
     }
-    subprocess.run([sys.executable, "-m", "workers.export"], env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "workers.engine.export"], env=environment, check=True)
     return environment
 
 

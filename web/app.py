@@ -1,4 +1,4 @@
-"""The web application: `gunicorn -c web/gunicorn.conf.py "web.app:create_app()"`.
+"""The web application: `gunicorn -c web/server/gunicorn.conf.py "web.app:create_app()"`.
 
 The only place in web that builds things.
 """
@@ -10,20 +10,22 @@ from flask_openapi import Info, OpenAPI
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from shared import log, tracing
-from shared.job_store import JobStore
+from shared.observe import log, tracing
+from shared.records.job_store import JobStore
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web import archive_uploads, auth, early_refusals, errors, rate_limit, requests
-from web import security_headers
-from web.api_document import DocumentedApi
-from web.api_keys import ApiKeys
+from web.intake.archives import uploads
+from web.http import auth, errors, rate_limit, requests
+from web.submit import early_refusals
+from web.http import security_headers
+from web.http.openapi import DocumentedApi
+from web.http.api_keys import ApiKeys
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.schemas import Problem
-from web.service import Service
-from web.slow_uploads import SlowUploads
-from web.unread_body import UnreadBody
+from web.submit.service import Service
+from web.server.slow_uploads import SlowUploads
+from web.server.unread_body import UnreadBody
 
 VERSION = "0.1.0"
 
@@ -91,7 +93,7 @@ def _guard(app: OpenAPI, settings: Settings) -> None:
     if settings.rate_limit_per_minute:
         redis = app.extensions["service"].redis
         rate_limit.register(app, redis, per_minute=settings.rate_limit_per_minute)
-    archive_uploads.register(app, settings)
+    uploads.register(app, settings)
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
 

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from shared.jobs import MAX_TOP_K, PART_SIZE, Item, ItemState, Job, JobState, Lane, Outcome
-from shared.load import Outlook
+from shared.records.backlog import Outlook
 from shared.model_info import ModelInfo
-from shared.recovery import DeadLetter
-from web.result_formats import ResultFormat
+from shared.records.recovery import DeadLetter
+from web.follow.result_formats import ResultFormat
 
 #: Items in a page of results: unless the client says, and at most.
 PAGE_ITEMS = 100

@@ -15,26 +15,27 @@ from billiard.process import current_process
 from celery import Celery, signals
 from redis import Redis
 
-from shared import log, metrics, model_info, tracing
+from shared.observe import log, metrics, tracing
+from shared import model_info
 from shared.errors import ModelError
-from shared.exposition import forget_dead, start_over
-from shared.job_store import JobStore
+from shared.observe.exposition import forget_dead, start_over
+from shared.records.job_store import JobStore
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
 from shared.presence import SECONDS, Presence
-from shared.recovery import Recovery
+from shared.records.recovery import Recovery
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from workers import health, priority
-from workers import metrics as worker_metrics
+from workers.upkeep import health, priority
+from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
-from workers.decode_limits import return_large_blocks
+from workers.decode.limits import return_large_blocks
 from workers.engine import find_export, load_decoder, load_engine, resolve_engine
-from workers.micro_batch import MicroBatch
-from workers.reconciler import Reconciler
-from workers.stall_detector import StallDetector
-from workers.tasks import BatchClassifier
+from workers.batching.micro_batch import MicroBatch
+from workers.upkeep.reconciler import Reconciler
+from workers.upkeep.stall_detector import StallDetector
+from workers.classify.tasks import BatchClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def _ensure_export(**_: Any) -> None:
         if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
         logger.info("exporting the model, once; this takes a few seconds")
-        command = [sys.executable, "-m", "workers.export"]
+        command = [sys.executable, "-m", "workers.engine.export"]
         exported = subprocess.run(command, check=False, capture_output=True, text=True)
         if exported.returncode:
             raise ModelError(exported.stderr.strip())

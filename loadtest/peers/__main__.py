@@ -29,18 +29,19 @@ import httpx
 import psutil
 from redis import Redis
 
-from loadtest import document, load_client, plots
-from loadtest.limit import measure_limit, read_pictures
-from loadtest.local_service import export_model, free_port, local_service
-from loadtest.measures import Level, level_of
+from loadtest.publish import document, plots
+from loadtest.measure import load_client
+from loadtest.measure.limit import measure_limit, read_pictures
+from tests.support.local_service import export_model, free_port, local_service
+from loadtest.measure.measures import Level, level_of
 from loadtest.peers.environments import python
 from loadtest.peers.peer import PEERS
-from loadtest.request_stream import CLASSIFY, Stream
+from loadtest.measure.request_stream import CLASSIFY, Stream
 from quickstart import redis_server
 from shared.jobs import Lane
 from shared.settings import Settings
 from workers.engine import load_engine
-from workers.preprocessing import decode
+from workers.decode.preprocessing import decode
 
 _LEVELS = (1, 8, 32, 128)
 _PACED_SHARE = 0.6

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shared.settings import Settings
 from workers.engine import load_engine
-from workers.preprocessing import decode
+from workers.decode.preprocessing import decode
 
 
 class Classifier:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from client.command import Exit, main
+from client.cli.command import Exit, main
 from tests.client.scripted_jobs import ScriptedJobs, ScriptedJob
 from tests.client.scripted_server import Answer, Cut, Request, in_turn, scripted_server
 

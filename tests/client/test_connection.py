@@ -9,7 +9,8 @@ import time
 import pytest
 
 import shared.errors
-from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries, errors
+from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries
+from client.api import errors
 from tests.client.scripted_server import Answer, Cut, in_turn, refusal, scripted_server
 
 LABELS = Answer(
@@ -100,7 +101,7 @@ def test_the_key_is_sent_but_not_to_where_a_redirect_leads() -> None:
 def test_a_service_that_accepts_and_says_nothing_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.connection.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("client.api.connection.TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
@@ -157,7 +158,7 @@ def test_a_pause_ends_when_the_client_is_stopped() -> None:
 
 
 def test_a_file_name_cannot_end_its_header() -> None:
-    from client.multipart import Form
+    from client.api.multipart import Form
 
     form = Form([("file", 'a"\r\nX-Evil: 1\r\n\r\n.jpg', b"x")])
     head = form.pieces[0].decode()

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from client import ImageClassifier, Retries
-from client.demo import Row, classify, main, pictures_in, sample_pictures, table
-from loadtest.local_service import free_port
+from client.cli.demo import Row, classify, main, pictures_in, sample_pictures, table
+from tests.support.local_service import free_port
 from tests.client.scripted_server import Answer, Request, scripted_server
 
 
@@ -30,7 +30,7 @@ def shown(*rows: Row) -> str:
 
 def test_the_samples_are_there_and_found_without_importing_scikit_image() -> None:
     program = (
-        "import sys; from client.demo import sample_pictures; "
+        "import sys; from client.cli.demo import sample_pictures; "
         "assert all(p.is_file() for p in sample_pictures()); "
         "assert not {'skimage', 'numpy'} & set(sys.modules)"
     )

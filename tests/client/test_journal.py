@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import UsageError
-from client.journal import Journal
-from client.plan import Plan, PlannedFile, path_key
+from client.api.errors import UsageError
+from client.upload.journal import Journal
+from client.upload.plan import Plan, PlannedFile, path_key
 
 HEADER = {"folder": "/pictures", "top_k": 1}
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from client import ImageClassifier, NotFinished, errors
-from client.command import Exit, main
-from loadtest.local_service import LocalService
+from client import ImageClassifier, NotFinished
+from client.api import errors
+from client.cli.command import Exit, main
+from tests.support.local_service import LocalService
 from shared.jobs import Lane
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +102,7 @@ def test_the_command_prints_labels_and_goes_on_after_a_bad_picture(
 def test_nobody_there_is_told_with_its_exit_status(
     service: LocalService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.command.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("client.cli.command.PATIENCE_SECONDS", 0.1)
     nobody = replace(service, base_url="http://127.0.0.1:1")
     assert ran(capsys, nobody, "status", "some-job")[0] == Exit.SERVICE
     assert ran(capsys, service, "status", "some-job")[0] == Exit.SERVICE

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import UsageError
-from client.records import Durations, Item, ItemError, Prediction
-from client.rows import flat_columns, row
-from client.tables import Table, check_format, rows_path
+from client.api.errors import UsageError
+from client.api.records import Durations, Item, ItemError, Prediction
+from client.tables.rows import flat_columns, row
+from client.tables.tables import Table, check_format, rows_path
 
 GOOD = Item(
     index=0,

@@ -22,8 +22,8 @@ import httpx
 import pytest
 
 from client import ImageClassifier
-from client.command import Exit
-from loadtest.local_service import LocalService
+from client.cli.command import Exit
+from tests.support.local_service import LocalService
 
 ROOT = Path(__file__).parents[2]
 

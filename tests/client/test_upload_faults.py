@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from client.command import Exit, main
+from client.cli.command import Exit, main
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import Answer, Cut, refusal, scripted_server
 
@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
             for k in range(number):
                 (folder / f"{k:06}.jpg").write_bytes(b"%d %d" % (number, k))
             program = (
-                "import sys; from client.command import main; status = main(sys.argv[1:]);"
+                "import sys; from client.cli.command import main; status = main(sys.argv[1:]);"
                 "print([x for x in open('/proc/self/status') if 'VmHWM' in x][0].split()[1]);"
                 "sys.exit(status)"
             )

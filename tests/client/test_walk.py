@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.walk import Walk
+from client.upload.walk import Walk
 
 
 def found(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from loadtest import document, plots
-from loadtest.figures import FIGURES, Figures, comparison
+from loadtest.publish import document, plots
+from loadtest.publish.figures import FIGURES, Figures, comparison
 
 STORED = Figures({"drained_share": [0.92, 0.94, 0.95], "hit_p99_ms": [2.0], "limit": [240.0]})
 

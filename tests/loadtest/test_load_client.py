@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from loadtest import load_client
-from loadtest.request_stream import BULK, CLASSIFY
+from loadtest.measure import load_client
+from loadtest.measure.request_stream import BULK, CLASSIFY
 
 PICTURES = [b"\xff\xd8 one ", b"\xff\xd8 another "]
 

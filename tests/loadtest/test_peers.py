@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.measures import Level
+from loadtest.measure.measures import Level
 from loadtest.peers import __main__ as runner
 from loadtest.peers.peer import PEERS
 

@@ -20,8 +20,8 @@ import yaml
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from client.demo import sample_pictures
-from loadtest.local_service import LocalService, free_port, local_service
+from client.cli.demo import sample_pictures
+from tests.support.local_service import LocalService, free_port, local_service
 from shared.jobs import Lane
 
 ROOT = Path(__file__).parents[2]

@@ -16,11 +16,11 @@ import httpx
 import pytest
 import yaml
 
-from shared import log
+from shared.observe import log
 from shared.jobs import Lane, PartRef
 from shared.message import message
-from shared.recovery import Recovered
-from shared.tracing import TraceContext
+from shared.records.recovery import Recovered
+from shared.observe.tracing import TraceContext
 from tests.monitoring.conftest import ROOT, Watched
 from tests.monitoring.scrapes import wait_until
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared import metrics
-from shared.exposition import SharedSeries, forget_dead, start_over
+from shared.observe import metrics
+from shared.observe.exposition import SharedSeries, forget_dead, start_over
 from shared.jobs import Lane
 from tests.monitoring.conftest import Watched
 from tests.monitoring.scrapes import value, wait_until
@@ -22,7 +22,7 @@ from tests.monitoring.scrapes import value, wait_until
 def count_in_a_process_of_its_own(folder: Path, images: int) -> None:
     """A process that counts and dies at once, as a killed pool process does."""
     code = (
-        "import os; from shared import metrics\n"
+        "import os; from shared.observe import metrics\n"
         f"metrics.IMAGES_FINISHED.labels('bulk', 'succeeded').inc({images})\n"
         "metrics.BATCH_IMAGES.labels('bulk').observe(8)\n"
         "os.kill(os.getpid(), 9)"

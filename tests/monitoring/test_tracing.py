@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from shared.jobs import Lane
-from shared.tracing import TraceContext
+from shared.observe.tracing import TraceContext
 from tests.monitoring.conftest import ROOT, Collector, Watched
 from tests.monitoring.scrapes import wait_until
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from loadtest.local_service import LocalService, local_service
+from tests.support.local_service import LocalService, local_service
 from quickstart.ready import new_picture
 
 _ROOT = Path(__file__).parents[2]

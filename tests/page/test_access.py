@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 
 Noise = Callable[[int], list[Path]]
 NewPage = Callable[..., Page]

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from skimage import data
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 
 Noise = Callable[[int], list[Path]]
 NewPage = Callable[..., Page]

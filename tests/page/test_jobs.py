@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import Page, Route, expect
 
-from loadtest.local_service import LocalService, local_service
+from tests.support.local_service import LocalService, local_service
 from shared import model_info
 from shared.jobs import Lane
 from shared.model_info import ModelInfo

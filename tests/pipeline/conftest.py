@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 
 
 @pytest.fixture

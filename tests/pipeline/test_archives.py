@@ -19,10 +19,10 @@ from statistics import median
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService
-from tests.web.archive_files import tarred, zipped
+from tests.support.local_service import LocalService
+from tests.web.intake.archive_files import tarred, zipped
 
-#: As web/archive_uploads.py has it.
+#: As web/intake/archives/uploads.py has it.
 AT_ONCE = 4
 
 

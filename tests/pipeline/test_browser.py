@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 
 #: No sandbox: tests run as root in containers. The rest keeps it from calling home.
 _OPTIONS = (

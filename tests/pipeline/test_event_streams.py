@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, closing, suppress
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService, local_service
-from shared.job_store import JobStore, new_job_id
+from tests.support.local_service import LocalService, local_service
+from shared.records.job_store import JobStore, new_job_id
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction
 from shared.redis_client import connect
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService, free_port, local_service
+from tests.support.local_service import LocalService, free_port, local_service
 from shared.settings import Settings
 
 _SHIPPED = Path(__file__).parents[2] / "nginx"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 from shared.jobs import PART_SIZE
 
 

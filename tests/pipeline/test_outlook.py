@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from loadtest.local_service import LocalService
+from tests.support.local_service import LocalService
 from shared.jobs import Lane
 
 

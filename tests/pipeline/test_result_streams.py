@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 import httpx
 import pytest
 
-from loadtest.local_service import LocalService, local_service
+from tests.support.local_service import LocalService, local_service
 from shared import keys
-from shared.job_store import JobStore, new_job_id
+from shared.records.job_store import JobStore, new_job_id
 from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, Prediction
 from shared.redis_client import connect
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from loadtest.local_service import LocalService, local_service
-from shared.job_store import JobStore
+from tests.support.local_service import LocalService, local_service
+from shared.records.job_store import JobStore
 from shared.jobs import ItemState, Lane, Outcome, PartRef
 from shared.redis_client import connect
 

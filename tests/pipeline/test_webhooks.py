@@ -15,13 +15,13 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from loadtest.local_service import LocalService, local_service
+from tests.support.local_service import LocalService, local_service
 from shared.jobs import Lane
-from tests.workers.receivers import Delivery, receiver
+from tests.workers.webhooks.receivers import Delivery, receiver
 
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-WORKER = ["celery", "-A", "workers.webhook_app", "worker"]
+WORKER = ["celery", "-A", "workers.webhooks.app", "worker"]
 JPEG = b"\xff\xd8\xff\xe0 no picture, but the worker has to look"
 
 

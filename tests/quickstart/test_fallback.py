@@ -11,13 +11,13 @@ import httpx
 import pytest
 import torch
 
-from client.demo import sample_pictures
-from loadtest.local_service import free_port
+from client.cli.demo import sample_pictures
+from tests.support.local_service import free_port
 from quickstart.fallback import fallback
 from shared.errors import ClassifierError
 from shared.settings import Settings
 from tests.quickstart.terminal import running
-from tests.silent_proxy import SilentProxy, silent_proxy
+from tests.support.silent_proxy import SilentProxy, silent_proxy
 from workers.engine.torchvision_model import torchvision
 
 _NAMES = ("MODEL", "MODEL_WEIGHTS", "MODEL_LABELS", "ENGINE", "MODELS_DIR", "REDIS_URL")

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from client.demo import sample_pictures
-from loadtest.local_service import free_port
+from client.cli.demo import sample_pictures
+from tests.support.local_service import free_port
 from tests.quickstart.terminal import ROOT, Terminal, await_no_process, processes
 
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from shared import keys
 from shared.errors import EmptyFile, JobNotFound
-from shared.job_store import JobStore, new_job_id
+from shared.records.job_store import JobStore, new_job_id
 from shared.jobs import (
     PART_SIZE,
     Durations,

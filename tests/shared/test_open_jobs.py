@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared import keys, scripts
-from shared.claims import Claim
+from shared import keys
+from shared.records import scripts
+from shared.records.claims import Claim
 from shared.errors import EmptyFile, JobClosed, JobNotFound, PartConflict, Unavailable
-from shared.job_store import MAX_ATTEMPTS, JobStore, PutPart, new_job_id
+from shared.records.job_store import MAX_ATTEMPTS, JobStore, PutPart, new_job_id
 from shared.jobs import (
     PART_SIZE,
     ItemState,
@@ -30,7 +31,7 @@ from shared.jobs import (
     Prediction,
     part_size,
 )
-from shared.recovery import Recovered, Recovery
+from shared.records.recovery import Recovered, Recovery
 
 LANE = Lane.BULK
 SUCCESS = Outcome(
@@ -249,7 +250,7 @@ def test_only_an_open_job_takes_parts(jobs: JobStore, redis: Redis) -> None:
 def test_a_large_part_is_sent_in_pieces_and_taken_in_whole(
     jobs: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.job_store._STAGED_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.job_store._STAGED_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:
@@ -269,7 +270,7 @@ def test_a_large_part_is_sent_in_pieces_and_taken_in_whole(
 def test_a_part_whose_first_pieces_have_expired_is_not_taken_in(
     jobs: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.job_store._STAGED_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.job_store._STAGED_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:

@@ -7,7 +7,8 @@ import time
 import pytest
 from redis import Redis
 
-from shared import keys, load, presence
+from shared import keys, presence
+from shared.records import backlog
 from shared.jobs import Lane
 from shared.presence import Presence
 from shared.redis_client import connect
@@ -16,19 +17,19 @@ from shared.redis_client import connect
 def test_workers_are_counted_by_lane(redis: Redis) -> None:
     for lane, name in ((Lane.BULK, "one"), (Lane.BULK, "two"), (Lane.INTERACTIVE, "one")):
         Presence(redis, lane, name).tick()
-    assert load.read(redis).workers == {Lane.INTERACTIVE: 1, Lane.BULK: 2}
+    assert backlog.read(redis).workers == {Lane.INTERACTIVE: 1, Lane.BULK: 2}
 
 
 def test_a_worker_that_leaves_is_not_counted(redis: Redis) -> None:
     worker = Presence(redis, Lane.BULK, "one")
     worker.tick()
     worker.leave()
-    assert load.read(redis).workers[Lane.BULK] == 0
+    assert backlog.read(redis).workers[Lane.BULK] == 0
 
 
 def test_a_worker_that_fell_silent_is_not_counted_and_is_forgotten(redis: Redis) -> None:
     redis.zadd(keys.workers(Lane.BULK), {"gone": time.time() - 5 * presence.SECONDS})
-    assert load.read(redis).workers[Lane.BULK] == 0
+    assert backlog.read(redis).workers[Lane.BULK] == 0
     Presence(redis, Lane.BULK, "here").tick()
     assert redis.zrange(keys.workers(Lane.BULK), 0, -1) == [b"here"]
 

@@ -11,9 +11,9 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.job_store import MAX_ATTEMPTS, JobStore, new_job_id
+from shared.records.job_store import MAX_ATTEMPTS, JobStore, new_job_id
 from shared.jobs import ItemState, JobState, Lane, NewItem, NewJob, Outcome, PartRef
-from shared.recovery import Recovered, Recovery
+from shared.records.recovery import Recovered, Recovery
 from tests.conftest import Clock
 
 LANE = Lane.BULK

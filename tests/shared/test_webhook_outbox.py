@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.webhook_outbox import Claim, WebhookOutbox
+from shared.records.webhook_outbox import Claim, WebhookOutbox
 
 
 @pytest.fixture

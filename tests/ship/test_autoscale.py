@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtest.autoscale import BULK_ACCEPTS, SCENARIOS, table
-from loadtest.lane_model import Worker, simulate
-from loadtest.scaler import SYNC_SECONDS, Policy, Rules, Scaler, Scaling
+from loadtest.scaling.autoscale import BULK_ACCEPTS, SCENARIOS, table
+from loadtest.scaling.lane_model import Worker, simulate
+from loadtest.scaling.scaler import SYNC_SECONDS, Policy, Rules, Scaler, Scaling
 from shared.jobs import PART_SIZE, Lane
 
 _ROOT = Path(__file__).parents[2]

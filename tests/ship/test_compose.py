@@ -22,12 +22,12 @@ import pytest
 import redis as redis_client
 import yaml
 
-from loadtest.local_service import free_port
+from tests.support.local_service import free_port
 from quickstart import redis_server
 from shared.jobs import Lane
 from shared.redis_client import connect
 from shared.settings import Settings
-from web.api_keys import ApiKeys
+from web.http.api_keys import ApiKeys
 from web.app import VERSION
 
 _ROOT = Path(__file__).parents[2]
@@ -236,7 +236,7 @@ def test_grafana_finds_its_dashboards(services: Services) -> None:
 
 
 def test_programs_are_given_the_time_that_they_need_to_stop(services: Services) -> None:
-    gunicorn = runpy.run_path(str(_ROOT / "web/gunicorn.conf.py"))
+    gunicorn = runpy.run_path(str(_ROOT / "web/server/gunicorn.conf.py"))
     settings = Settings()
     for name, service in services.items():
         if name.startswith("worker"):

@@ -176,12 +176,12 @@ def test_the_web_image_holds_all_that_web_imports(tmp_path: Path) -> None:
 def test_the_worker_image_holds_all_that_a_worker_imports(tmp_path: Path) -> None:
     stages = _stages("Dockerfile.worker")
     stages["cpu"].lay_out(tmp_path)
-    code = "import celery.bin.celery, onnxruntime, workers.app, workers.webhook_app, sys"
+    code = "import celery.bin.celery, onnxruntime, workers.app, workers.webhooks.app, sys"
     answer = _run_with_only("worker", f"{code}; print('torch' in sys.modules)", tmp_path)
     assert answer.strip() == "False"
     defaults = dict(each.split("=") for each in stages["worker"].all("ENV")[0].split())
     assert defaults["METRICS_PORT"] == stages["worker"].all("EXPOSE")[0]
-    assert "workers.health" in stages["worker"].all("HEALTHCHECK")[0]
+    assert "workers.upkeep.health" in stages["worker"].all("HEALTHCHECK")[0]
 
 
 @pytest.mark.parametrize("file", _FILES)
@@ -208,7 +208,7 @@ def test_flowers_image_holds_all_that_flower_imports(tmp_path: Path) -> None:
 
 def test_locusts_image_holds_all_that_its_people_import(tmp_path: Path) -> None:
     _stages("Dockerfile.worker")["loadtest"].lay_out(tmp_path)
-    code = "import gevent.monkey; gevent.monkey.patch_all(); import loadtest.locustfile"
+    code = "import gevent.monkey; gevent.monkey.patch_all(); import loadtest.people.locustfile"
     _run_with_only("worker", code, tmp_path, also=("locust",))
 
 
@@ -227,7 +227,7 @@ def build_model(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProc
     """Runs the model's stage on what it copies: of these weights, to be of this digest."""
     stage = _stages("Dockerfile.worker")["model"]
     stage.lay_out(tmp_path / "app")
-    [run] = [each for each in stage.all("RUN") if "workers.export" in each]
+    [run] = [each for each in stage.all("RUN") if "workers.engine.export" in each]
 
     def build(weights: str, digest: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -17,7 +17,7 @@ import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 
-from loadtest.local_service import free_port
+from tests.support.local_service import free_port
 from quickstart import redis_server
 from shared import keys, webhooks
 from shared.errors import InvalidWebhook
@@ -269,7 +269,7 @@ def test_times_to_stop_agree_with_the_longest_work(whole: Objects) -> None:
     assert cooldown >= settings.batch_time_limit_seconds + settings.part_deadline_seconds
     web = pods["web"]["spec"]
     pause = int(web["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
-    gunicorn = runpy.run_path(str(_ROOT / "web/gunicorn.conf.py"))
+    gunicorn = runpy.run_path(str(_ROOT / "web/server/gunicorn.conf.py"))
     assert web["terminationGracePeriodSeconds"] >= gunicorn["graceful_timeout"] + pause + 5
 
 
@@ -292,10 +292,10 @@ def test_probes_ask_what_answers(whole: Objects, routes: set[str]) -> None:
                 assert asked["path"] in known[name]
                 assert asked["port"] in {port["name"] for port in container["ports"]}
             elif name.startswith("worker"):
-                assert probe["exec"]["command"] == ["python", "-m", "workers.health"], kind
+                assert probe["exec"]["command"] == ["python", "-m", "workers.upkeep.health"], kind
             elif name == "webhooks":
                 asked = probe["exec"]["command"]
-                assert asked == ["python", "-m", "workers.health", "webhooks"], kind
+                assert asked == ["python", "-m", "workers.upkeep.health", "webhooks"], kind
     web = _of(whole, "Deployment")["web"]["spec"]["template"]["spec"]["containers"][0]
     assert web["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert web["livenessProbe"]["httpGet"]["path"] == "/livez"

@@ -38,7 +38,7 @@ def _seconds(text: str) -> int:
 
 @pytest.fixture(scope="module")
 def gunicorn() -> dict[str, Any]:
-    return runpy.run_path(str(_ROOT / "web/gunicorn.conf.py"))
+    return runpy.run_path(str(_ROOT / "web/server/gunicorn.conf.py"))
 
 
 def test_the_largest_body_is_the_applications(directives: dict[str, list[list[str]]]) -> None:

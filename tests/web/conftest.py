@@ -12,7 +12,7 @@ from redis import Redis
 
 from shared.settings import Settings
 from web.app import create_app
-from web.service import Service
+from web.submit.service import Service
 
 
 @pytest.fixture

@@ -5,18 +5,19 @@ from __future__ import annotations
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.claims import Claim
+from shared.records.claims import Claim
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
-from shared.job_store import new_job_id
+from shared.records.job_store import new_job_id
 from shared.jobs import ItemState, Lane, Outcome
-from web import idempotency, uploads
-from web.answers import answer, documented
-from web.commit_listener import Waiter
-from web.errors import problem, status_of
+from web.http import idempotency
+from web.intake import uploads
+from web.http.answers import answer, documented
+from web.follow.commit_listener import Waiter
+from web.http.errors import problem, status_of
 from web.schemas import Classification, ClassifyForm, ClassifyQuery, JobSchema
-from web.service import Service, service
-from web.uploads import Upload, read_upload
-from web.waits import wait_seconds
+from web.submit.service import Service, service
+from web.intake.uploads import Upload, read_upload
+from web.http.prefer import wait_seconds
 
 blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1")
 

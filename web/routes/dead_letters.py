@@ -6,11 +6,11 @@ from flask import Response
 from flask_openapi import APIBlueprint
 
 from shared.errors import DeadLetterNotFound
-from shared.recovery import DeadLetter
-from web import auth, idempotency
-from web.answers import answer, documented
+from shared.records.recovery import DeadLetter
+from web.http import auth, idempotency
+from web.http.answers import answer, documented
 from web.schemas import DeadLetterPath, DeadLetterSchema, DeadLetters, JobSchema
-from web.service import service
+from web.submit.service import service
 
 blueprint = APIBlueprint("dead_letters", __name__, url_prefix="/api/v1")
 

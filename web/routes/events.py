@@ -10,11 +10,11 @@ from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
 from shared.errors import JobNotFound
-from web.answers import documented, streamed
-from web.event_streams import EventStream
-from web.job_feed import AWAY_SECONDS, JobFeed
+from web.http.answers import documented, streamed
+from web.follow.event_streams import EventStream
+from web.follow.job_feed import AWAY_SECONDS, JobFeed
 from web.schemas import EventsHeader, EventsQuery, JobPath
-from web.service import service
+from web.submit.service import service
 
 blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1")
 

@@ -8,9 +8,9 @@ from redis.exceptions import RedisError
 
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
-from web.answers import answer, documented
+from web.http.answers import answer, documented
 from web.schemas import Health, LaneHealth, Status
-from web.service import service
+from web.submit.service import service
 
 blueprint = APIBlueprint("health", __name__)
 

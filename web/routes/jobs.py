@@ -11,12 +11,14 @@ from werkzeug.datastructures import FileStorage
 
 from shared import webhooks
 from shared.errors import InvalidRequest, JobClosed, TooManyFiles, WebhooksDisabled
-from shared.job_store import new_job_id
+from shared.records.job_store import new_job_id
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
-from web import archive_jobs, archive_uploads, archives, auth, idempotency
-from web.answers import answer, documented, request_body
-from web.body_turns import BodyTurns
-from web.parts import read_part
+from web.submit import archive_jobs
+from web.intake.archives import uploads, archive
+from web.http import auth, idempotency
+from web.http.answers import answer, documented, request_body
+from web.server.pacing import BodyTurns
+from web.intake.parts import read_part
 from web.schemas import (
     DEFAULT_TOP_K,
     JobPath,
@@ -31,9 +33,9 @@ from web.schemas import (
     SubmitQuery,
     WaitQuery,
 )
-from web.service import service
-from web.uploads import Upload, read_upload
-from web.waits import wait_seconds
+from web.submit.service import service
+from web.intake.uploads import Upload, read_upload
+from web.http.prefer import wait_seconds
 
 _SUBMISSION = request_body(
     {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
@@ -69,9 +71,9 @@ def submit(query: SubmitQuery) -> Response:
     Answers as soon as they are stored; none is lost from then on. A bad picture is an item with
     an error and does not touch its neighbours. An archive that is damaged is refused whole.
     """
-    if archive_uploads.is_raw():
+    if uploads.is_raw():
         webhook = _webhook(query.webhook, None)
-        file = archive_uploads.spooled_body()
+        file = uploads.spooled_body()
         return _accepted(
             archive_jobs.submit(
                 file, lane=query.lane, top_k=query.top_k or DEFAULT_TOP_K, webhook=webhook
@@ -100,11 +102,11 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     lane = _lane(query.lane, form.lane)
     webhook = _webhook(query.webhook, form.webhook)
-    archive = form.files[0].stream
-    if archive_uploads.is_expected() or (len(form.files) == 1 and archives.kind_of(archive)):
+    stream = form.files[0].stream
+    if uploads.is_expected() or (len(form.files) == 1 and archive.kind_of(stream)):
         if form.custom_id:
             raise InvalidRequest("custom_id: none for an archive; its names are kept.")
-        found = archive_jobs.submit(archive, lane=lane, top_k=form.top_k, webhook=webhook)
+        found = archive_jobs.submit(stream, lane=lane, top_k=form.top_k, webhook=webhook)
         return _accepted(found)
     lane = lane or (Lane.INTERACTIVE if len(form.files) == 1 else Lane.BULK)
     files = _read(form.files)

@@ -12,13 +12,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from shared import keys, load, metrics, model_info
+from shared import keys, model_info
+from shared.records import backlog
+from shared.observe import metrics
 from shared.errors import ModelNotReady
-from shared.exposition import SharedSeries
-from shared.job_store import Backlog
+from shared.observe.exposition import SharedSeries
+from shared.records.job_store import Backlog
 from shared.jobs import Lane
-from shared.load import Load
-from web.service import Service, service
+from shared.records.backlog import Load
+from web.submit.service import Service, service
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -53,7 +55,7 @@ class Records(Collector):
     def _lanes(self) -> Iterator[Metric]:
         now, found = time.time(), self._service
         backlogs = {lane: found.jobs.backlog(lane) for lane in Lane}
-        settings, present = found.settings, load.read(found.redis)
+        settings, present = found.settings, backlog.read(found.redis)
         ages = {
             lane: _age(backlog, now, settings.part_deadline_seconds)
             for lane, backlog in backlogs.items()

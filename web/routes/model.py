@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi import APIBlueprint
 
-from web.answers import answer, documented
+from web.http.answers import answer, documented
 from web.schemas import ModelSchema
-from web.service import service
+from web.submit.service import service
 
 blueprint = APIBlueprint("model", __name__, url_prefix="/api/v1")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, current_app, render_template
 
 from shared.settings import Settings
-from web.service import service
+from web.submit.service import service
 
 blueprint = Blueprint(
     "page",

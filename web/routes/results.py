@@ -9,19 +9,12 @@ from flask_openapi import APIBlueprint
 from werkzeug.http import http_date
 
 from shared.errors import InvalidRequest, JobNotFound
-from shared.job_store import JobStore
+from shared.records.job_store import JobStore
 from shared.jobs import PART_SIZE, Item, Job
-from web.answers import answer, documented, streamed
-from web.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
-from web.schemas import (
-    MAX_PAGE_ITEMS,
-    PAGE_ITEMS,
-    ItemSchema,
-    JobPath,
-    Page,
-    ResultsQuery,
-)
-from web.service import service
+from web.http.answers import answer, documented, streamed
+from web.follow.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
+from web.schemas import MAX_PAGE_ITEMS, PAGE_ITEMS, ItemSchema, JobPath, Page, ResultsQuery
+from web.submit.service import service
 
 blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1")
 

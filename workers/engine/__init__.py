@@ -17,10 +17,10 @@ from shared.errors import ModelError
 from shared.settings import Settings
 from workers.engine.export_file import find_export
 from workers.engine.model import Model, decoded_by_nvjpeg
-from workers.preprocessing import Preset
+from workers.decode.preprocessing import Preset
 
 if TYPE_CHECKING:  # the image that makes the export has no decoder
-    from workers.decoder import Decoder
+    from workers.decode.decoder import Decoder
 
 __all__ = ["Engine", "Model", "find_export", "load_decoder", "load_engine", "resolve_engine"]
 
@@ -77,7 +77,7 @@ def _load(settings: Settings) -> Engine:
     if path is None:
         raise ModelError(
             f"No export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} in "
-            f"{settings.models_dir}: run `python -m workers.export` once."
+            f"{settings.models_dir}: run `python -m workers.engine.export` once."
         )
     return OnnxEngine.load(path, settings.model_labels, cores=settings.worker_processes)
 
@@ -87,8 +87,8 @@ def load_decoder(settings: Settings, preset: Preset) -> Decoder:
 
     Raises ModelError where nvJPEG cannot do it for this preset.
     """
-    from workers.decode_limits import DecodeLimits
-    from workers.decoder import PillowDecoder
+    from workers.decode.limits import DecodeLimits
+    from workers.decode.decoder import PillowDecoder
 
     limits = DecodeLimits(
         pixels=settings.max_image_pixels,

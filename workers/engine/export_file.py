@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from workers.preprocessing import PREPROCESSING_VERSION
+from workers.decode.preprocessing import PREPROCESSING_VERSION
 
 #: The model that comes with this code, whose weights say themselves what they are of.
 DEMONSTRATION = Path(__file__).with_name("demonstration.safetensors")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.errors import ModelError
-from workers.labels import read_labels
-from workers.preprocessing import PREPROCESSING_VERSION, Preset
+from workers.engine.labels import read_labels
+from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
 
 
 @dataclass(frozen=True, kw_only=True)

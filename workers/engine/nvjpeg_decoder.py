@@ -25,8 +25,8 @@ from PIL import Image
 
 from shared.errors import ModelError
 from shared.portions import portions
-from workers.decoder import Decoded, Decoder
-from workers.preprocessing import DECODER_ERRORS, Preset, opened, orientation, resized
+from workers.decode.decoder import Decoded, Decoder
+from workers.decode.preprocessing import DECODER_ERRORS, Preset, opened, orientation, resized
 
 logger = logging.getLogger(__name__)
 

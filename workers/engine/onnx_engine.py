@@ -53,7 +53,8 @@ class OnnxEngine:
             model = TypeAdapter(Model).validate_json(entries[MODEL_ENTRY])
         except Exception as error:  # ONNX Runtime's errors have no class in common.
             raise ModelError(
-                f"{path} is no usable export, delete it and run `python -m workers.export`: {error}"
+                f"{path} is no usable export, delete it and run "
+                f"`python -m workers.engine.export`: {error}"
             ) from error
         if labels is not None:
             model = relabelled(model, labels, classes=len(model.labels))

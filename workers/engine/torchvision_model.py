@@ -28,7 +28,7 @@ from shared.settings import Settings
 from workers.engine.export_file import file_digest, weights_file, weights_source
 from workers.engine.model import Model, relabelled, weights_version
 from workers.engine.weights_file import Description, read_description, read_state
-from workers.preprocessing import Preset
+from workers.decode.preprocessing import Preset
 
 try:
     import torchvision

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from shared.errors import ModelError
-from workers.preprocessing import Preset
+from workers.decode.preprocessing import Preset
 
 State = dict[str, torch.Tensor]
 

@@ -1,0 +1,1 @@
+"""A folder of any size, sent in parts and resumed."""

@@ -1,0 +1,104 @@
+"""The limit: a bare loop that decodes and classifies, one process per core, no service around it.
+
+What a service achieves is told as a share of this, measured in the same minute: machines differ,
+and a shared one differs from minute to minute.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from itertools import cycle, islice
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from threading import BrokenBarrierError
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.settings import Settings
+from workers.engine import load_decoder, load_engine
+from workers.decode.preprocessing import Preset, decode
+
+Stage = Literal["decode", "model"]
+
+
+def measure_limit(
+    pictures: Sequence[bytes],
+    *,
+    images: int,
+    processes: int,
+    settings: Settings,
+    stages: Collection[Stage] = ("decode", "model"),
+) -> float:
+    """Images per second of `processes` bare loops that share `images` between them.
+
+    Without `decode` they classify the same squares again and again; without `model` they decode.
+    """
+    # Not a fork of this process: an engine and its threads must not be inherited.
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes + 1)
+    share = images // processes
+    loops = [
+        context.Process(target=_loop, args=(list(pictures), share, settings, stages, barrier))
+        for _ in range(processes)
+    ]
+    for loop in loops:
+        loop.start()
+    with suppress(BrokenBarrierError):
+        barrier.wait()
+    started = time.perf_counter()
+    for loop in loops:
+        loop.join()
+    seconds = time.perf_counter() - started
+    if any(loop.exitcode for loop in loops):
+        raise SystemExit("a bare loop has failed: its own words are above")
+    return share * processes / seconds
+
+
+def _loop(
+    pictures: list[bytes],
+    images: int,
+    settings: Settings,
+    stages: Collection[Stage],
+    barrier: Barrier,
+) -> None:
+    try:
+        engine = load_engine(settings)
+        decoded = _decoding(settings, engine.model.preset)
+        pixels = decoded(list(islice(cycle(pictures), engine.pictures_at_once)))
+        engine.predict(pixels)  # the first run allocates
+    except BaseException:
+        barrier.abort()  # or the others would wait for this one without end
+        raise
+    barrier.wait()
+    for batch in _batches(islice(cycle(pictures), images), engine.pictures_at_once):
+        if "decode" in stages:
+            pixels = decoded(batch)
+        if "model" in stages:
+            engine.predict(pixels[: len(batch)])
+
+
+def _decoding(settings: Settings, preset: Preset) -> Callable[[list[bytes]], NDArray[np.uint8]]:
+    """Pillow without the limits that cost a service a little; nvJPEG as a service has it."""
+    if settings.jpeg_decoder == "pillow":
+        most = settings.max_image_pixels
+        return lambda batch: np.stack([decode(each, preset, max_pixels=most) for each in batch])
+    decoder = load_decoder(settings, preset)
+    return lambda batch: np.stack([each.pixels for each in decoder.decode(batch)])
+
+
+def _batches(pictures: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
+    while batch := list(islice(pictures, size)):
+        yield batch
+
+
+def read_pictures(folder: Path) -> list[bytes]:
+    """Every JPEG of a folder, in the order of their names."""
+    found = [path.read_bytes() for path in sorted(folder.glob("*.[jJ][pP]*[gG]"))]
+    if not found:
+        raise SystemExit(f"no JPEG pictures in {folder}")
+    return found

@@ -1,0 +1,1 @@
+"""Locust users with different habits."""

@@ -1,0 +1,1 @@
+"""Figures, plots and tables, written into docs/."""

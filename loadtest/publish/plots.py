@@ -1,0 +1,77 @@
+"""The published figures, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure as Picture
+
+from loadtest.publish.figures import Figures
+
+matplotlib.use("svg")
+# Without these two, drawing the same figures again gives another file.
+matplotlib.rcParams["svg.hashsalt"] = "image-classifier"
+_METADATA = {"Date": None}
+
+_SHARES = {
+    "drained_share": "drained from the queue",
+    "bulk_share": "bulk through HTTP",
+    "single_share_32": "one a request,\n32 clients",
+    "single_share_128": "one a request,\n128 clients",
+}
+
+
+def throughput(found: Figures, path: Path) -> None:
+    """Shares of the limit: medians, and whiskers from the worst to the best round."""
+    names = [name for name in _SHARES if found.values.get(name)]
+    bars(
+        [_SHARES[name] for name in names],
+        [found.values[name] for name in names],
+        "share of the limit",
+        path,
+    )
+
+
+def bars(labels: Sequence[str], values: Sequence[Sequence[float]], says: str, path: Path) -> None:
+    """One bar for each list of values: the median, and whiskers over their range."""
+    picture, axes = _axes()
+    middle = [sorted(each)[len(each) // 2] for each in values]
+    below = [m - min(each) for m, each in zip(middle, values, strict=True)]
+    above = [max(each) - m for m, each in zip(middle, values, strict=True)]
+    axes.barh(range(len(labels)), middle, xerr=[below, above], capsize=3, color="#4878a8")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
+    axes.set_xlim(0, 1.1)
+    axes.set_xlabel(says)
+    _save(picture, path)
+
+
+def latency(found: Figures, path: Path) -> None:
+    """p50 and p95 of one picture over the load."""
+    picture, axes = _axes()
+    loads = [load for load in (30, 60, 90) if found.values.get(f"p50_at_{load}")]
+    for name in ("p95", "p50"):
+        times = [found.median(f"{name}_at_{load}") for load in loads]
+        axes.plot(loads, times, marker="o", label=name)
+    axes.axhline(found.median("idle_ms"), color="#888888", linestyle="--", label="idle, median")
+    axes.set_xlabel("load, % of the peak (open loop)")
+    axes.set_ylabel("one picture, ms")
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    _save(picture, path)
+
+
+def _axes() -> tuple[Picture, Any]:
+    picture = Picture(figsize=(7, 3.2), layout="constrained")
+    axes = picture.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return picture, axes
+
+
+def _save(picture: Picture, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(path, metadata=_METADATA)

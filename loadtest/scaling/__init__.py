@@ -1,0 +1,1 @@
+"""Simulations and measurements of how the service scales."""

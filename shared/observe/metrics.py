@@ -1,0 +1,111 @@
+"""Every Prometheus series that our processes count: name, help, labels, and why those buckets.
+
+What is read when Prometheus asks (backlogs, the model, a worker's pool) is in
+`web/routes/metrics.py` and `workers/upkeep/metrics.py`. Labels are bounded: lanes, routes, codes,
+stages; never a job, a picture or a client. Buckets lie around what was measured on two cores
+(docs/performance.md), closest where a change would be felt; each costs a series per label.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram, values
+
+from shared.settings import share_metrics
+
+FOLDER = share_metrics()
+
+# prometheus-client looks whether processes count together when it is imported, and Celery's command
+# line has imported it before us wherever Flower is installed. So it looks again.
+values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+
+# Web processes
+
+HTTP_REQUESTS = Counter(
+    "classifier_http_requests_total",
+    "Answered requests.",
+    ["route", "method", "status"],
+)
+HTTP_DURATION = Histogram(
+    "classifier_http_request_duration_seconds",
+    "From a request's first byte to the end of its answer, waits included.",
+    ["route"],
+    # A cache hit takes 1.4 ms, an idle classification 16, one in a crowd a few hundred; 1 s is the
+    # objective, 30 s the default wait, and waits end at 55 s.
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+IMAGES_ACCEPTED = Counter("classifier_images_accepted_total", "Pictures accepted.", ["lane"])
+REFUSALS = Counter(
+    "classifier_refusals_total", "Requests refused, by the error's code.", ["code", "route"]
+)
+CACHE_REQUESTS = Counter(
+    "classifier_result_cache_requests_total",
+    "Pictures looked up in the result cache: `hit` or `miss`.",
+    ["result"],
+)
+
+# Pool processes
+
+IMAGES_FINISHED = Counter(
+    "classifier_images_finished_total",
+    "Pictures committed by a worker: `succeeded`, or the code of their error.",
+    ["lane", "outcome"],
+)
+PART_STARTS = Counter(
+    "classifier_part_starts_total",
+    "Parts that a worker started on, by attempt: more than 1 means that a worker was lost.",
+    ["lane", "attempt"],
+)
+BATCH_IMAGES = Histogram(
+    "classifier_batch_images",
+    "Pictures in a micro-batch.",
+    ["lane"],
+    # Idle it is 1, a full part 32; a batch larger than that takes a larger MAX_BATCH_SIZE.
+    buckets=(1, 2, 4, 8, 16, 24, 32, 64, 128),
+)
+QUEUE_DURATION = Histogram(
+    "classifier_queue_duration_seconds",
+    "Of each picture: accepted until its micro-batch was formed.",
+    ["lane"],
+    # 2 ms idle, a batch's 0.3 s behind another, and in `bulk` a night.
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
+)
+PREPROCESS_DURATION = Histogram(
+    "classifier_preprocess_duration_seconds",
+    "Of each picture: decoding and resizing.",
+    ["lane"],
+    # 2.7 ms for a photo of 100 KB; MAX_DECODE_SECONDS ends it at 3 s.
+    buckets=(0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.025, 0.1, 0.5, 3),
+)
+INFERENCE_DURATION = Histogram(
+    "classifier_inference_duration_seconds",
+    "Of each micro-batch: the model.",
+    ["lane"],
+    # 6.9 ms for one picture, some 170 ms for 32, on one thread of a CPU; a GPU is below.
+    buckets=(0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 5),
+)
+FETCH_DURATION = Histogram(
+    "classifier_fetch_duration_seconds",
+    "Of each micro-batch: records and bytes read from Redis.",
+    ["lane"],
+    # 0.55 ms for one picture, a few for 32; the client gives up after 1 s.
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),
+)
+COMMIT_DURATION = Histogram(
+    "classifier_commit_duration_seconds",
+    "Of each micro-batch: outcomes written to Redis.",
+    ["lane"],
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),  # as above
+)
+POOL_PROCESSES_STARTED = Counter(
+    "classifier_pool_processes_started_total",
+    "Pool processes that loaded the engine: more than there are means that some were lost.",
+    ["lane"],
+)
+
+# A worker's main process
+
+PARTS_RECOVERED = Counter(
+    "classifier_parts_recovered_total",
+    "Overdue parts: `requeued`, `split` into single pictures, or `buried` as a dead letter.",
+    ["lane", "how"],
+)

@@ -1,0 +1,1 @@
+"""Records of jobs in Redis, and the Lua scripts that change them."""

@@ -1,0 +1,45 @@
+"""Links from one document to another lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+_FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+_CODE_SPAN = re.compile(r"`[^`\n]+`")
+
+
+def documents() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
+    found = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    return sorted(found.stdout.split())
+
+
+@pytest.mark.parametrize("document", documents())
+def test_every_relative_link_resolves(document: str) -> None:
+    for link in links(_ROOT / document):
+        path, _, anchor = link.partition("#")
+        target = (_ROOT / document).parent / path if path else _ROOT / document
+        assert target.exists(), f"{document} links to {link}, which is not there"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target), f"{document} links to {link}: no such heading"
+
+
+def links(document: Path) -> list[str]:
+    text = _CODE_SPAN.sub("", _FENCE.sub("", document.read_text()))
+    found = (one or other for one, other in _LINK.findall(text))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def anchors(document: Path) -> set[str]:
+    """Of a document's headings, as they are made where it is shown."""
+    text = _FENCE.sub("", document.read_text())
+    headings = re.findall(r"^#+ +(.+?)\s*$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings} | set(
+        re.findall(r"(?:id|name)=\"([^\"]+)\"", text)
+    )

@@ -1,0 +1,1 @@
+"""What several tests and load tests share: a whole service, receivers, proxies."""

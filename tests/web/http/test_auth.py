@@ -1,0 +1,193 @@
+"""Who may ask: keys from a file, and jobs that only their own key can see."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from shared.errors import InvalidRequest
+from web.http import auth
+from web.http.api_keys import ApiKeys, line, new_key
+
+ROOT = Path(__file__).parents[3]
+JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+ALICE, BOB = new_key(), new_key()
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text(f"# who may ask\n\n{line('alice', ALICE)}  # until May\n{line('bob', BOB)}\n")
+    return path
+
+
+@pytest.fixture
+def guarded(make_app: Callable[..., OpenAPI], keys_file: Path) -> OpenAPI:
+    return make_app(api_keys_file=keys_file)
+
+
+@pytest.fixture
+def client(guarded: OpenAPI) -> FlaskClient:
+    return guarded.test_client()
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def submit(client: FlaskClient, headers: dict[str, str]) -> TestResponse:
+    return client.post("/api/v1/classify?wait=0", data=JPEG, headers=headers)
+
+
+@pytest.mark.parametrize("headers", [bearer(ALICE), {"X-API-Key": ALICE}])
+def test_a_key_is_taken_from_either_header(client: FlaskClient, headers: dict[str, str]) -> None:
+    assert submit(client, headers).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        bearer("wrong"),
+        bearer(ALICE + "x"),
+        bearer(ALICE[:-1]),
+        {"X-API-Key": "\xff\xfe"},
+        {"Authorization": f"Basic {ALICE}"},
+        {"Authorization": "Bearer"},
+    ],
+)
+def test_without_a_key_in_use_nothing_is_told(client: FlaskClient, headers: dict[str, str]) -> None:
+    response = submit(client, headers)
+    assert (response.status_code, response.json["code"]) == (401, "not_authenticated")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_who_has_no_key_is_not_told_that_there_is_no_room(
+    make_app: Callable[..., OpenAPI], keys_file: Path
+) -> None:
+    full = make_app(api_keys_file=keys_file, max_outstanding_interactive=1).test_client()
+    assert submit(full, bearer(ALICE)).status_code == 202
+    for headers, status in ((bearer(ALICE), 503), (bearer("wrong"), 401), ({}, 401)):
+        assert submit(full, headers).status_code == status
+
+
+def test_a_hash_is_no_key(client: FlaskClient) -> None:
+    assert submit(client, bearer(line("alice", ALICE).partition(":")[2])).status_code == 401
+
+
+def test_only_the_named_calls_are_open(guarded: OpenAPI, client: FlaskClient) -> None:
+    answered = set()
+    for rule in guarded.url_map.iter_rules():
+        path = rule.rule.replace("<job_id>", "x").replace("<path:filename>", "x")
+        methods = rule.methods or ()
+        method = next(each for each in ("GET", "POST", "PUT", "DELETE") if each in methods)
+        if client.open(path, method=method).status_code != 401:
+            answered.add(rule.endpoint)
+    assert auth.OPEN <= answered
+    assert not [each for each in answered if each.partition(".")[0] in ("classify", "jobs", "root")]
+    assert "model.info" not in answered
+
+
+def test_a_job_is_seen_with_its_own_key_only(client: FlaskClient) -> None:
+    path = submit(client, bearer(ALICE)).headers["Location"]
+    for address in (path, path.removeprefix("/api/v1"), f"{path}/results"):
+        assert client.get(address, headers=bearer(ALICE)).status_code == 200
+        response = client.get(address, headers=bearer(BOB))
+        assert (response.status_code, response.json["code"]) == (404, "job_not_found")
+
+
+def test_what_is_told_of_anothers_job_is_what_is_told_of_none(client: FlaskClient) -> None:
+    path = submit(client, bearer(ALICE)).headers["Location"]
+    others, none = (
+        client.get(address, headers=bearer(BOB)).json for address in (path, "/jobs/nothing")
+    )
+    assert others == none
+
+
+def test_turning_keys_off_opens_no_owned_job(
+    client: FlaskClient, make_app: Callable[..., OpenAPI]
+) -> None:
+    path = submit(client, bearer(ALICE)).headers["Location"]
+    assert make_app().test_client().get(path).status_code == 404
+
+
+def test_keys_are_rotated_by_file(client: FlaskClient, keys_file: Path) -> None:
+    path = submit(client, bearer(ALICE)).headers["Location"]
+    new = new_key()
+    both = f"{line('alice', ALICE)}\n{line('alice', new)}\n"
+    keys_file.write_text(both)
+    assert client.get(path, headers=bearer(new)).status_code == 200
+    assert client.get(path, headers=bearer(ALICE)).status_code == 200
+    assert submit(client, bearer(BOB)).status_code == 401
+
+    replacement = keys_file.with_name("next")
+    replacement.write_text(f"{line('alice', new)}\n")
+    os.replace(replacement, keys_file)
+    assert client.get(path, headers=bearer(new)).status_code == 200
+    assert client.get(path, headers=bearer(ALICE)).status_code == 401
+
+
+def test_a_spoilt_or_missing_file_locks_nobody_out_and_is_told(
+    client: FlaskClient, keys_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys_file.write_text("alice:oops\n")
+    assert submit(client, bearer(ALICE)).status_code == 202
+    keys_file.unlink()
+    assert submit(client, bearer(ALICE)).status_code == 202
+    assert sum("stay as they were" in record.message for record in caplog.records) >= 2
+    assert "oops" not in caplog.text
+
+
+def test_a_malformed_file_stops_the_start_without_quoting_it(keys_file: Path) -> None:
+    keys_file.write_text(f"alice:{ALICE}\n")
+    with pytest.raises(InvalidRequest, match="line 1") as raised:
+        ApiKeys(keys_file)
+    assert ALICE not in str(raised.value)
+
+
+def test_keys_are_never_logged(client: FlaskClient, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        submit(client, bearer(ALICE)).close()
+        submit(client, bearer("wrong-" + ALICE)).close()
+    assert caplog.records
+    assert ALICE not in caplog.text
+    assert not [record for record in caplog.records if ALICE in str(vars(record))]
+
+
+def test_the_command_makes_a_key_that_works(tmp_path: Path) -> None:
+    made = subprocess.run(
+        [sys.executable, "-m", "web.http.api_keys", "carol"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    path = tmp_path / "keys"
+    path.write_text(made.stdout)
+    key = made.stderr.rpartition(": ")[2].strip()
+    assert ApiKeys(path).name_of(key) == "carol"
+    assert key not in made.stdout
+
+
+def test_without_a_file_no_key_is_asked_for(make_app: Callable[..., OpenAPI], redis: Redis) -> None:
+    client = make_app().test_client()
+    assert submit(client, {}).status_code == 202
+    assert "security" not in client.get("/openapi.json").json
+
+
+def test_the_openapi_document_tells_how_to_use_a_key(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document["security"] == [{"bearer": []}, {"api_key": []}]
+    schemes = document["components"]["securitySchemes"]
+    assert schemes["bearer"]["scheme"] == "bearer"
+    assert schemes["api_key"]["name"] == "X-API-Key"

@@ -1,0 +1,56 @@
+"""What anybody may know of the service without asking a worker."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from shared import keys
+from shared.jobs import Lane
+from shared.presence import Presence
+from web.submit import admission
+
+
+def test_health_tells_workers_backlog_and_the_time_it_takes(
+    client: FlaskClient, redis: Redis
+) -> None:
+    Presence(redis, Lane.BULK, "one").tick()
+    redis.set(keys.outstanding_images(Lane.BULK), 120)
+    redis.set(keys.drained(Lane.BULK, int(time.time())), 40)
+    lanes = client.get("/api/v1/health").get_json()["lanes"]
+    bulk, interactive = lanes["bulk"], lanes["interactive"]
+    assert (bulk["workers"], bulk["outstanding_images"]) == (1, 120)
+    assert bulk["images_per_second"] and bulk["estimated_seconds"]
+    assert bulk["estimated_seconds"] * bulk["images_per_second"] == 120
+    assert (interactive["workers"], interactive["estimated_seconds"]) == (0, 0)
+
+
+def test_where_nothing_drains_no_time_is_told(client: FlaskClient, redis: Redis) -> None:
+    redis.set(keys.outstanding_images(Lane.BULK), 120)
+    bulk = client.get("/api/v1/health").get_json()["lanes"]["bulk"]
+    assert (bulk["images_per_second"], bulk["estimated_seconds"]) == (0, None)
+
+
+def test_within_a_second_health_goes_by_the_last_look(
+    client: FlaskClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outstanding() -> int:
+        images: int = client.get("/api/v1/health").json["lanes"]["bulk"]["outstanding_images"]
+        return images
+
+    def looks() -> int:
+        told: int = redis.info("commandstats")["cmdstat_zcard"]["calls"]
+        return told
+
+    # However long this machine stands still.
+    monkeypatch.setattr(admission, "_LOOK_SECONDS", 60)
+    assert outstanding() == 0
+    redis.set(keys.outstanding_images(Lane.BULK), 120)
+    before = looks()
+    assert outstanding() == 0 and looks() == before
+    monkeypatch.setattr(admission, "_LOOK_SECONDS", 0)
+    monkeypatch.setattr(admission, "_LOOK_AGAIN_SECONDS", 0)
+    assert outstanding() == 120 and looks() > before

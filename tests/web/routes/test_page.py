@@ -1,0 +1,71 @@
+"""The page as the web process serves it; what a browser does with it is in tests/page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from pydantic import ValidationError
+
+from shared.settings import Settings
+
+_PARTS = sorted((Path(__file__).parents[3] / "web/page/static").iterdir())
+
+
+def test_a_browser_may_run_nothing_but_our_own_files(client: FlaskClient) -> None:
+    policy = client.get("/").headers["Content-Security-Policy"]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["style-src"] == rules["connect-src"] == "'self'"
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("part", [part.name for part in _PARTS])
+def test_every_part_of_the_page_is_served_with_its_type(client: FlaskClient, part: str) -> None:
+    kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+    with client.get(f"/page/{part}") as answer:
+        assert answer.status_code == 200
+        assert answer.mimetype == kinds[part.rpartition(".")[2]]
+        # After an upgrade nobody may mix old modules with new ones.
+        assert answer.headers["Cache-Control"] == "no-cache"
+
+
+def test_the_page_asks_nothing_of_another_host(client: FlaskClient) -> None:
+    texts = [client.get("/").text, *(part.read_text() for part in _PARTS)]
+    addresses = {each for text in texts for each in re.findall(r"https?://[^\s\"'`)]+", text)}
+    assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a language
+
+
+def test_it_links_to_the_tools_that_are_configured(make_app: Callable[..., OpenAPI]) -> None:
+    bare = make_app().test_client().get("/").text
+    assert 'href="docs"' in bare and 'href="redoc"' in bare and "Grafana" not in bare
+    full = make_app(
+        flower_url="http://flower.example:5555",
+        grafana_url="https://grafana.example/d/service?a=1&b=2",
+        kibana_url="https://kibana.example",
+    )
+    page = full.test_client().get("/").text
+    assert '<a href="http://flower.example:5555">Flower</a>' in page
+    assert '<a href="https://grafana.example/d/service?a=1&amp;b=2">Grafana</a>' in page
+    assert '<a href="https://kibana.example">Kibana</a>' in page
+
+
+def test_a_link_that_is_a_script_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="grafana_url"):
+        Settings(grafana_url="javascript:alert(1)")
+
+
+def test_the_page_needs_no_key_and_its_calls_do(
+    make_app: Callable[..., OpenAPI], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("")
+    client = make_app(api_keys_file=keys).test_client()
+    assert client.get("/").status_code == 200
+    with client.get("/page/main.js") as part:
+        assert part.status_code == 200
+    assert client.get("/jobs/some").status_code == 401

@@ -1,0 +1,104 @@
+"""A webhook is taken where they are enabled, and tells what `GET /jobs/<id>` tells."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from redis import Redis
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse
+
+from shared import keys, webhooks
+from shared.records.job_store import JobStore
+from tests.web.intake.archive_files import zipped
+
+URL = "https://example.com/hook?token=secret"
+JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+
+
+def form(client: FlaskClient, url: str, query: str = "") -> TestResponse:
+    fields = {"files": FileStorage(io.BytesIO(JPEG), "a.jpg"), "webhook": url}
+    return client.post(f"/jobs{query}", data=fields, content_type="multipart/form-data")
+
+
+def archive(client: FlaskClient, url: str) -> TestResponse:
+    return client.post(
+        "/jobs",
+        query_string={"webhook": url},
+        data=zipped([("a", JPEG)]),
+        content_type="application/zip",
+    )
+
+
+def opened(client: FlaskClient, url: str) -> TestResponse:
+    return client.post("/jobs", json={"total": 1, "webhook": url})
+
+
+Submit = Callable[[FlaskClient, str], TestResponse]
+EVERY_WAY: list[Submit] = [form, archive, opened]
+
+
+@pytest.fixture
+def enabled(make_app: Callable[..., OpenAPI]) -> FlaskClient:
+    return make_app(webhooks=True).test_client()
+
+
+@pytest.mark.parametrize("submit", EVERY_WAY)
+def test_where_they_are_off_a_webhook_is_refused(
+    client: FlaskClient, redis: Redis, submit: Submit
+) -> None:
+    answer = submit(client, URL)
+    assert (answer.status_code, answer.json["code"]) == (422, "webhooks_disabled")
+    assert not redis.keys("job:*")
+
+
+@pytest.mark.parametrize("submit", EVERY_WAY)
+@pytest.mark.parametrize("url", ["ftp://a.com/", "http://127.0.0.1/", "http://[::1]/", "nothing"])
+def test_an_address_that_cannot_be_called_is_refused_at_once(
+    enabled: FlaskClient, redis: Redis, submit: Submit, url: str
+) -> None:
+    answer = submit(enabled, url)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_webhook")
+    assert not redis.keys("job:*")
+
+
+@pytest.mark.parametrize("submit", EVERY_WAY)
+def test_a_webhook_is_kept_with_the_job_and_told_to_nobody(
+    enabled: FlaskClient, jobs: JobStore, submit: Submit
+) -> None:
+    answer = submit(enabled, URL)
+    assert answer.status_code in (201, 202), answer.text
+    job = answer.json.get("job", answer.json)
+    assert jobs.get(job["id"]).webhook == URL
+    assert "secret" not in answer.text
+
+
+def test_two_different_addresses_are_refused(enabled: FlaskClient) -> None:
+    assert form(enabled, URL, "?webhook=https://example.org/").json["code"] == "invalid_request"
+
+
+def test_a_private_address_is_taken_where_that_is_allowed(
+    make_app: Callable[..., OpenAPI],
+) -> None:
+    client = make_app(webhooks=True, webhook_allow_private=True).test_client()
+    assert form(client, "http://127.0.0.1:8080/").status_code == 202
+
+
+def test_it_tells_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobStore) -> None:
+    job_id = form(enabled, URL).json["id"]
+    answered: dict[str, Any] = enabled.delete(f"/jobs/{job_id}").json
+    body = json.loads(webhooks.event(jobs.get(job_id)).body)
+    assert body["type"] == "job.cancelled"
+    assert body["data"] == answered
+
+
+def test_a_cancelled_job_is_noted(enabled: FlaskClient, redis: Redis) -> None:
+    job_id = form(enabled, URL).json["id"]
+    enabled.delete(f"/jobs/{job_id}")
+    assert redis.zrange(keys.WEBHOOKS_DUE, 0, -1) == [job_id.encode()]

@@ -1,0 +1,91 @@
+"""A body is read past gunicorn's parser, which finds the next request all the same."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http import get_parser
+
+from web.server.request_body import read_into
+
+_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+_CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+_NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """What a client and the service hold of a connection."""
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+def parser_of(far: socket.socket) -> Any:
+    return get_parser(Config(), far, ("127.0.0.1", 1))
+
+
+def test_the_body_is_whole_and_the_next_request_is_found(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = ends
+    sent = bytes(range(256)) * 200
+    near.sendall(_HEAD % len(sent) + sent + _NEXT)
+    parser = parser_of(far)
+    body = next(parser).body
+    found = bytearray()
+    buffer = bytearray(20_000)
+    while got := read_into(body, far, buffer):
+        found += buffer[:got]
+    assert found == sent
+    assert next(parser).path == "/next"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [_HEAD % 5 + b"abcde", _CHUNKED + b"2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"],
+    ids=["of known length", "in chunks"],
+)
+def test_a_short_body_that_came_with_the_next_request(
+    ends: tuple[socket.socket, socket.socket], sent: bytes
+) -> None:
+    near, far = ends
+    near.sendall(sent + _NEXT)
+    parser = parser_of(far)
+    body = next(parser).body
+    buffer = bytearray(3)
+    assert (read_into(body, far, buffer), buffer) == (3, b"abc")
+    assert (read_into(body, far, buffer), buffer[:2]) == (2, b"de")
+    assert read_into(body, far, buffer) == 0
+    assert next(parser).path == "/next"
+
+
+def test_a_client_that_goes_half_way(ends: tuple[socket.socket, socket.socket]) -> None:
+    near, far = ends
+    near.sendall(_HEAD % 20_000 + b"abc")
+    near.shutdown(socket.SHUT_WR)
+    body = next(parser_of(far)).body
+    buffer = bytearray(100)
+    assert read_into(body, far, buffer) == 3
+    assert read_into(body, far, buffer) == 0
+    assert body.reader.length == 19_997
+
+
+def test_what_was_read_counts_though_the_rest_does_not_come(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    near, far = ends
+    near.sendall(_HEAD % 20_000 + bytes(9_000))
+    parser = parser_of(far)
+    body = next(parser).body
+    far.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        read_into(body, far, bytearray(10_000))
+    near.sendall(bytes(11_000) + _NEXT)
+    while read_into(body, far, bytearray(10_000)):
+        pass
+    assert next(parser).path == "/next"

@@ -1,0 +1,298 @@
+"""An archive is a job like any other: one item for each file in it, all of it or nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from redis import Redis
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse
+
+from tests.support.local_service import free_port
+from quickstart import redis_server
+from shared import keys
+from shared.records.job_store import JobStore
+from shared.jobs import Lane
+from tests.web.intake.archive_files import Make, tar_gz, tarred, zipped
+
+JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+TYPES = {zipped: "application/zip", tarred: "application/x-tar", tar_gz: "application/gzip"}
+
+
+def pictures(count: int) -> list[tuple[str, bytes]]:
+    return [(f"cats/{k}.jpg", JPEG + b"%d" % k) for k in range(count)]
+
+
+def post_form(client: FlaskClient, data: bytes, **fields: Any) -> TestResponse:
+    files = FileStorage(io.BytesIO(data), "holiday.zip")
+    return client.post("/jobs", data={"files": files, **fields}, content_type="multipart/form-data")
+
+
+def post_raw(client: FlaskClient, data: bytes, query: str = "", kind: str = "zip") -> TestResponse:
+    return client.post(f"/jobs?{query}", data=data, content_type=f"application/{kind}")
+
+
+def post_with_key(client: FlaskClient, data: bytes, query: str = "") -> TestResponse:
+    return client.post(
+        f"/jobs?{query}",
+        data=data,
+        content_type="application/zip",
+        headers={"Idempotency-Key": "key"},
+    )
+
+
+def items(client: FlaskClient, job_id: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get(f"/jobs/{job_id}/results?limit=1000").json["items"]
+    return found
+
+
+def left_over(redis: Redis) -> dict[str, int]:
+    """What is held for parts that wait."""
+    counts = {
+        "parts": redis.zcard(keys.outstanding(Lane.BULK)),
+        "images": int(redis.get(keys.outstanding_images(Lane.BULK)) or 0),
+        "bytes": int(redis.hget(keys.HELD, "total") or 0),
+        "image keys": len(redis.keys("images:*")) + len(redis.keys("staged*")),
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+@pytest.mark.parametrize("make", TYPES)
+@pytest.mark.parametrize("raw", [False, True], ids=["form", "body"])
+def test_an_archive_is_a_job_with_an_item_for_each_picture(
+    client: FlaskClient, jobs: JobStore, make: Make, raw: bool
+) -> None:
+    data = make(pictures(70))
+    if raw:
+        answer = client.post("/jobs?top_k=3", data=data, content_type=TYPES[make])
+    else:
+        answer = post_form(client, data, top_k=3)
+    assert answer.status_code == 202, answer.text
+    job = answer.json
+    assert answer.headers["Location"].endswith(job["id"])
+    assert (job["state"], job["lane"], job["top_k"]) == ("queued", "bulk", 3)
+    assert (job["counts"]["total"], job["counts"]["queued"]) == (70, 70)
+    assert [each["name"] for each in items(client, job["id"])] == [n for n, _ in pictures(70)]
+    # The bytes that wait for a worker are those of the archive, part by part.
+    refs = [f"{job['id']}:{number}" for number in range(3)]
+    stored = [jobs._redis.hgetall(f"images:{ref}") for ref in refs]
+    found = [part[b"%d" % k] for part in stored for k in range(len(part))]
+    assert found == [data for _, data in pictures(70)]
+
+
+def test_a_bad_member_is_an_item_with_an_error(client: FlaskClient) -> None:
+    data = zipped(
+        [
+            *[("a.jpg", JPEG), ("../b.jpg", JPEG), ("notes.txt", b"hello"), ("c.jpg", b"")],
+            *[("d.jpg", JPEG + bytes(300_000)), ("e.zip", zipped([("x", b"x")]))],
+            ("__MACOSX/._a.jpg", b"x"),
+        ]
+    )
+    job = post_raw(client, data).json
+    codes = [(each["name"], (each["error"] or {}).get("code")) for each in items(client, job["id"])]
+    assert codes == [
+        ("a.jpg", None),
+        ("../b.jpg", "unsafe_path"),
+        ("notes.txt", "unsupported_format"),
+        ("c.jpg", "empty_file"),
+        ("d.jpg", "image_too_large"),
+        ("e.zip", "nested_archive"),
+    ]
+    assert (job["counts"]["queued"], job["counts"]["failed"]) == (1, 5)
+
+
+def test_a_hostile_name_is_made_harmless(client: FlaskClient) -> None:
+    job = post_raw(client, tarred([("a\r\n\x1b[2J" + "é" * 600, JPEG)]), kind="x-tar").json
+    [item] = items(client, job["id"])
+    assert item["name"].isprintable() and len(item["name"]) == 512
+
+
+REFUSED: dict[str, tuple[bytes, int, str]] = {
+    "cut off": (zipped(pictures(5))[:-30], 422, "bad_archive"),
+    "cut off tar.gz": (tar_gz(pictures(5))[:-30], 422, "bad_archive"),
+    "of nothing": (zipped([]), 422, "no_files"),
+    "of folders": (zipped([("a/", b""), ("__MACOSX/._a", b"x")]), 422, "no_files"),
+    "no archive": (b"hello", 422, "bad_archive"),
+    "a picture": (JPEG, 422, "bad_archive"),
+    "nothing": (b"", 422, "bad_archive"),
+    "a bomb": (tar_gz([("a", bytes(80_000_000))]), 413, "archive_too_large"),
+    "too many": (zipped([(f"{k}", b"") for k in range(201)]), 413, "archive_too_large"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_archive_is_refused_whole_and_nothing_is_kept(
+    make_app: Callable[..., OpenAPI], redis: Redis, case: str
+) -> None:
+    client = make_app(max_archive_members=200).test_client()
+    data, status, code = REFUSED[case]
+    answer = post_raw(client, data, kind="gzip")
+    assert (answer.status_code, answer.json["code"]) == (status, code)
+    assert not redis.keys("job:*") and not left_over(redis)
+
+
+@pytest.mark.parametrize("query", ["top_k=11", "lane=fast", "webhook=http://example.com/", "a=b"])
+def test_options_of_an_archive_are_checked(client: FlaskClient, query: str) -> None:
+    answer = post_raw(client, zipped(pictures(1)), query)
+    assert answer.status_code == 422 and answer.json["code"] != "bad_archive"
+
+
+def test_names_of_ones_own_are_refused_with_an_archive(client: FlaskClient) -> None:
+    answer = post_form(client, zipped(pictures(1)), custom_id="mine")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
+
+
+def test_the_lane_may_be_said(client: FlaskClient) -> None:
+    assert post_raw(client, zipped(pictures(1)), "lane=interactive").json["lane"] == "interactive"
+
+
+def test_an_archive_may_be_larger_than_any_other_body_and_nothing_else_may(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    client = make_app(max_request_bytes=100_000, max_archive_bytes=300_000).test_client()
+    noise = [(f"{k}.jpg", JPEG + os.urandom(70_000)) for k in range(5)]
+    for post in (post_form, post_raw):
+        assert post(client, zipped(noise[:4])).status_code == 202
+        answer = post(client, zipped(noise))
+        assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+    redis.flushall()
+    # A form that is not one archive: by its first bytes, and by its second file.
+    too_large = [JPEG + bytes(150_000), b"\x1f\x8b\x08" + bytes(150_000)]
+    codes = [post_form(client, data).json["code"] for data in too_large]
+    assert codes == ["request_too_large", "bad_archive"]
+    archive = zipped(noise[:2])
+    files = [FileStorage(io.BytesIO(data), "a") for data in (archive, archive)]
+    answer = client.post("/jobs", data={"files": files}, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+    assert not redis.keys("job:*")
+
+
+def test_an_archive_that_finds_no_room_in_time_is_cancelled(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    client = make_app(max_outstanding_bulk=40, max_wait_seconds=1).test_client()
+    started = time.monotonic()
+    answer = post_raw(client, zipped(pictures(100)))
+    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert 0.4 < time.monotonic() - started < 4
+    assert not left_over(redis)
+    [key] = redis.keys("job:*")
+    assert redis.hget(key, "state") == b"cancelled"
+
+
+def test_a_full_lane_refuses_an_archive_before_it_is_read(
+    make_app: Callable[..., OpenAPI],
+) -> None:
+    client = make_app(max_outstanding_bulk=32, max_wait_seconds=30).test_client()
+    assert post_raw(client, zipped(pictures(32)), "lane=bulk").status_code == 202
+
+    class Unread(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise AssertionError("the body was read")
+
+        readinto = read  # type: ignore[assignment]
+
+    answer = client.post(
+        "/jobs?lane=bulk",
+        input_stream=Unread(bytes(10_000)),
+        content_type="application/zip",
+    )
+    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
+
+
+def test_an_archive_waits_for_room_and_goes_on(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app(max_outstanding_bulk=64, max_wait_seconds=20)
+    other = post_raw(app.test_client(), zipped(pictures(32))).json["id"]
+    answers: list[TestResponse] = []
+    upload = threading.Thread(
+        target=lambda: answers.append(post_raw(app.test_client(), zipped(pictures(70))))
+    )
+    upload.start()
+    time.sleep(1)
+    assert not answers, "there was no room for it"
+    assert app.test_client().delete(f"/jobs/{other}").status_code == 200
+    # Its second part has room now, and its third none before the first two are done.
+    job_id = running_job(app, other)
+    assert app.test_client().get(f"/jobs/{job_id}").json["counts"]["received"] == 64
+    assert app.test_client().delete(f"/jobs/{job_id}").status_code == 200
+    upload.join(20)
+    # It was cancelled under the upload's feet, which therefore has nothing to promise.
+    assert answers[0].status_code == 409
+
+
+def running_job(app: OpenAPI, other: str) -> str:
+    """The archive's job, once its second part is here; nobody has been told of it."""
+    redis = app.extensions["service"].redis
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for key in redis.keys("job:*"):
+            if other not in key.decode() and redis.hget(key, "received") == b"64":
+                return str(key.decode().removeprefix("job:"))
+        time.sleep(0.05)
+    raise AssertionError("the archive did not go on")
+
+
+def test_the_same_key_and_archive_are_the_same_job(client: FlaskClient) -> None:
+    post = partial(post_with_key, client)
+    first, again = post(zipped(pictures(40))), post(zipped(pictures(40)))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json["id"] == again.json["id"]
+    for other in (post(zipped(pictures(41))), post(zipped(pictures(40)), "top_k=3")):
+        assert (other.status_code, other.json["code"]) == (422, "idempotency_key_reused")
+
+
+def test_an_archive_that_was_left_half_stored_is_gone_on_with(
+    client: FlaskClient, redis: Redis
+) -> None:
+    """Its web process died; the client sends it again with the same key."""
+    archive = zipped(pictures(70))
+    job_id = post_with_key(client, archive).json["id"]
+    # As if the second of its three parts had never come.
+    redis.setbit(keys.parts(job_id), 1, 0)
+    redis.hset(keys.job(job_id), mapping={"state": "receiving", "received": 38})
+    redis.delete(keys.part(job_id, 1), keys.images(job_id, 1))
+    again = post_with_key(client, archive)
+    assert (again.status_code, again.json["id"]) == (202, job_id)
+    assert (again.json["state"], again.json["counts"]["received"]) == ("queued", 70)
+
+
+def test_after_a_failure_the_same_key_makes_another_job_and_no_webhook_is_sent(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    archive, query = zipped(pictures(64)), "webhook=https://example.com/"
+    full = make_app(max_outstanding_bulk=40, max_wait_seconds=0, webhooks=True).test_client()
+    assert post_with_key(full, archive, query).json["code"] == "overloaded"
+    [failed] = redis.keys("job:*")
+    assert not redis.exists(keys.WEBHOOKS_DUE)
+    again = post_with_key(make_app(webhooks=True).test_client(), archive, query)
+    assert again.status_code == 202 and keys.job(again.json["id"]) != failed.decode()
+
+
+def test_an_outage_in_the_middle_is_told_and_promises_nothing(
+    make_app: Callable[..., OpenAPI], tmp_path: Path
+) -> None:
+    with redis_server.running(tmp_path, free_port()) as url:
+        app = make_app(redis_url=url, max_outstanding_bulk=40, max_wait_seconds=30)
+        answers: list[TestResponse] = []
+        upload = threading.Thread(
+            target=lambda: answers.append(post_raw(app.test_client(), zipped(pictures(100))))
+        )
+        upload.start()
+        redis = app.extensions["service"].redis
+        deadline = time.monotonic() + 10
+        while not redis.get(keys.outstanding_images(Lane.BULK)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    upload.join(20)
+    assert (answers[0].status_code, answers[0].json["code"]) == (503, "unavailable")

@@ -1,0 +1,188 @@
+"""Submissions that are accepted together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from shared.jobs import Lane, NewItem, NewJob
+from web.submit.coalescer import Coalescer
+
+
+class Sent:
+    """Messages as they left."""
+
+    def __init__(self) -> None:
+        self.messages: list[list[str]] = []
+        self.error: Exception | None = None
+
+    def __call__(self, jobs: Sequence[NewJob]) -> None:
+        if self.error:
+            raise self.error
+        self.messages.append([job.id for job in jobs])
+
+
+def new_job(job_id: str, images: int = 1) -> NewJob:
+    items = [NewItem(name="", digest="", data=b"")] * images
+    return NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=5, items=items)
+
+
+def submit_in_thread(coalescer: Coalescer, job_id: str, images: int = 1) -> threading.Thread:
+    thread = threading.Thread(target=coalescer.submit, args=[new_job(job_id, images)])
+    thread.start()
+    return thread
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def gathering(coalescer: Coalescer) -> int:
+    return len(coalescer._gathering)
+
+
+def test_idle_a_job_is_accepted_at_once() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1)
+    coalescer.submit(new_job("a"))
+    assert sent.messages == [["a"]]
+
+
+def test_jobs_gather_while_messages_are_unfinished_and_leave_together() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    threads = []
+    for k in range(40):
+        threads.append(submit_in_thread(coalescer, f"m{k}"))
+        until(lambda: gathering(coalescer) == k + 1)
+    assert len(sent.messages) == 1
+
+    coalescer.on_commit("first")
+    until(lambda: len(sent.messages) == 2)
+    assert sent.messages[1] == [f"m{k}" for k in range(32)]
+
+    for job_id in sent.messages[1]:
+        coalescer.on_commit(job_id)
+    until(lambda: len(sent.messages) == 3)
+    assert sent.messages[2] == [f"m{k}" for k in range(32, 40)]
+    for thread in threads:
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+
+
+def test_who_is_expected_is_waited_for() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    with coalescer.expecting():
+        threads = [submit_in_thread(coalescer, "a")]
+        until(lambda: gathering(coalescer) == 1)
+        with coalescer.expecting():
+            time.sleep(0.05)
+            threads.append(submit_in_thread(coalescer, "b"))
+            until(lambda: gathering(coalescer) == 2)
+        assert sent.messages == []
+    until(lambda: sent.messages == [["a", "b"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_what_has_gathered_is_shared_out_among_the_messages_that_may_leave() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=3, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    names = ["a", "b", "c", "d", "e"]
+    threads = []
+    with coalescer.expecting():
+        for k, name in enumerate(names):
+            threads.append(submit_in_thread(coalescer, name))
+            until(lambda: gathering(coalescer) == k + 1)
+    until(lambda: sorted(sent.messages) == [["a", "b", "c"], ["d", "e"], ["first"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_a_message_is_unfinished_until_its_last_job_is_committed() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    threads = [submit_in_thread(coalescer, name) for name in ("a", "b")]
+    until(lambda: gathering(coalescer) == 2)
+    coalescer.on_commit("first")
+    until(lambda: len(sent.messages) == 2)
+    threads.append(submit_in_thread(coalescer, "c"))
+    until(lambda: gathering(coalescer) == 1)
+
+    coalescer.on_commit("a")
+    time.sleep(0.05)
+    assert len(sent.messages) == 2
+    coalescer.on_commit("b")
+    until(lambda: sent.messages[2:] == [["c"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_a_lost_notice_costs_patience_and_no_more() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=0.2)
+    coalescer.submit(new_job("never committed"))
+    started = time.monotonic()
+    coalescer.submit(new_job("a"))
+    assert 0.1 < time.monotonic() - started < 1
+    assert sent.messages[1:] == [["a"]]
+
+
+def test_a_full_job_leaves_alone() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    threads = [submit_in_thread(coalescer, "one")]
+    until(lambda: gathering(coalescer) == 1)
+    threads.append(submit_in_thread(coalescer, "full", images=32))
+    until(lambda: gathering(coalescer) == 2)
+    coalescer.on_commit("first")
+    coalescer.on_commit("one")
+    until(lambda: len(sent.messages) == 2)
+    coalescer.on_commit("one")
+    until(lambda: sent.messages[1:] == [["one"], ["full"]])
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_everyone_hears_of_what_could_not_be_accepted() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    heard: list[str] = []
+
+    def submit(job_id: str) -> None:
+        with pytest.raises(ConnectionError):
+            coalescer.submit(new_job(job_id))
+        heard.append(job_id)
+
+    threads = [threading.Thread(target=submit, args=[name]) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    until(lambda: gathering(coalescer) == 2)
+    sent.error = ConnectionError("gone")
+    coalescer.on_commit("first")
+    for thread in threads:
+        thread.join(timeout=5)
+    assert sorted(heard) == ["a", "b"]
+
+
+def test_what_could_not_be_accepted_is_not_under_way() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    sent.error = ConnectionError("gone")
+    with pytest.raises(ConnectionError):
+        coalescer.submit(new_job("a"))
+    sent.error = None
+    coalescer.submit(new_job("b"))
+    assert sent.messages == [["b"]]

@@ -1,0 +1,406 @@
+"""Jobs that are filled in parts, over HTTP; no worker."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from redis import Redis
+from werkzeug.test import TestResponse
+
+from shared import model_info
+from shared.records.job_store import JobStore
+from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
+from shared.model_info import ModelInfo
+from shared.result_cache import ResultCache
+
+JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+KNOWN = Outcome(
+    state=ItemState.SUCCEEDED,
+    predictions=tuple(Prediction(k, f"label {k}", 0.1) for k in range(10)),
+    model_version="m-1",
+)
+
+
+def picture(index: int) -> bytes:
+    return JPEG + b"%d" % index
+
+
+def digest(index: int) -> str:
+    return hashlib.sha256(picture(index)).hexdigest()
+
+
+def announce_model(redis: Redis, version: str = "m-1") -> None:
+    info = ModelInfo(
+        name="m",
+        version=version,
+        weights="w",
+        weights_digest="d",
+        engine="e",
+        classes=2,
+        input_size=8,
+    )
+    model_info.announce(redis, info)
+
+
+def learn(redis: Redis, *indexes: int) -> None:
+    """The service has classified these pictures before."""
+    announce_model(redis)
+    pipe = redis.pipeline()
+    ResultCache(redis, ttl_seconds=60).put(pipe, {digest(k): KNOWN for k in indexes})
+    pipe.execute()
+
+
+def open_job(client: FlaskClient, **fields: Any) -> dict[str, Any]:
+    response = client.post("/jobs", json=fields)
+    assert response.status_code == 201, response.text
+    opened: dict[str, Any] = response.json
+    assert response.headers["Location"] == f"/api/v1/jobs/{opened['job']['id']}"
+    return opened
+
+
+def open_id(client: FlaskClient, total: int, **fields: Any) -> str:
+    return str(open_job(client, total=total, **fields)["job"]["id"])
+
+
+def put(
+    client: FlaskClient,
+    job_id: str,
+    number: int,
+    indexes: range | list[int],
+    items: object = None,
+) -> TestResponse:
+    data: dict[str, Any] = {
+        "files": [(io.BytesIO(picture(k)), f"{k}.jpg") for k in indexes],
+    }
+    if items is not None:
+        data["items"] = items if isinstance(items, str) else json.dumps(items)
+    return client.put(f"/jobs/{job_id}/parts/{number}", data=data)
+
+
+def code(response: TestResponse) -> tuple[int, str]:
+    return response.status_code, response.json["code"]
+
+
+def test_a_job_is_opened_and_filled(client: FlaskClient) -> None:
+    opened = open_job(client, total=33, top_k=3)
+    assert opened["part_size"] == 32 and opened["known"] == []
+    job = opened["job"]
+    assert (job["state"], job["lane"], job["top_k"]) == ("receiving", "bulk", 3)
+    assert job["counts"]["total"] == 33 and job["counts"]["received"] == 0
+    assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0, 1]}
+
+    first = put(client, job["id"], 1, [32])
+    told = {"job_id": job["id"], "number": 1, "items": 1, "missing_parts": 1}
+    assert (first.status_code, first.json) == (201, told)
+    again = put(client, job["id"], 1, [32])
+    assert (again.status_code, again.json) == (200, told)
+    assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0]}
+
+    assert put(client, job["id"], 0, range(32)).json["missing_parts"] == 0
+    job = client.get(f"/jobs/{job['id']}").json
+    assert (job["state"], job["counts"]["received"]) == ("queued", 33)
+    page = client.get(f"/jobs/{job['id']}/results?offset=31").json
+    assert [(item["index"], item["name"]) for item in page["items"]] == [
+        (31, "31.jpg"),
+        (32, "32.jpg"),
+    ]
+
+
+def test_entries_name_the_items(client: FlaskClient) -> None:
+    job_id = open_id(client, 2)
+    items = [{"name": "a/ä.jpg", "custom_id": "one"}, {"name": "b\n.jpg"}]
+    assert put(client, job_id, 0, range(2), items).status_code == 201
+    page = client.get(f"/jobs/{job_id}/results").json
+    assert [(item["name"], item["custom_id"]) for item in page["items"]] == [
+        ("a/ä.jpg", "one"),
+        ("b\ufffd.jpg", None),
+    ]
+
+
+def test_a_bad_picture_is_an_item_and_the_part_is_taken(client: FlaskClient) -> None:
+    job_id = open_id(client, 3)
+    files = [(io.BytesIO(data), "x") for data in (b"text", b"", JPEG + bytes(300_001))]
+    assert client.put(f"/jobs/{job_id}/parts/0", data={"files": files}).status_code == 201
+    page = client.get(f"/jobs/{job_id}/results").json
+    assert [item["error"]["code"] for item in page["items"]] == [
+        "unsupported_format",
+        "empty_file",
+        "image_too_large",
+    ]
+    assert page["job"]["state"] == "completed"
+
+
+def test_a_part_may_be_larger_than_other_requests(make_app: Callable[..., OpenAPI]) -> None:
+    client = make_app(max_request_bytes=100_000, max_image_bytes=5_000).test_client()
+    job_id = open_id(client, 64)
+    files = [(io.BytesIO(picture(k) + bytes(4_000)), f"{k}.jpg") for k in range(32)]
+    assert client.put(f"/jobs/{job_id}/parts/0", data={"files": files}).status_code == 201
+    files = [(io.BytesIO(picture(k) + bytes(9_000)), f"{k}.jpg") for k in range(32)]
+    refused = client.put(f"/jobs/{job_id}/parts/1", data={"files": files})
+    assert code(refused) == (413, "request_too_large")
+
+
+def test_a_manifest_tells_what_needs_no_upload(client: FlaskClient, redis: Redis) -> None:
+    learn(redis, 0, 1, 33)
+    opened = open_job(client, total=34, top_k=2, digests=[digest(k) for k in range(34)])
+    assert opened["known"] == [0, 1, 33]
+    job_id = opened["job"]["id"]
+
+    known = [{"name": f"{k}.jpg", "digest": digest(k)} for k in (0, 1)]
+    sent = [{"name": f"{k}.jpg"} for k in range(2, 32)]
+    assert put(client, job_id, 0, range(2, 32), known + sent).status_code == 201
+    last = [{"name": "32.jpg"}, {"name": "33.jpg", "digest": digest(33)}]
+    assert put(client, job_id, 1, [32], last).status_code == 201
+
+    page = client.get(f"/jobs/{job_id}/results").json
+    assert page["job"]["counts"] | {"received": 0} == {
+        "total": 34,
+        "received": 0,
+        "queued": 31,
+        "succeeded": 3,
+        "failed": 0,
+        "cancelled": 0,
+        "cached": 3,
+    }
+    first = page["items"][0]
+    assert (first["state"], len(first["predictions"]), first["cache_hit"]) == ("succeeded", 2, True)
+    assert first["model_version"] == "m-1"
+
+
+def test_a_second_run_over_known_pictures_uploads_nothing(
+    client: FlaskClient, redis: Redis
+) -> None:
+    learn(redis, *range(40))
+    opened = open_job(client, total=40, digests=[digest(k) for k in range(40)])
+    assert opened["known"] == list(range(40))
+    for number, indexes in enumerate((range(32), range(32, 40))):
+        items = [{"name": f"{k}.jpg", "digest": digest(k)} for k in indexes]
+        assert put(client, opened["job"]["id"], number, [], items).status_code == 201
+    job = client.get(f"/jobs/{opened['job']['id']}").json
+    assert (job["state"], job["counts"]["cached"]) == ("completed", 40)
+
+
+def test_what_is_not_known_any_more_is_asked_for(client: FlaskClient, redis: Redis) -> None:
+    learn(redis, *range(34))
+    job_id = open_id(client, 34, digests=[digest(k) for k in range(34)])
+    items = [{"name": "", "digest": digest(k)} for k in (32, 33)]
+    redis.delete(f"result:m-1:{digest(33)}")
+    refused = put(client, job_id, 1, [], items)
+    assert code(refused) == (409, "images_needed")
+    assert refused.json["indexes"] == [33]
+    assert client.get(f"/jobs/{job_id}/parts").json["missing"] == [0, 1]
+    assert put(client, job_id, 1, [33], [items[0], {"name": ""}]).status_code == 201
+    # What is stored answers for itself, whatever is known of it.
+    redis.delete(f"result:m-1:{digest(32)}")
+    assert put(client, job_id, 1, [], items).status_code == 200
+
+
+def test_another_model_knows_nothing(make_app: Callable[..., OpenAPI], redis: Redis) -> None:
+    learn(redis, 0)
+    announce_model(redis, version="m-2")
+    client = make_app().test_client()
+    opened = open_job(client, total=1, digests=[digest(0)])
+    assert opened["known"] == []
+    refused = put(client, opened["job"]["id"], 0, [], [{"name": "", "digest": digest(0)}])
+    assert refused.json["indexes"] == [0]
+
+
+OPEN_REFUSALS: dict[str, Any] = {
+    "no total": {},
+    "total 0": {"total": 0},
+    "more than the service takes": {"total": 101},
+    "more than anybody takes": {"total": 1_000_001},
+    "total as text": {"total": "many"},
+    "top_k 11": {"total": 1, "top_k": 11},
+    "no such lane": {"total": 1, "lane": "fast"},
+    "too few digests": {"total": 2, "digests": [digest(0)]},
+    "a digest in capitals": {"total": 1, "digests": [digest(0).upper()]},
+    "a digest with a newline": {"total": 1, "digests": [digest(0) + "\n"]},
+    "a number as digest": {"total": 1, "digests": [1]},
+}
+
+
+@pytest.mark.parametrize("case", OPEN_REFUSALS)
+def test_what_is_no_job_is_not_opened(
+    make_app: Callable[..., OpenAPI], redis: Redis, case: str
+) -> None:
+    client = make_app(max_job_images=100).test_client()
+    assert code(client.post("/jobs", json=OPEN_REFUSALS[case])) == (422, "invalid_request")
+    assert not redis.keys("job:*")
+
+
+def test_what_is_no_json_or_unknown_is_told(client: FlaskClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert code(client.post("/jobs", data=b"{", headers=headers)) == (422, "invalid_request")
+    assert code(client.post("/jobs", json=[1])) == (422, "invalid_request")
+    assert code(client.post("/jobs", json={"total": 1, "color": 1})) == (422, "unknown_field")
+
+
+def test_a_list_of_bad_digests_is_refused_at_the_first(client: FlaskClient) -> None:
+    started = time.monotonic()
+    response = client.post("/jobs", json={"total": 500_000, "digests": ["x"] * 500_000})
+    assert code(response) == (422, "invalid_request")
+    assert response.json["detail"].startswith("digests.0:")
+    assert time.monotonic() - started < 2
+
+
+def test_a_part_must_be_what_its_number_says(client: FlaskClient) -> None:
+    job_id = open_id(client, 34)
+    name = {"name": "a"}
+    assert code(put(client, job_id, 1, range(3))) == (422, "wrong_part_size")
+    assert code(put(client, job_id, 0, range(31))) == (422, "wrong_part_size")
+    assert code(put(client, job_id, 1, range(2), [name])) == (422, "wrong_part_size")
+    assert code(put(client, job_id, 1, range(1), [name, name])) == (422, "wrong_part_size")
+    assert code(put(client, job_id, 1, [])) == (422, "no_files")
+    assert code(put(client, job_id, 2, range(1))) == (422, "invalid_request")
+    assert code(put(client, job_id, -1, range(1)))[0] in (404, 422)
+    assert code(client.put(f"/jobs/{job_id}/parts/x")) == (422, "invalid_request")
+    for items in ("{", "[1, 2]", '[{"custom_id": "a"}]', '[{"name": "a", "digest": "b"}]'):
+        assert code(put(client, job_id, 1, range(2), items)) == (422, "invalid_request")
+    assert code(put(client, job_id, 1, range(2), '[{"name": "", "x": 1}]')) == (
+        422,
+        "unknown_field",
+    )
+    response = client.put(f"/jobs/{job_id}/parts/1", data={"color": "red"})
+    assert code(response) == (422, "unknown_field")
+    assert client.get(f"/jobs/{job_id}/parts").json["missing"] == [0, 1]
+
+
+def test_other_content_as_the_same_part_is_a_conflict(client: FlaskClient) -> None:
+    job_id = open_id(client, 2)
+    put(client, job_id, 0, range(2)).close()
+    assert code(put(client, job_id, 0, range(1, 3))) == (409, "part_conflict")
+
+
+def test_a_job_that_was_sent_at_once_takes_no_parts(client: FlaskClient) -> None:
+    made = client.post("/jobs", data={"files": (io.BytesIO(JPEG), "a.jpg")}).json
+    assert code(put(client, made["id"], 0, range(1))) == (409, "job_closed")
+    assert client.get(f"/jobs/{made['id']}/parts").json == {"total": 1, "missing": []}
+    assert code(put(client, "nothing", 0, range(1))) == (404, "job_not_found")
+    assert code(client.get("/jobs/nothing/parts")) == (404, "job_not_found")
+
+
+# Cancelling
+
+
+def test_a_job_is_cancelled_and_keeps_what_is_done(client: FlaskClient, redis: Redis) -> None:
+    learn(redis, 0)
+    job_id = open_id(client, 40)
+    put(client, job_id, 0, range(32)).close()
+
+    response = client.delete(f"/jobs/{job_id}")
+    assert response.status_code == 200
+    counts = response.json["counts"]
+    assert (response.json["state"], counts["succeeded"], counts["cancelled"]) == (
+        "cancelled",
+        1,
+        39,
+    )
+    items = client.get(f"/jobs/{job_id}/results").json["items"]
+    assert [item["state"] for item in items] == ["succeeded"] + ["cancelled"] * 39
+    assert client.delete(f"/jobs/{job_id}").json == response.json
+    assert code(put(client, job_id, 1, range(8))) == (409, "job_closed")
+    lane = client.get("/api/v1/health").json["lanes"]["bulk"]
+    assert (lane["outstanding_parts"], lane["outstanding_images"]) == (0, 0)
+    assert code(client.delete("/jobs/nothing")) == (404, "job_not_found")
+
+
+def test_who_waits_for_a_job_hears_that_it_was_cancelled(make_app: Callable[..., OpenAPI]) -> None:
+    app = make_app()
+    job_id = open_id(app.test_client(), 1)
+    threading.Timer(0.2, lambda: app.test_client().delete(f"/jobs/{job_id}")).start()
+    started = time.monotonic()
+    job = app.test_client().get(f"/jobs/{job_id}?wait=10").json
+    assert job["state"] == "cancelled" and time.monotonic() - started < 3
+
+
+def test_who_waits_for_a_picture_hears_that_its_job_was_cancelled(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    app = make_app()
+
+    def cancel() -> None:
+        while not (found := redis.keys("job:*")):
+            time.sleep(0.05)
+        app.test_client().delete(f"/jobs/{found[0].decode().partition(':')[2]}")
+
+    threading.Thread(target=cancel).start()
+    response = app.test_client().post("/api/v1/classify?wait=10", data=JPEG)
+    assert code(response) == (409, "job_cancelled")
+
+
+# Room
+
+
+class Unreadable(io.BytesIO):
+    """A body that nobody may read."""
+
+    def read(self, *_: object) -> bytes:
+        raise AssertionError("the body was read")
+
+    readline = readinto = read  # type: ignore[assignment]
+
+
+def test_a_full_lane_refuses_a_part_before_its_body_is_read(
+    make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobStore
+) -> None:
+    client = make_app(max_outstanding_bulk=2).test_client()
+    job_id = open_id(client, 64)  # opening takes no room
+    put(client, job_id, 0, range(32)).close()
+    response = client.put(
+        f"/jobs/{job_id}/parts/1",
+        input_stream=Unreadable(bytes(100_000)),
+        content_type="multipart/form-data; boundary=x",
+    )
+    assert code(response) == (503, "overloaded")
+    assert "Retry-After" in response.headers
+    assert code(put(client, job_id, 1, range(32, 64))) == (503, "overloaded")
+    assert open_id(client, 64)
+
+    learn(redis, *range(32, 64))  # what needs no worker needs no room
+    time.sleep(1.01)  # the age at which a new model is noticed
+    assert put(client, job_id, 1, range(32, 64)).status_code == 201
+
+    ref = PartRef(job_id, 0, 32)
+    pipe = redis.pipeline(transaction=False)
+    jobs.commit(pipe, ref, Lane.BULK, dict.fromkeys(range(32), KNOWN))
+    pipe.execute()
+    assert client.get(f"/jobs/{job_id}").json["state"] == "completed"
+
+
+def test_a_full_redis_is_503_and_keeps_nothing(client: FlaskClient, redis: Redis) -> None:
+    job_id = open_id(client, 2)
+    before = set(redis.keys())
+    redis.config_set("maxmemory", 1)
+    try:
+        assert code(put(client, job_id, 0, range(2))) == (503, "overloaded")
+        assert code(client.post("/jobs", json={"total": 1})) == (503, "overloaded")
+        assert set(redis.keys()) == before
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert put(client, job_id, 0, range(2)).status_code == 201
+
+
+def test_a_job_of_another_key_is_not_there(make_app: Callable[..., OpenAPI], tmp_path: Any) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{n}:{hashlib.sha256(n.encode()).hexdigest()}\n" for n in "ab"))
+    client = make_app(api_keys_file=keys).test_client()
+    mine, other = ({"Authorization": f"Bearer {name}"} for name in "ab")
+    job_id = client.post("/jobs", json={"total": 1}, headers=mine).json["job"]["id"]
+    files = {"files": (io.BytesIO(JPEG), "a.jpg")}
+    for response in (
+        client.put(f"/jobs/{job_id}/parts/0", data=files, headers=other),
+        client.get(f"/jobs/{job_id}/parts", headers=other),
+        client.delete(f"/jobs/{job_id}", headers=other),
+    ):
+        assert code(response) == (404, "job_not_found")
+    assert client.get(f"/jobs/{job_id}", headers=mine).json["state"] == "receiving"

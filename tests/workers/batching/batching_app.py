@@ -1,0 +1,59 @@
+"""A small Celery app that batches, so that the strategy is tested by itself.
+
+Each run of a batch is told in Redis lists: `began` when it starts, `runs` when it ends. What an
+entry of a message says is what happens: sleep, wait for the gate, raise, run out of memory, die.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from redis import Redis
+
+from shared.settings import Settings
+from workers.celery_app import make_celery
+from workers.batching.micro_batch import MicroBatch
+
+settings = Settings()
+app = make_celery(settings)
+app.conf.update(
+    task_default_queue="interactive",
+    task_queues=[queue for queue in app.conf.task_queues if queue.name == "interactive"],
+    worker_prefetch_multiplier=64,
+    worker_send_task_events=True,
+    task_time_limit=int(os.environ.get("TIME_LIMIT", "60")),
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+)
+
+
+@app.task(base=MicroBatch, name="batch", max_batch_size=8)
+def batch(entries: list[dict[str, Any]], *, alone: bool) -> int:
+    redis = Redis.from_url(settings.redis_url)
+    names = [entry["name"] for entry in entries]
+    began = {"names": names, "pid": os.getpid(), "alone": alone, "at": time.monotonic()}
+    redis.rpush("began", json.dumps(began))
+    time.sleep(max(entry.get("sleep", 0) for entry in entries))
+    while any("gate" in entry for entry in entries) and not redis.exists("open"):
+        time.sleep(0.01)
+    for entry in entries:
+        # Once: the second delivery finds the mark and succeeds.
+        if "once" in entry and redis.set(f"did:{entry['name']}", 1, nx=True):
+            {"raise": _raise, "memory": _run_out_of_memory, "die": _die}[entry["once"]]()
+    redis.rpush("runs", json.dumps(names))
+    return len(entries)
+
+
+def _raise() -> None:
+    raise ValueError("the batch is bad")
+
+
+def _run_out_of_memory() -> None:
+    raise MemoryError
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

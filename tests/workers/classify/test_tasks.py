@@ -1,0 +1,116 @@
+"""A micro-batch is worked off in runs of the engine, and each run's answers are out at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from redis import Redis
+
+from shared.records.job_store import JobStore, new_job_id
+from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef
+from shared.result_cache import ResultCache
+from shared.settings import Settings
+from workers.decode.limits import DecodeLimits
+from workers.decode.decoder import PillowDecoder
+from workers.engine import Engine, load_engine
+from workers.classify.tasks import BatchClassifier
+
+
+class Dying:
+    """An engine that gives up after so many runs, as a process does that is killed there."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.name
+        self.model = engine.model
+        self.pictures_at_once = engine.pictures_at_once
+        self.runs: list[int] = []
+        self.last = 1000
+        self._engine = engine
+
+    def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
+        if len(self.runs) == self.last:
+            raise KeyboardInterrupt
+        self.runs.append(len(pixels))
+        return self._engine.predict(pixels, alone=alone)
+
+
+@pytest.fixture
+def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Dying:
+    for name in ("MODEL_WEIGHTS", "DATA_DIR"):
+        monkeypatch.setenv(name, model_environment[name])
+    return Dying(load_engine(Settings()))
+
+
+@pytest.fixture
+def classifier(engine: Dying, redis: Redis, jobs: JobStore) -> BatchClassifier:
+    limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
+    return BatchClassifier(
+        PillowDecoder(engine.model.preset, limits),
+        engine,
+        redis,
+        jobs,
+        ResultCache(redis, ttl_seconds=60),
+        lane=Lane.INTERACTIVE,
+    )
+
+
+def submit(jobs: JobStore, pictures: Sequence[Path], sizes: Sequence[int]) -> list[PartRef]:
+    """A job of one part for each size."""
+    refs = []
+    for size in sizes:
+        items = [
+            NewItem(name=path.name, digest=path.name, data=path.read_bytes())
+            for path in pictures[:size]
+        ]
+        job_id = new_job_id()
+        jobs.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
+        refs.append(PartRef(job_id, 0, size))
+    return refs
+
+
+def states(jobs: JobStore, refs: Sequence[PartRef]) -> list[JobState]:
+    return [jobs.get(ref.job_id).state for ref in refs]
+
+
+def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
+    classifier: BatchClassifier, engine: Dying, jobs: JobStore, pictures: list[Path]
+) -> None:
+    assert engine.pictures_at_once == 8
+    refs = submit(jobs, pictures, [1] * 10 + [5, 32, 1])
+    assert classifier.classify(refs) == 48
+    assert engine.runs == [8, 39, 1]
+    assert set(states(jobs, refs)) == {JobState.COMPLETED}
+
+
+def test_the_cache_has_learnt_when_the_end_is_told(
+    classifier: BatchClassifier, jobs: JobStore, redis: Redis, pictures: list[Path]
+) -> None:
+    refs = submit(jobs, pictures, [2])
+    with redis.monitor() as monitor:
+        classifier.classify(refs)
+        redis.echo("done")
+        told = list(iter(lambda: monitor.next_command()["command"], "ECHO done"))
+    learnt = [k for k, command in enumerate(told) if command.startswith("SET result:")]
+    [end] = [k for k, command in enumerate(told) if command.lower().startswith("publish")]
+    assert len(learnt) == 2 and max(learnt) < end
+
+
+def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
+    classifier: BatchClassifier, engine: Dying, jobs: JobStore, redis: Redis, pictures: list[Path]
+) -> None:
+    refs = submit(jobs, pictures, [8, 8])
+    engine.last = 1
+    with pytest.raises(KeyboardInterrupt):
+        classifier.classify(refs)
+    assert states(jobs, refs) == [JobState.COMPLETED, JobState.RUNNING]
+    assert int(redis.get("outstanding_images:interactive") or 0) == 8
+
+    engine.last = 1000
+    assert classifier.classify(refs) == 8, "what has an outcome is not classified again"
+    assert states(jobs, refs) == [JobState.COMPLETED] * 2
+    assert int(redis.get("outstanding_images:interactive") or 0) == 0
+    assert jobs.backlog(Lane.INTERACTIVE) == (0, 0, None)

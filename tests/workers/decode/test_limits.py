@@ -1,0 +1,103 @@
+"""A picture may take so much of a pool process and no more, whatever it does."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from PIL import Image
+
+from shared.errors import ClassifierError, DecodeTimeout
+from tests.pipeline.hostile.hostile_pictures import (
+    encoded,
+    jpeg_of_many_passes,
+    png,
+    png_of_many_orientations,
+    tiff_of_many_strips,
+)
+from tests.workers.decode.preset import PRESET
+from workers.decode.limits import DecodeLimits, return_large_blocks
+from workers.decode.preprocessing import decode
+
+# Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
+may_land_in_a_finaliser = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+
+
+def limits(*, seconds: float = 3.0, megabytes: int = 400) -> DecodeLimits:
+    return DecodeLimits(pixels=50_000_000, cpu_seconds=seconds, memory_bytes=megabytes * 2**20)
+
+
+def code(data: bytes, within: DecodeLimits) -> str:
+    with pytest.raises(ClassifierError) as raised, within.enforced():
+        decode(data, PRESET, max_pixels=within.pixels)
+    return raised.value.code
+
+
+@pytest.fixture
+def pool_process() -> Iterator[ProcessPoolExecutor]:
+    """A new one: memory that other tests have freed is there to be used, and is no growth."""
+    with ProcessPoolExecutor(1, get_context("spawn"), return_large_blocks) as pool:
+        yield pool
+
+
+@may_land_in_a_finaliser
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: jpeg_of_many_passes(5_000),
+        lambda: png_of_many_orientations(700_000),
+        lambda: encoded(Image.new("L", (9, 9)), "JPEG")[:2] + b"\xff" * 15_000_000,
+    ],
+    ids=["passes of a JPEG", "fractions in EXIF", "padding of a JPEG"],
+)
+def test_a_picture_that_computes_for_long_is_stopped(make: Callable[[], bytes]) -> None:
+    data = make()
+    started = time.process_time()
+    assert code(data, limits(seconds=0.3)) == "decode_timeout"
+    # The signal waits for the call into C under way, and the kernel counts in ticks.
+    assert time.process_time() - started < 1.5
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tiff_of_many_strips(2_000_000),
+        lambda: png(4000, 4000, colour=6),
+    ],
+    ids=["strips of a TIFF", "pixels of a PNG"],
+)
+def test_a_picture_that_needs_more_memory_is_refused(
+    make: Callable[[], bytes], pool_process: ProcessPoolExecutor
+) -> None:
+    refusal = pool_process.submit(code, make(), limits(megabytes=50)).result()
+    # Short of memory, Python first crawls along on what it has; then its time runs out.
+    assert refusal in ("too_much_memory", "decode_timeout")
+
+
+@may_land_in_a_finaliser
+def test_afterwards_the_process_is_as_it_was() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
+    code(tiff_of_many_strips(2_000_000), limits(megabytes=50))
+    code(png_of_many_orientations(700_000), limits(seconds=0.2))
+    assert (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)) == before
+    assert signal.getitimer(signal.ITIMER_PROF) == (0, 0)
+    with limits(seconds=1).enforced():
+        decode(encoded(Image.new("RGB", (400, 300)), "JPEG"), PRESET, max_pixels=10**6)
+
+
+def test_waiting_costs_no_processor_time() -> None:
+    with limits(seconds=0.2).enforced():
+        time.sleep(0.5)
+
+
+def test_what_runs_too_long_hears_of_it() -> None:
+    with pytest.raises(DecodeTimeout), limits(seconds=0.1).enforced():
+        while True:
+            pass

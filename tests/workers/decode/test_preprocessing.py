@@ -1,0 +1,282 @@
+"""Decoding: any allowed picture becomes the pixels that the model was trained on."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.errors import ClassifierError
+from tests.workers.decode.preset import PRESET
+from workers.decode.preprocessing import Preset, decode
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+#: What a camera held that way does to the picture, by the EXIF orientation that it writes.
+HELD = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def drawing(width: int, height: int) -> Image.Image:
+    """Smooth colours that differ in every corner, so that no two turns look alike."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    waves = (np.sin(9 * x + 4 * y) + 1) / 2
+    return Image.fromarray((255 * np.stack([x, y, waves], axis=2)).astype(np.uint8))
+
+
+def encoded(picture: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def crop(data: bytes, preset: Preset = PRESET) -> NDArray[np.int32]:
+    pixels = decode(data, preset, max_pixels=50_000_000)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (preset.crop_size, preset.crop_size, 3)
+    return pixels.astype(np.int32)
+
+
+def resized_then_cropped(picture: Image.Image, preset: Preset = PRESET) -> NDArray[np.int32]:
+    """What torchvision does: Resize of the whole picture, then CenterCrop."""
+    width, height = picture.size
+    shorter = min(width, height)
+    width, height = (int(preset.resize_size * side / shorter) for side in (width, height))
+    resample = Image.Resampling[preset.interpolation.upper()]
+    left, top = (int(round((side - preset.crop_size) / 2.0)) for side in (width, height))
+    box = (left, top, left + preset.crop_size, top + preset.crop_size)
+    return np.asarray(picture.resize((width, height), resample).crop(box)).astype(np.int32)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize(
+    "size", [(500, 375), (375, 501), (232, 232), (231, 999), (50, 40), (1, 1), (7, 3)]
+)
+def test_one_step_gives_what_resizing_and_cropping_gives(
+    size: tuple[int, int], interpolation: str
+) -> None:
+    preset = Preset(
+        resize_size=232,
+        crop_size=224,
+        mean=PRESET.mean,
+        std=PRESET.std,
+        interpolation=interpolation,  # type: ignore[arg-type]
+    )
+    picture = drawing(*size)
+    assert np.abs(crop(encoded(picture), preset) - resized_then_cropped(picture, preset)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(465, 464), (1600, 1201), (4000, 3000)])
+def test_a_large_jpeg_may_shrink_as_it_is_decoded_and_looks_the_same(size: tuple[int, int]) -> None:
+    picture = drawing(*size)
+    difference = np.abs(crop(encoded(picture, "JPEG", quality=95)) - resized_then_cropped(picture))
+    assert difference.mean() < 1
+    assert difference.max() <= 8
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_allowed_format_is_known_by_its_content(form: str) -> None:
+    difference = np.abs(crop(encoded(drawing(300, 250), form)) - crop(encoded(drawing(300, 250))))
+    assert difference.mean() < (12 if form == "GIF" else 3)  # A GIF has 256 colours.
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP", "JPEG", "MPO"])
+@pytest.mark.parametrize("orientation", HELD)
+def test_a_rotated_phone_picture_is_turned_upright(orientation: int, form: str) -> None:
+    # 4:3, as phones take them: one side of the crop then gets a pixel less than the other.
+    upright = drawing(400, 300)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if form == "WEBP" else {"quality": 95}
+    held = encoded(upright.transpose(HELD[orientation]), form, exif=exif, **options)
+    difference = np.abs(crop(held) - crop(encoded(upright)))
+    assert difference.max() <= (8 if form in ("JPEG", "MPO") else 1)
+
+
+def test_damaged_exif_leaves_the_picture_as_it_lies() -> None:
+    whole = encoded(drawing(300, 250), "JPEG")
+    damaged = encoded(drawing(300, 250), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff rubbish")
+    assert np.array_equal(crop(damaged), crop(whole))
+
+
+@pytest.mark.parametrize("form", ["GIF", "TIFF", "PNG", "WEBP", "MPO"])
+def test_of_many_frames_the_first_counts(form: str) -> None:
+    red, blue = (Image.new("RGB", (64, 48), colour) for colour in ("red", "blue"))
+    data = encoded(red, form, save_all=True, append_images=[blue])
+    assert np.abs(crop(data) - (255, 0, 0)).max() <= 3
+
+
+GRAY_16 = Image.fromarray(np.full((48, 64), 40_000, np.uint16))
+RAMP = np.linspace(-3, 7, 64, dtype=np.float32).repeat(64).reshape(64, 64)
+
+
+@pytest.mark.parametrize(
+    ("picture", "form", "options", "colour"),
+    [
+        (Image.new("L", (64, 48), 90), "PNG", {}, (90, 90, 90)),
+        (Image.new("1", (64, 48), 1), "PNG", {}, (255, 255, 255)),
+        (Image.new("1", (64, 48), 0), "TIFF", {"compression": "group4"}, (0, 0, 0)),
+        (Image.new("RGB", (64, 48), (9, 99, 199)).quantize(4), "PNG", {}, (9, 99, 199)),
+        (Image.new("CMYK", (64, 48), (255, 0, 0, 0)), "JPEG", {}, (0, 255, 255)),
+        (Image.new("CMYK", (64, 48), (0, 255, 0, 0)), "TIFF", {}, (255, 0, 255)),
+        (Image.new("YCbCr", (64, 48), (76, 85, 255)), "TIFF", {}, (254, 0, 0)),
+        (GRAY_16, "PNG", {}, (156, 156, 156)),
+        (GRAY_16, "TIFF", {}, (156, 156, 156)),
+    ],
+)
+def test_every_mode_becomes_its_colour(
+    picture: Image.Image, form: str, options: dict[str, object], colour: tuple[int, int, int]
+) -> None:
+    assert np.abs(crop(encoded(picture, form, **options)) - colour).max() <= 2
+
+
+def test_gray_of_16_bits_from_the_other_endian_is_scaled_alike() -> None:
+    big = encoded(Image.frombytes("I;16B", (64, 48), struct.pack(">H", 40_000) * 64 * 48), "TIFF")
+    assert np.abs(crop(big) - 156).max() <= 1
+
+
+@pytest.mark.parametrize("values", [RAMP, (RAMP * 1e8).astype(np.int32)])
+def test_gray_without_a_white_point_goes_from_darkest_to_brightest(
+    values: NDArray[np.generic],
+) -> None:
+    pixels = crop(encoded(Image.fromarray(values), "TIFF"))
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    assert abs(pixels.mean() - 127) < 3
+
+
+def test_floats_that_are_no_numbers_do_no_harm() -> None:
+    values = np.full((48, 64), np.nan, np.float32)
+    assert crop(encoded(Image.fromarray(values), "TIFF")).max() == 0
+
+
+CLEAR_BLACK = Image.new("RGBA", (64, 48), (0, 0, 0, 0))
+PALETTE = Image.new("P", (64, 48), 1)
+PALETTE.putpalette([255, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("picture", "form", "options"),
+    [
+        (CLEAR_BLACK, "PNG", {}),
+        (CLEAR_BLACK, "WEBP", {"lossless": True}),
+        (CLEAR_BLACK, "TIFF", {}),
+        (CLEAR_BLACK.convert("LA"), "PNG", {}),
+        (PALETTE, "PNG", {"transparency": 1}),
+        (PALETTE, "PNG", {"transparency": b"\xff\0"}),
+        (PALETTE, "GIF", {"transparency": 1}),
+        (Image.new("RGB", (64, 48), "black"), "PNG", {"transparency": (0, 0, 0)}),
+    ],
+)
+def test_what_is_transparent_lies_on_white(
+    picture: Image.Image, form: str, options: dict[str, object]
+) -> None:
+    assert crop(encoded(picture, form, **options)).min() == 255
+
+
+def test_what_is_half_transparent_lets_white_through() -> None:
+    assert (
+        np.abs(crop(encoded(Image.new("RGBA", (64, 48), (255, 0, 0, 128)))) - (255, 127, 127)).max()
+        <= 1
+    )
+
+
+@pytest.mark.parametrize("size", [(10_000, 1), (1, 10_000), (400_000, 2)])
+def test_an_elongated_picture_costs_no_more_than_its_pixels(size: tuple[int, int]) -> None:
+    started = time.process_time()
+    assert np.abs(crop(encoded(Image.new("RGB", size, "teal"))) - (0, 128, 128)).max() == 0
+    assert time.process_time() - started < 1  # Resized whole it would have 590 million pixels.
+
+
+def png_of(width: int, height: int, data: bytes = b"") -> bytes:
+    """A PNG whose header claims what it likes."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def code(data: bytes, max_pixels: int = 50_000_000) -> str:
+    with pytest.raises(ClassifierError) as raised:
+        decode(data, PRESET, max_pixels=max_pixels)
+    assert str(raised.value)
+    return raised.value.code
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_half_a_picture_is_truncated(form: str) -> None:
+    data = encoded(drawing(120, 90), form)
+    assert code(data[: len(data) // 2]) == "truncated_image"
+
+
+def test_a_jpeg_without_its_last_rows_is_truncated() -> None:
+    data = encoded(drawing(600, 500), "JPEG")
+    assert code(data[:-400]) == "truncated_image"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty_file"),
+        (b"\0", "unsupported_format"),
+        (b"This is text, whatever its name says.", "unsupported_format"),
+        (b"%PDF-1.7\n", "unsupported_format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
+        (encoded(drawing(32, 32), "ICO"), "unsupported_format"),
+        (encoded(drawing(32, 32), "PPM"), "unsupported_format"),
+        (encoded(drawing(32, 32), "JPEG2000"), "unsupported_format"),
+        (b"\x89PNG\r\n\x1a\n" + 40 * b"\0", "decode_failed"),
+        (png_of(0, 0), "decode_failed"),
+        (png_of(8, 8, b"no zlib stream"), "decode_failed"),
+        (encoded(drawing(64, 64), "TIFF", compression="jpeg")[:-9], "decode_failed"),
+    ],
+)
+def test_every_refusal_has_its_code(data: bytes, expected: str) -> None:
+    assert code(data) == expected
+
+
+def test_a_bomb_is_refused_by_its_header() -> None:
+    started = time.process_time()
+    assert code(png_of(7_001, 7_143)) == "too_many_pixels"
+    assert code(png_of(60_000, 60_000)) == "too_many_pixels"  # Pillow's own limit is 179 million,
+    assert code(png_of(60_000, 60_000), max_pixels=10**12) == "too_many_pixels"  # and it stays.
+    assert code(encoded(drawing(101, 100)), max_pixels=10_000) == "too_many_pixels"
+    assert time.process_time() - started < 1
+
+
+def test_between_pillows_warning_and_its_limit_the_setting_decides() -> None:
+    assert code(png_of(10_000, 10_000), max_pixels=10**8) in ("decode_failed", "truncated_image")
+
+
+def test_damage_of_any_kind_is_an_error_of_ours() -> None:
+    random = np.random.default_rng(0)
+    whole = [encoded(drawing(60, 45), form) for form in FORMATS]
+    for _ in range(600):
+        data = bytearray(whole[random.integers(len(whole))])
+        # Headers are where damage is most varied.
+        for place in random.integers(0, random.choice([60, len(data)]), 3):
+            data[place] = random.integers(256)
+        try:
+            crop(bytes(data))
+        except ClassifierError as error:
+            assert error.code != "internal_error"

@@ -1,0 +1,287 @@
+"""A webhook is tried until it is heard, and no longer than its job lives: real Redis, real
+receivers.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+import pytest
+from redis import Redis
+from standardwebhooks import Webhook
+
+from shared import keys
+from shared.records.job_store import JobStore, new_job_id
+from shared.jobs import ItemState, Lane, NewItem, NewJob, OpenJob, Outcome, PartRef, Prediction
+from shared.records.webhook_outbox import Claim, WebhookOutbox
+from tests.conftest import Clock
+from tests.workers.webhooks.receivers import receiver
+from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SUCCESS = Outcome(state=ItemState.SUCCEEDED, predictions=(Prediction(1, "a", 0.5),))
+Make = Callable[..., WebhookDelivery]
+
+
+@pytest.fixture
+def make_delivery(redis: Redis, jobs: JobStore) -> Make:
+    def make(*, allow_private: bool = True, seconds: float = 2) -> WebhookDelivery:
+        return WebhookDelivery(
+            WebhookOutbox(redis), jobs, secret=SECRET, allow_private=allow_private, seconds=seconds
+        )
+
+    return make
+
+
+@pytest.fixture
+def delivery(make_delivery: Make) -> WebhookDelivery:
+    return make_delivery()
+
+
+def new_job(url: str, items: int = 1, outcome: Outcome | None = None) -> NewJob:
+    new = [
+        NewItem(name=f"{k}", digest=f"{k:064}", data=b"x", outcome=outcome) for k in range(items)
+    ]
+    return NewJob(id=new_job_id(), lane=Lane.BULK, top_k=1, items=new, webhook=url)
+
+
+def commit(redis: Redis, jobs: JobStore, job: NewJob, positions: range) -> None:
+    """As a worker does."""
+    pipe = redis.pipeline()
+    ref = PartRef(job.id, 0, len(job.items))
+    jobs.start([ref], Lane.BULK)
+    jobs.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in positions})
+    pipe.execute()
+
+
+def due(redis: Redis) -> dict[str, float]:
+    found = redis.zrange(keys.WEBHOOKS_DUE, 0, -1, withscores=True)
+    return {job_id.decode(): score for job_id, score in found}
+
+
+def deliver_all(delivery: WebhookDelivery) -> int:
+    claims = delivery.claim(100)
+    for claim in claims:
+        delivery.deliver(claim)
+    return len(claims)
+
+
+def ended_job(redis: Redis, jobs: JobStore, url: str) -> NewJob:
+    job = new_job(url)
+    jobs.accept([job])
+    commit(redis, jobs, job, range(1))
+    return job
+
+
+def test_the_commit_that_ends_a_job_notes_its_webhook(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(200) as found:
+        job = new_job(found.url, items=3)
+        jobs.accept([job])
+        commit(redis, jobs, job, range(2))
+        assert due(redis) == {}, "it has not ended"
+        commit(redis, jobs, job, range(3))
+        assert list(due(redis)) == [job.id]
+        assert deliver_all(delivery) == 1
+        [delivered] = found.deliveries
+    assert delivered.event["type"] == "job.completed"
+    assert delivered.event["data"]["id"] == job.id
+    assert delivered.event["data"]["counts"]["succeeded"] == 3
+    assert Webhook(SECRET).verify(delivered.body, delivered.headers) == delivered.event
+    assert due(redis) == {}
+
+
+def test_a_job_that_ends_at_once_notes_it_too(redis: Redis, jobs: JobStore) -> None:
+    job = new_job("http://127.0.0.1/", outcome=SUCCESS)
+    jobs.accept([job])
+    assert list(due(redis)) == [job.id]
+
+
+def test_an_opened_job_notes_it_with_its_last_part_or_when_it_is_cancelled(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(200) as found:
+        for end in ("completed", "cancelled"):
+            job_id = new_job_id()
+            jobs.open(OpenJob(id=job_id, lane=Lane.BULK, top_k=1, total=33, webhook=found.url))
+            known = NewItem(name="a", digest="0" * 64, data=b"", outcome=SUCCESS)
+            jobs.put_part(jobs.get(job_id), 1, [known])
+            assert due(redis) == {}
+            if end == "completed":
+                jobs.put_part(jobs.get(job_id), 0, [known] * 32)
+            else:
+                jobs.cancel(job_id)
+                jobs.cancel(job_id)
+            assert list(due(redis)) == [job_id]
+            deliver_all(delivery)
+        types = [each.event["type"] for each in found.deliveries]
+    assert types == ["job.completed", "job.cancelled"]
+
+
+def test_a_job_without_a_webhook_notes_none(redis: Redis, jobs: JobStore) -> None:
+    job = new_job("")
+    jobs.accept([job])
+    commit(redis, jobs, job, range(1))
+    assert jobs.get(job.id).state.ended and due(redis) == {}
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 429, 500, 503])
+def test_any_other_answer_is_tried_again_later_with_the_same_id(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, status: int, clock: Clock
+) -> None:
+    with receiver(status, status, 200) as found:
+        job = ended_job(redis, jobs, found.url)
+        for seconds in BACKOFF_SECONDS[:2]:
+            deliver_all(delivery)
+            assert 0.8 * seconds <= due(redis)[job.id] - clock.now <= 1.2 * seconds
+            assert deliver_all(delivery) == 0, "it is not due yet"
+            redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
+        deliver_all(delivery)
+        assert due(redis) == {}
+        sent = found.deliveries
+    assert len(sent) == 3
+    assert len({each.headers["webhook-id"] for each in sent}) == 1
+    assert len({each.body for each in sent}) == 1
+    for each in sent:
+        Webhook(SECRET).verify(each.body, each.headers)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("3000", 3000),
+        (lambda: formatdate(time.time() + 3000, usegmt=True), 3000),
+        ("1", BACKOFF_SECONDS[0]),  # no sooner than otherwise
+        ("-7", BACKOFF_SECONDS[0]),
+        ("soon", BACKOFF_SECONDS[0]),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", BACKOFF_SECONDS[0]),
+    ],
+)
+def test_a_receiver_that_asks_for_more_time_gets_it(
+    redis: Redis,
+    jobs: JobStore,
+    delivery: WebhookDelivery,
+    asked: str | Callable[[], str],
+    seconds: float,
+) -> None:
+    with receiver(429, Retry_After=asked if isinstance(asked, str) else asked()) as found:
+        job = ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+    assert 0.8 * seconds - 2 < due(redis)[job.id] - time.time() < 1.2 * seconds
+
+
+def test_a_receiver_that_asks_for_more_time_than_the_job_has_is_given_up(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(503, Retry_After="9" * 400) as found:
+        ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+    assert due(redis) == {}
+
+
+def test_410_stops_it(redis: Redis, jobs: JobStore, delivery: WebhookDelivery) -> None:
+    with receiver(410) as found:
+        ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+    assert due(redis) == {}
+
+
+def test_it_is_given_up_when_the_job_can_no_longer_be_read(redis: Redis) -> None:
+    short = JobStore(redis, result_ttl_seconds=10, part_deadline_seconds=60)
+    delivery = WebhookDelivery(
+        WebhookOutbox(redis), short, secret=SECRET, allow_private=True, seconds=2
+    )
+    with receiver(500) as found:
+        job = ended_job(redis, short, found.url)
+        deliver_all(delivery)
+        assert list(due(redis)) == [job.id], "the next try is in five seconds"
+        redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
+        deliver_all(delivery)
+    assert due(redis) == {}
+
+
+def test_who_dies_in_the_middle_leaves_it_due_again(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, clock: Clock
+) -> None:
+    with receiver(200) as found:
+        job = ended_job(redis, jobs, found.url)
+        assert [claim.job_id for claim in delivery.claim(10)] == [job.id]  # and dies here
+        assert delivery.claim(10) == []
+        clock.now += 60
+        [claim] = delivery.claim(10)
+        outbox = WebhookOutbox(redis)
+        assert outbox.begin(claim, until=clock.now + 60)  # sends, and dies before it is noted
+        assert delivery.claim(10) == []
+        clock.now += 61
+        assert deliver_all(delivery) == 1
+        assert len(found.deliveries) == 1
+    assert due(redis) == {}
+
+
+def test_the_same_message_twice_delivers_once(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(200) as found:
+        ended_job(redis, jobs, found.url)
+        [claim] = delivery.claim(10)
+        for _ in range(2):
+            delivery.deliver(Claim(*claim))
+        assert len(found.deliveries) == 1
+
+
+def test_a_job_that_runs_again_is_told_of_at_its_next_end(
+    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+) -> None:
+    with receiver(200) as found:
+        job = ended_job(redis, jobs, found.url)
+        deliver_all(delivery)
+        first = jobs.get(job.id).finished_at
+        # As a dead letter that is tried again does; the webhook of its first end is still due.
+        redis.hset(keys.job(job.id), mapping={"state": "running", "succeeded": 0})
+        redis.hdel(keys.part(job.id, 0), "r0")
+        redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
+        deliver_all(delivery)
+        assert due(redis) == {} and len(found.deliveries) == 1
+        redis.hset(keys.part(job.id, 0), "pending", 1)
+        redis.zadd(keys.outstanding(Lane.BULK), {PartRef(job.id, 0, 1).member: time.time()})
+        time.sleep(0.01)
+        commit(redis, jobs, job, range(1))
+        assert jobs.get(job.id).finished_at != first
+        deliver_all(delivery)
+        ids = [each.headers["webhook-id"] for each in found.deliveries]
+    assert len(set(ids)) == 2
+
+
+def test_a_private_address_is_not_called(
+    redis: Redis, jobs: JobStore, make_delivery: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver(200) as found:
+        url = found.url.replace("127.0.0.1", "localhost") + "?token=secret"
+        job = ended_job(redis, jobs, url)
+        with caplog.at_level(logging.INFO):
+            deliver_all(make_delivery(allow_private=False))
+        assert found.deliveries == []
+    assert list(due(redis)) == [job.id]
+    [record] = caplog.records
+    assert "not public" in record.__dict__["webhook.answer"]
+    assert "secret" not in str(record.__dict__)
+
+
+def test_pauses_grow_and_differ() -> None:
+    assert 4 <= pause(1) <= 6
+    assert 0.8 * BACKOFF_SECONDS[-1] <= pause(100) <= 1.2 * BACKOFF_SECONDS[-1]
+    assert len({pause(3) for _ in range(10)}) > 1
+
+
+def test_a_slow_receiver_is_left_in_time(redis: Redis, jobs: JobStore, make_delivery: Make) -> None:
+    with receiver(200) as found:
+        found.gate.clear()
+        ended_job(redis, jobs, found.url)
+        started = time.monotonic()
+        deliver_all(make_delivery(seconds=0.3))
+        assert time.monotonic() - started < 1.5
+        assert len(found.deliveries) == 1 and due(redis)

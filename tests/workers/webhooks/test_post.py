@@ -1,0 +1,212 @@
+"""A POST to a stranger ends in time, and goes nowhere but where it may: real sockets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.webhooks import Target
+from tests.workers.webhooks.receivers import raw_receiver, receiver
+from workers.webhooks.post import NotDelivered, post
+
+BODY = b'{"type": "job.completed"}'
+SECONDS = 0.5
+
+
+def send(target: Target, *, allow_private: bool = True) -> int:
+    headers = {"webhook-id": "1"}
+    return post(target, BODY, headers, allow_private=allow_private, seconds=SECONDS).status
+
+
+def local(port: int, host: str = "127.0.0.1") -> Target:
+    return Target(False, host, port, "/hook?a=b")
+
+
+def test_body_and_headers_arrive() -> None:
+    with receiver(204) as found:
+        assert send(local(found.port)) == 204
+        [delivery] = found.deliveries
+    assert delivery.body == BODY
+    assert delivery.path == "/hook?a=b"
+    assert delivery.headers["webhook-id"] == "1"
+    assert delivery.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_an_answer_and_not_followed(status: int) -> None:
+    with receiver(status, 200) as found:
+        assert send(local(found.port)) == status
+        assert len(found.deliveries) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "2130706433", "0x7f.1", "127.1"])
+def test_a_name_that_leads_into_this_network_is_not_connected_to(host: str) -> None:
+    connected = threading.Event()
+    with raw_receiver(lambda _: connected.set()) as port:
+        with pytest.raises(NotDelivered, match="not public|resolve"):
+            send(local(port, host), allow_private=False)
+        assert not connected.wait(0.1)
+
+
+def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to() -> None:
+    """A second look-up could answer differently."""
+    seen: list[tuple[str, str]] = []
+    listening = True
+
+    def note(event: str, arguments: tuple[Any, ...]) -> None:
+        if listening and event == "socket.getaddrinfo":
+            seen.append(("look up", arguments[0]))
+        elif listening and event == "socket.connect":
+            seen.append(("connect", arguments[1][0]))
+
+    sys.addaudithook(note)  # for ever, so it is told when to stop
+    with receiver(200) as found:
+        assert send(local(found.port, "localhost")) == HTTPStatus.OK
+    listening = False
+    names = [name for what, name in seen if what == "look up"]
+    assert names[0] == "localhost" and "localhost" not in names[1:]
+    assert {name for what, name in seen if what == "connect"} <= {"127.0.0.1", "::1"}
+
+
+def test_a_proxy_in_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    with raw_receiver(lambda _: asked.set()) as proxy, receiver(200) as found:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+        assert send(local(found.port)) == HTTPStatus.OK
+        assert not asked.is_set()
+
+
+def read_request(connection: socket.socket) -> None:
+    """All of it: whoever closes on unread bytes takes the answer back."""
+    read = b""
+    while BODY not in read:
+        read += connection.recv(65_536)
+
+
+def drip(connection: socket.socket) -> None:
+    """An answer without end, a byte at a time: each read is in time."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while True:
+        connection.sendall(b"a")
+        time.sleep(0.05)
+
+
+def go_on(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        time.sleep(0.01)
+
+
+def say_nothing(connection: socket.socket) -> None:
+    connection.settimeout(10)
+    while connection.recv(65_536):
+        pass
+
+
+def seconds_until_left(target: Target) -> float:
+    """The shortest of three tries: this process may get no processor for a while."""
+    tries = []
+    for _ in range(3):
+        started = time.monotonic()
+        with pytest.raises(NotDelivered):
+            send(target)
+        tries.append(time.monotonic() - started)
+    return min(tries)
+
+
+@pytest.mark.parametrize("answer", [drip, go_on, say_nothing])
+def test_a_receiver_that_never_ends_is_left_in_time(answer: object) -> None:
+    with raw_receiver(answer) as port:  # type: ignore[arg-type]
+        assert seconds_until_left(local(port)) < SECONDS + 1
+
+
+def test_an_answer_of_gigabytes_is_not_read() -> None:
+    def flood(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+        while True:
+            connection.sendall(bytes(2**20))
+
+    with raw_receiver(flood) as port:
+        assert send(local(port)) == HTTPStatus.OK
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"no HTTP\r\n\r\n", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 500]
+)
+def test_what_is_no_answer_is_a_failure(answer: bytes) -> None:
+    def say(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(answer)
+
+    with raw_receiver(say) as port, pytest.raises(NotDelivered):
+        send(local(port))
+
+
+def test_nobody_there_is_a_failure() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(NotDelivered):
+        send(local(port))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key and a certificate for `localhost`."""
+    if shutil.which("openssl") is None:
+        assert not os.environ.get("CI"), "openssl is missing"
+        pytest.skip("openssl is not installed")
+    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(path) + ".key", "-out", str(path)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+@pytest.fixture
+def tls_port(certificate: Path) -> Iterator[int]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, str(certificate) + ".key")
+
+    def answer(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as tls:
+            read_request(tls)
+            tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    with raw_receiver(answer) as port:
+        yield port
+
+
+def test_a_trusted_certificate_is_accepted_and_checked_against_the_name(
+    tls_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
+        send(Target(True, "localhost", tls_port, "/"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert send(Target(True, "localhost", tls_port, "/")) == HTTPStatus.OK
+    with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
+        send(Target(True, "127.0.0.1", tls_port, "/"))
+
+
+def test_a_tls_handshake_without_end_is_left_in_time() -> None:
+    with raw_receiver(say_nothing) as port:
+        assert seconds_until_left(Target(True, "localhost", port, "/")) < SECONDS + 1

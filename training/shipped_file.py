@@ -1,0 +1,73 @@
+"""The file that ships: weights of half precision, with all that it takes to use them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from safetensors.torch import save_file
+
+from shared.settings import Settings
+from training.pictures import Labelled
+from workers.engine import load_engine
+from workers.engine.weights_file import DESCRIPTION_ENTRY, Description, State
+from workers.engine.export import export
+from workers.decode.preprocessing import decode
+
+_BATCH = 32
+_MAX_PIXELS = 10**8
+
+
+def write(path: Path, state: State, description: Description, facts: Mapping[str, str]) -> None:
+    """Weights as float16, whole or not at all, and facts about them that no program reads."""
+    shipped = {name: _half(tensor) for name, tensor in state.items()}
+    entry = TypeAdapter(Description).dump_json(description).decode()
+    metadata = {"format": "pt", DESCRIPTION_ENTRY: entry, "digest": digest(shipped), **facts}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    save_file(shipped, partial, metadata)
+    partial.chmod(0o644)  # It is written for its owner alone.
+    os.replace(partial, path)
+
+
+def digest(state: State) -> str:
+    """SHA-256 of the tensors by name, hex: unlike the file's own, it can stand in the file."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        sha.update(name.encode())
+        sha.update(tensor.contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
+def measured_accuracy(weights: Path, model: str, pictures: list[Labelled], folder: Path) -> float:
+    """The share of pictures that the service would label right: its decoding, its CPU engine.
+
+    `folder` gets the export. Raises ModelError where the weights cannot be exported.
+    """
+    settings = Settings(
+        model=model,
+        model_weights=str(weights),
+        model_labels=None,
+        engine="onnxruntime",
+        data_dir=folder,
+    )
+    export(settings)
+    engine = load_engine(settings)
+    right = 0
+    for first in range(0, len(pictures), _BATCH):
+        batch = pictures[first : first + _BATCH]
+        preset = engine.model.preset
+        pixels = np.stack([decode(p.content, preset, max_pixels=_MAX_PIXELS) for p in batch])
+        best = engine.predict(pixels).argmax(axis=1)
+        right += sum(engine.model.labels[i] == p.label for i, p in zip(best, batch, strict=True))
+    return right / len(pictures)
+
+
+def _half(tensor: torch.Tensor) -> torch.Tensor:
+    # Vectors are few, and among them are variances, which half precision may turn to zero.
+    return tensor.half().contiguous() if tensor.ndim > 1 else tensor.contiguous()

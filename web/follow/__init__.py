@@ -1,0 +1,1 @@
+"""Telling clients how a job goes on: waits, events, results."""

@@ -1,0 +1,150 @@
+"""Errors as clients see them: the one table from our errors to HTTP, in RFC 9457's shape."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from pydantic import ValidationError
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
+
+from shared import errors
+from shared.observe import metrics
+from web.schemas import Problem
+
+logger = logging.getLogger(__name__)
+
+_STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
+    errors.UnsupportedFormat: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.TooManyFiles: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ArchiveTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ImageExpired: HTTPStatus.GONE,
+    errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.JobClosed: HTTPStatus.CONFLICT,
+    errors.JobCancelled: HTTPStatus.CONFLICT,
+    errors.PartConflict: HTTPStatus.CONFLICT,
+    errors.ImagesNeeded: HTTPStatus.CONFLICT,
+    errors.DeadLetterNotFound: HTTPStatus.NOT_FOUND,
+    errors.NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+}
+
+#: Statuses of an item's error, by code: what `/classify` answers when the worker refused.
+_STATUS_BY_CODE = {error.code: status for error, status in _STATUS.items()}
+
+#: Seconds after which a client may try again what could not be taken.
+_RETRY_AFTER = 2
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    job_id: str | None = None,
+    indexes: Sequence[int] | None = None,
+) -> Response:
+    body = problem_body(status, code, detail, job_id=job_id, indexes=indexes)
+    response = Response(body, status, mimetype="application/problem+json")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_AFTER)
+    return response
+
+
+def problem_body(status: int, code: str, detail: str, **more: Any) -> str:
+    title = HTTPStatus(status).phrase
+    body = Problem(title=title, status=status, detail=detail, code=code, **more)
+    return body.model_dump_json(exclude_none=True)
+
+
+def status_of(code: str) -> int:
+    """Status for the code of a failed item; the fallback is a picture that is no good."""
+    return _STATUS_BY_CODE.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def invalid(error: ValidationError) -> Response:
+    """A request that a schema refused: the first fault, by field."""
+    fault, *others = error.errors()
+    steps = fault["loc"]
+    if (*steps[:-1], "none") in [other["loc"] for other in others]:
+        steps = steps[:-1]  # which of a field's types refused it; it may be left out, too
+    field = ".".join(str(step) for step in steps)
+    if fault["type"] == "extra_forbidden":
+        refused: errors.InvalidRequest = errors.UnknownField(f"Unknown field: {field}")
+    elif fault["type"] == "missing" and field in ("file", "files"):
+        refused = errors.NoFiles()
+    else:
+        refused = errors.InvalidRequest(f"{field}: {fault['msg']}")
+    return _on_classifier_error(refused)
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(errors.ClassifierError, _on_classifier_error)
+    app.register_error_handler(ValidationError, invalid)
+    app.register_error_handler(HTTPException, _on_http_exception)
+    app.register_error_handler(RedisError, _on_outage)
+    app.register_error_handler(OSError, _on_os_error)
+    app.register_error_handler(Exception, _on_bug)
+
+
+def status_for(error: type[errors.ClassifierError]) -> int:
+    """Status of an answer that is this error."""
+    known = (_STATUS[each] for each in error.__mro__ if each in _STATUS)
+    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def _on_classifier_error(error: errors.ClassifierError) -> Response:
+    status = status_for(type(error))
+    route = request.url_rule.rule if request.url_rule else "unknown"
+    metrics.REFUSALS.labels(error.code, route).inc()
+    indexes = error.indexes if isinstance(error, errors.ImagesNeeded) else None
+    response = problem(status, error.code, str(error), indexes=indexes)
+    if isinstance(error, errors.TryLater):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    elif isinstance(error, errors.NotAuthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="image classifier"'
+    return response
+
+
+def _on_http_exception(error: HTTPException) -> Response:
+    """Werkzeug's own refusals: no such route, wrong method, a body over the limit."""
+    if error.response is not None and isinstance(error.response, Response):
+        return error.response
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return _on_classifier_error(errors.RequestTooLarge())
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    response = problem(status, code, error.description or "")
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _on_outage(error: Exception) -> Response:
+    logger.warning("redis cannot be reached: %s", error)
+    return _on_classifier_error(errors.Unavailable())
+
+
+def _on_os_error(error: OSError) -> Response:
+    """Large uploads wait on disk."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return _on_bug(error)
+    logger.error("no room on disk for an upload", exc_info=error)
+    return _on_classifier_error(errors.Overloaded("The disk is full.", retry_after_seconds=30))
+
+
+def _on_bug(error: Exception) -> Response:
+    logger.error("unhandled error", exc_info=error)
+    return problem(500, errors.ClassifierError.code, "Something went wrong on our side.")

@@ -1,0 +1,1 @@
+"""Zip and tar archives, read a member at a time within limits."""

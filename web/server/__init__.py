@@ -1,0 +1,1 @@
+"""The gunicorn worker and how it reads and writes connections."""

@@ -1,0 +1,42 @@
+"""gunicorn's settings. Every name here is one of gunicorn's."""
+
+import resource
+from typing import Any
+
+from shared.observe.exposition import forget_dead, start_over
+from shared.settings import Settings
+
+_settings = Settings()
+_metrics = _settings.metrics_dir("web")
+
+bind = f"{_settings.host}:{_settings.web_port}"
+workers = _settings.web_processes
+# A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
+worker_class = "web.server.gunicorn_worker.Worker"
+# All submissions may wait at once; who is refused, or only asks, needs a place as well.
+worker_connections = _settings.max_concurrent_submissions + 2000
+backlog = 2048
+keepalive = 75
+# Restarts a process whose loop is stuck; not a limit on a request.
+timeout = 60
+# Clients that wait get their answer before the process ends.
+graceful_timeout = int(_settings.max_wait_seconds) + 5
+# Nobody sends it commands, and two services of one person would share the socket in their home.
+control_socket_disable = True
+# Read by prometheus-client, in each process.
+raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
+# Our own line for each request says more.
+accesslog = None
+loglevel = "warning"
+
+
+def on_starting(server: Any) -> None:
+    """Forget the last run's metrics, and allow a socket for every client."""
+    _metrics.mkdir(parents=True, exist_ok=True)
+    start_over(_metrics)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    forget_dead(_metrics)

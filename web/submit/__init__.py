@@ -1,0 +1,1 @@
+"""Accepting pictures: admission, the result cache, storing and queueing."""

@@ -1,0 +1,1 @@
+"""Micro-batches, formed from the Celery messages that wait."""

@@ -1,0 +1,1 @@
+"""The task that a pool process runs: decode, compute, commit."""

@@ -1,0 +1,165 @@
+"""The task `classify`: from parts to committed outcomes, one micro-batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from redis import Redis
+
+from shared.errors import ClassifierError, ImageExpired
+from shared.records.job_store import JobStore, PartWork
+from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
+from shared.result_cache import ResultCache
+from workers.classify.batch_report import BatchReport
+from workers.decode.decoder import Decoder
+from workers.engine import Engine
+from workers.engine.labels import top
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A picture ready for the engine, and where its outcome belongs."""
+
+    work: PartWork
+    position: int
+    pixels: NDArray[np.uint8]
+    preprocess_ms: float
+
+
+class BatchClassifier:
+    """What a pool process holds: decoder and engine, loaded once, and the stores."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        engine: Engine,
+        redis: Redis,
+        jobs: JobStore,
+        cache: ResultCache,
+        *,
+        lane: Lane,
+    ) -> None:
+        self._decoder = decoder
+        self._engine = engine
+        self._redis = redis
+        self._jobs = jobs
+        self._cache = cache
+        self._lane = lane
+
+    def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
+        """Classify and commit parts; gives the number of images that were worked on.
+
+        `alone`: no other process of this worker is at work, or was a moment ago.
+
+        A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
+        every part that is not committed outstanding, so that it is delivered again.
+        """
+        report = BatchReport(self._lane)
+        with report.stage("fetch"):
+            works = self._jobs.start(refs, self._lane)
+        report.name(works)
+        outcomes: dict[PartRef, dict[int, Outcome]] = {}
+        for run in self._runs(works):
+            outcomes |= self._run(run, report, alone)
+        report.tell(works, outcomes)
+        return sum(len(each) for each in outcomes.values())
+
+    def _runs(self, works: Sequence[PartWork]) -> Iterator[list[PartWork]]:
+        """Whole parts, as many as the engine needs: who came first need not wait for the last."""
+        run: list[PartWork] = []
+        for work in works:
+            run.append(work)
+            if sum(len(each.digests) for each in run) >= self._engine.pictures_at_once:
+                yield run
+                run = []
+        if run:
+            yield run
+
+    def _run(
+        self, works: Sequence[PartWork], report: BatchReport, alone: bool
+    ) -> dict[PartRef, dict[int, Outcome]]:
+        """Classify parts together and commit them; gives each picture's outcome."""
+        outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
+        with report.stage("preprocess"):
+            decoded = self._decode(works, outcomes)
+        if decoded:
+            with report.stage("inference") as inference:
+                scores = self._predict(decoded, alone)
+            for each, row in zip(decoded, scores, strict=True):
+                queue_ms = max(0.0, 1000 * (report.formed_at - each.work.accepted_at))
+                durations = Durations(
+                    queue_ms=round(queue_ms, 3),
+                    preprocess_ms=round(each.preprocess_ms, 3),
+                    inference_ms=round(inference.milliseconds, 3),
+                )
+                outcomes[each.work.ref][each.position] = self._outcome(row, durations)
+        with report.stage("commit"):
+            self._commit(works, outcomes)
+        return outcomes
+
+    def _decode(
+        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
+    ) -> list[_Ready]:
+        """The pictures of a run; one that fails leaves an outcome and costs no neighbour."""
+        places, pictures = [], []
+        for work in works:
+            for position in work.digests:
+                if position in work.images:
+                    places.append((work, position))
+                    pictures.append(work.images[position])
+                else:
+                    outcomes[work.ref][position] = Outcome.failure(ImageExpired())
+        decoded = []
+        for (work, position), (pixels, ms) in zip(
+            places, self._decoder.decode(pictures), strict=True
+        ):
+            if isinstance(pixels, ClassifierError):
+                outcomes[work.ref][position] = Outcome.failure(pixels)
+            else:
+                decoded.append(_Ready(work, position, pixels, ms))
+        return decoded
+
+    def _predict(self, decoded: Sequence[_Ready], alone: bool) -> NDArray[np.float32]:
+        """Scores of shape (pictures, classes)."""
+        pixels = np.stack([each.pixels for each in decoded])
+        scores = self._engine.predict(pixels, alone=alone)
+        if len(scores) != len(decoded):
+            raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")
+        return scores
+
+    def _outcome(self, scores: NDArray[np.float32], durations: Durations) -> Outcome:
+        model = self._engine.model
+        return Outcome(
+            state=ItemState.SUCCEEDED,
+            predictions=top(scores, model.labels, MAX_TOP_K),
+            model_version=model.version,
+            durations=durations,
+        )
+
+    def _commit(
+        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
+    ) -> None:
+        """Write everything in one round trip.
+
+        The cache learns before a part's end is told: who hears of it may send the same again.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for work in works:
+            of_part = outcomes[work.ref]
+            succeeded = {
+                work.digests[k]: outcome
+                for k, outcome in of_part.items()
+                if outcome.state is ItemState.SUCCEEDED
+            }
+            self._cache.put(pipe, succeeded)
+            shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
+            self._jobs.commit(pipe, work.ref, self._lane, shown)
+        pipe.execute()
+
+
+def _shown(outcome: Outcome, top_k: int) -> Outcome:
+    """As many predictions as the client asked for; the cache keeps them all."""
+    return replace(outcome, predictions=outcome.predictions[:top_k])

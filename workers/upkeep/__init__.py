@@ -1,0 +1,1 @@
+"""What a worker does beside classifying: recovery, health, metrics."""

@@ -1,0 +1,51 @@
+"""A look at the lane's overdue parts, every few seconds, by one worker at a time."""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.observe import metrics
+from shared.jobs import Lane
+from shared.records.recovery import Recovered, Recovery
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    def __init__(self, redis: Redis, recovery: Recovery, lane: Lane, *, seconds: float) -> None:
+        self._redis = redis
+        self._recovery = recovery
+        self._lane = lane
+        self._seconds = seconds
+        for how in Recovered._fields:  # told as 0, so that the first one counts as growth
+            metrics.PARTS_RECOVERED.labels(lane, how)
+
+    def tick(self) -> None:
+        """In the worker's event loop: short, and silent about an outage that others tell of."""
+        try:
+            if self._my_turn():
+                self._recover()
+        except RedisError as error:
+            logger.warning("cannot look for overdue parts: %s", error)
+
+    def _my_turn(self) -> bool:
+        # Just short of the interval: the lock of the last tick must not outlive it. Never given
+        # back: what it holds off is a second look in the same interval.
+        milliseconds = int(900 * self._seconds)
+        key = keys.reconciling(self._lane)
+        return bool(self._redis.set(key, socket.gethostname(), nx=True, px=milliseconds))
+
+    def _recover(self) -> None:
+        recovered = self._recovery.recover(self._lane)
+        for how, parts in recovered._asdict().items():
+            metrics.PARTS_RECOVERED.labels(self._lane, how).inc(parts)
+        if any(recovered):
+            logger.warning(
+                "overdue parts",
+                extra={f"parts.{name}": count for name, count in recovered._asdict().items()},
+            )

@@ -1,0 +1,64 @@
+"""A worker that lives and no longer consumes ends itself, so that its supervisor starts another.
+
+Seen with Celery and Redis after reconnects: the process answers, its event loop turns, and no
+message is taken any more. Nothing but the queue can tell.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+
+from celery.worker import state
+from redis import Redis
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.jobs import Lane
+from workers.batching.micro_batch import Batcher
+
+logger = logging.getLogger(__name__)
+
+EXIT_STATUS = 70  #: EX_SOFTWARE of sysexits.h.
+
+#: A worker whose connection is broken may never finish to stop.
+_STOP_SECONDS = 10
+
+
+class StallDetector:
+    def __init__(self, redis: Redis, batcher: Batcher, lane: Lane, *, seconds: float) -> None:
+        self._redis = redis
+        self._batcher = batcher
+        self._lane = lane
+        self._seconds = seconds
+        self._received = batcher.received
+        self._consumed_at = time.monotonic()
+
+    def tick(self) -> None:
+        """In the worker's event loop, every few seconds."""
+        if self._is_consuming():
+            self._received = self._batcher.received
+            self._consumed_at = time.monotonic()
+        elif time.monotonic() - self._consumed_at > self._seconds:
+            self._end()
+
+    def _is_consuming(self) -> bool:
+        """Took something since the last tick, or had no reason to."""
+        if self._batcher.received != self._received or not self._batcher.idle:
+            return True
+        try:
+            return not self._redis.llen(keys.queue(self._lane))
+        except RedisError:
+            return True  # an outage is not this worker's fault
+
+    def _end(self) -> None:
+        logger.critical(
+            "stalled: messages wait in the queue %s, a process is free, and nothing was consumed "
+            "for %.0f s; ending so that another worker takes over",
+            self._lane,
+            self._seconds,
+        )
+        state.should_stop = EXIT_STATUS
+        threading.Timer(_STOP_SECONDS, os._exit, [EXIT_STATUS]).start()
