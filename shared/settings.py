@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     A field `max_batch_size` is the environment variable `MAX_BATCH_SIZE`, or else the content of
     the file `max_batch_size` in SECRETS: an address with a password is no matter for an
     environment, which child processes inherit and tools show. A malformed value stops the process
-    with the variable's name. README.md lists the same fields; a test compares.
+    with the variable's name. docs/settings.md lists the same fields; a test compares.
     """
 
     model_config = SettingsConfigDict(

@@ -13,8 +13,8 @@ from web.http.errors import status_for
 _ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_lists_every_setting_as_it_is() -> None:
-    text = (_ROOT / "README.md").read_text()
+def test_the_settings_page_lists_every_setting_as_it_is() -> None:
+    text = (_ROOT / "docs/settings.md").read_text()
     _, _, rest = text.partition("by a test -->\n")
     listed, _, _ = rest.partition("<!-- end of settings -->")
     assert listed == settings_table(), f"the table should be:\n{settings_table()}"
