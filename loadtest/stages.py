@@ -1,10 +1,9 @@
 """What decoding and the model could do alone, what both do together, and what a queue leaves of it.
 
     python -m loadtest.stages PICTURES
-    JPEG_DECODER=nvjpeg python -m loadtest.stages PICTURES
 
 In bare loops, one for each pool process, and then from the queue, of what is enqueued already.
-Tells which of them is the limit, on a CPU or on a card; ENGINE and JPEG_DECODER say on which.
+Reports which of them is the limit, on a CPU or on a card; ENGINE says on which.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ def table(found: Mapping[str, Sequence[float]], settings: Settings) -> str:
     median = {name: statistics.median(rates) for name, rates in found.items()}
     says = {
         "model": f"model only, {resolve_engine(settings)}",
-        "decode": f"decoding and resizing only, {settings.jpeg_decoder}",
+        "decode": "decoding and resizing only, pillow",
         "both": "both, a bare loop",
         "drained": "both, drained from the queue",
     }

@@ -97,11 +97,6 @@ class Settings(BaseSettings):
     engine: Literal["auto", "onnxruntime", "torch"] = Field(
         "auto", description="`auto`: torch on a CUDA card, ONNX Runtime on a CPU."
     )
-    jpeg_decoder: Literal["pillow", "nvjpeg"] = Field(
-        "pillow",
-        description="`nvjpeg`: on a CUDA card, for plain JPEGs; "
-        "other pixels, so results of its own.",
-    )
 
     # Workers
     lane: Lane = Field(Lane.INTERACTIVE, description="Lane that a worker serves.")

@@ -30,8 +30,9 @@ from shared.settings import Settings
 from workers.upkeep import health, priority
 from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
-from workers.decode.limits import return_large_blocks
-from workers.engine import find_export, load_decoder, load_engine, resolve_engine
+from workers.decode.decoder import Decoder
+from workers.decode.limits import DecodeLimits, return_large_blocks
+from workers.engine import find_export, load_engine, resolve_engine
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.stall_detector import StallDetector
@@ -158,6 +159,14 @@ def _jobs(redis: Redis) -> JobStore:
     )
 
 
+def _decode_limits() -> DecodeLimits:
+    return DecodeLimits(
+        pixels=settings.max_image_pixels,
+        cpu_seconds=settings.max_decode_seconds,
+        memory_bytes=settings.max_decode_bytes,
+    )
+
+
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
     """In each pool process, after the fork: sessions and connections must not be shared."""
@@ -167,7 +176,7 @@ def _load(**_: Any) -> None:
     redis = connect(settings.redis_url, max_connections=1)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     _classifier = BatchClassifier(
-        load_decoder(settings, engine.model.preset),
+        Decoder(engine.model.preset, _decode_limits()),
         engine,
         redis,
         _jobs(redis),

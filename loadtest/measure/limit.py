@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 from multiprocessing.synchronize import Barrier
@@ -17,11 +17,10 @@ from threading import BrokenBarrierError
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.settings import Settings
-from workers.engine import load_decoder, load_engine
-from workers.decode.preprocessing import Preset, decode
+from workers.engine import load_engine
+from workers.decode.preprocessing import decode
 
 Stage = Literal["decode", "model"]
 
@@ -68,8 +67,9 @@ def _loop(
 ) -> None:
     try:
         engine = load_engine(settings)
-        decoded = _decoding(settings, engine.model.preset)
-        pixels = decoded(list(islice(cycle(pictures), engine.pictures_at_once)))
+        preset, most = engine.model.preset, settings.max_image_pixels
+        first = islice(cycle(pictures), engine.pictures_at_once)
+        pixels = np.stack([decode(each, preset, max_pixels=most) for each in first])
         engine.predict(pixels)  # the first run allocates
     except BaseException:
         barrier.abort()  # or the others would wait for this one without end
@@ -77,18 +77,9 @@ def _loop(
     barrier.wait()
     for batch in _batches(islice(cycle(pictures), images), engine.pictures_at_once):
         if "decode" in stages:
-            pixels = decoded(batch)
+            pixels = np.stack([decode(each, preset, max_pixels=most) for each in batch])
         if "model" in stages:
             engine.predict(pixels[: len(batch)])
-
-
-def _decoding(settings: Settings, preset: Preset) -> Callable[[list[bytes]], NDArray[np.uint8]]:
-    """Pillow without the limits that cost a service a little; nvJPEG as a service has it."""
-    if settings.jpeg_decoder == "pillow":
-        most = settings.max_image_pixels
-        return lambda batch: np.stack([decode(each, preset, max_pixels=most) for each in batch])
-    decoder = load_decoder(settings, preset)
-    return lambda batch: np.stack([each.pixels for each in decoder.decode(batch)])
 
 
 def _batches(pictures: Iterator[bytes], size: int) -> Iterator[list[bytes]]:

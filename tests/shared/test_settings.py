@@ -24,3 +24,10 @@ def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.M
 def test_models_lie_with_the_data_unless_they_are_elsewhere(tmp_path: Path) -> None:
     assert Settings(data_dir=tmp_path).models_dir == tmp_path / "models"
     assert Settings(data_dir=tmp_path, models_dir="/models").models_dir == Path("/models")
+
+
+def test_a_variable_of_an_earlier_release_does_not_stop_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JPEG_DECODER", "nvjpeg")
+    assert not hasattr(Settings(), "jpeg_decoder")

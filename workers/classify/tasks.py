@@ -104,23 +104,18 @@ class BatchClassifier:
         self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
     ) -> list[_Ready]:
         """The pictures of a run; one that fails leaves an outcome and costs no neighbour."""
-        places, pictures = [], []
+        ready = []
         for work in works:
             for position in work.digests:
-                if position in work.images:
-                    places.append((work, position))
-                    pictures.append(work.images[position])
-                else:
+                if position not in work.images:
                     outcomes[work.ref][position] = Outcome.failure(ImageExpired())
-        decoded = []
-        for (work, position), (pixels, ms) in zip(
-            places, self._decoder.decode(pictures), strict=True
-        ):
-            if isinstance(pixels, ClassifierError):
-                outcomes[work.ref][position] = Outcome.failure(pixels)
-            else:
-                decoded.append(_Ready(work, position, pixels, ms))
-        return decoded
+                    continue
+                pixels, milliseconds = self._decoder.decode(work.images[position])
+                if isinstance(pixels, ClassifierError):
+                    outcomes[work.ref][position] = Outcome.failure(pixels)
+                else:
+                    ready.append(_Ready(work, position, pixels, milliseconds))
+        return ready
 
     def _predict(self, decoded: Sequence[_Ready], alone: bool) -> NDArray[np.float32]:
         """Scores of shape (pictures, classes)."""

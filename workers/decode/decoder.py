@@ -1,10 +1,9 @@
-"""Pictures of a run, from bytes to squares of pixels; one that fails costs no neighbour."""
+"""Decoding of one picture within limits, from bytes to a square of pixels."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +14,27 @@ from workers.decode.preprocessing import Preset, decode
 
 
 class Decoded(NamedTuple):
-    pixels: (
-        NDArray[np.uint8] | ClassifierError
-    )  #: RGB of shape (crop, crop, 3), or why there are none.
+    #: RGB of shape (crop, crop, 3), or the error of a picture that cannot be decoded.
+    pixels: NDArray[np.uint8] | ClassifierError
     milliseconds: float
 
 
-class Decoder(Protocol):
-    def decode(self, pictures: Sequence[bytes]) -> list[Decoded]:
-        """One answer for each picture, in their order. For the main thread."""
-
-
-class PillowDecoder:
-    """One picture after the other on the processor, each within limits."""
+class Decoder:
+    """Decodes pictures for a model that wants them as `preset` says."""
 
     def __init__(self, preset: Preset, limits: DecodeLimits) -> None:
         self._preset = preset
         self._limits = limits
 
-    def decode(self, pictures: Sequence[bytes]) -> list[Decoded]:
-        return [self._decode(each) for each in pictures]
-
-    def _decode(self, data: bytes) -> Decoded:
+    def decode(self, data: bytes) -> Decoded:
+        """Decode one picture. Works in the main thread only, because the limits use signals."""
         started = time.perf_counter()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
             with self._limits.enforced():
                 pixels = decode(data, self._preset, max_pixels=self._limits.pixels)
         except ClassifierError as error:
-            # Its frames hold what was decoded, and would until the whole run is.
+            # The frames of the traceback hold the decoded picture, which may be large.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             pixels = error
         return Decoded(pixels, 1000 * (time.perf_counter() - started))

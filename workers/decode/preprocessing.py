@@ -6,8 +6,6 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -41,7 +39,7 @@ _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
 # All that Pillow's decoders are known to raise on damaged files. Named one by one, because a bare
 # Exception would also swallow the pool's soft time limit and blame it on the picture.
-DECODER_ERRORS = (
+_DECODER_ERRORS = (
     Image.DecompressionBombError,
     ArithmeticError,
     AssertionError,
@@ -106,27 +104,20 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
     if not data:
         raise EmptyFile
     try:
-        with opened(data) as image:
+        # Pillow warns of oddities in files that it can read. They do not belong in the log.
+        with warnings.catch_warnings(action="ignore"), _open(data) as image:
             _check_pixels(image, max_pixels)
             return _pixels(_upright_crop(image, preset))
     except Image.DecompressionBombError as error:
         raise TooManyPixels from error
     except MemoryError as error:
         raise TooMuchMemory from error
-    except DECODER_ERRORS as error:
+    except _DECODER_ERRORS as error:
         if _OUT_OF_MEMORY in str(error):
             raise TooMuchMemory from error
         if _is_truncated(data, error):
             raise TruncatedImage from error
         raise DecodeFailed from error
-
-
-@contextmanager
-def opened(data: bytes) -> Iterator[ImageFile.ImageFile]:
-    """Of which the header is read. Raises UnsupportedFormat, DecodeFailed, or what Pillow does."""
-    # Pillow warns of oddities in files that it can read: the sender's matter, not the log's.
-    with warnings.catch_warnings(action="ignore"), _open(data) as image:
-        yield image
 
 
 def _open(data: bytes) -> ImageFile.ImageFile:
@@ -159,11 +150,11 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
     """Resize, crop and turn, touching the big picture once."""
     width, height = image.size
     # A JPEG can shrink by 2, 4 or 8 while it is decoded; never below what Resize would give.
-    drafted = image.draft(None, resized(width, height, preset))
+    drafted = image.draft(None, _resized(width, height, preset))
     shrunk = drafted[1][2] / width if drafted else 1.0
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
-    turn = _TURNS.get(orientation(image), _UPRIGHT)
+    turn = _TURNS.get(_orientation(image), _UPRIGHT)
     left, top, right, bottom = _kept(width, height, preset, turn)
     square = _resizable(image).resize(
         (preset.crop_size, preset.crop_size),
@@ -173,7 +164,7 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
     return square if turn.method is None else square.transpose(turn.method)
 
 
-def resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
+def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
     """The size that torchvision's Resize gives: the shorter side set, the longer rounded down."""
     shorter = min(width, height)
     return preset.resize_size * width // shorter, preset.resize_size * height // shorter
@@ -188,7 +179,7 @@ def _kept(
     rest: 2560000 x 256 pixels where a picture is 10000 x 1.
     """
     crop = preset.crop_size
-    resized_width, resized_height = resized(width, height, preset)
+    resized_width, resized_height = _resized(width, height, preset)
     left = _margin(resized_width - crop, turn.mirrors_x)
     top = _margin(resized_height - crop, turn.mirrors_y)
     return (
@@ -208,11 +199,11 @@ def _margin(spare: int, mirrored: bool) -> int:
     return spare - near if mirrored else near
 
 
-def orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     """By EXIF or XMP; 1 is upright. Where EXIF is damaged the picture counts as upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
-    except DECODER_ERRORS:
+    except _DECODER_ERRORS:
         return 1
     return orientation if isinstance(orientation, int) else 1
 

@@ -45,8 +45,3 @@ def relabelled(model: Model, labels: Path, *, classes: int) -> Model:
     # Nothing else in a version starts with an l: a second relabelling replaces the first.
     own = model.version.partition("-l")[0]
     return replace(model, labels=names, version=f"{own}-l{digest[:8]}")
-
-
-def decoded_by_nvjpeg(model: Model) -> Model:
-    """The same model for pictures that a card decodes: other pixels, another version."""
-    return replace(model, version=f"{model.version}-nvjpeg")

@@ -15,7 +15,7 @@ from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from workers.decode.limits import DecodeLimits
-from workers.decode.decoder import PillowDecoder
+from workers.decode.decoder import Decoder
 from workers.engine import Engine, load_engine
 from workers.classify.tasks import BatchClassifier
 
@@ -49,7 +49,7 @@ def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
 def classifier(engine: Dying, redis: Redis, jobs: JobStore) -> BatchClassifier:
     limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
     return BatchClassifier(
-        PillowDecoder(engine.model.preset, limits),
+        Decoder(engine.model.preset, limits),
         engine,
         redis,
         jobs,

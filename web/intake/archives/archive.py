@@ -26,7 +26,7 @@ from shared.errors import (
     NestedArchive,
     UnsafePath,
 )
-from web.intake.archives import tar, zip
+from web.intake.archives import tar_archive, zip_archive
 from web.intake.archives.entry import Entry
 
 #: What the head of a file must hold for its kind to be told.
@@ -77,7 +77,7 @@ def kind_of(file: IO[bytes]) -> Kind | None:
         return Kind.ZIP
     if _is_tar(head):
         return Kind.TAR
-    if head.startswith(_GZIP) and _is_tar(tar.gzip_head(file, HEAD_BYTES)):
+    if head.startswith(_GZIP) and _is_tar(tar_archive.gzip_head(file, HEAD_BYTES)):
         return Kind.TAR_GZ
     return None
 
@@ -121,10 +121,10 @@ def _entries(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Entry]:
     packed = file.seek(0, os.SEEK_END)
     file.seek(0)
     if kind is Kind.ZIP:
-        return zip.entries(file)
+        return zip_archive.entries(file)
     if kind is Kind.TAR:
-        return tar.entries(file)
-    return tar.gzip_entries(file, most_bytes=limits.unpacked(packed))
+        return tar_archive.entries(file)
+    return tar_archive.gzip_entries(file, most_bytes=limits.unpacked(packed))
 
 
 def _member(entry: Entry, limits: Limits) -> Member:
