@@ -1,8 +1,8 @@
-"""Webhooks that are due, kept in Redis until they are delivered or given up on.
+"""The outbox holds the webhooks that are due until they are delivered or given up.
 
-The script that ends a job adds it, so no end goes untold. Whoever delivers first takes a webhook
-for some time: should that process die, at any line, it is due again when the time is over. Each
-later step compares the time that was seen, so two never settle the same try. Times are Unix
+The script that ends a job adds its webhook, so every end is notified. A worker takes a lease on a
+webhook before it delivers. If that worker dies, the webhook is due again when the lease ends. Each
+later step compares the lease's time, so two workers never settle the same try. Times are Unix
 seconds.
 """
 
@@ -16,45 +16,46 @@ from shared import keys
 from shared.records.scripts import script
 
 
-class Claim(NamedTuple):
-    """A webhook that is this process's to deliver, until `until`."""
+class Lease(NamedTuple):
+    """A webhook that only this worker may deliver, until `until`."""
 
     job_id: str
     until: float
 
 
 class Try(NamedTuple):
-    claim: Claim
-    number: int  #: 1 at the first.
+    lease: Lease
+    number: int  #: 1 at the first try.
 
 
 class WebhookOutbox:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._claim_script = script("webhooks_claim")
+        self._lease_script = script("webhooks_lease")
         self._begin_script = script("webhooks_begin")
         self._settle_script = script("webhooks_settle")
 
-    def claim(self, *, now: float, until: float, most: int) -> list[Claim]:
-        """Take webhooks that are due, the longest due first."""
-        found = self._redis.eval(self._claim_script, 1, keys.WEBHOOKS_DUE, now, until, most)
-        return [Claim(job_id.decode(), until) for job_id in found]
+    def lease(self, *, now: float, until: float, most: int) -> list[Lease]:
+        """Lease at most `most` webhooks that are due, the longest due first."""
+        job_ids = self._redis.eval(self._lease_script, 1, keys.WEBHOOKS_DUE, now, until, most)
+        return [Lease(job_id.decode(), until) for job_id in job_ids]
 
-    def begin(self, claim: Claim, *, until: float) -> Try | None:
-        """Start on a try; None where the claim has passed or the job has expired."""
+    def begin(self, lease: Lease, *, until: float) -> Try | None:
+        """Start a try and extend the lease; None if the lease is over or the job has expired."""
         number = self._redis.eval(
             self._begin_script,
             2,
             keys.WEBHOOKS_DUE,
-            keys.job(claim.job_id),
-            *claim,
+            keys.job(lease.job_id),
+            *lease,
             until,
         )
-        return Try(Claim(claim.job_id, until), number) if number else None
+        return Try(Lease(lease.job_id, until), number) if number else None
 
-    def settle(self, claim: Claim) -> None:
-        """It is delivered, or given up on."""
-        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *claim, "")
+    def settle(self, lease: Lease) -> None:
+        """Remove a webhook that is delivered or given up."""
+        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *lease, "")
 
-    def try_again(self, claim: Claim, *, at: float) -> None:
-        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *claim, at)
+    def try_again(self, lease: Lease, *, at: float) -> None:
+        """End the lease and make the webhook due at `at`."""
+        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *lease, at)

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.webhook_outbox import Claim, WebhookOutbox
+from shared.records.webhook_outbox import Lease, WebhookOutbox
 
 
 @pytest.fixture
@@ -22,51 +22,51 @@ def due(redis: Redis) -> dict[bytes, float]:
 
 
 def test_what_is_due_is_taken_once_until_its_time_is_over(outbox: WebhookOutbox) -> None:
-    assert outbox.claim(now=99, until=150, most=10) == []
-    assert outbox.claim(now=100, until=150.5, most=1) == [Claim("one", 150.5)]
-    assert outbox.claim(now=101, until=151, most=10) == [Claim("two", 151)]
-    assert outbox.claim(now=149, until=200, most=10) == []
+    assert outbox.lease(now=99, until=150, most=10) == []
+    assert outbox.lease(now=100, until=150.5, most=1) == [Lease("one", 150.5)]
+    assert outbox.lease(now=101, until=151, most=10) == [Lease("two", 151)]
+    assert outbox.lease(now=149, until=200, most=10) == []
     # Whoever took them has died.
-    assert [each.job_id for each in outbox.claim(now=151, until=200, most=10)] == ["one", "two"]
+    assert [each.job_id for each in outbox.lease(now=151, until=200, most=10)] == ["one", "two"]
 
 
-def test_a_try_is_counted_and_a_passed_claim_starts_none(
+def test_a_try_is_counted_and_a_lease_that_is_over_starts_none(
     outbox: WebhookOutbox, redis: Redis
 ) -> None:
-    [claim, _] = outbox.claim(now=100, until=150.25, most=10)
-    first = outbox.begin(claim, until=160)
+    [lease, _] = outbox.lease(now=100, until=150.25, most=10)
+    first = outbox.begin(lease, until=160)
     assert first and first.number == 1
-    assert outbox.begin(claim, until=170) is None, "the same message once more"
-    outbox.try_again(first.claim, at=300)
+    assert outbox.begin(lease, until=170) is None, "the same message once more"
+    outbox.try_again(first.lease, at=300)
     assert due(redis)[b"one"] == 300
-    [again] = [each for each in outbox.claim(now=300, until=350, most=10) if each.job_id == "one"]
+    [again] = [each for each in outbox.lease(now=300, until=350, most=10) if each.job_id == "one"]
     second = outbox.begin(again, until=360)
     assert second and second.number == 2
 
 
 def test_what_is_settled_is_gone(outbox: WebhookOutbox, redis: Redis) -> None:
-    for claim in outbox.claim(now=100, until=150, most=10):
-        attempt = outbox.begin(claim, until=160)
+    for lease in outbox.lease(now=100, until=150, most=10):
+        attempt = outbox.begin(lease, until=160)
         assert attempt
-        outbox.settle(attempt.claim)
+        outbox.settle(attempt.lease)
     assert due(redis) == {}
 
 
 def test_a_job_that_ends_anew_during_a_try_is_told_again(
     outbox: WebhookOutbox, redis: Redis
 ) -> None:
-    [claim] = outbox.claim(now=100, until=150, most=1)
-    attempt = outbox.begin(claim, until=160)
+    [lease] = outbox.lease(now=100, until=150, most=1)
+    attempt = outbox.begin(lease, until=160)
     assert attempt
     redis.zadd(keys.WEBHOOKS_DUE, {"one": 120})
-    outbox.settle(attempt.claim)
-    outbox.try_again(attempt.claim, at=999)
+    outbox.settle(attempt.lease)
+    outbox.try_again(attempt.lease, at=999)
     assert due(redis)[b"one"] == 120
 
 
 def test_a_job_that_has_expired_leaves_nothing_behind(outbox: WebhookOutbox, redis: Redis) -> None:
-    [claim] = outbox.claim(now=100, until=150, most=1)
+    [lease] = outbox.lease(now=100, until=150, most=1)
     redis.delete(keys.job("one"))
-    assert outbox.begin(claim, until=160) is None
+    assert outbox.begin(lease, until=160) is None
     assert b"one" not in due(redis)
     assert not redis.exists(keys.job("one"))

@@ -22,7 +22,7 @@ from shared.errors import WebhooksDisabled
 from shared.records.job_store import JobStore
 from shared.redis_client import connect
 from shared.settings import Settings
-from shared.records.webhook_outbox import Claim, WebhookOutbox
+from shared.records.webhook_outbox import Lease, WebhookOutbox
 from workers.upkeep import health
 from workers.celery_app import make_celery
 from workers.webhooks.delivery import WebhookDelivery
@@ -58,7 +58,7 @@ _redis = connect(settings.redis_url, max_connections=_THREADS + 1)
 
 @app.task(name=webhooks.DELIVER)
 def deliver(job_id: str, until: float) -> None:
-    _delivery().deliver(Claim(job_id, until))
+    _delivery().deliver(Lease(job_id, until))
 
 
 @cache
@@ -109,10 +109,10 @@ def _watch(sender: Any, **_: Any) -> None:
 
 
 def _queue_what_is_due() -> None:
-    """As many as there are threads, and no more while those wait: a claim does not last."""
+    """As many as there are threads, and no more while those wait: a lease does not last."""
     try:
         room = _THREADS - int(_redis.llen(webhooks.QUEUE))
-        for claim in _delivery().claim(room) if room > 0 else ():
-            deliver.apply_async(claim, queue=webhooks.QUEUE)
+        for lease in _delivery().lease(room) if room > 0 else ():
+            deliver.apply_async(lease, queue=webhooks.QUEUE)
     except (RedisError, OperationalError) as error:
         logger.warning("cannot look for webhooks that are due: %s", error)

@@ -11,7 +11,7 @@ from shared import webhooks
 from shared.errors import JobNotFound
 from shared.records.job_store import JobStore
 from shared.jobs import Job
-from shared.records.webhook_outbox import Claim, Try, WebhookOutbox
+from shared.records.webhook_outbox import Lease, Try, WebhookOutbox
 from shared.webhooks import Target
 from workers.webhooks.post import Answer, NotDelivered, post
 
@@ -46,26 +46,26 @@ class WebhookDelivery:
         self._allow_private = allow_private
         self._seconds = seconds
 
-    def claim(self, most: int) -> list[Claim]:
+    def lease(self, most: int) -> list[Lease]:
         """Take webhooks that are due, as many as can be delivered soon."""
         now = time.time()
-        return self._outbox.claim(now=now, until=now + self._taken_for, most=most)
+        return self._outbox.lease(now=now, until=now + self._taken_for, most=most)
 
-    def deliver(self, claim: Claim) -> None:
+    def deliver(self, lease: Lease) -> None:
         """Try once. A try that another process has taken, or that is over, does nothing.
 
         Who dies in here leaves the webhook due again; its receiver may hear of it twice.
         """
-        attempt = self._outbox.begin(claim, until=time.time() + self._taken_for)
+        attempt = self._outbox.begin(lease, until=time.time() + self._taken_for)
         if attempt is None:
             return
         try:
-            job = self._jobs.get(claim.job_id)
+            job = self._jobs.get(lease.job_id)
         except JobNotFound:
-            return self._outbox.settle(attempt.claim)
+            return self._outbox.settle(attempt.lease)
         if not job.state.ended or not job.webhook:
             # A dead letter is tried again: the job's next end will be told.
-            return self._outbox.settle(attempt.claim)
+            return self._outbox.settle(attempt.lease)
         target = webhooks.target(job.webhook)
         answer = self._post(job, target)
         self._follow_up(attempt, job, target, answer)
@@ -95,9 +95,9 @@ class WebhookDelivery:
         retry_at = time.time() + max(asked, pause(attempt.number))
         over = status == HTTPStatus.GONE or retry_at > job.expires_at
         if delivered or over:
-            self._outbox.settle(attempt.claim)
+            self._outbox.settle(attempt.lease)
         else:
-            self._outbox.try_again(attempt.claim, at=retry_at)
+            self._outbox.try_again(attempt.lease, at=retry_at)
         words = "delivered" if delivered else "given up" if over else "failed"
         logger.log(
             logging.INFO if delivered else logging.WARNING,

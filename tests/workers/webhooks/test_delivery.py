@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from shared import keys
 from shared.records.job_store import JobStore, new_job_id
 from shared.jobs import ItemState, Lane, NewItem, NewJob, OpenJob, Outcome, PartRef, Prediction
-from shared.records.webhook_outbox import Claim, WebhookOutbox
+from shared.records.webhook_outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause
@@ -63,10 +63,10 @@ def due(redis: Redis) -> dict[str, float]:
 
 
 def deliver_all(delivery: WebhookDelivery) -> int:
-    claims = delivery.claim(100)
-    for claim in claims:
-        delivery.deliver(claim)
-    return len(claims)
+    leases = delivery.lease(100)
+    for lease in leases:
+        delivery.deliver(lease)
+    return len(leases)
 
 
 def ended_job(redis: Redis, jobs: JobStore, url: str) -> NewJob:
@@ -209,13 +209,13 @@ def test_who_dies_in_the_middle_leaves_it_due_again(
 ) -> None:
     with receiver(200) as found:
         job = ended_job(redis, jobs, found.url)
-        assert [claim.job_id for claim in delivery.claim(10)] == [job.id]  # and dies here
-        assert delivery.claim(10) == []
+        assert [lease.job_id for lease in delivery.lease(10)] == [job.id]  # and dies here
+        assert delivery.lease(10) == []
         clock.now += 60
-        [claim] = delivery.claim(10)
+        [lease] = delivery.lease(10)
         outbox = WebhookOutbox(redis)
-        assert outbox.begin(claim, until=clock.now + 60)  # sends, and dies before it is noted
-        assert delivery.claim(10) == []
+        assert outbox.begin(lease, until=clock.now + 60)  # sends, and dies before it is noted
+        assert delivery.lease(10) == []
         clock.now += 61
         assert deliver_all(delivery) == 1
         assert len(found.deliveries) == 1
@@ -227,9 +227,9 @@ def test_the_same_message_twice_delivers_once(
 ) -> None:
     with receiver(200) as found:
         ended_job(redis, jobs, found.url)
-        [claim] = delivery.claim(10)
+        [lease] = delivery.lease(10)
         for _ in range(2):
-            delivery.deliver(Claim(*claim))
+            delivery.deliver(Lease(*lease))
         assert len(found.deliveries) == 1
 
 
