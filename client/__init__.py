@@ -11,7 +11,8 @@ so it imports its own modules by relative names.
 
 from __future__ import annotations
 
-from .api.errors import ImageClassifierError, NoAnswer, NotFinished, Refused
+from . import errors
+from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
 from .api.job import Job
 from .api.records import (
     Classification,
@@ -47,4 +48,5 @@ __all__ = [
     "Prediction",
     "Refused",
     "Retries",
+    "errors",
 ]

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 
-from . import errors
-from .errors import ImageClassifierError, NoAnswer, Refused, TryLater
+from .. import errors
+from ..errors import ImageClassifierError, NoAnswer, Refused, TryLater
 from .multipart import Form
 from .retries import Retries
 from ..version import VERSION

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from .connection import Connection
-from .errors import NotFinished
+from ..errors import NotFinished
 from .records import Item, JobStatus
 
 #: Longest that one request asks the service to hold; below what proxies allow.

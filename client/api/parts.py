@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .connection import Connection
-from .errors import ImagesNeeded
+from ..errors import ImagesNeeded
 from .multipart import Form
 
 #: Items of every part but a job's last.

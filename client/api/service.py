@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from . import errors, settings
+from . import settings
+from .. import errors
 from .connection import Connection, Notice
-from .errors import NotFinished
+from ..errors import NotFinished
 from .job import HOLD_SECONDS, Job
 from .multipart import Form
 from .names import shown

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .command import Exit, connect, print_json
-from ..api.errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
+from ..errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
 from ..api.names import shown
 from ..api.records import Prediction
 from ..api.service import ImageClassifier

@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from ..api import settings
 from ..api.connection import Notice
-from ..api.errors import ImageClassifierError, NotFinished, Refused, UsageError
+from ..errors import ImageClassifierError, NotFinished, Refused, UsageError
 from ..api.names import shown
 from ..api.retries import Retries
 from ..api.service import ImageClassifier

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .command import Exit, connect, print_json
-from ..api.errors import UsageError
+from ..errors import UsageError
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:

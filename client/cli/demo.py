@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import settings
-from ..api.errors import ImageClassifierError, Refused
+from ..errors import ImageClassifierError, Refused
 from ..api.names import shown
 from ..api.retries import Retries
 from ..api.service import ImageClassifier

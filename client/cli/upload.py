@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .command import Exit, connect, print_json, told_of_disk
-from ..api.errors import ImageClassifierError, UsageError
+from ..errors import ImageClassifierError, UsageError
 from ..upload.journal import Journal
 from ..api.names import shown
 from ..upload.planner import Planner

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..api.errors import UsageError
+from ..errors import UsageError
 from .rows import JsonLines, Row, RowFormat, flat, row_format
 
 if TYPE_CHECKING:

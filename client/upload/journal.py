@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..api.errors import UsageError
+from ..errors import UsageError
 from .plan import Plan, PlannedFile
 
 _VERSION = 1

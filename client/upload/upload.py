@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..api.errors import ImageClassifierError, JobCancelled, JobClosed, PartConflict
+from ..errors import ImageClassifierError, JobCancelled, JobClosed, PartConflict
 from ..api.job import Job
 from .journal import Journal
 from ..api.names import shown

@@ -10,7 +10,7 @@ import pytest
 
 import shared.errors
 from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries
-from client.api import errors
+from client import errors
 from tests.client.scripted_server import Answer, Cut, in_turn, refusal, scripted_server
 
 LABELS = Answer(

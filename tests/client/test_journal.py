@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from client.api.errors import UsageError
+from client.errors import UsageError
 from client.upload.journal import Journal
 from client.upload.plan import Plan, PlannedFile, path_key
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +11,10 @@ from pathlib import Path
 import pytest
 
 from client import ImageClassifier, NotFinished
-from client.api import errors
+from client import errors
 from client.cli.command import Exit, main
 from tests.support.local_service import LocalService
 from shared.jobs import Lane
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -145,60 +140,3 @@ def test_a_job_is_read_waited_for_cancelled_and_its_results_saved(
 
     assert command("cancel", job.id)[0] == Exit.OK
     assert client.job(job.id).status().state == "completed"
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the client is installed: as `pip install ./client` does it, but of a copy and without
-    asking a package index."""
-    folder = tmp_path_factory.mktemp("installed")
-    subprocess.run(["cp", "-r", ROOT / "client", folder / "client"], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    target = ["--no-build-isolation", "--target", folder / "site", folder / "client"]
-    subprocess.run([*pip, *target], check=True)
-    return folder / "site"
-
-
-def as_a_user(
-    site: Path, service: LocalService, folder: Path, *command: str
-) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {
-        "PYTHONPATH": str(site),
-        "PATH": f"{site / 'bin'}:{os.environ['PATH']}",
-        "IMAGE_CLASSIFIER_URL": service.base_url,
-    }
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def test_the_installed_package_is_image_classifier_and_nothing_of_the_service(
-    site: Path, service: LocalService, tmp_path: Path
-) -> None:
-    program = (
-        "import image_classifier.command_upload, sys\n"
-        "ours = {'client', 'shared', 'web', 'workers', 'flask', 'celery', 'redis', 'numpy'}\n"
-        "print(ours & set(sys.modules))"
-    )
-    ended = as_a_user(site, service, tmp_path, sys.executable, "-c", program)
-    assert ended.stdout == "set()\n", ended.stderr
-
-
-def test_what_the_guide_shows_works_as_it_stands_there(
-    site: Path, service: LocalService, tmp_path: Path, pictures: Sequence[Path]
-) -> None:
-    (tmp_path / "photos" / "inside").mkdir(parents=True)
-    for k, name in enumerate(["cat.jpg", "dog.jpg", "photos/a.jpg", "photos/inside/b.jpg"]):
-        (tmp_path / name).write_bytes(pictures[k].read_bytes() + os.urandom(8))
-    guide = (ROOT / "docs" / "client.md").read_text()
-    [program] = re.findall(r"```python\n(.*?)```", guide, re.S)
-    ended = as_a_user(site, service, tmp_path, sys.executable, "-c", program)
-    assert ended.returncode == 0, ended.stderr
-    assert "picture unsupported_format" in ended.stdout
-
-    commands = [line[2:] for line in guide.splitlines() if line.startswith("$ ")]
-    script = "\n".join(each for each in commands if "image-classifier" in each)
-    ended = as_a_user(site, service, tmp_path, "bash", "-exuc", script)
-    assert ended.returncode == 0, ended.stderr
-    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 3
-    assert len((tmp_path / "job.csv").read_text().splitlines()) == 2

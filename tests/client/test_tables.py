@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from client.api.errors import UsageError
+from client.errors import UsageError
 from client.api.records import Durations, Item, ItemError, Prediction
 from client.tables.rows import flat_columns, row
 from client.tables.tables import Table, check_format, rows_path
