@@ -1,0 +1,51 @@
+"""A circuit breaker: one caller finds Redis away, the others hear of it without trying too.
+
+pybreaker does not fit. It holds a lock during each call, so callers would reach Redis one after the
+other, and its error is no RedisError.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+
+from redis.exceptions import ConnectionError, RedisError
+
+
+class Breaker:
+    """Opens when a call fails, and closes when one succeeds or `seconds` have passed.
+
+    Use it as a context manager around a call to Redis. Entering raises ConnectionError while the
+    breaker is open.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._failed_at = -math.inf
+        self._succeeded_at = -math.inf
+
+    def __enter__(self) -> None:
+        if self._succeeded_at <= self._failed_at > time.monotonic() - self._seconds:
+            raise ConnectionError("Redis could not be reached a moment ago.")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.note_success()
+        elif isinstance(error, RedisError):
+            self.note_failure()
+
+    def note_success(self) -> None:
+        self._succeeded_at = time.monotonic()
+
+    def note_failure(self) -> None:
+        self._failed_at = time.monotonic()
+
+    def only_failed_since(self, moment: float) -> bool:
+        """Whether calls have failed since `moment` (monotonic clock), and none has succeeded."""
+        return self._failed_at >= moment > self._succeeded_at
