@@ -35,8 +35,9 @@ from redis.exceptions import RedisError
 from loadtest.measure.limit import read_pictures
 from tests.support.local_service import LocalService, export_model, local_service
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
-from shared import keys, webhooks
+from shared import keys
 from shared.jobs import PART_SIZE, Lane
+from workers.webhooks import QUEUE
 
 _CLIENTS = 4
 _DRAIN_SECONDS = 180
@@ -410,7 +411,7 @@ def _left_over(
             "waiting": sum(redis.zcard(f"waiting:{lane}") for lane in Lane),
             "bytes": len(redis.keys("images:*")),  # what was staged in vain goes by itself
             "bytes held": int(redis.hget("held", "total") or 0),
-            "webhooks": redis.zcard(keys.WEBHOOKS_DUE) + redis.llen(webhooks.QUEUE),
+            "webhooks": redis.zcard(keys.WEBHOOKS_DUE) + redis.llen(QUEUE),
         }
         # What another delivery left unacknowledged comes back, finds nothing to do, and goes.
         if not any(left.values()) or time.monotonic() > deadline:

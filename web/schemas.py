@@ -64,7 +64,7 @@ class ClassifyForm(Request):
     top_k: TopK | Unsaid = None
 
 
-#: An address that is checked by shared.webhooks.
+#: An address that is checked by shared.webhook_address.
 Webhook = Annotated[
     str, Field(description="Address that is told of the job's end, where webhooks are enabled.")
 ]

@@ -19,7 +19,7 @@ from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, 
 
 from tests.support.local_service import free_port
 from quickstart import redis_server
-from shared import keys, webhooks
+from shared import keys, webhook_address
 from shared.errors import InvalidWebhook
 from shared.jobs import Lane
 from shared.settings import Settings
@@ -493,7 +493,7 @@ def test_webhooks_reach_public_addresses_and_no_others(told: Objects) -> None:
         # The API refuses what is not inside.
         assert all(part.subnet_of(block) for part in blocks[block])  # type: ignore[arg-type]
 
-    def reached(address: webhooks.Address) -> bool:
+    def reached(address: webhook_address.Address) -> bool:
         return any(
             address in block and not any(address in part for part in parts)
             for block, parts in blocks.items()
@@ -508,7 +508,7 @@ def test_webhooks_reach_public_addresses_and_no_others(told: Objects) -> None:
     }
     wide = [ipaddress.IPv4Address(upper << 16) for upper in range(2**16)]
     for address in [*edges, *wide, *map(ipaddress.ip_address, ("::1", "fd00::1", "fe80::1"))]:
-        public = webhooks.is_public(address)
+        public = webhook_address.is_public(address)
         assert reached(address) <= public, address
         assert reached(address) == public or address.version == 6, address
     ports = {(each["port"], each.get("endPort", each["port"])) for each in egress["ports"]}
@@ -519,7 +519,7 @@ def test_webhooks_reach_public_addresses_and_no_others(told: Objects) -> None:
 
 def _is_allowed(port: int) -> bool:
     try:
-        webhooks.target(f"https://receiver.example:{port}/")
+        webhook_address.target(f"https://receiver.example:{port}/")
     except InvalidWebhook:
         return False
     return True

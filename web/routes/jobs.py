@@ -9,7 +9,7 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 from werkzeug.datastructures import FileStorage
 
-from shared import webhooks
+from shared import webhook_address
 from shared.errors import InvalidRequest, JobClosed, TooManyFiles, WebhooksDisabled
 from shared.records.job_store import new_job_id
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
@@ -184,7 +184,7 @@ def _webhook(in_query: str | None, in_body: str | None) -> str | None:
     settings = service().settings
     if not settings.webhooks:
         raise WebhooksDisabled
-    webhooks.check(url, allow_private=settings.webhook_allow_private)
+    webhook_address.check(url, allow_private=settings.webhook_allow_private)
     return url
 
 

@@ -1,1 +1,4 @@
 """Delivery of webhooks."""
+
+#: The Celery queue of the worker that delivers webhooks.
+QUEUE = "webhooks"

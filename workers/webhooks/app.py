@@ -1,8 +1,8 @@
 """Entry of the worker that delivers webhooks: `celery -A workers.webhooks.app worker`.
 
-A process of its own, with threads and no model: a receiver that takes its time holds up other
-webhooks at most, and never a picture. The main process takes what is due and queues it; a thread
-delivers.
+It is a process of its own, with threads and without a model. A slow receiver delays other webhooks
+but no picture. The main process leases the webhooks that are due and queues them. A thread delivers
+each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.observe import log
-from shared import webhooks
 from shared.errors import WebhooksDisabled
 from shared.records.job_store import JobStore
 from shared.redis_client import connect
@@ -25,15 +24,17 @@ from shared.settings import Settings
 from shared.records.webhook_outbox import Lease, WebhookOutbox
 from workers.upkeep import health
 from workers.celery_app import make_celery
+from workers.webhooks import QUEUE
 from workers.webhooks.delivery import WebhookDelivery
+from workers.webhooks.signature import Signer
 
 logger = logging.getLogger(__name__)
 
-#: Receivers that are waited for at the same time.
+#: Deliveries at the same time.
 _THREADS = 16
 
-#: How often it is looked for webhooks that are due, and so how long a receiver waits for the news.
-_LOOK_SECONDS = 0.5
+#: Seconds between two polls of the outbox: the longest time until a new webhook is delivered.
+_POLL_SECONDS = 0.5
 
 settings = Settings()
 
@@ -41,8 +42,8 @@ settings = Settings()
 def make_webhook_worker(settings: Settings) -> Celery:
     app = make_celery(settings)
     app.conf.update(
-        task_default_queue=webhooks.QUEUE,
-        task_queues=[Queue(webhooks.QUEUE)],
+        task_default_queue=QUEUE,
+        task_queues=[Queue(QUEUE)],
         worker_pool="threads",
         worker_concurrency=_THREADS,
         worker_prefetch_multiplier=1,
@@ -56,7 +57,7 @@ app = make_webhook_worker(settings)
 _redis = connect(settings.redis_url, max_connections=_THREADS + 1)
 
 
-@app.task(name=webhooks.DELIVER)
+@app.task(name="workers.webhook")
 def deliver(job_id: str, until: float) -> None:
     _delivery().deliver(Lease(job_id, until))
 
@@ -65,7 +66,7 @@ def deliver(job_id: str, until: float) -> None:
 def _delivery() -> WebhookDelivery:
     secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
     try:
-        webhooks.key(secret)
+        signer = Signer(secret)
     except ValueError as error:
         raise WebhooksDisabled(f"WEBHOOK_SECRET {error}") from error
     jobs = JobStore(
@@ -76,7 +77,7 @@ def _delivery() -> WebhookDelivery:
     return WebhookDelivery(
         WebhookOutbox(_redis),
         jobs,
-        secret=secret,
+        signer,
         allow_private=settings.webhook_allow_private,
         seconds=settings.webhook_timeout_seconds,
     )
@@ -91,8 +92,8 @@ def _configure_logging(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _check(**_: Any) -> None:
-    """Without a secret it would fail at each webhook: better no worker."""
-    log.configure(settings, service="webhooks")  # this comes before Celery sets logging up
+    """Stop the worker at its start if the secret is unusable: every delivery would fail."""
+    log.configure(settings, service="webhooks")  # Celery sets up logging only later.
     try:
         _delivery()
     except WebhooksDisabled as error:
@@ -101,18 +102,18 @@ def _check(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _watch(sender: Any, **_: Any) -> None:
-    sender.timer.call_repeatedly(_LOOK_SECONDS, _queue_what_is_due)
-    heartbeat = settings.heartbeat_file(webhooks.QUEUE)
+def _start_timers(sender: Any, **_: Any) -> None:
+    sender.timer.call_repeatedly(_POLL_SECONDS, _queue_due_webhooks)
+    heartbeat = settings.heartbeat_file(QUEUE)
     sender.timer.call_repeatedly(settings.reconcile_seconds, health.beat, (heartbeat,))
     health.beat(heartbeat)
 
 
-def _queue_what_is_due() -> None:
-    """As many as there are threads, and no more while those wait: a lease does not last."""
+def _queue_due_webhooks() -> None:
+    """Queue at most one webhook for each thread: a lease would end while a longer queue waits."""
     try:
-        room = _THREADS - int(_redis.llen(webhooks.QUEUE))
+        room = _THREADS - int(_redis.llen(QUEUE))
         for lease in _delivery().lease(room) if room > 0 else ():
-            deliver.apply_async(lease, queue=webhooks.QUEUE)
+            deliver.apply_async(lease, queue=QUEUE)
     except (RedisError, OperationalError) as error:
-        logger.warning("cannot look for webhooks that are due: %s", error)
+        logger.warning("cannot read the webhooks that are due: %s", error)

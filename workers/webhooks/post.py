@@ -1,8 +1,8 @@
-"""One POST to a stranger's server: to a public address, once, and never for long.
+"""One POST to a server that a client named: to a public address, and within a time limit.
 
-The name is resolved here and every address that it has is looked at; the connection goes to one of
-those and to nothing else, so a name that changes in between changes nothing. No redirect is
-followed, no proxy asked, no body read.
+The host is resolved here, and each of its addresses is checked. The connection goes to a checked
+address, so a name whose addresses change in between makes no difference. Redirects are not
+followed, proxies are not used, and the body of the answer is not read.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple
 
-from shared import webhooks
-from shared.webhooks import Target
+from shared.webhook_address import Target, is_public
 
 _AGENT = "image-classifier-webhooks/1"
 
 
 class Answer(NamedTuple):
-    """All that is read of what a receiver says."""
+    """All that is read of a receiver's answer."""
 
     status: int
-    retry_after: float  #: Seconds that it asks to be left alone for.
+    retry_after: float  #: Seconds; 0 if the receiver names none.
 
 
 class NotDelivered(Exception):
-    """Why there was no answer, in words that tell nothing secret."""
+    """There was no answer. The message says why and contains no secret."""
 
 
 def post(
@@ -43,9 +42,9 @@ def post(
     allow_private: bool,
     seconds: float,
 ) -> Answer:
-    """Send and give the answer. Raises NotDelivered where none came within `seconds`.
+    """Send the request and return the answer. Raises NotDelivered if none comes in `seconds`.
 
-    Looking the name up comes before; the system's resolver has its own limits.
+    Resolving the host comes before that time. The system's resolver has limits of its own.
     """
     addresses = _resolve(target, allow_private=allow_private)
     connection = _Connection(target, addresses, seconds)
@@ -61,13 +60,13 @@ def post(
         raise NotDelivered(connection.cut_off or type(error).__name__) from error
     finally:
         connection.close()
-    if connection.cut_off:  # which reads like the end of the answer's head
+    if connection.cut_off:  # http.client takes the cut for the end of the answer's head.
         raise NotDelivered(connection.cut_off)
     return Answer(response.status, _retry_after(response.getheader("Retry-After", "")))
 
 
 def _retry_after(header: str) -> float:
-    """Of seconds or of a date; 0 for anything else."""
+    """Seconds, from a header with seconds or a date; 0 for anything else."""
     if header.isascii() and header.isdecimal():
         return float(header)
     try:
@@ -78,20 +77,20 @@ def _retry_after(header: str) -> float:
 
 def _resolve(target: Target, *, allow_private: bool) -> list[str]:
     try:
-        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise NotDelivered("its name does not resolve") from error
-    addresses = [str(each[4][0]) for each in found]
-    # One that is not public refuses all: who mixes them is trying something.
+    addresses = [str(info[4][0]) for info in infos]
+    # One address that is not public refuses the host: an honest host does not mix the two.
     if not allow_private and not all(
-        webhooks.is_public(ipaddress.ip_address(address)) for address in addresses
+        is_public(ipaddress.ip_address(address)) for address in addresses
     ):
         raise NotDelivered("its name leads to an address that is not public")
     return addresses
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to an address that has been looked at, ended when its time is over."""
+    """A connection to one of the checked addresses. A timer closes it when its time is over."""
 
     def __init__(self, target: Target, addresses: Sequence[str], seconds: float) -> None:
         super().__init__(target.host, target.port)
@@ -101,7 +100,7 @@ class _Connection(http.client.HTTPConnection):
         self._addresses = addresses
         self._ends_at = time.monotonic() + seconds
         self._timer: threading.Timer | None = None
-        self.cut_off = ""  #: Why it was ended from here.
+        self.cut_off = ""  #: Why the timer closed the connection; empty if it did not.
 
     def connect(self) -> None:
         self.sock = self._open()
@@ -110,7 +109,7 @@ class _Connection(http.client.HTTPConnection):
             self.sock = context.wrap_socket(
                 self.sock, server_hostname=self._target.host, do_handshake_on_connect=False
             )
-        # A socket's own timeout holds for each read; who sends a byte at a time would never end.
+        # A socket's own timeout limits each read, and a receiver may send a byte at a time.
         self._timer = threading.Timer(self._left(), partial(self._end, self.sock))
         self._timer.start()
         if isinstance(self.sock, ssl.SSLSocket):
@@ -122,7 +121,7 @@ class _Connection(http.client.HTTPConnection):
         super().close()
 
     def _open(self) -> socket.socket:
-        """The first of the addresses that answers; one more must not cost the others' time."""
+        """Connect to the first address that answers, with an equal share of the time for each."""
         failed: OSError | None = None
         for untried, address in zip(
             range(len(self._addresses), 0, -1), self._addresses, strict=True
@@ -141,7 +140,7 @@ class _Connection(http.client.HTTPConnection):
     def _end(self, connected: socket.socket) -> None:
         self.cut_off = "it took too long"
         try:
-            # Not the SSL socket's own method, which changes what the reading thread is using.
+            # The SSL socket's own method would change state that the reading thread uses.
             socket.socket.shutdown(connected, socket.SHUT_RDWR)
         except OSError:
-            pass  # it has ended by itself
+            pass  # The connection has already ended.

@@ -14,9 +14,10 @@ from redis import Redis
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse
 
-from shared import keys, webhooks
+from shared import keys
 from shared.records.job_store import JobStore
 from tests.web.intake.archive_files import zipped
+from workers.webhooks.event import event
 
 URL = "https://example.com/hook?token=secret"
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -93,7 +94,7 @@ def test_a_private_address_is_taken_where_that_is_allowed(
 def test_it_tells_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobStore) -> None:
     job_id = form(enabled, URL).json["id"]
     answered: dict[str, Any] = enabled.delete(f"/jobs/{job_id}").json
-    body = json.loads(webhooks.event(jobs.get(job_id)).body)
+    body = json.loads(event(jobs.get(job_id)).body)
     assert body["type"] == "job.cancelled"
     assert body["data"] == answered
 

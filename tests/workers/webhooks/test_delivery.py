@@ -20,6 +20,7 @@ from shared.records.webhook_outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause
+from workers.webhooks.signature import Signer
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SUCCESS = Outcome(state=ItemState.SUCCEEDED, predictions=(Prediction(1, "a", 0.5),))
@@ -30,7 +31,7 @@ Make = Callable[..., WebhookDelivery]
 def make_delivery(redis: Redis, jobs: JobStore) -> Make:
     def make(*, allow_private: bool = True, seconds: float = 2) -> WebhookDelivery:
         return WebhookDelivery(
-            WebhookOutbox(redis), jobs, secret=SECRET, allow_private=allow_private, seconds=seconds
+            WebhookOutbox(redis), jobs, Signer(SECRET), allow_private=allow_private, seconds=seconds
         )
 
     return make
@@ -193,7 +194,7 @@ def test_410_stops_it(redis: Redis, jobs: JobStore, delivery: WebhookDelivery) -
 def test_it_is_given_up_when_the_job_can_no_longer_be_read(redis: Redis) -> None:
     short = JobStore(redis, result_ttl_seconds=10, part_deadline_seconds=60)
     delivery = WebhookDelivery(
-        WebhookOutbox(redis), short, secret=SECRET, allow_private=True, seconds=2
+        WebhookOutbox(redis), short, Signer(SECRET), allow_private=True, seconds=2
     )
     with receiver(500) as found:
         job = ended_job(redis, short, found.url)
