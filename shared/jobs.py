@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
 from pydantic_core import from_json
@@ -164,7 +165,7 @@ class NewJob:
     trace: str = ""  #: `traceparent` of the request that submits it.
     webhook: str | None = None  #: Address that is told of its end.
 
-    @property
+    @cached_property
     def pending(self) -> int:
         """Items that need a worker."""
         return sum(item.outcome is None for item in self.items)

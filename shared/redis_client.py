@@ -1,4 +1,4 @@
-"""Connections to Redis, made one way everywhere."""
+"""Connections to Redis, made in one way everywhere."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer, PythonRespSerializer
 from redis.retry import Retry
 
-#: A caller must hear about an outage within 2 s; redis-py's defaults keep it waiting for a minute.
+from shared.breaker import Breaker
+
+#: A caller must hear of an outage within 2 s; redis-py's defaults keep it waiting for a minute.
 TIMEOUT_SECONDS = 1.0
 
-#: A thousand waiters of one job wake together and take turns; a turn is about a millisecond.
-_TURN_SECONDS = 5.0
+#: A thousand clients that wait for one job wake together and wait for a free connection; each
+#: holds one for about a millisecond.
+_FREE_CONNECTION_SECONDS = 5.0
 
-#: Bytes beyond which a value is sent from where it lies.
+#: Larger values, in bytes, are sent from where they lie.
 _LARGE = 16 * 2**10
 
 
 class _Packer(HiredisRespSerializer):
-    """Makes bytes of commands: fast by hiredis, which would copy a picture, or that uncopied."""
+    """Serialises commands. hiredis is fast and copies a picture, so a large value goes uncopied."""
 
     _uncopied = PythonRespSerializer(_LARGE, Redis().get_encoder().encode)
 
@@ -33,46 +36,51 @@ class _Packer(HiredisRespSerializer):
         return pack(*args)
 
 
-class _Turns(LifoQueue[Any]):
-    """The pool's free connections. Who waits for one hears of an outage with who found it.
+class _FreeConnections(LifoQueue[Any]):
+    """The pool's free connections.
 
-    Were they to take their turns, each would find out by itself, a second after the other.
+    A caller that waits for a connection hears of an outage together with the caller that met it.
+    Otherwise each waiting caller would meet the outage by itself, one second after the other.
+    redis-py disconnects a connection whose command failed, before it returns it.
     """
 
-    _answered_at = 0.0
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self._breaker = Breaker(TIMEOUT_SECONDS)
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         if item and item.is_connected:
-            self._answered_at = time.monotonic()
+            self._breaker.note_success()
+        elif item:
+            self._breaker.note_failure()
         super().put(item, block, timeout)
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         asked_at = time.monotonic()
         item = super().get(block, timeout)
-        waited = time.monotonic() - asked_at
-        if waited > TIMEOUT_SECONDS / 2 and self._answered_at < asked_at:
-            self.put_nowait(item)
+        if self._breaker.only_failed_since(asked_at):  # so it had to wait
+            super().put(item)
             raise Empty
         return item
 
 
 def connect(url: str, *, max_connections: int) -> Redis:
-    """A client for short commands: bytes in, bytes out. Not for blocking reads.
+    """A client for short commands: bytes in, bytes out. It is not for blocking reads.
 
-    Callers beyond `max_connections` wait for a free connection rather than open one each: a
-    thousand greenlets that wake at once would otherwise open a thousand.
+    A caller beyond `max_connections` waits for a free connection. A thousand greenlets that wake at
+    once would otherwise open a thousand connections.
     """
     pool = BlockingConnectionPool.from_url(
         url,
-        queue_class=_Turns,
+        queue_class=_FreeConnections,
         max_connections=max_connections,
-        timeout=_TURN_SECONDS,
+        timeout=_FREE_CONNECTION_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,
         socket_connect_timeout=TIMEOUT_SECONDS,
         command_packer=_Packer(),
-        # Never repeat by ourselves: a submit that timed out may have been stored, and a second one
-        # would reset a job that a worker has begun. A pooled connection that Redis has closed is
-        # noticed and replaced before it is used.
+        # A command is never repeated here: a submit that timed out may have been stored, and a
+        # second one would reset a job that a worker has begun. redis-py notices a pooled connection
+        # that Redis has closed, and replaces it before it is used.
         retry=Retry(NoBackoff(), retries=0),
     )
     return Redis(connection_pool=pool)

@@ -41,6 +41,11 @@ class SingleFlight(Generic[Question, Answer]):
         self._waiting: deque[Caller[Question, Answer]] = deque()
         self._in_flight = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is in flight."""
+        return self._in_flight > 0
+
     def ask(self, question: Question, *, patience: float | None = None) -> Answer:
         """The answer to `question`. Raises what the call raised.
 

@@ -1,28 +1,71 @@
-"""How commands leave: large values uncopied, and everything whole."""
+"""Waiting for a free connection to Redis."""
 
 from __future__ import annotations
 
-import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from redis import Redis
+
+from shared.redis_client import _FreeConnections
+
+WAITING = 20
 
 
-@pytest.mark.parametrize("size", [0, 1, 2**14, 2**14 + 1, 2**20])
-def test_a_value_of_any_size_arrives_whole(redis: Redis, size: int) -> None:
-    value = os.urandom(size)
-    pipe = redis.pipeline()
-    pipe.hset("hash", "0", value)
-    pipe.hset("hash", "1", b"neighbour")
-    pipe.execute()
-    assert redis.hgetall("hash") == {b"0": value, b"1": b"neighbour"}
+class Pool(_FreeConnections):
+    """Lets a test wait until all callers wait."""
+
+    def __init__(self) -> None:
+        self.callers = threading.Semaphore(0)
+        super().__init__()
+
+    def _qsize(self) -> int:
+        self.callers.release()  # asked for by a caller that finds nothing, before it waits
+        return super()._qsize()
 
 
-def test_a_picture_is_sent_from_where_it_lies(redis: Redis) -> None:
-    picture = os.urandom(100_000)
-    connection = redis.connection_pool.get_connection()
-    try:
-        pieces = connection.pack_commands([("HSET", "hash", "0", picture)])
-        assert any(piece is picture for piece in pieces)
-    finally:
-        redis.connection_pool.release(connection)
+def connection(*, is_connected: bool) -> Any:
+    return SimpleNamespace(is_connected=is_connected)
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool()
+
+
+def callers(pool: Pool, executor: ThreadPoolExecutor) -> list[Future[Any]]:
+    """Callers that wait for a free connection."""
+    futures = [executor.submit(pool.get, True, 30) for _ in range(WAITING)]
+    for _ in futures:
+        assert pool.callers.acquire(timeout=5)
+    with pool.mutex:  # a caller gives it up only while it waits
+        return futures
+
+
+def test_a_connection_that_answered_goes_to_the_next_caller(pool: Pool) -> None:
+    with ThreadPoolExecutor(WAITING) as executor:
+        waiting = callers(pool, executor)
+        answered = connection(is_connected=True)
+        for _ in waiting:
+            pool.put(answered)
+        assert {id(each.result()) for each in waiting} == {id(answered)}
+
+
+def test_all_callers_that_wait_hear_of_the_first_failure(pool: Pool) -> None:
+    with ThreadPoolExecutor(WAITING) as executor:
+        waiting = callers(pool, executor)
+        failed = connection(is_connected=False)
+        pool.put(failed)
+        assert all(isinstance(each.exception(timeout=5), Empty) for each in waiting)
+    assert pool.get(block=False) is failed  # a caller that comes later tries for itself
+
+
+def test_one_connection_that_fails_among_others_that_answer_is_no_outage(pool: Pool) -> None:
+    with ThreadPoolExecutor(WAITING) as executor:
+        waiting = callers(pool, executor)
+        for k in range(WAITING):
+            pool.put(connection(is_connected=k != 1))
+        assert all(each.exception() is None for each in waiting)

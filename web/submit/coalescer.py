@@ -1,54 +1,43 @@
-"""Submissions that are accepted together and leave as one message.
+"""Jobs of one part that are accepted together and leave as one message.
 
-The workers' batching rule on this side of the queue. At most a few messages of this process are
-unfinished at a time; jobs that are submitted meanwhile gather, and are stored in one transaction
-with one message for all. Idle, a job is accepted at once. Loaded, there are far fewer round trips
-and messages, and a message costs the worker's main process as much CPU as a tenth of a picture.
+This is the workers' batching rule on this side of the queue. A process has at most a few unfinished
+messages. Jobs that are submitted meanwhile gather; they are stored in one transaction and leave as
+one message. An idle service accepts each job at once. A loaded one saves most of its round trips
+and messages, and a message costs the worker's main process as much as a tenth of a picture.
 
-Clients that were answered together ask again together. Were the first of them let through at once,
-it would be classified alone, at a cost of a third more, and the next one too: so whoever is about
-to submit is waited for, and what has gathered is shared out among the messages that may leave. In
-one message it would keep one pool process busy, and the others idle, over and over.
+Clients that were answered together ask again together. If the first of them left at once, its
+picture would be classified alone, which costs a third more, and so would the next. So a request
+that is about to submit is waited for. What has gathered is then shared out among the messages that
+may leave, because one message would keep one pool process busy and leave the others idle.
 
-Each job keeps its record, and each part its deadline and its commit. There is no thread: a request
-whose turn it is acts for the others. And nothing hangs on a notification: a message counts as
-unfinished for `patience_seconds` at most. Who dies here has accepted nothing yet.
+Each job keeps its own record, and each part its own deadline and commit. Nothing depends on a
+notice of a commit: after `patience_seconds` a message no longer counts as unfinished.
 """
 
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from redis.exceptions import ConnectionError
 
 from shared.jobs import PART_SIZE, NewJob
+from shared.single_flight import Caller, SingleFlight
+
+_Caller = Caller[NewJob, None]
 
 
 class _Message:
-    """Jobs under way; finished when each has been committed."""
+    """Jobs that left together. It is finished when each has been committed."""
 
     def __init__(self, jobs: int) -> None:
         self.left = jobs
         self.sent_at = time.monotonic()
 
 
-class _Entry:
-    """A request that waits for its job to be accepted."""
-
-    def __init__(self, job: NewJob) -> None:
-        self.job = job
-        self.pending = job.pending
-        self.woken = threading.Event()  # its turn to act has come, or another has acted for it
-        self.accepted = threading.Event()
-        self.error: Exception | None = None
-
-
-class Coalescer:
+class Coalescer(SingleFlight[NewJob, None]):
     def __init__(
         self,
         accept: Callable[[Sequence[NewJob]], object],
@@ -56,18 +45,17 @@ class Coalescer:
         max_unfinished: int,
         patience_seconds: float = 2.0,
     ) -> None:
+        super().__init__(self._accept_all)
         self._accept = accept
         self._max_unfinished = max_unfinished
         self._patience = patience_seconds
-        self._lock = threading.Lock()
         self._expected = 0
-        self._gathering: deque[_Entry] = deque()
         self._under_way: list[_Message] = []
-        self._message_of: dict[str, _Message] = {}  # by job id
+        self._message_of: dict[str, _Message] = {}  #: By job id.
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """Who gathers waits for the end of this block: a job may be submitted right after it."""
+        """Let gathered jobs wait for the end of this block: another job may follow right after."""
         with self._lock:
             self._expected += 1
         try:
@@ -78,21 +66,11 @@ class Coalescer:
                 self._wake_next()
 
     def submit(self, job: NewJob) -> None:
-        """Returns once the job, of one part, has been accepted. Raises what accepting raised."""
-        entry = _Entry(job)
-        with self._lock:
-            self._gathering.append(entry)
-            self._wake_next()
-        entry.woken.wait(self._patience)
-        if entries := self._take(entry):
-            self._act_for(entries)
-        else:
-            entry.accepted.wait()  # another request has it in hand, and always tells
-        if entry.error:
-            raise entry.error
+        """Return once the job, which has one part, is accepted. Raises what accepting raised."""
+        self.ask(job, patience=self._patience)
 
     def on_commit(self, job_id: str) -> None:
-        """A job of one part was committed: its message may be finished, and the next may leave."""
+        """Note that a job was committed: if its message is finished, the next one may leave."""
         with self._lock:
             message = self._message_of.pop(job_id, None)
             if message is None:
@@ -103,67 +81,46 @@ class Coalescer:
             self._wake_next()
 
     def on_outage(self) -> None:
-        """Who waits here hears of it at once: the patience is not for that."""
-        with self._lock:
-            entries = list(self._gathering)
-            self._gathering.clear()
-        for entry in entries:
-            entry.error = ConnectionError("the subscription was lost")
-            entry.accepted.set()
-            entry.woken.set()
+        """Let all that gather fail now: waiting for a commit is no use in an outage."""
+        self.fail_all(ConnectionError("The subscription to Redis was lost."))
 
-    def _take(self, entry: _Entry) -> list[_Entry]:
-        """What leaves with `entry`, if it is still here; counts as under way from now."""
-        with self._lock:
-            if entry not in self._gathering:
-                return []
-            share = self._share()
-            taken = [self._gathering.popleft()]
-            images = taken[0].pending
-            while self._gathering and images + self._gathering[0].pending <= share:
-                taken.append(self._gathering.popleft())
-                images += taken[-1].pending
-            if entry not in taken:  # ran out of patience in a long queue: it goes first
-                self._gathering.remove(entry)
-                self._gathering.extendleft(reversed(taken))
-                taken = [entry]
-            message = _Message(len(taken))
-            self._under_way.append(message)
-            self._message_of.update({each.job.id: message for each in taken})
-            self._wake_next()
-            return taken
+    def _accept_all(self, jobs: Sequence[NewJob]) -> list[None]:
+        self._accept(jobs)
+        return [None] * len(jobs)
 
-    def _share(self) -> int:
-        """Images for the next message, so that all that may leave get as many."""
-        images = sum(entry.pending for entry in self._gathering)
+    def _may_leave(self) -> bool:
+        return not self._expected and self._unfinished() < self._max_unfinished
+
+    def _choose(self, caller: _Caller) -> list[_Caller]:
+        """The jobs of the next message; it counts as unfinished from now on."""
+        callers = self._next_share()
+        if caller not in callers:  # its patience ended while it was far back: it leaves alone
+            self._waiting.remove(caller)
+            self._waiting.extendleft(reversed(callers))
+            callers = [caller]
+        message = _Message(len(callers))
+        self._under_way.append(message)
+        self._message_of.update({each.question.id: message for each in callers})
+        return callers
+
+    def _next_share(self) -> list[_Caller]:
+        """Jobs from the front, with as many images as each message that may leave gets."""
+        gathered = sum(each.question.pending for each in self._waiting)
         messages = max(1, self._max_unfinished - self._unfinished())
-        return min(PART_SIZE, math.ceil(images / messages))
+        share = min(PART_SIZE, math.ceil(gathered / messages))
+        callers = [self._waiting.popleft()]
+        images = callers[0].question.pending
+        while self._waiting and images + self._waiting[0].question.pending <= share:
+            callers.append(self._waiting.popleft())
+            images += callers[-1].question.pending
+        return callers
 
-    def _act_for(self, entries: Sequence[_Entry]) -> None:
-        error: Exception | None = None
-        try:
-            self._accept([entry.job for entry in entries])
-        except Exception as raised:  # each waiting request raises it again
-            error = raised
-            self._forget(entries)
-        for entry in entries:
-            entry.error = error
-            entry.accepted.set()
-            entry.woken.set()
-
-    def _forget(self, entries: Sequence[_Entry]) -> None:
-        """Their message never left, so no commit will finish it."""
-        with self._lock:
-            for entry in entries:
-                message = self._message_of.pop(entry.job.id, None)
-                if message in self._under_way:
-                    self._under_way.remove(message)
-            self._wake_next()
-
-    def _wake_next(self) -> None:
-        """Let the first act, if a message may leave and nobody else is expected."""
-        if self._gathering and not self._expected and self._unfinished() < self._max_unfinished:
-            self._gathering[0].woken.set()
+    def _note_landed(self, callers: list[_Caller], error: BaseException | None) -> None:
+        """Forget a message that was not sent: no commit will finish it."""
+        for each in callers if error else ():
+            message = self._message_of.pop(each.question.id, None)
+            if message in self._under_way:
+                self._under_way.remove(message)
 
     def _unfinished(self) -> int:
         oldest = time.monotonic() - self._patience

@@ -44,7 +44,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def gathering(coalescer: Coalescer) -> int:
-    return len(coalescer._gathering)
+    return len(coalescer._waiting)
 
 
 def test_idle_a_job_is_accepted_at_once() -> None:
