@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +27,11 @@ class Lane(StrEnum):
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+
+
+def new_job_id() -> str:
+    """A random id. Without API keys, every client that knows the id may read the job."""
+    return uuid.uuid4().hex
 
 
 def parts_of(total: int) -> int:

@@ -22,7 +22,7 @@ from redis import Redis
 from client.cli.demo import sample_pictures
 from tests.support.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 
 # A shell's background job has SIGINT ignored, and so would have what a test starts and interrupts.
@@ -55,8 +55,8 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 
 @pytest.fixture
-def jobs(redis: Redis) -> JobStore:
-    return JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+def jobs(redis: Redis) -> JobRecords:
+    return JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
 
 
 class Clock:

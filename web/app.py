@@ -11,7 +11,7 @@ from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.observe import log, tracing
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
@@ -101,13 +101,9 @@ def _guard(app: OpenAPI, settings: Settings) -> None:
 def _service(settings: Settings) -> Service:
     # As many as may speak with Redis at once; a waiting client holds none.
     redis = connect(settings.redis_url, max_connections=32)
-    jobs_store = JobStore(
-        redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
-    )
+    records = JobRecords.from_settings(redis, settings)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
-    return Service(settings, redis, jobs_store, cache)
+    return Service(settings, redis, records, cache)
 
 
 def _serve_jobs_at_root(app: OpenAPI) -> None:

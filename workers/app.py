@@ -13,17 +13,15 @@ from typing import Any
 
 from billiard.process import current_process
 from celery import Celery, signals
-from redis import Redis
 
 from shared.observe import log, metrics, tracing
 from shared import model_info
 from shared.errors import ModelError
 from shared.observe.exposition import forget_dead, start_over
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
 from shared.presence import SECONDS, Presence
-from shared.records.recovery import Recovery
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
@@ -120,12 +118,7 @@ def _start_counting(**_: Any) -> None:
 def _watch(sender: Any, **_: Any) -> None:
     """Timers in the main process's event loop; they outlive reconnects."""
     redis = connect(settings.redis_url, max_connections=1)
-    recovery = Recovery(
-        redis,
-        _jobs(redis),
-        deadline_seconds=settings.part_deadline_seconds,
-        ttl=settings.result_ttl_seconds,
-    )
+    recovery = JobRecords.from_settings(redis, settings).recovery
     seconds = settings.reconcile_seconds
     reconciler = Reconciler(redis, recovery, settings.lane, seconds=seconds)
     detector = StallDetector(redis, classify.batcher, settings.lane, seconds=settings.stall_seconds)
@@ -151,14 +144,6 @@ def _serve_metrics(timer: Any) -> None:
     timer.call_repeatedly(settings.reconcile_seconds, forget_dead, (metrics.FOLDER,))
 
 
-def _jobs(redis: Redis) -> JobStore:
-    return JobStore(
-        redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
-    )
-
-
 def _decode_limits() -> DecodeLimits:
     return DecodeLimits(
         pixels=settings.max_image_pixels,
@@ -179,7 +164,7 @@ def _load(**_: Any) -> None:
         Decoder(engine.model.preset, _decode_limits()),
         engine,
         redis,
-        _jobs(redis),
+        JobRecords.from_settings(redis, settings).parts,
         cache,
         lane=settings.lane,
     )

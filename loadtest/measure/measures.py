@@ -21,8 +21,8 @@ from loadtest.measure import load_client
 from loadtest.measure.load_client import Answer, Report
 from tests.support.local_service import LocalService
 from loadtest.measure.request_stream import BULK, CLASSIFY
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import PART_SIZE, JobState, Lane, NewItem, OpenJob
+from shared.records.job_records import JobRecords
+from shared.jobs import PART_SIZE, JobState, Lane, NewItem, OpenJob, new_job_id
 from shared.redis_client import connect
 from shared.settings import Settings
 from workers.engine import Engine
@@ -187,22 +187,18 @@ def drain(
     Everything is enqueued while no bulk worker runs, so that nothing but the drain is measured.
     """
     redis = connect(service.redis_url, max_connections=2)
-    jobs = JobStore(
-        redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
-    )
+    records = JobRecords.from_settings(redis, settings)
     job_id = new_job_id()
-    jobs.open(OpenJob(id=job_id, lane=Lane.BULK, top_k=5, total=images))
+    records.submitter.open(OpenJob(id=job_id, lane=Lane.BULK, top_k=5, total=images))
     items = [
         NewItem(name=f"{k}.jpg", digest=f"{job_id}-{k}", data=pictures[k % len(pictures)])
         for k in range(images)
     ]
-    opened = jobs.get(job_id)
+    opened = records.reader.get(job_id)
     for first in range(0, images, PART_SIZE):
-        jobs.put_part(opened, first // PART_SIZE, items[first : first + PART_SIZE])
+        records.submitter.put_part(opened, first // PART_SIZE, items[first : first + PART_SIZE])
     service.start_worker(Lane.BULK, app, **environment)
-    while (job := jobs.get(job_id)).state is not JobState.COMPLETED:
+    while (job := records.reader.get(job_id)).state is not JobState.COMPLETED:
         time.sleep(0.1)
     assert job.succeeded == images, job
     assert job.started_at and job.finished_at

@@ -26,8 +26,18 @@ from redis import Redis
 from tests.support.local_service import LocalService, local_service
 from quickstart import redis_server
 from shared import keys
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import PART_SIZE, Durations, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
+from shared.records.job_records import JobRecords
+from shared.jobs import (
+    PART_SIZE,
+    Durations,
+    ItemState,
+    Lane,
+    NewItem,
+    NewJob,
+    Outcome,
+    PartRef,
+    new_job_id,
+)
 from shared.message import message
 from shared.redis_client import connect
 
@@ -108,8 +118,8 @@ def _rate(act: Callable[..., int], seconds: float, *arguments: Any) -> float:
     return count / (time.perf_counter() - started)
 
 
-def _store(redis: Redis) -> JobStore:
-    return JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=3600)
+def _records(redis: Redis) -> JobRecords:
+    return JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=3600)
 
 
 def _write(url: str, size: int, until: float) -> int:
@@ -120,7 +130,9 @@ def _write(url: str, size: int, until: float) -> int:
         items = [
             NewItem(name=f"{k}.jpg", digest=f"{written + k:064x}", data=data) for k in range(32)
         ]
-        _store(redis).accept([NewJob(id=new_job_id(), lane=Lane.BULK, top_k=5, items=items)])
+        _records(redis).submitter.accept(
+            [NewJob(id=new_job_id(), lane=Lane.BULK, top_k=5, items=items)]
+        )
         written += PART_SIZE
     return written
 
@@ -128,7 +140,7 @@ def _write(url: str, size: int, until: float) -> int:
 def _drain(url: str, members: list[bytes], until: float) -> int:
     """What a worker's pool process asks of Redis for these parts, without looking at them."""
     redis = connect(url, max_connections=1)
-    store = _store(redis)
+    parts = _records(redis).parts
     outcome = Outcome(
         state=ItemState.SUCCEEDED,
         model_version="measured",
@@ -138,9 +150,9 @@ def _drain(url: str, members: list[bytes], until: float) -> int:
     for member in members:
         if time.perf_counter() >= until:
             break
-        [work] = store.start([PartRef.from_member(member.decode())], Lane.BULK)
+        [work] = parts.start([PartRef.from_member(member.decode())], Lane.BULK)
         pipe = redis.pipeline(transaction=False)
-        store.commit(pipe, work.ref, Lane.BULK, dict.fromkeys(work.digests, outcome))
+        parts.commit(pipe, work.ref, Lane.BULK, dict.fromkeys(work.digests, outcome))
         pipe.execute()
         drained += len(work.digests)
     return drained

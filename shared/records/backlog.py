@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 
@@ -19,6 +19,28 @@ _WINDOW_SECONDS = 10
 
 #: A lane's speed since then tells more than what was before.
 _SETTLED_SECONDS = 3.0
+
+
+class Backlog(NamedTuple):
+    """What a lane has accepted and not yet committed."""
+
+    parts: int
+    images: int
+    oldest_deadline: float | None  #: Unix seconds.
+
+
+def of_lane(redis: Redis, lane: Lane) -> Backlog:
+    """How much a lane has outstanding; one round trip."""
+    pipe = redis.pipeline(transaction=False)
+    pipe.zcard(keys.outstanding(lane))
+    pipe.get(keys.outstanding_images(lane))
+    pipe.zrange(keys.outstanding(lane), 0, 0, withscores=True)
+    least = time.time() + fairness.WAITING_SECONDS / 2
+    pipe.zrangebyscore(keys.outstanding(lane), least, "+inf", 0, 1, withscores=True)
+    parts, images, queued, waiting = pipe.execute()
+    deadlines = [score for _, score in queued if score < least]
+    deadlines += [score - fairness.WAITING_SECONDS for _, score in waiting]
+    return Backlog(parts, int(images or 0), min(deadlines, default=None))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,11 @@ from redis import Redis
 from shared import keys
 from shared.records.claims import Claim, value
 from shared.errors import JobNotFound, WorkerLost
-from shared.records.job_store import MAX_ATTEMPTS, JobStore
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
+from shared.records.read import JobReader
 from shared.records.scripts import script
+from shared.records.work import MAX_ATTEMPTS, PartRecords
 
 #: Parts that are looked at in one go: a worker's main process must not be away for long.
 _AT_ONCE = 200
@@ -56,17 +57,26 @@ class DeadLetter:
 
 
 class Recovery:
-    def __init__(self, redis: Redis, jobs: JobStore, *, deadline_seconds: float, ttl: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        reader: JobReader,
+        parts: PartRecords,
+        *,
+        ttl_seconds: int,
+        deadline_seconds: float,
+    ) -> None:
         self._redis = redis
-        self._jobs = jobs
+        self._reader = reader
+        self._parts = parts
+        self._ttl = ttl_seconds
         self._deadline = deadline_seconds
-        self._ttl = ttl
         self._requeue_script = script("requeue")
         self._split_script = script("split")
 
     def recover(self, lane: Lane) -> Recovered:
         """Look at every overdue part of a lane and do what is due."""
-        self._jobs.feed(lane)
+        self._parts.feed(lane)
         requeued = split = buried = 0
         for overdue in self._overdue(lane):
             if overdue.attempts < MAX_ATTEMPTS:
@@ -189,9 +199,9 @@ class Recovery:
         """Commit the image as failed, and keep it as a dead letter, in one transaction."""
         ref = overdue.ref
         assert ref.only is not None
-        items = self._jobs.part_items(ref.job_id, ref.number)
+        items = self._reader.part_items(ref.job_id, ref.number)
         try:
-            owner = self._jobs.get(ref.job_id).owner
+            owner = self._reader.get(ref.job_id).owner
         except JobNotFound:
             items = []
         if not items:  # expired: the next start of the part clears it away
@@ -199,7 +209,7 @@ class Recovery:
             return 0
         data = self._redis.hget(keys.images(ref.job_id, ref.number), str(ref.only))
         pipe = self._redis.pipeline(transaction=True)
-        self._jobs.commit(pipe, ref, lane, {ref.only: Outcome.failure(WorkerLost())})
+        self._parts.commit(pipe, ref, lane, {ref.only: Outcome.failure(WorkerLost())})
         if data:
             item = items[ref.only]
             letter = DeadLetter(

@@ -14,8 +14,18 @@ import httpx
 import pytest
 
 from tests.support.local_service import LocalService, local_service
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction
+from shared.records.job_records import JobRecords
+from shared.jobs import (
+    PART_SIZE,
+    ItemState,
+    Lane,
+    NewItem,
+    NewJob,
+    Outcome,
+    PartRef,
+    Prediction,
+    new_job_id,
+)
 from shared.redis_client import connect
 
 STREAMS = 300
@@ -36,27 +46,27 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
 
 
 @pytest.fixture(scope="module")
-def jobs(web: LocalService) -> Iterator[JobStore]:
+def jobs(web: LocalService) -> Iterator[JobRecords]:
     redis = connect(web.redis_url, max_connections=2)
-    yield JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    yield JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
     redis.connection_pool.disconnect()
 
 
-def accept(jobs: JobStore, items: int, outcome: Outcome | None = None) -> str:
+def accept(jobs: JobRecords, items: int, outcome: Outcome | None = None) -> str:
     job_id = new_job_id()
     new = [
         NewItem(name=f"{k}.jpg", digest=f"{k:064x}", data=b"x", outcome=outcome)
         for k in range(items)
     ]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=new)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=new)])
     return job_id
 
 
-def commit(web: LocalService, jobs: JobStore, job_id: str, number: int, images: int) -> None:
+def commit(web: LocalService, jobs: JobRecords, job_id: str, number: int, images: int) -> None:
     ref = PartRef(job_id, number, images)
     with closing(web.redis()) as redis:
         pipe = redis.pipeline(transaction=False)
-        jobs.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in range(images)})
+        jobs.parts.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in range(images)})
         pipe.execute()
 
 
@@ -115,7 +125,7 @@ def memory(process: int) -> int:
 
 
 def test_hundreds_of_streams_are_told_and_leave_the_process_responsive(
-    web: LocalService, jobs: JobStore
+    web: LocalService, jobs: JobRecords
 ) -> None:
     shared = accept(jobs, PARTS * PART_SIZE)
     own = [accept(jobs, 1) for _ in range(STREAMS // 2)]
@@ -155,7 +165,7 @@ def test_hundreds_of_streams_are_told_and_leave_the_process_responsive(
     assert time.monotonic() - ended < 5
 
 
-def test_a_client_that_leaves_makes_room_at_once(web: LocalService, jobs: JobStore) -> None:
+def test_a_client_that_leaves_makes_room_at_once(web: LocalService, jobs: JobRecords) -> None:
     job_id = accept(jobs, 1)
 
     async def run() -> None:
@@ -171,7 +181,7 @@ def test_a_client_that_leaves_makes_room_at_once(web: LocalService, jobs: JobSto
     assert "rror" not in web.log("web")
 
 
-def test_readers_that_stand_still_pile_nothing_up(web: LocalService, jobs: JobStore) -> None:
+def test_readers_that_stand_still_pile_nothing_up(web: LocalService, jobs: JobRecords) -> None:
     job_id = accept(jobs, 10_000, outcome=SUCCESS)
     before = memory(web_process(web))
 
@@ -187,7 +197,7 @@ def test_readers_that_stand_still_pile_nothing_up(web: LocalService, jobs: JobSt
     asyncio.run(run())
 
 
-def test_a_stream_outlives_an_outage(web: LocalService, jobs: JobStore) -> None:
+def test_a_stream_outlives_an_outage(web: LocalService, jobs: JobRecords) -> None:
     job_id = accept(jobs, 2)
 
     async def run() -> bytes:

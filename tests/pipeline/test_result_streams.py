@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.local_service import LocalService, local_service
 from shared import keys
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, Prediction
+from shared.records.job_records import JobRecords
+from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, Prediction, new_job_id
 from shared.redis_client import connect
 
 #: How long a stream may stand still here; the default is longer than a test should wait.
@@ -37,7 +37,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
 def job_id(web: LocalService) -> str:
     """A job that has ended; some ten megabytes of results."""
     redis = connect(web.redis_url, max_connections=1)
-    jobs = JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    jobs = JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
     found = new_job_id()
     predictions = tuple(Prediction(k, f"a class of pictures {k}", 0.123) for k in range(5))
     outcome = Outcome(state=ItemState.SUCCEEDED, predictions=predictions, model_version="m-1")
@@ -45,7 +45,7 @@ def job_id(web: LocalService) -> str:
         NewItem(name=f"{k}.jpg", digest=f"{k:064x}", data=b"", outcome=outcome)
         for k in range(TOTAL)
     ]
-    jobs.accept([NewJob(id=found, lane=Lane.BULK, top_k=5, items=items)])
+    jobs.submitter.accept([NewJob(id=found, lane=Lane.BULK, top_k=5, items=items)])
     redis.connection_pool.disconnect()
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.local_service import LocalService, local_service
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, Outcome, PartRef
 from shared.redis_client import connect
 
@@ -66,9 +66,9 @@ async def _wait_all(service: LocalService, job_id: str) -> tuple[list[bytes], fl
 
 def _commit(redis_url: str, job_id: str) -> None:
     redis = connect(redis_url, max_connections=1)
-    jobs = JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    jobs = JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
     pipe = redis.pipeline(transaction=False)
     outcome = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
-    jobs.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: outcome})
+    jobs.parts.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: outcome})
     pipe.execute()
     redis.connection_pool.disconnect()

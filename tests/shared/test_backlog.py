@@ -10,8 +10,8 @@ from typing import Any
 from redis import Redis
 
 from shared import keys
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
+from shared.records.job_records import JobRecords
+from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.records.backlog import Outlook, outlook
 from tests.conftest import Clock
 
@@ -19,36 +19,38 @@ DEADLINE = 60.0
 SUCCESS = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
 
-def accept(jobs: JobStore, parts: int, known: int = 0) -> list[PartRef]:
+def accept(jobs: JobRecords, parts: int, known: int = 0) -> list[PartRef]:
     """A job of so many parts; of the first items the outcome is known."""
     job_id = new_job_id()
     items = [
         NewItem(name="", digest=f"{k:064x}", data=b"x", outcome=SUCCESS if k < known else None)
         for k in range(parts * PART_SIZE)
     ]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=1, items=items)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=1, items=items)])
     return [PartRef(job_id, number, PART_SIZE) for number in range(parts)]
 
 
-def work(jobs: JobStore, redis: Redis, ref: PartRef) -> None:
-    jobs.start([ref], Lane.BULK)
+def work(jobs: JobRecords, redis: Redis, ref: PartRef) -> None:
+    jobs.parts.start([ref], Lane.BULK)
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in range(PART_SIZE)})
+    jobs.parts.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in range(PART_SIZE)})
     pipe.execute()
 
 
-def work_next(jobs: JobStore, redis: Redis) -> None:
+def work_next(jobs: JobRecords, redis: Redis) -> None:
     """What a worker would take."""
     text: Any = redis.rpop(Lane.BULK)
     [part] = json.loads(base64.b64decode(json.loads(text)["body"]))[0][0]
     work(jobs, redis, PartRef(*part))
 
 
-def told(jobs: JobStore, redis: Redis, refs: Sequence[PartRef]) -> Outlook:
-    return outlook(redis, jobs.get(refs[0].job_id), deadline_seconds=DEADLINE)
+def told(jobs: JobRecords, redis: Redis, refs: Sequence[PartRef]) -> Outlook:
+    return outlook(redis, jobs.reader.get(refs[0].job_id), deadline_seconds=DEADLINE)
 
 
-def test_the_position_counts_what_is_ahead_and_nothing_behind(jobs: JobStore, redis: Redis) -> None:
+def test_the_position_counts_what_is_ahead_and_nothing_behind(
+    jobs: JobRecords, redis: Redis
+) -> None:
     first, second, third = (accept(jobs, parts) for parts in (3, 2, 5))
     positions = [told(jobs, redis, job).position for job in (first, second, third)]
     assert positions == [0, 3 * PART_SIZE, 5 * PART_SIZE]
@@ -65,7 +67,7 @@ def test_the_position_counts_what_is_ahead_and_nothing_behind(jobs: JobStore, re
 
 
 def test_a_small_job_is_told_that_it_does_not_wait_for_a_large_one(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
     accept(jobs, 100)
     for _ in range(5):
@@ -75,22 +77,22 @@ def test_a_small_job_is_told_that_it_does_not_wait_for_a_large_one(
     assert small.seconds and small.seconds < 10
 
 
-def test_a_cancelled_job_waits_for_nothing(jobs: JobStore, redis: Redis) -> None:
+def test_a_cancelled_job_waits_for_nothing(jobs: JobRecords, redis: Redis) -> None:
     job = accept(jobs, 2)
-    jobs.cancel(job[0].job_id)
+    jobs.canceller.cancel(job[0].job_id)
     assert told(jobs, redis, job) == Outlook()
 
 
-def test_one_round_trip_while_a_job_goes_on_and_none_after(jobs: JobStore, redis: Redis) -> None:
+def test_one_round_trip_while_a_job_goes_on_and_none_after(jobs: JobRecords, redis: Redis) -> None:
     refs = accept(jobs, 1)
-    job = jobs.get(refs[0].job_id)
+    job = jobs.reader.get(refs[0].job_id)
     for state, expected in (("queued", 1), ("completed", 0)):
         before = _packets(redis)
         assert job.state == state
         outlook(redis, job, deadline_seconds=DEADLINE)
         assert _packets(redis) - before == expected + 1  # and the question itself
         work(jobs, redis, refs[0])
-        job = jobs.get(job.id)
+        job = jobs.reader.get(job.id)
 
 
 def _packets(redis: Redis) -> int:
@@ -98,7 +100,7 @@ def _packets(redis: Redis) -> int:
 
 
 def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
-    jobs: JobStore, redis: Redis, clock: Clock
+    jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:
     """640 images a second, and two jobs that take turns until the smaller one is done."""
     both = [accept(jobs, 60), accept(jobs, 30)]
@@ -124,7 +126,7 @@ def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
 
 
 def test_a_lane_that_had_little_to_do_is_not_a_slow_one(
-    jobs: JobStore, redis: Redis, clock: Clock
+    jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:
     """One image eight seconds ago says nothing about how fast the next thousand will be."""
     redis.set(keys.drained(Lane.BULK, int(clock.now) - 8), 1)

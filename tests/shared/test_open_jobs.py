@@ -16,7 +16,10 @@ from shared import keys
 from shared.records import scripts
 from shared.records.claims import Claim
 from shared.errors import EmptyFile, JobClosed, JobNotFound, PartConflict, Unavailable
-from shared.records.job_store import MAX_ATTEMPTS, JobStore, PutPart, new_job_id
+from shared.records import backlog
+from shared.records.job_records import JobRecords
+from shared.records.submit import PutPart
+from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import (
     PART_SIZE,
     ItemState,
@@ -30,6 +33,7 @@ from shared.jobs import (
     PartRef,
     Prediction,
     part_size,
+    new_job_id,
 )
 from shared.records.recovery import Recovered, Recovery
 
@@ -41,10 +45,10 @@ KNOWN = Outcome(state=ItemState.SUCCEEDED, model_version="m-1", cache_hit=True)
 BAD = Outcome.failure(EmptyFile())
 
 
-def open_job(jobs: JobStore, total: int) -> Job:
+def open_job(jobs: JobRecords, total: int) -> Job:
     job_id = new_job_id()
-    jobs.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=total))
-    return jobs.get(job_id)
+    jobs.submitter.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=total))
+    return jobs.reader.get(job_id)
 
 
 def part(
@@ -63,19 +67,19 @@ def part(
 
 
 def put(
-    jobs: JobStore, job: Job, number: int, known: Mapping[int, Outcome] | None = None
+    jobs: JobRecords, job: Job, number: int, known: Mapping[int, Outcome] | None = None
 ) -> PutPart:
-    return jobs.put_part(job, number, part(job, number, known))
+    return jobs.submitter.put_part(job, number, part(job, number, known))
 
 
 def ref(job: Job, number: int, images: int | None = None) -> PartRef:
     return PartRef(job.id, number, images or part_size(job.total, number))
 
 
-def commit(jobs: JobStore, redis: Redis, ref: PartRef, outcome: Outcome = SUCCESS) -> int:
+def commit(jobs: JobRecords, redis: Redis, ref: PartRef, outcome: Outcome = SUCCESS) -> int:
     positions = range(ref.images) if ref.only is None else [ref.only]
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, ref, LANE, dict.fromkeys(positions, outcome))
+    jobs.parts.commit(pipe, ref, LANE, dict.fromkeys(positions, outcome))
     [written] = pipe.execute()
     return int(written)
 
@@ -88,10 +92,10 @@ def queued(redis: Redis) -> list[PartRef]:
     return found
 
 
-def nothing_is_held(redis: Redis, jobs: JobStore) -> bool:
+def nothing_is_held(redis: Redis, jobs: JobRecords) -> bool:
     held = redis.hgetall(keys.HELD)
     return (
-        jobs.backlog(LANE) == (0, 0, None)
+        backlog.of_lane(redis, LANE) == (0, 0, None)
         and held in ({}, {b"total": b"0"})
         and not redis.keys("images:*")
         and not redis.keys("staged*")
@@ -114,72 +118,74 @@ def notices(redis: Redis) -> Iterator[Any]:
 
 
 def test_an_open_job_is_filled_in_any_order_and_worked_on_meanwhile(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
     job = open_job(jobs, 70)
     assert (job.state, job.total, job.received) == (JobState.RECEIVING, 70, 0)
-    assert jobs.missing_parts(job.id) == [0, 1, 2]
+    assert jobs.reader.missing_parts(job.id) == [0, 1, 2]
 
     assert put(jobs, job, 2)[:2] == (True, 2)
-    assert jobs.missing_parts(job.id) == [0, 1]
+    assert jobs.reader.missing_parts(job.id) == [0, 1]
     assert queued(redis) == [ref(job, 2)]
-    [work] = jobs.start([ref(job, 2)], LANE)
+    [work] = jobs.parts.start([ref(job, 2)], LANE)
     assert work.images == {k: b"data %d" % (64 + k) for k in range(6)}
     assert commit(jobs, redis, ref(job, 2)) == 6
-    now = jobs.get(job.id)
+    now = jobs.reader.get(job.id)
     assert (now.state, now.received, now.succeeded) == (JobState.RECEIVING, 6, 6)
     assert now.started_at
 
     assert put(jobs, job, 0)[:2] == (True, 1)
     assert put(jobs, job, 1)[:2] == (True, 0)
-    assert jobs.get(job.id).state is JobState.RUNNING
+    assert jobs.reader.get(job.id).state is JobState.RUNNING
     for number in (0, 1):
-        jobs.start([ref(job, number)], LANE)
+        jobs.parts.start([ref(job, number)], LANE)
         commit(jobs, redis, ref(job, number))
-    done = jobs.get(job.id)
+    done = jobs.reader.get(job.id)
     assert (done.state, done.succeeded, done.queued) == (JobState.COMPLETED, 70, 0)
-    assert [item.name for item in jobs.items(job.id, 0, 70)] == [f"{k}.jpg" for k in range(70)]
+    assert [item.name for item in jobs.reader.items(job.id, 0, 70)] == [
+        f"{k}.jpg" for k in range(70)
+    ]
     assert nothing_is_held(redis, jobs)
     ttls = {redis.ttl(key) for key in redis.keys(f"*{job.id}*")}
     assert ttls <= {3599, 3600}
 
 
-def test_a_complete_upload_that_nobody_started_on_is_queued(jobs: JobStore) -> None:
+def test_a_complete_upload_that_nobody_started_on_is_queued(jobs: JobRecords) -> None:
     job = open_job(jobs, 33)
     put(jobs, job, 0)
     put(jobs, job, 1)
-    assert jobs.get(job.id).state is JobState.QUEUED
+    assert jobs.reader.get(job.id).state is JobState.QUEUED
 
 
-def test_the_same_part_again_changes_nothing(jobs: JobStore, redis: Redis) -> None:
+def test_the_same_part_again_changes_nothing(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 40)
     first = put(jobs, job, 0)
     before = {key: redis.type(key) for key in redis.keys()}
     assert put(jobs, job, 0) == PutPart(False, 1, None)
     assert {key: redis.type(key) for key in redis.keys()} == before
-    assert first.accepted and jobs.backlog(LANE)[:2] == (1, 32)
+    assert first.accepted and backlog.of_lane(redis, LANE)[:2] == (1, 32)
     assert queued(redis) == [ref(job, 0)]
-    assert jobs.get(job.id).received == 32
+    assert jobs.reader.get(job.id).received == 32
 
 
-def test_other_pictures_as_the_same_part_are_a_conflict(jobs: JobStore, redis: Redis) -> None:
+def test_other_pictures_as_the_same_part_are_a_conflict(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 3)
     put(jobs, job, 0)
     with pytest.raises(PartConflict):
-        jobs.put_part(job, 0, part(job, 0, content="other"))
-    [work] = jobs.start([ref(job, 0)], LANE)
+        jobs.submitter.put_part(job, 0, part(job, 0, content="other"))
+    [work] = jobs.parts.start([ref(job, 0)], LANE)
     assert work.images[0] == b"data 0"
     assert not redis.keys("staged*")
 
 
-def test_a_part_may_be_sent_again_after_the_job_has_ended(jobs: JobStore, redis: Redis) -> None:
+def test_a_part_may_be_sent_again_after_the_job_has_ended(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 3)
     put(jobs, job, 0)
     commit(jobs, redis, ref(job, 0))
     assert put(jobs, job, 0) == PutPart(False, 0, None)
 
 
-def test_two_who_send_the_same_part_at_once_store_it_once(jobs: JobStore, redis: Redis) -> None:
+def test_two_who_send_the_same_part_at_once_store_it_once(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 64)
     told: list[PutPart] = []
     threads = [
@@ -190,51 +196,51 @@ def test_two_who_send_the_same_part_at_once_store_it_once(jobs: JobStore, redis:
     for thread in threads:
         thread.join()
     assert sum(each.is_new for each in told) == 2
-    assert jobs.backlog(LANE)[:2] == (2, 64) and jobs.get(job.id).received == 64
+    assert backlog.of_lane(redis, LANE)[:2] == (2, 64) and jobs.reader.get(job.id).received == 64
     assert len(queued(redis)) == 2
 
 
-def test_what_is_known_is_not_queued(jobs: JobStore, redis: Redis, notices: Any) -> None:
+def test_what_is_known_is_not_queued(jobs: JobRecords, redis: Redis, notices: Any) -> None:
     job = open_job(jobs, 33)
     put(jobs, job, 0, {**dict.fromkeys(range(30), KNOWN), 31: BAD})
     assert notices() == f"{job.id} running"
     assert queued(redis) == [ref(job, 0, images=1)]
-    now = jobs.get(job.id)
+    now = jobs.reader.get(job.id)
     assert (now.succeeded, now.failed, now.cached, now.queued) == (30, 1, 30, 2)
     assert now.model_version == "m-1"
-    assert jobs.finished(job.id, 0, 99) == [*range(30), 31]
-    [work] = jobs.start([ref(job, 0, images=1)], LANE)
+    assert jobs.reader.finished(job.id, 0, 99) == [*range(30), 31]
+    [work] = jobs.parts.start([ref(job, 0, images=1)], LANE)
     assert work.images == {30: b"data 30"}
 
 
 def test_a_job_whose_last_part_is_known_is_complete_at_once(
-    jobs: JobStore, redis: Redis, notices: Any
+    jobs: JobRecords, redis: Redis, notices: Any
 ) -> None:
     job = open_job(jobs, 33)
     put(jobs, job, 0, dict.fromkeys(range(32), KNOWN))
     put(jobs, job, 1, {0: BAD})
     assert [notices(), notices()] == [f"{job.id} running", f"{job.id} completed"]
-    done = jobs.get(job.id)
+    done = jobs.reader.get(job.id)
     assert (done.state, done.succeeded, done.failed) == (JobState.COMPLETED, 32, 1)
     assert done.started_at and done.finished_at
     assert not redis.llen(LANE) and nothing_is_held(redis, jobs)
 
 
-def test_items_that_are_not_here_yet_are_queued_without_a_name(jobs: JobStore) -> None:
+def test_items_that_are_not_here_yet_are_queued_without_a_name(jobs: JobRecords) -> None:
     job = open_job(jobs, 40)
     put(jobs, job, 1)
-    items = jobs.items(job.id, 30, 40)
+    items = jobs.reader.items(job.id, 30, 40)
     assert [item.name for item in items] == ["", "", *(f"{k}.jpg" for k in range(32, 40))]
     assert {item.state for item in items} == {ItemState.QUEUED}
-    assert [item.name for item in jobs.items_at(job.id, [33, 2])] == ["33.jpg", ""]
+    assert [item.name for item in jobs.reader.items_at(job.id, [33, 2])] == ["33.jpg", ""]
 
 
-def test_only_an_open_job_takes_parts(jobs: JobStore, redis: Redis) -> None:
+def test_only_an_open_job_takes_parts(jobs: JobRecords, redis: Redis) -> None:
     job_id = new_job_id()
     items = [NewItem(name="a", digest="d", data=b"data")]
-    jobs.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
-    job = jobs.get(job_id)
-    assert not job.opened and jobs.missing_parts(job_id) == []
+    jobs.submitter.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
+    job = jobs.reader.get(job_id)
+    assert not job.opened and jobs.reader.missing_parts(job_id) == []
     with pytest.raises(JobClosed):
         put(jobs, job, 0)
 
@@ -243,14 +249,14 @@ def test_only_an_open_job_takes_parts(jobs: JobStore, redis: Redis) -> None:
     with pytest.raises(JobNotFound):
         put(jobs, gone, 0)
     with pytest.raises(JobNotFound):
-        jobs.missing_parts(gone.id)
+        jobs.reader.missing_parts(gone.id)
     assert not redis.keys("staged*")
 
 
 def test_a_large_part_is_sent_in_pieces_and_taken_in_whole(
-    jobs: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.records.job_store._STAGED_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.staging._BYTES_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:
@@ -258,19 +264,19 @@ def test_a_large_part_is_sent_in_pieces_and_taken_in_whole(
             if k == 20:
                 [staged] = redis.keys("staged_images:*")
                 assert redis.hlen(staged) >= 15 and 0 < redis.ttl(staged) <= 120
-                assert jobs.backlog(LANE)[:2] == (0, 0)
+                assert backlog.of_lane(redis, LANE)[:2] == (0, 0)
             yield item
 
-    assert jobs.put_part(job, 0, items()).is_new
-    [work] = jobs.start([ref(job, 0)], LANE)
+    assert jobs.submitter.put_part(job, 0, items()).is_new
+    [work] = jobs.parts.start([ref(job, 0)], LANE)
     assert work.images == {k: b"data %d" % k for k in range(32)}
     assert redis.hget(keys.HELD, "total") == b"%d" % sum(len(b"data %d" % k) for k in range(32))
 
 
 def test_a_part_whose_first_pieces_have_expired_is_not_taken_in(
-    jobs: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.records.job_store._STAGED_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.staging._BYTES_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:
@@ -280,12 +286,12 @@ def test_a_part_whose_first_pieces_have_expired_is_not_taken_in(
             yield item
 
     with pytest.raises(Unavailable):
-        jobs.put_part(job, 0, items())
-    assert jobs.missing_parts(job.id) == [0] and nothing_is_held(redis, jobs)
+        jobs.submitter.put_part(job, 0, items())
+    assert jobs.reader.missing_parts(job.id) == [0] and nothing_is_held(redis, jobs)
     assert put(jobs, job, 0).is_new
 
 
-def test_records_live_while_parts_come_in(jobs: JobStore, redis: Redis) -> None:
+def test_records_live_while_parts_come_in(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 96)
     put(jobs, job, 0, {0: KNOWN})
     for key in redis.keys(f"*{job.id}*"):
@@ -293,7 +299,7 @@ def test_records_live_while_parts_come_in(jobs: JobStore, redis: Redis) -> None:
     put(jobs, job, 1)
     kept = {key: redis.ttl(key) for key in redis.keys(f"*{job.id}*") if b"images" not in key}
     assert len(kept) == 5 and set(kept.values()) <= {7199, 7200}
-    assert jobs.get(job.id).expires_at >= time.time() + 3500
+    assert jobs.reader.get(job.id).expires_at >= time.time() + 3500
 
     redis.expire(keys.part(job.id, 0), 100)  # looked at now and then only: cheap for each part
     put(jobs, job, 2)
@@ -310,7 +316,7 @@ def test_the_scripts_know_the_size_of_a_part() -> None:
 
 
 def test_a_cancelled_job_keeps_what_is_done_and_holds_nothing(
-    jobs: JobStore, redis: Redis, notices: Any
+    jobs: JobRecords, redis: Redis, notices: Any
 ) -> None:
     job = open_job(jobs, 100)
     put(jobs, job, 0)
@@ -319,48 +325,48 @@ def test_a_cancelled_job_keeps_what_is_done_and_holds_nothing(
     for _ in range(3):
         notices()
 
-    assert jobs.cancel(job.id)
+    assert jobs.canceller.cancel(job.id)
     assert notices() == f"{job.id} cancelled"
-    ended = jobs.get(job.id)
+    ended = jobs.reader.get(job.id)
     assert (ended.state, ended.succeeded, ended.cancelled) == (JobState.CANCELLED, 33, 67)
     assert ended.queued == 0 and ended.finished_at
     assert nothing_is_held(redis, jobs)
-    states = [item.state for item in jobs.items(job.id, 0, 100)]
+    states = [item.state for item in jobs.reader.items(job.id, 0, 100)]
     assert states == [ItemState.SUCCEEDED] * 33 + [ItemState.CANCELLED] * 67
     assert {redis.ttl(key) for key in redis.keys(f"*{job.id}*")} <= {3599, 3600}
 
-    assert not jobs.cancel(job.id)
+    assert not jobs.canceller.cancel(job.id)
     assert notices() == ""
     with pytest.raises(JobClosed):
         put(jobs, job, 2)
 
 
-def test_a_completed_job_cannot_be_cancelled(jobs: JobStore, redis: Redis) -> None:
+def test_a_completed_job_cannot_be_cancelled(jobs: JobRecords, redis: Redis) -> None:
     job = open_job(jobs, 1)
     put(jobs, job, 0)
     commit(jobs, redis, ref(job, 0))
-    assert not jobs.cancel(job.id)
-    assert jobs.get(job.id).state is JobState.COMPLETED
+    assert not jobs.canceller.cancel(job.id)
+    assert jobs.reader.get(job.id).state is JobState.COMPLETED
     with pytest.raises(JobNotFound):
-        jobs.cancel(new_job_id())
+        jobs.canceller.cancel(new_job_id())
 
 
 def test_a_micro_batch_under_way_adds_nothing_to_a_cancelled_job(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
     job = open_job(jobs, 3)
     put(jobs, job, 0)
-    jobs.start([ref(job, 0)], LANE)
-    jobs.cancel(job.id)
+    jobs.parts.start([ref(job, 0)], LANE)
+    jobs.canceller.cancel(job.id)
     assert commit(jobs, redis, ref(job, 0)) == 0
-    assert jobs.get(job.id).cancelled == 3 and jobs.get(job.id).succeeded == 0
-    assert {item.outcome for item in jobs.items(job.id, 0, 3)} == {None}
+    assert jobs.reader.get(job.id).cancelled == 3 and jobs.reader.get(job.id).succeeded == 0
+    assert {item.outcome for item in jobs.reader.items(job.id, 0, 3)} == {None}
     assert nothing_is_held(redis, jobs)
 
 
 @pytest.fixture
 def half_cancelled(
-    jobs: JobStore, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Job, list[PartRef]]:
     """A job whose canceller died after the first step."""
     job = open_job(jobs, 64)
@@ -372,58 +378,58 @@ def half_cancelled(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(jobs, "_release", die)
-        jobs.cancel(job.id)
-    assert jobs.backlog(LANE)[:2] == (2, 64)
+        patch.setattr(jobs.canceller, "_release", die)
+        jobs.canceller.cancel(job.id)
+    assert backlog.of_lane(redis, LANE)[:2] == (2, 64)
     return job, refs
 
 
 def test_workers_release_what_a_dead_canceller_left(
-    jobs: JobStore, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
+    jobs: JobRecords, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
 ) -> None:
     _, refs = half_cancelled
-    assert jobs.start(refs, LANE) == []
+    assert jobs.parts.start(refs, LANE) == []
     assert nothing_is_held(redis, jobs)
 
 
 def test_a_part_whose_message_was_lost_is_released_too(
-    jobs: JobStore, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
+    jobs: JobRecords, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
 ) -> None:
     _, refs = half_cancelled
     redis.delete(LANE)
     redis.zadd(keys.outstanding(LANE), {each.member: 1.0 for each in refs})
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    recovery = jobs.recovery
     assert recovery.recover(LANE).requeued == 2
-    assert jobs.start(queued(redis), LANE) == []
+    assert jobs.parts.start(queued(redis), LANE) == []
     assert nothing_is_held(redis, jobs)
 
 
 def test_cancelling_again_finishes_what_a_dead_canceller_began(
-    jobs: JobStore, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
+    jobs: JobRecords, redis: Redis, half_cancelled: tuple[Job, list[PartRef]]
 ) -> None:
-    assert not jobs.cancel(half_cancelled[0].id)
+    assert not jobs.canceller.cancel(half_cancelled[0].id)
     assert nothing_is_held(redis, jobs)
 
 
-def test_a_split_part_is_released_whole(jobs: JobStore, redis: Redis) -> None:
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+def test_a_split_part_is_released_whole(jobs: JobRecords, redis: Redis) -> None:
+    recovery = jobs.recovery
     job = open_job(jobs, 3)
     put(jobs, job, 0)
     _wear_out(jobs, recovery, ref(job, 0))
     single = PartRef(job.id, 0, 1, 1)
     commit(jobs, redis, single)
-    assert jobs.backlog(LANE)[:2] == (2, 2)
-    jobs.cancel(job.id)
+    assert backlog.of_lane(redis, LANE)[:2] == (2, 2)
+    jobs.canceller.cancel(job.id)
     assert nothing_is_held(redis, jobs)
     assert commit(jobs, redis, PartRef(job.id, 0, 1, 0)) == 0
-    assert jobs.start(queued(redis), LANE) == []
+    assert jobs.parts.start(queued(redis), LANE) == []
     assert nothing_is_held(redis, jobs)
 
 
 def test_an_image_of_a_cancelled_job_is_neither_buried_nor_tried_again(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    recovery = jobs.recovery
     job = open_job(jobs, 2)
     put(jobs, job, 0)
     _wear_out(jobs, recovery, ref(job, 0))
@@ -431,62 +437,62 @@ def test_an_image_of_a_cancelled_job_is_neither_buried_nor_tried_again(
     assert _wear_out(jobs, recovery, first) == Recovered(0, 0, 1)
     [letter] = recovery.dead_letters()
     for _ in range(MAX_ATTEMPTS):
-        jobs.start([second], LANE)
-    jobs.start([second], LANE)
+        jobs.parts.start([second], LANE)
+    jobs.parts.start([second], LANE)
     redis.hset(keys.job(job.id), "state", JobState.CANCELLED)  # and its canceller dies
     assert recovery.recover(LANE).buried == 0
     assert recovery.dead_letters() == [letter]
     assert nothing_is_held(redis, jobs)
     assert not recovery.retry(letter)
-    assert jobs.get(job.id).state is JobState.CANCELLED
+    assert jobs.reader.get(job.id).state is JobState.CANCELLED
 
 
 def test_a_dead_letter_of_a_job_that_still_receives_leaves_it_open(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    recovery = jobs.recovery
     job = open_job(jobs, 33)
     put(jobs, job, 1)
     _wear_out(jobs, recovery, ref(job, 1))
     _wear_out(jobs, recovery, PartRef(job.id, 1, 1, 0))
     assert recovery.retry(recovery.dead_letters()[0])
-    assert jobs.get(job.id).state is JobState.RECEIVING
+    assert jobs.reader.get(job.id).state is JobState.RECEIVING
     assert put(jobs, job, 0).missing_parts == 0
 
 
-def _wear_out(jobs: JobStore, recovery: Recovery, ref: PartRef) -> Recovered:
+def _wear_out(jobs: JobRecords, recovery: Recovery, ref: PartRef) -> Recovered:
     """Every worker dies on it, as often as it may be tried."""
     for _ in range(MAX_ATTEMPTS):
-        assert jobs.start([ref], LANE)
-    assert jobs.start([ref], LANE) == []
+        assert jobs.parts.start([ref], LANE)
+    assert jobs.parts.start([ref], LANE) == []
     return recovery.recover(LANE)
 
 
-def test_a_half_stored_job_is_abandoned_with_its_claim(jobs: JobStore, redis: Redis) -> None:
+def test_a_half_stored_job_is_abandoned_with_its_claim(jobs: JobRecords, redis: Redis) -> None:
     claim = Claim("", "a key", "a request")
     job_id = new_job_id()
-    jobs.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=2 * PART_SIZE), claim)
-    put(jobs, jobs.get(job_id), 0)
-    assert jobs.abandon(job_id, claim)
-    assert jobs.get(job_id).state is JobState.CANCELLED
-    assert jobs.claimed(claim) is None
-    assert jobs.backlog(LANE) == (0, 0, None)
+    jobs.submitter.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=2 * PART_SIZE), claim)
+    put(jobs, jobs.reader.get(job_id), 0)
+    assert jobs.canceller.abandon(job_id, claim)
+    assert jobs.reader.get(job_id).state is JobState.CANCELLED
+    assert jobs.reader.claimed(claim) is None
+    assert backlog.of_lane(redis, LANE) == (0, 0, None)
     # Another request came with the key since: its claim is not this job's to take away.
     again = new_job_id()
-    jobs.open(OpenJob(id=again, lane=LANE, top_k=5, total=1), claim)
-    jobs.abandon(job_id, claim)
-    assert jobs.claimed(claim) == again
+    jobs.submitter.open(OpenJob(id=again, lane=LANE, top_k=5, total=1), claim)
+    jobs.canceller.abandon(job_id, claim)
+    assert jobs.reader.claimed(claim) == again
 
 
 def test_a_job_that_another_request_has_completed_is_not_abandoned(
-    jobs: JobStore, redis: Redis
+    jobs: JobRecords, redis: Redis
 ) -> None:
     """Two requests with one key fill one job; the one that fails must not end what was accepted."""
     claim = Claim("", "a key", "a request")
     job_id = new_job_id()
-    jobs.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=PART_SIZE), claim)
-    put(jobs, jobs.get(job_id), 0)
-    assert not jobs.abandon(job_id, claim)
-    assert jobs.get(job_id).state is JobState.QUEUED
-    assert jobs.claimed(claim) == job_id
-    assert jobs.backlog(LANE).images == PART_SIZE
+    jobs.submitter.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=PART_SIZE), claim)
+    put(jobs, jobs.reader.get(job_id), 0)
+    assert not jobs.canceller.abandon(job_id, claim)
+    assert jobs.reader.get(job_id).state is JobState.QUEUED
+    assert jobs.reader.claimed(claim) == job_id
+    assert backlog.of_lane(redis, LANE).images == PART_SIZE

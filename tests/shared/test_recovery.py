@@ -11,8 +11,10 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.job_store import MAX_ATTEMPTS, JobStore, new_job_id
-from shared.jobs import ItemState, JobState, Lane, NewItem, NewJob, Outcome, PartRef
+from shared.records import backlog
+from shared.records.job_records import JobRecords
+from shared.records.work import MAX_ATTEMPTS
+from shared.jobs import ItemState, JobState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.records.recovery import Recovered, Recovery
 from tests.conftest import Clock
 
@@ -22,14 +24,14 @@ SUCCESS = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
 
 @pytest.fixture
-def recovery(redis: Redis, jobs: JobStore) -> Recovery:
-    return Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+def recovery(redis: Redis, jobs: JobRecords) -> Recovery:
+    return jobs.recovery
 
 
-def accept(jobs: JobStore, images: int) -> PartRef:
+def accept(jobs: JobRecords, images: int) -> PartRef:
     job_id = new_job_id()
     items = [NewItem(name=f"{k}.jpg", digest=str(k), data=b"data %d" % k) for k in range(images)]
-    jobs.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
     return PartRef(job_id, 0, images)
 
 
@@ -44,19 +46,19 @@ def make_overdue(redis: Redis, ref: PartRef) -> None:
     redis.zadd(keys.outstanding(LANE), {ref.member: time.time() - 1}, xx=True)
 
 
-def commit(jobs: JobStore, redis: Redis, ref: PartRef, positions: list[int]) -> None:
+def commit(jobs: JobRecords, redis: Redis, ref: PartRef, positions: list[int]) -> None:
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, ref, LANE, dict.fromkeys(positions, SUCCESS))
+    jobs.parts.commit(pipe, ref, LANE, dict.fromkeys(positions, SUCCESS))
     pipe.execute()
 
 
-def start_often(jobs: JobStore, ref: PartRef) -> None:
+def start_often(jobs: JobRecords, ref: PartRef) -> None:
     """Start a part as often as it may be; every worker dies on it."""
     for _ in range(MAX_ATTEMPTS):
-        assert jobs.start([ref], LANE)
+        assert jobs.parts.start([ref], LANE)
 
 
-def test_a_lost_message_is_sent_again(jobs: JobStore, redis: Redis, recovery: Recovery) -> None:
+def test_a_lost_message_is_sent_again(jobs: JobRecords, redis: Redis, recovery: Recovery) -> None:
     ref = accept(jobs, 2)
     take_message(redis)
     assert recovery.recover(LANE) == NOTHING
@@ -68,7 +70,7 @@ def test_a_lost_message_is_sent_again(jobs: JobStore, redis: Redis, recovery: Re
 
 
 def test_a_part_that_waits_its_turn_is_left_alone(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     refs = [accept(jobs, 1) for _ in range(3)]
     for age, ref in zip((30, 20, 10), refs, strict=True):
@@ -82,11 +84,11 @@ def test_a_part_that_waits_its_turn_is_left_alone(
 
 
 def test_a_started_part_whose_worker_is_gone_is_sent_again(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 1)
     take_message(redis)
-    jobs.start([ref], LANE)
+    jobs.parts.start([ref], LANE)
     make_overdue(redis, ref)
     waiting = accept(jobs, 1)
     redis.zadd(keys.outstanding(LANE), {waiting.member: 1.0})
@@ -94,62 +96,64 @@ def test_a_started_part_whose_worker_is_gone_is_sent_again(
 
 
 def test_a_part_that_keeps_killing_its_worker_is_split_and_its_neighbours_succeed(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 3)
     take_message(redis)
     start_often(jobs, ref)
-    assert jobs.start([ref], LANE) == []  # once more would be too often
+    assert jobs.parts.start([ref], LANE) == []  # once more would be too often
 
     assert recovery.recover(LANE) == Recovered(0, 1, 0)
     singles = [message for _ in range(3) for message in take_message(redis)]
     assert [single.only for single in singles] == [0, 1, 2]
-    assert jobs.backlog(LANE)[:2] == (3, 3)
+    assert backlog.of_lane(redis, LANE)[:2] == (3, 3)
     for single in singles[1:]:
-        [work] = jobs.start([single], LANE)
+        [work] = jobs.parts.start([single], LANE)
         assert list(work.digests) == [single.only]
         commit(jobs, redis, single, [single.only or 0])
 
     guilty = singles[0]
     start_often(jobs, guilty)
-    assert jobs.start([guilty], LANE) == []
+    assert jobs.parts.start([guilty], LANE) == []
     assert recovery.recover(LANE) == Recovered(0, 0, 1)
 
-    job = jobs.get(ref.job_id)
+    job = jobs.reader.get(ref.job_id)
     assert (job.state, job.succeeded, job.failed) == (JobState.COMPLETED, 2, 1)
-    assert jobs.backlog(LANE) == (0, 0, None)
+    assert backlog.of_lane(redis, LANE) == (0, 0, None)
     assert not redis.exists(keys.images(ref.job_id, 0))
-    [first, *_] = jobs.items(ref.job_id, 0, 3)
+    [first, *_] = jobs.reader.items(ref.job_id, 0, 3)
     assert first.outcome and first.outcome.error and first.outcome.error.code == "worker_lost"
 
 
-def test_a_suspect_travels_alone(jobs: JobStore, redis: Redis, recovery: Recovery) -> None:
+def test_a_suspect_travels_alone(jobs: JobRecords, redis: Redis, recovery: Recovery) -> None:
     ref = accept(jobs, 2)
     take_message(redis)
     start_often(jobs, ref)
-    jobs.start([ref], LANE)
+    jobs.parts.start([ref], LANE)
     recovery.recover(LANE)
     sizes = [json.loads(text)["headers"]["images"] for text in redis.lrange(LANE, 0, -1)]
     assert min(sizes) > 1024  # the largest that MAX_BATCH_SIZE may be
 
 
 def test_a_slow_worker_may_still_commit_what_was_split(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 2)
     take_message(redis)
     start_often(jobs, ref)
-    jobs.start([ref], LANE)
+    jobs.parts.start([ref], LANE)
     recovery.recover(LANE)
     commit(jobs, redis, ref, [0, 1])
 
     singles = [message for _ in range(2) for message in take_message(redis)]
-    assert jobs.start(singles, LANE) == []
-    assert jobs.backlog(LANE) == (0, 0, None)
-    assert jobs.get(ref.job_id).succeeded == 2
+    assert jobs.parts.start(singles, LANE) == []
+    assert backlog.of_lane(redis, LANE) == (0, 0, None)
+    assert jobs.reader.get(ref.job_id).succeeded == 2
 
 
-def test_a_dead_letter_can_be_tried_again(jobs: JobStore, redis: Redis, recovery: Recovery) -> None:
+def test_a_dead_letter_can_be_tried_again(
+    jobs: JobRecords, redis: Redis, recovery: Recovery
+) -> None:
     ref = accept(jobs, 1)
     guilty = _bury(jobs, redis, recovery, ref)
     [letter] = recovery.dead_letters()
@@ -157,20 +161,20 @@ def test_a_dead_letter_can_be_tried_again(jobs: JobStore, redis: Redis, recovery
 
     assert recovery.retry(letter)
     assert recovery.dead_letters() == []
-    job = jobs.get(ref.job_id)
+    job = jobs.reader.get(ref.job_id)
     assert (job.state, job.failed, job.queued) == (JobState.RUNNING, 0, 1)
     assert take_message(redis) == [guilty]
-    [work] = jobs.start([guilty], LANE)
+    [work] = jobs.parts.start([guilty], LANE)
     assert work.images == {0: b"data 0"}
     commit(jobs, redis, guilty, [0])
-    job = jobs.get(ref.job_id)
+    job = jobs.reader.get(ref.job_id)
     assert (job.state, job.succeeded) == (JobState.COMPLETED, 1)
-    assert jobs.backlog(LANE) == (0, 0, None)
+    assert backlog.of_lane(redis, LANE) == (0, 0, None)
     assert not recovery.retry(letter)
 
 
 def test_a_dead_letter_of_an_expired_job_is_gone(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 1)
     _bury(jobs, redis, recovery, ref)
@@ -181,7 +185,7 @@ def test_a_dead_letter_of_an_expired_job_is_gone(
 
 
 def test_dead_letters_are_forgotten_with_their_images(
-    jobs: JobStore, redis: Redis, recovery: Recovery, clock: Clock
+    jobs: JobRecords, redis: Redis, recovery: Recovery, clock: Clock
 ) -> None:
     first = _bury(jobs, redis, recovery, accept(jobs, 1))
     assert len(recovery.dead_letters()) == 1
@@ -194,7 +198,7 @@ def test_dead_letters_are_forgotten_with_their_images(
 
 
 def test_an_image_that_a_slow_worker_saved_is_not_buried(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 2)
     guilty = _about_to_be_buried(jobs, redis, recovery, ref)
@@ -204,33 +208,35 @@ def test_an_image_that_a_slow_worker_saved_is_not_buried(
 
     assert recovery.recover(LANE).buried == 0
     assert recovery.dead_letters() == []
-    [first, _] = jobs.items(ref.job_id, 0, 2)
+    [first, _] = jobs.reader.items(ref.job_id, 0, 2)
     assert first.outcome and first.outcome.state is ItemState.SUCCEEDED
 
 
 def test_an_expired_suspect_leaves_outstanding(
-    jobs: JobStore, redis: Redis, recovery: Recovery
+    jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     ref = accept(jobs, 1)
     guilty = _about_to_be_buried(jobs, redis, recovery, ref)
     redis.delete(keys.job(ref.job_id))
     assert recovery.recover(LANE).buried == 0
-    assert jobs.start(take_message(redis), LANE) == []
-    assert jobs.backlog(LANE)[:2] == (0, 0), guilty
+    assert jobs.parts.start(take_message(redis), LANE) == []
+    assert backlog.of_lane(redis, LANE)[:2] == (0, 0), guilty
 
 
-def _about_to_be_buried(jobs: JobStore, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
+def _about_to_be_buried(
+    jobs: JobRecords, redis: Redis, recovery: Recovery, ref: PartRef
+) -> PartRef:
     take_message(redis)
     start_often(jobs, ref)
-    jobs.start([ref], LANE)
+    jobs.parts.start([ref], LANE)
     recovery.recover(LANE)
     singles = [message for _ in range(ref.images) for message in take_message(redis)]
     start_often(jobs, singles[0])
-    jobs.start([singles[0]], LANE)
+    jobs.parts.start([singles[0]], LANE)
     return singles[0]
 
 
-def _bury(jobs: JobStore, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
+def _bury(jobs: JobRecords, redis: Redis, recovery: Recovery, ref: PartRef) -> PartRef:
     guilty = _about_to_be_buried(jobs, redis, recovery, ref)
     assert recovery.recover(LANE) == Recovered(0, 0, 1)
     return guilty

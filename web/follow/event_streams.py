@@ -16,7 +16,7 @@ from typing import Any
 import gevent
 
 from shared.errors import Overloaded
-from shared.records.job_store import JobStore
+from shared.records.read import JobReader
 from shared.jobs import Job
 from web.follow.commit_listener import CommitListener
 from web.follow.job_feed import JobFeed
@@ -96,7 +96,7 @@ class EventStreams:
     def __init__(
         self,
         commits: CommitListener,
-        jobs: JobStore,
+        jobs: JobReader,
         *,
         tell: Callable[[Job], bytes],
         most: int,

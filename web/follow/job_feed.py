@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 from redis.exceptions import ConnectionError, RedisError
 
 from shared.errors import JobNotFound
-from shared.records.job_store import JobStore
+from shared.records.read import JobReader
 from shared.jobs import Job
 from web.follow.result_formats import item_json
 
@@ -55,7 +55,7 @@ class Page(NamedTuple):
 
 
 class JobFeed:
-    def __init__(self, jobs: JobStore, job_id: str, tell: Callable[[Job], bytes]) -> None:
+    def __init__(self, jobs: JobReader, job_id: str, tell: Callable[[Job], bytes]) -> None:
         """`tell` gives a job as clients read it."""
         self._jobs = jobs
         self._job_id = job_id

@@ -7,8 +7,7 @@ from flask_openapi import APIBlueprint
 
 from shared.records.claims import Claim
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
-from shared.records.job_store import new_job_id
-from shared.jobs import ItemState, Lane, Outcome
+from shared.jobs import ItemState, Lane, Outcome, new_job_id
 from web.http import idempotency
 from web.intake import uploads
 from web.http.answers import answer, documented

@@ -11,8 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from shared import webhook_address
 from shared.errors import InvalidRequest, JobClosed, TooManyFiles, WebhooksDisabled
-from shared.records.job_store import new_job_id
-from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, part_size, parts_of
+from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id, part_size, parts_of
 from web.submit import archive_jobs
 from web.intake.archives import uploads, archive
 from web.http import auth, idempotency
@@ -228,7 +227,7 @@ def missing_parts(path: JobPath) -> Response:
 def cancel(path: JobPath) -> Response:
     """Cancel a job. What is done stays readable; a job that has ended is left as it is."""
     job = service().job(path.job_id)
-    service().jobs.cancel(job.id)
+    service().canceller.cancel(job.id)
     return answer(service().told(service().job(job.id)))
 
 

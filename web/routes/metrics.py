@@ -17,9 +17,8 @@ from shared.records import backlog
 from shared.observe import metrics
 from shared.errors import ModelNotReady
 from shared.observe.exposition import SharedSeries
-from shared.records.job_store import Backlog
 from shared.jobs import Lane
-from shared.records.backlog import Load
+from shared.records.backlog import Backlog, Load
 from web.submit.service import Service, service
 
 blueprint = Blueprint("metrics", __name__)
@@ -54,14 +53,13 @@ class Records(Collector):
 
     def _lanes(self) -> Iterator[Metric]:
         now, found = time.time(), self._service
-        backlogs = {lane: found.jobs.backlog(lane) for lane in Lane}
+        backlogs = {lane: backlog.of_lane(found.redis, lane) for lane in Lane}
         settings, present = found.settings, backlog.read(found.redis)
         ages = {
-            lane: _age(backlog, now, settings.part_deadline_seconds)
-            for lane, backlog in backlogs.items()
+            lane: _age(each, now, settings.part_deadline_seconds) for lane, each in backlogs.items()
         }
-        parts = {lane: backlog.parts for lane, backlog in backlogs.items()}
-        images = {lane: backlog.images for lane, backlog in backlogs.items()}
+        parts = {lane: each.parts for lane, each in backlogs.items()}
+        images = {lane: each.images for lane, each in backlogs.items()}
         limits = {
             Lane.INTERACTIVE: settings.max_outstanding_interactive,
             Lane.BULK: settings.max_outstanding_bulk,

@@ -9,7 +9,7 @@ from flask_openapi import APIBlueprint
 from werkzeug.http import http_date
 
 from shared.errors import InvalidRequest, JobNotFound
-from shared.records.job_store import JobStore
+from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
 from web.http.answers import answer, documented, streamed
 from web.follow.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
@@ -71,7 +71,7 @@ def _page(job: Job, query: ResultsQuery) -> Response:
     return answer(page)
 
 
-def _lines(jobs: JobStore, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
+def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
     """The lines of a stream, in pieces: one is in memory at a time, however slowly it is read."""
     line_format = LINE_FORMATS[kind]
     stop = job.total if query.limit is None else min(query.offset + query.limit, job.total)
@@ -85,7 +85,7 @@ def _lines(jobs: JobStore, job: Job, query: ResultsQuery, kind: ResultFormat) ->
             yield line_format.lines(items, job.top_k)
 
 
-def _items(jobs: JobStore, job: Job, start: int, stop: int) -> list[Item]:
+def _items(jobs: JobReader, job: Job, start: int, stop: int) -> list[Item]:
     items = jobs.items(job.id, start, stop)
     if len(items) < stop - start:
         # Expired while it was read. A table that lacks lines must not look like a whole one.

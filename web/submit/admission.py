@@ -22,9 +22,9 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, RedisError
 from shared.records import backlog
 from shared.records.claims import Claim
 from shared.errors import Overloaded
-from shared.records.job_store import Accepted, JobStore, PutPart
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records.backlog import Load
+from shared.records.submit import Accepted, JobSubmitter, PutPart
 
 #: A look at the numbers is this old at most, and before a refusal this.
 _LOOK_SECONDS = 1.0
@@ -50,10 +50,15 @@ _LONGEST_SECONDS = 300
 
 class Admission:
     def __init__(
-        self, redis: Redis, jobs: JobStore, *, max_images: Mapping[Lane, int], max_bytes: int
+        self,
+        redis: Redis,
+        submitter: JobSubmitter,
+        *,
+        max_images: Mapping[Lane, int],
+        max_bytes: int,
     ) -> None:
         self._redis = redis
-        self._jobs = jobs
+        self._submitter = submitter
         self._max_images = max_images
         self._max_bytes = max_bytes
         self._look = threading.Lock()
@@ -110,18 +115,18 @@ class Admission:
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> None:
         """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
         with self._storing():
-            accepted = self._jobs.accept(jobs, claim)
+            accepted = self._submitter.accept(jobs, claim)
         self._note_accepted(jobs[0].lane, accepted)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job that is to be filled. Raises Overloaded where Redis is full."""
         with self._storing():
-            self._jobs.open(job, claim)
+            self._submitter.open(job, claim)
 
     def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
         with self._storing():
-            put = self._jobs.put_part(job, number, items, trace)
+            put = self._submitter.put_part(job, number, items, trace)
         self._note_accepted(job.lane, put.accepted)
         return put
 

@@ -23,8 +23,7 @@ from redis.exceptions import RedisError
 
 from shared.records.claims import Claim
 from shared.errors import BadArchive, JobNotFound, NoFiles, Overloaded
-from shared.records.job_store import new_job_id
-from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob
+from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id
 from shared.settings import Settings
 from web.intake.archives import archive
 from web.http import auth, idempotency
@@ -123,7 +122,7 @@ def _abandoned_on_failure(found: Service, job_id: str, claim: Claim | None) -> I
         yield
     except BaseException:
         try:
-            found.jobs.abandon(job_id, claim)
+            found.canceller.abandon(job_id, claim)
         except (RedisError, JobNotFound) as error:
             # It is worked on as far as it got, for nobody, and expires.
             logger.warning("cannot cancel a job that was not accepted: %s", error)

@@ -15,10 +15,10 @@ from shared.observe import log, metrics, tracing
 from shared import model_info
 from shared.records.claims import Claim
 from shared.errors import ClassifierError, ImagesNeeded, JobNotFound, ModelNotReady
-from shared.records.job_store import JobStore, PutPart
+from shared.records.job_records import JobRecords
+from shared.records.submit import PutPart
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, Outcome
 from shared.model_info import ModelInfo
-from shared.records.recovery import Recovery
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from web.http import auth
@@ -43,23 +43,19 @@ class Service:
         self,
         settings: Settings,
         redis: Redis,
-        jobs: JobStore,
+        records: JobRecords,
         cache: ResultCache,
     ) -> None:
         self.settings = settings
         self.redis = redis
-        self.jobs = jobs
-        self.recovery = Recovery(
-            redis,
-            jobs,
-            deadline_seconds=settings.part_deadline_seconds,
-            ttl=settings.result_ttl_seconds,
-        )
+        self.jobs = records.reader
+        self.canceller = records.canceller
+        self.recovery = records.recovery
         self._cache = cache
         self._look_ups = LookUps(cache)
         self.admission = Admission(
             redis,
-            jobs,
+            records.submitter,
             max_images={
                 Lane.INTERACTIVE: settings.max_outstanding_interactive,
                 Lane.BULK: settings.max_outstanding_bulk,
@@ -74,7 +70,7 @@ class Service:
         )
         self.streams = EventStreams(
             self.commits,
-            jobs,
+            self.jobs,
             tell=lambda job: self.told(job).model_dump_json().encode(),
             most=settings.max_event_streams,
         )
@@ -166,7 +162,7 @@ class Service:
         """Accept a part of an open job: stored and queued, all of it or nothing.
 
         A bad file becomes its item's error. Raises ImagesNeeded where a digest is not known,
-        Overloaded where there is no room, and as JobStore.put_part does.
+        Overloaded where there is no room, and as JobSubmitter.put_part does.
         """
         log.note(part_id=f"{job.id}:{number}")
         outcomes = [self._refused(each) for each in uploaded]

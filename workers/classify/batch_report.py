@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared.observe import log, metrics, tracing
-from shared.records.job_store import PartWork
+from shared.records.work import PartWork
 from shared.jobs import Lane, Outcome, PartRef
 from shared.observe.tracing import TraceContext
 

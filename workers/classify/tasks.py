@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from shared.errors import ClassifierError, ImageExpired
-from shared.records.job_store import JobStore, PartWork
+from shared.records.work import PartRecords, PartWork
 from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
 from workers.classify.batch_report import BatchReport
@@ -37,7 +37,7 @@ class BatchClassifier:
         decoder: Decoder,
         engine: Engine,
         redis: Redis,
-        jobs: JobStore,
+        parts: PartRecords,
         cache: ResultCache,
         *,
         lane: Lane,
@@ -45,7 +45,7 @@ class BatchClassifier:
         self._decoder = decoder
         self._engine = engine
         self._redis = redis
-        self._jobs = jobs
+        self._parts = parts
         self._cache = cache
         self._lane = lane
 
@@ -59,7 +59,7 @@ class BatchClassifier:
         """
         report = BatchReport(self._lane)
         with report.stage("fetch"):
-            works = self._jobs.start(refs, self._lane)
+            works = self._parts.start(refs, self._lane)
         report.name(works)
         outcomes: dict[PartRef, dict[int, Outcome]] = {}
         for run in self._runs(works):
@@ -151,7 +151,7 @@ class BatchClassifier:
             }
             self._cache.put(pipe, succeeded)
             shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
-            self._jobs.commit(pipe, work.ref, self._lane, shown)
+            self._parts.commit(pipe, work.ref, self._lane, shown)
         pipe.execute()
 
 

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from shared.observe import log
 from shared.errors import WebhooksDisabled
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.records.webhook_outbox import Lease, WebhookOutbox
@@ -69,14 +69,9 @@ def _delivery() -> WebhookDelivery:
         signer = Signer(secret)
     except ValueError as error:
         raise WebhooksDisabled(f"WEBHOOK_SECRET {error}") from error
-    jobs = JobStore(
-        _redis,
-        result_ttl_seconds=settings.result_ttl_seconds,
-        part_deadline_seconds=settings.part_deadline_seconds,
-    )
     return WebhookDelivery(
         WebhookOutbox(_redis),
-        jobs,
+        JobRecords.from_settings(_redis, settings).reader,
         signer,
         allow_private=settings.webhook_allow_private,
         seconds=settings.webhook_timeout_seconds,

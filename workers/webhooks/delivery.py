@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from shared import webhook_address
 from shared.errors import JobNotFound
-from shared.records.job_store import JobStore
+from shared.records.read import JobReader
 from shared.jobs import Job
 from shared.records.webhook_outbox import Lease, Try, WebhookOutbox
 from shared.webhook_address import Target
@@ -36,7 +36,7 @@ class WebhookDelivery:
     def __init__(
         self,
         outbox: WebhookOutbox,
-        jobs: JobStore,
+        jobs: JobReader,
         signer: Signer,
         *,
         allow_private: bool,

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.support.local_service import LocalService, local_service
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, Outcome, PartRef
 from shared.redis_client import connect
 
@@ -83,10 +83,10 @@ def submit_many(service: LocalService, count: int) -> list[tuple[httpx.Response,
 def commit(service: LocalService, job_id: str) -> None:
     """As a worker does."""
     redis = connect(service.redis_url, max_connections=1)
-    jobs = JobStore(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
+    jobs = JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
     pipe = redis.pipeline(transaction=False)
     done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
-    jobs.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: done})
+    jobs.parts.commit(pipe, PartRef(job_id, 0, 1), Lane.INTERACTIVE, {0: done})
     pipe.execute()
     redis.connection_pool.disconnect()
 

@@ -16,8 +16,8 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import DecodeFailed
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction
+from shared.records.job_records import JobRecords
+from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction, new_job_id
 from web.follow.event_streams import EventStreams
 from web.submit.service import Service
 
@@ -81,22 +81,22 @@ def following(
         response.close()
 
 
-def accept(jobs: JobStore, items: int) -> str:
+def accept(jobs: JobRecords, items: int) -> str:
     job_id = new_job_id()
     new = [NewItem(name=f"{k}.jpg", digest=f"{k:064x}", data=b"x") for k in range(items)]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=1, items=new)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=1, items=new)])
     return job_id
 
 
 def commit(
-    jobs: JobStore, redis: Redis, job_id: str, *indexes: int, outcome: Outcome = SUCCESS
+    jobs: JobRecords, redis: Redis, job_id: str, *indexes: int, outcome: Outcome = SUCCESS
 ) -> None:
     """As a worker does."""
-    total = jobs.get(job_id).total
+    total = jobs.reader.get(job_id).total
     pipe = redis.pipeline(transaction=False)
     for index in indexes:
         ref = PartRef(job_id, index // 32, min(32, total - index // 32 * 32))
-        jobs.commit(pipe, ref, Lane.BULK, {index % 32: outcome})
+        jobs.parts.commit(pipe, ref, Lane.BULK, {index % 32: outcome})
     pipe.execute()
 
 
@@ -105,7 +105,7 @@ def indexes(events: list[Event]) -> list[int]:
 
 
 def test_items_are_told_as_they_finish_and_then_the_end(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 40)
     with following(client, job_id) as reader:
@@ -132,7 +132,7 @@ def test_items_are_told_as_they_finish_and_then_the_end(
 
 
 def test_a_stream_goes_on_after_the_last_event(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 10)
     commit(jobs, redis, job_id, *reversed(range(10)))
@@ -149,7 +149,7 @@ def test_a_stream_goes_on_after_the_last_event(
         assert [event.name for event in reader.rest()] == ["progress", "end"]
 
 
-def test_no_cache_and_no_proxy_holds_events_back(client: FlaskClient, jobs: JobStore) -> None:
+def test_no_cache_and_no_proxy_holds_events_back(client: FlaskClient, jobs: JobRecords) -> None:
     with client.get(f"/jobs/{accept(jobs, 1)}/events", buffered=False) as response:
         assert response.content_type == "text/event-stream; charset=utf-8"
         assert (response.headers["Cache-Control"], response.headers["X-Accel-Buffering"]) == (
@@ -157,14 +157,14 @@ def test_no_cache_and_no_proxy_holds_events_back(client: FlaskClient, jobs: JobS
         )
 
 
-def test_items_may_be_left_out(client: FlaskClient, jobs: JobStore, redis: Redis) -> None:
+def test_items_may_be_left_out(client: FlaskClient, jobs: JobRecords, redis: Redis) -> None:
     job_id = accept(jobs, 3)
     commit(jobs, redis, job_id, 0, 1, 2)
     with following(client, job_id, "items=false") as reader:
         assert [event.name for event in reader.rest()] == ["progress", "end"]
 
 
-def test_one_picture_is_told_too(client: FlaskClient, jobs: JobStore, redis: Redis) -> None:
+def test_one_picture_is_told_too(client: FlaskClient, jobs: JobRecords, redis: Redis) -> None:
     job_id = accept(jobs, 1)
     with following(client, job_id) as reader:
         reader.next()
@@ -174,7 +174,7 @@ def test_one_picture_is_told_too(client: FlaskClient, jobs: JobStore, redis: Red
 
 
 def test_a_cancelled_job_ends_its_streams(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 5)
     commit(jobs, redis, job_id, 4)
@@ -188,7 +188,7 @@ def test_a_cancelled_job_ends_its_streams(
 
 
 def test_a_job_that_is_still_being_sent_is_followed(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = client.post("/jobs", json={"total": 1}).json["job"]["id"]
     with following(client, job_id) as reader:
@@ -200,7 +200,7 @@ def test_a_job_that_is_still_being_sent_is_followed(
 
 
 def test_progress_is_told_four_times_a_second_at_most(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 100)
     worker = threading.Thread(
@@ -218,7 +218,7 @@ def test_progress_is_told_four_times_a_second_at_most(
 
 
 def test_a_lost_notice_costs_seconds_and_no_event(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 1)
     with following(client, job_id) as reader:
@@ -230,7 +230,7 @@ def test_a_lost_notice_costs_seconds_and_no_event(
 
 
 def test_thirty_streams_of_one_job_ask_redis_as_one_does(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = accept(jobs, 64)
     with ExitStack() as streams:
@@ -249,7 +249,7 @@ def asked(redis: Redis) -> int:
     return int(calls)
 
 
-def test_streams_are_bounded_in_number(make_app: Callable[..., OpenAPI], jobs: JobStore) -> None:
+def test_streams_are_bounded_in_number(make_app: Callable[..., OpenAPI], jobs: JobRecords) -> None:
     client = make_app(max_event_streams=2).test_client()
     job_id = accept(jobs, 1)
     with following(client, job_id), following(client, job_id):
@@ -264,7 +264,9 @@ def test_streams_are_bounded_in_number(make_app: Callable[..., OpenAPI], jobs: J
         pass
 
 
-def test_streams_end_with_their_process(app: OpenAPI, client: FlaskClient, jobs: JobStore) -> None:
+def test_streams_end_with_their_process(
+    app: OpenAPI, client: FlaskClient, jobs: JobRecords
+) -> None:
     job_id = accept(jobs, 1)
     streams = app.extensions["service"].streams
     with following(client, job_id) as reader:
@@ -276,9 +278,11 @@ def test_streams_end_with_their_process(app: OpenAPI, client: FlaskClient, jobs:
     assert client.get(f"/jobs/{job_id}/events").status_code == 503
 
 
-def test_a_stream_has_a_longest_life(app: OpenAPI, jobs: JobStore) -> None:
+def test_a_stream_has_a_longest_life(app: OpenAPI, jobs: JobRecords) -> None:
     found: Service = app.extensions["service"]
-    streams = EventStreams(found.commits, jobs, tell=lambda job: b"", most=1, longest_seconds=0.3)
+    streams = EventStreams(
+        found.commits, jobs.reader, tell=lambda job: b"", most=1, longest_seconds=0.3
+    )
     stream = streams.open("job", None)
     assert not stream.over
     started = time.monotonic()
@@ -288,7 +292,7 @@ def test_a_stream_has_a_longest_life(app: OpenAPI, jobs: JobStore) -> None:
     assert len(streams) == 0
 
 
-def test_what_makes_no_sense_is_refused(client: FlaskClient, jobs: JobStore) -> None:
+def test_what_makes_no_sense_is_refused(client: FlaskClient, jobs: JobRecords) -> None:
     job_id = accept(jobs, 1)
     for query, headers in (
         ("last_event_id=-1", {}),

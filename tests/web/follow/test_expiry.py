@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from redis import Redis
 
 from shared import keys
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, Outcome, PartRef
 
 #: Part of each picture, and of nothing else.
@@ -28,9 +28,9 @@ def submit(client: FlaskClient, count: int) -> dict[str, Any]:
     return job
 
 
-def commit(jobs: JobStore, redis: Redis, job_id: str, count: int) -> None:
+def commit(jobs: JobRecords, redis: Redis, job_id: str, count: int) -> None:
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, PartRef(job_id, 0, count), Lane.BULK, {k: DONE for k in range(count)})
+    jobs.parts.commit(pipe, PartRef(job_id, 0, count), Lane.BULK, {k: DONE for k in range(count)})
     pipe.execute()
 
 
@@ -47,7 +47,7 @@ def values(redis: Redis) -> bytes:
 
 
 def test_a_picture_is_gone_when_its_result_is_written(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     job_id = submit(client, 3)["id"]
     assert MARK in values(redis)
@@ -64,7 +64,7 @@ def test_a_picture_is_gone_when_its_job_is_cancelled(client: FlaskClient, redis:
 
 
 def test_every_answer_tells_how_long_the_results_are_kept(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     submitted = submit(client, 1)
     path = f"/jobs/{submitted['id']}"
@@ -85,14 +85,14 @@ def test_every_answer_tells_how_long_the_results_are_kept(
 
 
 def test_records_are_forgotten_after_their_time(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     """None without a time: what nobody reads again must not stay for ever."""
     job_id = submit(client, 40)["id"]
     for number, count in ((0, 32), (1, 8)):
         pipe = redis.pipeline(transaction=False)
         ref = PartRef(job_id, number, count)
-        jobs.commit(pipe, ref, Lane.BULK, {k: DONE for k in range(count)})
+        jobs.parts.commit(pipe, ref, Lane.BULK, {k: DONE for k in range(count)})
         pipe.execute()
     of_job = [key for key in redis.scan_iter() if job_id.encode() in key]
     assert len(of_job) >= 4

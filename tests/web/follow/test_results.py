@@ -16,8 +16,18 @@ from werkzeug.test import TestResponse
 
 from shared import keys
 from shared.errors import DecodeFailed
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import Durations, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction
+from shared.records.job_records import JobRecords
+from shared.jobs import (
+    Durations,
+    ItemState,
+    Lane,
+    NewItem,
+    NewJob,
+    Outcome,
+    PartRef,
+    Prediction,
+    new_job_id,
+)
 
 CSV_HEAD = (
     "index,name,custom_id,state,label,probability,class_id,error_code,error_message,"
@@ -32,30 +42,30 @@ SUCCESS = Outcome(
 FAILURE = Outcome.failure(DecodeFailed())
 
 
-def accept(jobs: JobStore, items: int, *, top_k: int = 2, **of_item: Any) -> str:
+def accept(jobs: JobRecords, items: int, *, top_k: int = 2, **of_item: Any) -> str:
     """A job whose items wait for a worker."""
     job_id = new_job_id()
     new = [
         NewItem(**{"name": f"{k}.jpg", "digest": f"{k:064x}", "data": b"x"} | of_item)
         for k in range(items)
     ]
-    jobs.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=top_k, items=new)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=top_k, items=new)])
     return job_id
 
 
-def commit(jobs: JobStore, redis: Redis, job_id: str, outcomes: dict[int, Outcome]) -> None:
+def commit(jobs: JobRecords, redis: Redis, job_id: str, outcomes: dict[int, Outcome]) -> None:
     """As a worker does, part by part; `outcomes` by index in the job."""
-    total = jobs.get(job_id).total
+    total = jobs.reader.get(job_id).total
     pipe = redis.pipeline(transaction=False)
     for number in range(-(-total // 32)):
         of_part = {k - 32 * number: each for k, each in outcomes.items() if k // 32 == number}
         if of_part:
             ref = PartRef(job_id, number, min(32, total - 32 * number))
-            jobs.commit(pipe, ref, Lane.BULK, of_part)
+            jobs.parts.commit(pipe, ref, Lane.BULK, of_part)
     pipe.execute()
 
 
-def done(jobs: JobStore, redis: Redis, items: int, **options: Any) -> str:
+def done(jobs: JobRecords, redis: Redis, items: int, **options: Any) -> str:
     job_id = accept(jobs, items, **options)
     commit(jobs, redis, job_id, {k: SUCCESS for k in range(items)})
     return job_id
@@ -71,7 +81,7 @@ def rows(response: TestResponse) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def mixed(jobs: JobStore, redis: Redis) -> str:
+def mixed(jobs: JobRecords, redis: Redis) -> str:
     """A running job of 70: the first part is done, of the second two items, one of them failed."""
     job_id = accept(jobs, 70, custom_id="mine")
     outcomes = {k: SUCCESS for k in range(32)} | {40: FAILURE, 41: SUCCESS}
@@ -112,7 +122,7 @@ def test_a_table_tells_what_the_pages_tell(client: FlaskClient, mixed: str) -> N
 
 
 def test_one_prediction_each_makes_no_further_columns(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     response = get(client, done(jobs, redis, 1, top_k=1), "format=csv")
     assert response.text.splitlines()[0] == CSV_HEAD
@@ -122,7 +132,7 @@ FORMULAS = ('=HYPERLINK("http://x","y")', "=1+1", "+1", "-1", "@SUM(A1)", "\t=1"
 
 
 def test_no_cell_is_a_formula_to_a_spreadsheet(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     for name in FORMULAS:
         named = Prediction(1, name, 0.5)
@@ -133,7 +143,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(
 
 
 def test_a_name_comes_out_of_both_streams_as_it_went_in(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     for name in ('a "b", c.jpg', "two\nlines", "Äpfel 🍎.jpg", "a'b", " = "):
         job_id = done(jobs, redis, 1, name=name)
@@ -215,7 +225,7 @@ def test_a_head_request_reads_no_items(client: FlaskClient, mixed: str) -> None:
 
 
 def test_a_job_of_ten_thousand_streams_whole_and_in_flat_memory(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     total = 10_000
     job_id = done(jobs, redis, total)
@@ -233,7 +243,7 @@ def test_a_job_of_ten_thousand_streams_whole_and_in_flat_memory(
 
 
 def test_a_part_that_expires_meanwhile_cuts_the_stream_off(
-    client: FlaskClient, jobs: JobStore, redis: Redis
+    client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     """A table that lacks lines would look like a whole one."""
     job_id = done(jobs, redis, 1000)

@@ -15,9 +15,9 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared import keys
-from shared.records.job_store import MAX_ATTEMPTS, JobStore
+from shared.records.job_records import JobRecords
+from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
-from shared.records.recovery import Recovery
 from web.http import api_keys
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -53,9 +53,9 @@ def job_id(response: TestResponse) -> str:
     return str(body.get("job", body)["id"])
 
 
-def commit(redis: Redis, jobs: JobStore, ref: PartRef, lane: Lane) -> None:
+def commit(redis: Redis, jobs: JobRecords, ref: PartRef, lane: Lane) -> None:
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, ref, lane, dict.fromkeys(range(ref.images), SUCCESS))
+    jobs.parts.commit(pipe, ref, lane, dict.fromkeys(range(ref.images), SUCCESS))
     pipe.execute()
 
 
@@ -107,7 +107,7 @@ def test_requests_that_come_at_once_make_one_job(
 
 
 def test_an_answer_tells_how_the_job_stands_now(
-    client: FlaskClient, redis: Redis, jobs: JobStore
+    client: FlaskClient, redis: Redis, jobs: JobRecords
 ) -> None:
     made = files(client, "k").json
     commit(redis, jobs, PartRef(made["id"], 0, 2), Lane.BULK)
@@ -116,7 +116,7 @@ def test_an_answer_tells_how_the_job_stands_now(
 
 
 def test_who_asks_again_for_labels_waits_for_the_same_picture(
-    make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobStore
+    make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobRecords
 ) -> None:
     app = make_app()
     ref = PartRef(job_id(classify(app.test_client(), "k")), 0, 1)
@@ -135,7 +135,9 @@ def test_a_full_lane_answers_what_it_has_accepted(make_app: Callable[..., OpenAP
     assert files(client, "new").status_code == 503
 
 
-def test_a_key_lives_as_long_as_its_job(client: FlaskClient, redis: Redis, jobs: JobStore) -> None:
+def test_a_key_lives_as_long_as_its_job(
+    client: FlaskClient, redis: Redis, jobs: JobRecords
+) -> None:
     made = files(client, "k").json
     claim, job = keys.idempotency("", "k"), keys.job(made["id"])
     assert abs(redis.ttl(claim) - redis.ttl(job)) <= 1
@@ -176,13 +178,13 @@ def test_a_refused_request_leaves_its_key_free(client: FlaskClient, redis: Redis
 
 
 def test_a_dead_letter_is_tried_once_with_one_key(
-    client: FlaskClient, redis: Redis, jobs: JobStore
+    client: FlaskClient, redis: Redis, jobs: JobRecords
 ) -> None:
     made = client.post("/jobs", data={"files": (io.BytesIO(JPEG), "a.jpg")}).json
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    recovery = jobs.recovery
     for ref in (PartRef(made["id"], 0, 1), PartRef(made["id"], 0, 1, 0)):
         for _ in range(MAX_ATTEMPTS + 1):
-            jobs.start([ref], Lane.INTERACTIVE)
+            jobs.parts.start([ref], Lane.INTERACTIVE)
         recovery.recover(Lane.INTERACTIVE)
     [letter] = client.get("/api/v1/dead-letters").json["dead_letters"]
 

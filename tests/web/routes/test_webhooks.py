@@ -15,7 +15,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse
 
 from shared import keys
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from tests.web.intake.archive_files import zipped
 from workers.webhooks.event import event
 
@@ -71,12 +71,12 @@ def test_an_address_that_cannot_be_called_is_refused_at_once(
 
 @pytest.mark.parametrize("submit", EVERY_WAY)
 def test_a_webhook_is_kept_with_the_job_and_told_to_nobody(
-    enabled: FlaskClient, jobs: JobStore, submit: Submit
+    enabled: FlaskClient, jobs: JobRecords, submit: Submit
 ) -> None:
     answer = submit(enabled, URL)
     assert answer.status_code in (201, 202), answer.text
     job = answer.json.get("job", answer.json)
-    assert jobs.get(job["id"]).webhook == URL
+    assert jobs.reader.get(job["id"]).webhook == URL
     assert "secret" not in answer.text
 
 
@@ -91,10 +91,10 @@ def test_a_private_address_is_taken_where_that_is_allowed(
     assert form(client, "http://127.0.0.1:8080/").status_code == 202
 
 
-def test_it_tells_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobStore) -> None:
+def test_it_tells_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobRecords) -> None:
     job_id = form(enabled, URL).json["id"]
     answered: dict[str, Any] = enabled.delete(f"/jobs/{job_id}").json
-    body = json.loads(event(jobs.get(job_id)).body)
+    body = json.loads(event(jobs.reader.get(job_id)).body)
     assert body["type"] == "job.cancelled"
     assert body["data"] == answered
 

@@ -22,9 +22,9 @@ from quickstart import redis_server
 from shared import keys
 from shared.records import backlog
 from shared.errors import Overloaded
-from shared.records.job_store import MAX_ATTEMPTS, JobStore, new_job_id
-from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef
-from shared.records.recovery import Recovery
+from shared.records.job_records import JobRecords
+from shared.records.work import MAX_ATTEMPTS
+from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.redis_client import connect
 from tests.monitoring.scrapes import value
 from web.submit.admission import Admission
@@ -38,18 +38,20 @@ def new_job(images: int = 1, lane: Lane = Lane.BULK, size: int = SIZE) -> NewJob
     return NewJob(id=new_job_id(), lane=lane, top_k=5, items=items)
 
 
-def commit(jobs: JobStore, redis: Redis, job: NewJob) -> None:
+def commit(jobs: JobRecords, redis: Redis, job: NewJob) -> None:
     pipe = redis.pipeline(transaction=False)
     done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
     for start in range(0, len(job.items), PART_SIZE):
         images = len(job.items[start : start + PART_SIZE])
         ref = PartRef(job.id, start // PART_SIZE, images)
-        jobs.commit(pipe, ref, job.lane, {k: done for k in range(images)})
+        jobs.parts.commit(pipe, ref, job.lane, {k: done for k in range(images)})
     pipe.execute()
 
 
-def admission(redis: Redis, jobs: JobStore, *, images: int = 10, size: int = 2**30) -> Admission:
-    return Admission(redis, jobs, max_images={lane: images for lane in Lane}, max_bytes=size)
+def admission(redis: Redis, jobs: JobRecords, *, images: int = 10, size: int = 2**30) -> Admission:
+    return Admission(
+        redis, jobs.submitter, max_images={lane: images for lane in Lane}, max_bytes=size
+    )
 
 
 def fits(gate: Admission, images: int = 1, lane: Lane = Lane.BULK, size: int = 0) -> bool:
@@ -68,14 +70,14 @@ def full_redis(redis: Redis) -> Iterator[Redis]:
     redis.config_set("maxmemory", 0)
 
 
-def test_a_lane_takes_as_many_images_as_it_may_hold(redis: Redis, jobs: JobStore) -> None:
+def test_a_lane_takes_as_many_images_as_it_may_hold(redis: Redis, jobs: JobRecords) -> None:
     gate = admission(redis, jobs)
     gate.accept([new_job(8)])
     assert fits(gate, 2) and not fits(gate, 3)
     assert fits(gate, 10, lane=Lane.INTERACTIVE)
 
 
-def test_there_is_room_again_once_work_is_done(redis: Redis, jobs: JobStore) -> None:
+def test_there_is_room_again_once_work_is_done(redis: Redis, jobs: JobRecords) -> None:
     gate = admission(redis, jobs)
     job = new_job(10)
     gate.accept([job])
@@ -85,7 +87,7 @@ def test_there_is_room_again_once_work_is_done(redis: Redis, jobs: JobStore) -> 
     assert fits(gate, 10)
 
 
-def test_what_another_process_accepted_counts(redis: Redis, jobs: JobStore) -> None:
+def test_what_another_process_accepted_counts(redis: Redis, jobs: JobRecords) -> None:
     gate, other = admission(redis, jobs), admission(redis, jobs)
     assert fits(gate)
     other.accept([new_job(9)])
@@ -94,20 +96,24 @@ def test_what_another_process_accepted_counts(redis: Redis, jobs: JobStore) -> N
 
 
 def test_a_job_that_is_larger_than_a_limit_fits_when_nothing_else_is_there(
-    redis: Redis, jobs: JobStore
+    redis: Redis, jobs: JobRecords
 ) -> None:
     gate = admission(redis, jobs, size=SIZE)
     assert fits(gate, 500, size=500 * SIZE)
 
 
-def test_room_that_is_being_taken_is_promised_to_nobody_else(redis: Redis, jobs: JobStore) -> None:
+def test_room_that_is_being_taken_is_promised_to_nobody_else(
+    redis: Redis, jobs: JobRecords
+) -> None:
     gate = admission(redis, jobs)
     with gate.room(Lane.BULK, images=6, size=0), gate.room(Lane.BULK, images=4, size=0):
         assert not fits(gate)
     assert fits(gate)
 
 
-def test_bytes_are_limited_and_bulk_leaves_room_for_a_person(redis: Redis, jobs: JobStore) -> None:
+def test_bytes_are_limited_and_bulk_leaves_room_for_a_person(
+    redis: Redis, jobs: JobRecords
+) -> None:
     gate = admission(redis, jobs, images=1000, size=10 * SIZE)
     gate.accept([new_job(8)])
     assert not fits(gate, size=SIZE)
@@ -116,7 +122,7 @@ def test_bytes_are_limited_and_bulk_leaves_room_for_a_person(redis: Redis, jobs:
 
 
 def test_a_redis_with_little_memory_left_takes_results_but_no_pictures(
-    redis: Redis, jobs: JobStore
+    redis: Redis, jobs: JobRecords
 ) -> None:
     gate = admission(redis, jobs, images=1000)
     job = new_job(8)
@@ -126,12 +132,12 @@ def test_a_redis_with_little_memory_left_takes_results_but_no_pictures(
         time.sleep(1.01)  # the age at which the numbers are looked at again
         assert not fits(gate, size=SIZE)
         commit(jobs, redis, job)
-        assert jobs.get(job.id).succeeded == 8
+        assert jobs.reader.get(job.id).succeeded == 8
     finally:
         redis.config_set("maxmemory", 0)
 
 
-def test_a_full_redis_is_an_overload(full_redis: Redis, jobs: JobStore) -> None:
+def test_a_full_redis_is_an_overload(full_redis: Redis, jobs: JobRecords) -> None:
     with pytest.raises(Overloaded):
         admission(full_redis, jobs).accept([new_job()])
     assert not full_redis.keys()
@@ -139,11 +145,11 @@ def test_a_full_redis_is_an_overload(full_redis: Redis, jobs: JobStore) -> None:
 
 @pytest.mark.parametrize("images", [1, 33, 64])
 def test_the_bytes_held_are_exactly_those_of_parts_not_yet_committed(
-    redis: Redis, jobs: JobStore, images: int
+    redis: Redis, jobs: JobRecords, images: int
 ) -> None:
     first, second = new_job(images), new_job(2)
-    jobs.accept([first])
-    jobs.accept([second])
+    jobs.submitter.accept([first])
+    jobs.submitter.accept([second])
     assert backlog.read(redis).bytes_held == (images + 2) * SIZE
     for _ in range(2):  # a second delivery takes nothing away
         commit(jobs, redis, first)
@@ -152,28 +158,30 @@ def test_the_bytes_held_are_exactly_those_of_parts_not_yet_committed(
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
 
-def test_bytes_of_a_part_whose_records_expired_are_given_back(redis: Redis, jobs: JobStore) -> None:
+def test_bytes_of_a_part_whose_records_expired_are_given_back(
+    redis: Redis, jobs: JobRecords
+) -> None:
     job = new_job()
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     redis.delete(keys.job(job.id), keys.part(job.id, 0))
-    jobs.start([PartRef(job.id, 0, 1)], Lane.BULK)
+    jobs.parts.start([PartRef(job.id, 0, 1)], Lane.BULK)
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
 
 def test_the_bytes_held_are_exact_through_a_split_a_burial_and_a_retry(
-    redis: Redis, jobs: JobStore
+    redis: Redis, jobs: JobRecords
 ) -> None:
-    recovery = Recovery(redis, jobs, deadline_seconds=60, ttl=3600)
+    recovery = jobs.recovery
     job = new_job(2)
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     whole = PartRef(job.id, 0, 2)
     singles = [PartRef(job.id, 0, 1, k) for k in range(2)]
     for ref in (whole, *singles):
         for _ in range(MAX_ATTEMPTS):
-            assert jobs.start([ref], Lane.BULK)
-        assert jobs.start([ref], Lane.BULK) == []
+            assert jobs.parts.start([ref], Lane.BULK)
+        assert jobs.parts.start([ref], Lane.BULK) == []
         recovery.recover(Lane.BULK)
-    assert jobs.get(job.id).failed == 2
+    assert jobs.reader.get(job.id).failed == 2
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
     assert recovery.retry(recovery.dead_letters()[0])
@@ -181,12 +189,12 @@ def test_the_bytes_held_are_exact_through_a_split_a_burial_and_a_retry(
     pipe = redis.pipeline(transaction=False)
     done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
     letter = next(ref for ref in singles if redis.zscore(keys.outstanding(Lane.BULK), ref.member))
-    jobs.commit(pipe, letter, Lane.BULK, {letter.only or 0: done})
+    jobs.parts.commit(pipe, letter, Lane.BULK, {letter.only or 0: done})
     pipe.execute()
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
 
-def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobStore) -> None:
+def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobRecords) -> None:
     gate = admission(redis, jobs, images=100)
     gate.accept([new_job(100)])
     second = int(time.time())
@@ -200,15 +208,15 @@ def test_the_time_to_return_comes_from_the_drain_rate(redis: Redis, jobs: JobSto
     assert refused.value.retry_after_seconds in (5, 6)
 
 
-def test_commits_are_counted_for_as_long_as_they_are_recent(redis: Redis, jobs: JobStore) -> None:
+def test_commits_are_counted_for_as_long_as_they_are_recent(redis: Redis, jobs: JobRecords) -> None:
     job = new_job(40)
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     commit(jobs, redis, job)
     assert 20 < backlog.read(redis).drained[Lane.BULK] <= 40  # a second may have passed
     assert 0 < redis.ttl(redis.keys("drained:*")[0]) <= 30
 
 
-def test_where_nothing_drains_a_client_is_not_told_to_hurry(redis: Redis, jobs: JobStore) -> None:
+def test_where_nothing_drains_a_client_is_not_told_to_hurry(redis: Redis, jobs: JobRecords) -> None:
     gate = admission(redis, jobs)
     gate.accept([new_job(10)])
     with pytest.raises(Overloaded) as refused:
@@ -216,7 +224,7 @@ def test_where_nothing_drains_a_client_is_not_told_to_hurry(redis: Redis, jobs: 
     assert refused.value.retry_after_seconds == 30
 
 
-def test_a_lane_with_room_costs_no_round_trip_of_its_own(redis: Redis, jobs: JobStore) -> None:
+def test_a_lane_with_room_costs_no_round_trip_of_its_own(redis: Redis, jobs: JobRecords) -> None:
     gate = admission(redis, jobs, images=1000)
     fits(gate)
     before = redis.info("stats")["total_commands_processed"]
@@ -225,7 +233,9 @@ def test_a_lane_with_room_costs_no_round_trip_of_its_own(redis: Redis, jobs: Job
     assert redis.info("stats")["total_commands_processed"] - before <= 10
 
 
-def test_a_full_lane_is_looked_at_ten_times_a_second_at_most(redis: Redis, jobs: JobStore) -> None:
+def test_a_full_lane_is_looked_at_ten_times_a_second_at_most(
+    redis: Redis, jobs: JobRecords
+) -> None:
     gate = admission(redis, jobs)
     gate.accept([new_job(10)])
     looks = redis.info("commandstats").get("cmdstat_info", {"calls": 0})["calls"]
@@ -235,7 +245,7 @@ def test_a_full_lane_is_looked_at_ten_times_a_second_at_most(redis: Redis, jobs:
     assert redis.info("commandstats")["cmdstat_info"]["calls"] - looks <= 8
 
 
-def test_in_an_outage_everybody_hears_within_a_moment(jobs: JobStore) -> None:
+def test_in_an_outage_everybody_hears_within_a_moment(jobs: JobRecords) -> None:
     away = connect("redis://127.0.0.1:1/0", max_connections=2)
     gate = admission(away, jobs)
     heard: list[float] = []
@@ -259,14 +269,14 @@ _GREENLETS = """
 import gevent.monkey; gevent.monkey.patch_all()
 import os, signal, sys, time, gevent
 from redis.exceptions import RedisError
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import Lane
 from shared.redis_client import connect
 from web.submit.admission import Admission
 
 redis = connect(sys.argv[1], max_connections=50)
-jobs = JobStore(redis, result_ttl_seconds=60, part_deadline_seconds=60)
-gate = Admission(redis, jobs, max_images={lane: 10 for lane in Lane}, max_bytes=10)
+jobs = JobRecords(redis, result_ttl_seconds=60, part_deadline_seconds=60)
+gate = Admission(redis, jobs.submitter, max_images={lane: 10 for lane in Lane}, max_bytes=10)
 gate.check(Lane.BULK, images=1, size=1)
 server = redis.info("server")["process_id"]
 time.sleep(1.1)  # what is known is old now

@@ -21,7 +21,6 @@ from werkzeug.test import TestResponse
 from tests.support.local_service import free_port
 from quickstart import redis_server
 from shared import keys
-from shared.records.job_store import JobStore
 from shared.jobs import Lane
 from tests.web.intake.archive_files import Make, tar_gz, tarred, zipped
 
@@ -70,7 +69,7 @@ def left_over(redis: Redis) -> dict[str, int]:
 @pytest.mark.parametrize("make", TYPES)
 @pytest.mark.parametrize("raw", [False, True], ids=["form", "body"])
 def test_an_archive_is_a_job_with_an_item_for_each_picture(
-    client: FlaskClient, jobs: JobStore, make: Make, raw: bool
+    client: FlaskClient, redis: Redis, make: Make, raw: bool
 ) -> None:
     data = make(pictures(70))
     if raw:
@@ -85,7 +84,7 @@ def test_an_archive_is_a_job_with_an_item_for_each_picture(
     assert [each["name"] for each in items(client, job["id"])] == [n for n, _ in pictures(70)]
     # The bytes that wait for a worker are those of the archive, part by part.
     refs = [f"{job['id']}:{number}" for number in range(3)]
-    stored = [jobs._redis.hgetall(f"images:{ref}") for ref in refs]
+    stored = [redis.hgetall(f"images:{ref}") for ref in refs]
     found = [part[b"%d" % k] for part in stored for k in range(len(part))]
     assert found == [data for _, data in pictures(70)]
 

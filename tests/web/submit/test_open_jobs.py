@@ -17,7 +17,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared import model_info
-from shared.records.job_store import JobStore
+from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
 from shared.model_info import ModelInfo
 from shared.result_cache import ResultCache
@@ -351,7 +351,7 @@ class Unreadable(io.BytesIO):
 
 
 def test_a_full_lane_refuses_a_part_before_its_body_is_read(
-    make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobStore
+    make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobRecords
 ) -> None:
     client = make_app(max_outstanding_bulk=2).test_client()
     job_id = open_id(client, 64)  # opening takes no room
@@ -372,7 +372,7 @@ def test_a_full_lane_refuses_a_part_before_its_body_is_read(
 
     ref = PartRef(job_id, 0, 32)
     pipe = redis.pipeline(transaction=False)
-    jobs.commit(pipe, ref, Lane.BULK, dict.fromkeys(range(32), KNOWN))
+    jobs.parts.commit(pipe, ref, Lane.BULK, dict.fromkeys(range(32), KNOWN))
     pipe.execute()
     assert client.get(f"/jobs/{job_id}").json["state"] == "completed"
 

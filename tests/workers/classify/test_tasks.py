@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from redis import Redis
 
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef
+from shared.records import backlog
+from shared.records.job_records import JobRecords
+from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from workers.decode.limits import DecodeLimits
@@ -46,19 +47,19 @@ def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def classifier(engine: Dying, redis: Redis, jobs: JobStore) -> BatchClassifier:
+def classifier(engine: Dying, redis: Redis, jobs: JobRecords) -> BatchClassifier:
     limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
     return BatchClassifier(
         Decoder(engine.model.preset, limits),
         engine,
         redis,
-        jobs,
+        jobs.parts,
         ResultCache(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
     )
 
 
-def submit(jobs: JobStore, pictures: Sequence[Path], sizes: Sequence[int]) -> list[PartRef]:
+def submit(jobs: JobRecords, pictures: Sequence[Path], sizes: Sequence[int]) -> list[PartRef]:
     """A job of one part for each size."""
     refs = []
     for size in sizes:
@@ -67,17 +68,17 @@ def submit(jobs: JobStore, pictures: Sequence[Path], sizes: Sequence[int]) -> li
             for path in pictures[:size]
         ]
         job_id = new_job_id()
-        jobs.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
+        jobs.submitter.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
         refs.append(PartRef(job_id, 0, size))
     return refs
 
 
-def states(jobs: JobStore, refs: Sequence[PartRef]) -> list[JobState]:
-    return [jobs.get(ref.job_id).state for ref in refs]
+def states(jobs: JobRecords, refs: Sequence[PartRef]) -> list[JobState]:
+    return [jobs.reader.get(ref.job_id).state for ref in refs]
 
 
 def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
-    classifier: BatchClassifier, engine: Dying, jobs: JobStore, pictures: list[Path]
+    classifier: BatchClassifier, engine: Dying, jobs: JobRecords, pictures: list[Path]
 ) -> None:
     assert engine.pictures_at_once == 8
     refs = submit(jobs, pictures, [1] * 10 + [5, 32, 1])
@@ -87,7 +88,7 @@ def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
 
 
 def test_the_cache_has_learnt_when_the_end_is_told(
-    classifier: BatchClassifier, jobs: JobStore, redis: Redis, pictures: list[Path]
+    classifier: BatchClassifier, jobs: JobRecords, redis: Redis, pictures: list[Path]
 ) -> None:
     refs = submit(jobs, pictures, [2])
     with redis.monitor() as monitor:
@@ -100,7 +101,7 @@ def test_the_cache_has_learnt_when_the_end_is_told(
 
 
 def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
-    classifier: BatchClassifier, engine: Dying, jobs: JobStore, redis: Redis, pictures: list[Path]
+    classifier: BatchClassifier, engine: Dying, jobs: JobRecords, redis: Redis, pictures: list[Path]
 ) -> None:
     refs = submit(jobs, pictures, [8, 8])
     engine.last = 1
@@ -113,4 +114,4 @@ def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
     assert classifier.classify(refs) == 8, "what has an outcome is not classified again"
     assert states(jobs, refs) == [JobState.COMPLETED] * 2
     assert int(redis.get("outstanding_images:interactive") or 0) == 0
-    assert jobs.backlog(Lane.INTERACTIVE) == (0, 0, None)
+    assert backlog.of_lane(redis, Lane.INTERACTIVE) == (0, 0, None)

@@ -14,8 +14,18 @@ from redis import Redis
 from standardwebhooks import Webhook
 
 from shared import keys
-from shared.records.job_store import JobStore, new_job_id
-from shared.jobs import ItemState, Lane, NewItem, NewJob, OpenJob, Outcome, PartRef, Prediction
+from shared.records.job_records import JobRecords
+from shared.jobs import (
+    ItemState,
+    Lane,
+    NewItem,
+    NewJob,
+    OpenJob,
+    Outcome,
+    PartRef,
+    Prediction,
+    new_job_id,
+)
 from shared.records.webhook_outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
 from tests.workers.webhooks.receivers import receiver
@@ -28,10 +38,14 @@ Make = Callable[..., WebhookDelivery]
 
 
 @pytest.fixture
-def make_delivery(redis: Redis, jobs: JobStore) -> Make:
+def make_delivery(redis: Redis, jobs: JobRecords) -> Make:
     def make(*, allow_private: bool = True, seconds: float = 2) -> WebhookDelivery:
         return WebhookDelivery(
-            WebhookOutbox(redis), jobs, Signer(SECRET), allow_private=allow_private, seconds=seconds
+            WebhookOutbox(redis),
+            jobs.reader,
+            Signer(SECRET),
+            allow_private=allow_private,
+            seconds=seconds,
         )
 
     return make
@@ -49,12 +63,12 @@ def new_job(url: str, items: int = 1, outcome: Outcome | None = None) -> NewJob:
     return NewJob(id=new_job_id(), lane=Lane.BULK, top_k=1, items=new, webhook=url)
 
 
-def commit(redis: Redis, jobs: JobStore, job: NewJob, positions: range) -> None:
+def commit(redis: Redis, jobs: JobRecords, job: NewJob, positions: range) -> None:
     """As a worker does."""
     pipe = redis.pipeline()
     ref = PartRef(job.id, 0, len(job.items))
-    jobs.start([ref], Lane.BULK)
-    jobs.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in positions})
+    jobs.parts.start([ref], Lane.BULK)
+    jobs.parts.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in positions})
     pipe.execute()
 
 
@@ -70,19 +84,19 @@ def deliver_all(delivery: WebhookDelivery) -> int:
     return len(leases)
 
 
-def ended_job(redis: Redis, jobs: JobStore, url: str) -> NewJob:
+def ended_job(redis: Redis, jobs: JobRecords, url: str) -> NewJob:
     job = new_job(url)
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     commit(redis, jobs, job, range(1))
     return job
 
 
 def test_the_commit_that_ends_a_job_notes_its_webhook(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery
 ) -> None:
     with receiver(200) as found:
         job = new_job(found.url, items=3)
-        jobs.accept([job])
+        jobs.submitter.accept([job])
         commit(redis, jobs, job, range(2))
         assert due(redis) == {}, "it has not ended"
         commit(redis, jobs, job, range(3))
@@ -96,43 +110,45 @@ def test_the_commit_that_ends_a_job_notes_its_webhook(
     assert due(redis) == {}
 
 
-def test_a_job_that_ends_at_once_notes_it_too(redis: Redis, jobs: JobStore) -> None:
+def test_a_job_that_ends_at_once_notes_it_too(redis: Redis, jobs: JobRecords) -> None:
     job = new_job("http://127.0.0.1/", outcome=SUCCESS)
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     assert list(due(redis)) == [job.id]
 
 
 def test_an_opened_job_notes_it_with_its_last_part_or_when_it_is_cancelled(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery
 ) -> None:
     with receiver(200) as found:
         for end in ("completed", "cancelled"):
             job_id = new_job_id()
-            jobs.open(OpenJob(id=job_id, lane=Lane.BULK, top_k=1, total=33, webhook=found.url))
+            jobs.submitter.open(
+                OpenJob(id=job_id, lane=Lane.BULK, top_k=1, total=33, webhook=found.url)
+            )
             known = NewItem(name="a", digest="0" * 64, data=b"", outcome=SUCCESS)
-            jobs.put_part(jobs.get(job_id), 1, [known])
+            jobs.submitter.put_part(jobs.reader.get(job_id), 1, [known])
             assert due(redis) == {}
             if end == "completed":
-                jobs.put_part(jobs.get(job_id), 0, [known] * 32)
+                jobs.submitter.put_part(jobs.reader.get(job_id), 0, [known] * 32)
             else:
-                jobs.cancel(job_id)
-                jobs.cancel(job_id)
+                jobs.canceller.cancel(job_id)
+                jobs.canceller.cancel(job_id)
             assert list(due(redis)) == [job_id]
             deliver_all(delivery)
         types = [each.event["type"] for each in found.deliveries]
     assert types == ["job.completed", "job.cancelled"]
 
 
-def test_a_job_without_a_webhook_notes_none(redis: Redis, jobs: JobStore) -> None:
+def test_a_job_without_a_webhook_notes_none(redis: Redis, jobs: JobRecords) -> None:
     job = new_job("")
-    jobs.accept([job])
+    jobs.submitter.accept([job])
     commit(redis, jobs, job, range(1))
-    assert jobs.get(job.id).state.ended and due(redis) == {}
+    assert jobs.reader.get(job.id).state.ended and due(redis) == {}
 
 
 @pytest.mark.parametrize("status", [302, 400, 404, 429, 500, 503])
 def test_any_other_answer_is_tried_again_later_with_the_same_id(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, status: int, clock: Clock
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery, status: int, clock: Clock
 ) -> None:
     with receiver(status, status, 200) as found:
         job = ended_job(redis, jobs, found.url)
@@ -164,7 +180,7 @@ def test_any_other_answer_is_tried_again_later_with_the_same_id(
 )
 def test_a_receiver_that_asks_for_more_time_gets_it(
     redis: Redis,
-    jobs: JobStore,
+    jobs: JobRecords,
     delivery: WebhookDelivery,
     asked: str | Callable[[], str],
     seconds: float,
@@ -176,7 +192,7 @@ def test_a_receiver_that_asks_for_more_time_gets_it(
 
 
 def test_a_receiver_that_asks_for_more_time_than_the_job_has_is_given_up(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery
 ) -> None:
     with receiver(503, Retry_After="9" * 400) as found:
         ended_job(redis, jobs, found.url)
@@ -184,7 +200,7 @@ def test_a_receiver_that_asks_for_more_time_than_the_job_has_is_given_up(
     assert due(redis) == {}
 
 
-def test_410_stops_it(redis: Redis, jobs: JobStore, delivery: WebhookDelivery) -> None:
+def test_410_stops_it(redis: Redis, jobs: JobRecords, delivery: WebhookDelivery) -> None:
     with receiver(410) as found:
         ended_job(redis, jobs, found.url)
         deliver_all(delivery)
@@ -192,9 +208,9 @@ def test_410_stops_it(redis: Redis, jobs: JobStore, delivery: WebhookDelivery) -
 
 
 def test_it_is_given_up_when_the_job_can_no_longer_be_read(redis: Redis) -> None:
-    short = JobStore(redis, result_ttl_seconds=10, part_deadline_seconds=60)
+    short = JobRecords(redis, result_ttl_seconds=10, part_deadline_seconds=60)
     delivery = WebhookDelivery(
-        WebhookOutbox(redis), short, Signer(SECRET), allow_private=True, seconds=2
+        WebhookOutbox(redis), short.reader, Signer(SECRET), allow_private=True, seconds=2
     )
     with receiver(500) as found:
         job = ended_job(redis, short, found.url)
@@ -206,7 +222,7 @@ def test_it_is_given_up_when_the_job_can_no_longer_be_read(redis: Redis) -> None
 
 
 def test_who_dies_in_the_middle_leaves_it_due_again(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery, clock: Clock
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery, clock: Clock
 ) -> None:
     with receiver(200) as found:
         job = ended_job(redis, jobs, found.url)
@@ -224,7 +240,7 @@ def test_who_dies_in_the_middle_leaves_it_due_again(
 
 
 def test_the_same_message_twice_delivers_once(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery
 ) -> None:
     with receiver(200) as found:
         ended_job(redis, jobs, found.url)
@@ -235,12 +251,12 @@ def test_the_same_message_twice_delivers_once(
 
 
 def test_a_job_that_runs_again_is_told_of_at_its_next_end(
-    redis: Redis, jobs: JobStore, delivery: WebhookDelivery
+    redis: Redis, jobs: JobRecords, delivery: WebhookDelivery
 ) -> None:
     with receiver(200) as found:
         job = ended_job(redis, jobs, found.url)
         deliver_all(delivery)
-        first = jobs.get(job.id).finished_at
+        first = jobs.reader.get(job.id).finished_at
         # As a dead letter that is tried again does; the webhook of its first end is still due.
         redis.hset(keys.job(job.id), mapping={"state": "running", "succeeded": 0})
         redis.hdel(keys.part(job.id, 0), "r0")
@@ -251,14 +267,14 @@ def test_a_job_that_runs_again_is_told_of_at_its_next_end(
         redis.zadd(keys.outstanding(Lane.BULK), {PartRef(job.id, 0, 1).member: time.time()})
         time.sleep(0.01)
         commit(redis, jobs, job, range(1))
-        assert jobs.get(job.id).finished_at != first
+        assert jobs.reader.get(job.id).finished_at != first
         deliver_all(delivery)
         ids = [each.headers["webhook-id"] for each in found.deliveries]
     assert len(set(ids)) == 2
 
 
 def test_a_private_address_is_not_called(
-    redis: Redis, jobs: JobStore, make_delivery: Make, caplog: pytest.LogCaptureFixture
+    redis: Redis, jobs: JobRecords, make_delivery: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     with receiver(200) as found:
         url = found.url.replace("127.0.0.1", "localhost") + "?token=secret"
@@ -278,7 +294,9 @@ def test_pauses_grow_and_differ() -> None:
     assert len({pause(3) for _ in range(10)}) > 1
 
 
-def test_a_slow_receiver_is_left_in_time(redis: Redis, jobs: JobStore, make_delivery: Make) -> None:
+def test_a_slow_receiver_is_left_in_time(
+    redis: Redis, jobs: JobRecords, make_delivery: Make
+) -> None:
     with receiver(200) as found:
         found.gate.clear()
         ended_job(redis, jobs, found.url)

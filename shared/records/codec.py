@@ -1,0 +1,172 @@
+"""Records as Redis stores them, and as the rest of the code uses them: fields to objects and back.
+
+Records outlive a release, so a field that is missing in an older record has a default here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from shared.jobs import (
+    PART_SIZE,
+    Item,
+    ItemState,
+    Job,
+    JobState,
+    Lane,
+    NewItem,
+    NewJob,
+    OpenJob,
+    Outcome,
+    part_size,
+)
+
+T = TypeVar("T")
+
+Fields = dict[Any, Any]  #: The fields of a hash, in the type that redis-py takes.
+
+
+def text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+# To Redis
+
+
+def job_fields(job: NewJob, now: float, ttl: int) -> Fields:
+    """The fields of a job whose items are all here. `now` is Unix seconds, `ttl` seconds."""
+    outcomes = [item.outcome for item in job.items if item.outcome]
+    succeeded = [outcome for outcome in outcomes if outcome.state is ItemState.SUCCEEDED]
+    fields: Fields = {
+        "owner": job.owner,
+        "lane": job.lane,
+        "top_k": job.top_k,
+        "total": len(job.items),
+        "state": JobState.QUEUED,
+        "succeeded": len(succeeded),
+        "failed": len(outcomes) - len(succeeded),
+        "cached": len(succeeded),
+        "created_at": now,
+        "expires_at": now + ttl,
+        **_webhook(job),
+    }
+    if succeeded and succeeded[-1].model_version:
+        fields["model_version"] = succeeded[-1].model_version
+    if not job.pending:
+        fields |= {"state": JobState.COMPLETED, "started_at": now, "finished_at": now}
+    return fields
+
+
+def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
+    """The fields of a job whose parts are still to come."""
+    return {
+        "owner": job.owner,
+        "lane": job.lane,
+        "top_k": job.top_k,
+        "total": job.total,
+        "state": JobState.RECEIVING,
+        "received": 0,
+        "succeeded": 0,
+        "failed": 0,
+        "cached": 0,
+        "created_at": now,
+        "expires_at": now + ttl,
+        **_webhook(job),
+    }
+
+
+def part_fields(items: Sequence[NewItem], top_k: int, now: float, trace: str) -> Fields:
+    """The fields of a part. `trace` is the `traceparent` of the request that brought it."""
+    spec = {
+        "top_k": top_k,
+        "accepted_at": now,
+        "trace": trace,
+        "items": [[item.name, item.custom_id, item.digest] for item in items],
+    }
+    outcomes = {f"r{k}": item.outcome.to_json() for k, item in enumerate(items) if item.outcome}
+    return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
+
+
+def _webhook(job: NewJob | OpenJob) -> Fields:
+    return {"webhook": job.webhook} if job.webhook else {}
+
+
+# From Redis
+
+
+def job(job_id: str, fields: Mapping[str, str]) -> Job:
+    return Job(
+        id=job_id,
+        owner=fields["owner"],
+        lane=Lane(fields["lane"]),
+        state=JobState(fields["state"]),
+        top_k=int(fields["top_k"]),
+        total=int(fields["total"]),
+        opened="received" in fields,
+        received=int(fields.get("received", fields["total"])),
+        succeeded=int(fields["succeeded"]),
+        failed=int(fields["failed"]),
+        cancelled=int(fields.get("cancelled", 0)),
+        cached=int(fields["cached"]),
+        model_version=fields.get("model_version") or None,
+        created_at=float(fields["created_at"]),
+        started_at=_number(fields.get("started_at"), float),
+        finished_at=_number(fields.get("finished_at"), float),
+        expires_at=float(fields["expires_at"]),
+        first_turn=_number(fields.get("first_turn"), int),
+        next_turn=_number(fields.get("next_turn"), int),
+        first_due=_number(fields.get("first_due"), float),
+        webhook=fields.get("webhook"),
+    )
+
+
+def _number(value: str | None, kind: Callable[[str], T]) -> T | None:
+    return None if value is None else kind(value)
+
+
+def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[Item]:
+    """The items of part `number` from its record; an empty list if there is no record."""
+    if b"spec" not in fields:
+        return []
+    unfinished = _unfinished(job_state)
+    read = []
+    for k, (name, custom_id, _) in enumerate(json.loads(fields[b"spec"])["items"]):
+        result = fields.get(b"r%d" % k)
+        outcome = Outcome.from_json(result) if result else None
+        read.append(
+            Item(
+                index=number * PART_SIZE + k,
+                name=name,
+                custom_id=custom_id,
+                outcome=outcome,
+                state=outcome.state if outcome else unfinished,
+            )
+        )
+    return read
+
+
+def missing_items(number: int, total: int, job_state: str) -> list[Item]:
+    """The items of a part that has not arrived.
+
+    Gives an empty list for a completed job: the part arrived then, and has expired since.
+    """
+    if job_state == JobState.COMPLETED:
+        return []
+    state = _unfinished(job_state)
+    first = number * PART_SIZE
+    return [
+        Item(index=index, name="", custom_id=None, outcome=None, state=state)
+        for index in range(first, first + part_size(total, number))
+    ]
+
+
+def _unfinished(job_state: str) -> ItemState:
+    """The state of an item without an outcome, in a job of this state."""
+    return ItemState.CANCELLED if job_state == JobState.CANCELLED else ItemState.QUEUED
+
+
+def digests(spec: bytes) -> list[str]:
+    """The digests of a part's pictures, in order."""
+    return [digest for _, _, digest in json.loads(spec)["items"]]

@@ -1,0 +1,38 @@
+"""The records of jobs in Redis: one object for each kind of use, all built here from the settings.
+
+Redis holds the truth about jobs; Celery only delivers messages. All times in the records are Unix
+seconds of the process that writes them. The machines' clocks are expected to be kept by NTP.
+"""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from shared.records.cancel import JobCanceller
+from shared.records.read import JobReader
+from shared.records.recovery import Recovery
+from shared.records.submit import JobSubmitter
+from shared.records.work import PartRecords
+from shared.settings import Settings
+
+
+class JobRecords:
+    def __init__(
+        self, redis: Redis, *, result_ttl_seconds: int, part_deadline_seconds: int
+    ) -> None:
+        ttl, deadline = result_ttl_seconds, part_deadline_seconds
+        self.reader = JobReader(redis)
+        self.submitter = JobSubmitter(redis, ttl_seconds=ttl, deadline_seconds=deadline)
+        self.parts = PartRecords(redis, ttl_seconds=ttl, deadline_seconds=deadline)
+        self.canceller = JobCanceller(redis, self.reader, ttl_seconds=ttl)
+        self.recovery = Recovery(
+            redis, self.reader, self.parts, ttl_seconds=ttl, deadline_seconds=deadline
+        )
+
+    @classmethod
+    def from_settings(cls, redis: Redis, settings: Settings) -> JobRecords:
+        return cls(
+            redis,
+            result_ttl_seconds=settings.result_ttl_seconds,
+            part_deadline_seconds=settings.part_deadline_seconds,
+        )

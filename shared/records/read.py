@@ -1,0 +1,109 @@
+"""Reading jobs and their items, for the web process and for webhooks. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis import Redis
+
+from shared import keys
+from shared.errors import JobNotFound
+from shared.jobs import PART_SIZE, Item, Job, JobState, parts_of
+from shared.records import claims, codec
+from shared.records.claims import Claim
+
+
+class JobReader:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    def get(self, job_id: str) -> Job:
+        """A job's record. Raises JobNotFound."""
+        fields = self._redis.hgetall(keys.job(job_id))
+        if not fields:
+            raise JobNotFound
+        return codec.job(
+            job_id, {codec.text(name): codec.text(value) for name, value in fields.items()}
+        )
+
+    def claimed(self, claim: Claim) -> str | None:
+        """The id of the job that was made with a claim, if any. Raises IdempotencyKeyReused."""
+        return claims.claimed(self._redis, claim)
+
+    def items(self, job_id: str, start: int, stop: int) -> list[Item]:
+        """Items `start` to `stop` - 1 in input order, as many as exist; one round trip."""
+        numbers = range(start // PART_SIZE, parts_of(stop))
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hmget(keys.job(job_id), "total", "state")
+        for number in numbers:
+            pipe.hgetall(keys.part(job_id, number))
+        (total, state), *parts = pipe.execute()
+        if not total:
+            return []
+        read: list[Item] = []
+        for number, fields in zip(numbers, parts, strict=True):
+            read += _items(number, fields, int(total), codec.text(state))
+        return [item for item in read if start <= item.index < stop]
+
+    def items_at(self, job_id: str, indexes: Sequence[int]) -> list[Item]:
+        """Items by index, in the order of `indexes`; one round trip. Raises JobNotFound."""
+        positions: dict[int, set[int]] = {}
+        for index in indexes:
+            positions.setdefault(index // PART_SIZE, set()).add(index % PART_SIZE)
+        names = {number: ["spec", *(f"r{k}" for k in ks)] for number, ks in positions.items()}
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hmget(keys.job(job_id), "total", "state")
+        for number, fields in names.items():
+            pipe.hmget(keys.part(job_id, number), fields)
+        (total, state), *replies = pipe.execute()
+        if not total:
+            raise JobNotFound
+        by_index: dict[int, Item] = {}
+        for (number, fields), values in zip(names.items(), replies, strict=True):
+            stored = {k.encode(): v for k, v in zip(fields, values, strict=True) if v}
+            of_part = _items(number, stored, int(total), codec.text(state))
+            by_index |= {item.index: item for item in of_part}
+        return [by_index[index] for index in indexes if index in by_index]
+
+    def finished(self, job_id: str, start: int, stop: int) -> list[int]:
+        """Indexes of the `start`-th to the `stop` - 1-th item that finished, in that order.
+
+        An item that was retried after a failure appears once for each time that it finished.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lrange(keys.finished(job_id), start, stop - 1)
+        pipe.hmget(keys.job(job_id), "total", "succeeded", "failed")
+        indexes, (total, succeeded, failed) = pipe.execute()
+        # A job of one item has no list. This saves two commands in the most frequent commit.
+        if total and int(total) == 1:
+            return [0][: int(succeeded) + int(failed)][start:stop]
+        return [int(index) for index in indexes]
+
+    def part_items(self, job_id: str, number: int) -> list[Item]:
+        """The items of one part; an empty list if the part has expired."""
+        fields: Any = self._redis.hgetall(keys.part(job_id, number))
+        return codec.items(number, fields, JobState.RUNNING)
+
+    def digests(self, job_id: str, number: int) -> list[str] | None:
+        """Digests of the pictures that a part stores, in order; None if the part is missing."""
+        spec: Any = self._redis.hget(keys.part(job_id, number), "spec")
+        return codec.digests(spec) if spec else None
+
+    def missing_parts(self, job_id: str) -> list[int]:
+        """Numbers of the parts that an open job still waits for. Raises JobNotFound."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hmget(keys.job(job_id), "total", "received")
+        pipe.get(keys.parts(job_id))
+        (total, received), bitmap = pipe.execute()
+        if not total:
+            raise JobNotFound
+        if received is None:
+            return []
+        bits = (byte >> (7 - bit) & 1 for byte in bitmap or b"" for bit in range(8))
+        return [n for n, bit in zip(range(parts_of(int(total))), bits, strict=False) if not bit]
+
+
+def _items(number: int, fields: dict[bytes, bytes], total: int, job_state: str) -> list[Item]:
+    read = codec.items(number, fields, job_state)
+    return read or codec.missing_items(number, total, job_state)

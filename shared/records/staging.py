@@ -1,0 +1,89 @@
+"""A part that is being uploaded: its images are staged beside the records.
+
+One script then accepts the whole part. If the images were arguments of that script, they would be
+copied three times, and all images of a part may be too much for one round trip. If the process
+dies before the script runs, the staged keys expire soon.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+
+from redis import Redis
+from redis.client import Pipeline
+
+from shared import keys
+from shared.jobs import ItemState, Job, NewItem
+from shared.records.codec import part_fields
+
+#: Bytes of images in one round trip. The connection's timeout gives Redis one second for it.
+_BYTES_AT_ONCE = 8 * 2**20
+
+#: Staged keys live this long. A part that is not accepted by then never will be.
+_SECONDS = 120
+
+
+class StagedPart:
+    def __init__(self, redis: Redis, job: Job, trace: str) -> None:
+        self._redis = redis
+        self._trace = trace
+        self._top_k = job.top_k
+        self._unsent: dict[int, bytes] = {}
+        self._unsent_bytes = 0
+        self.now = time.time()
+        token = uuid.uuid4().hex
+        self.key = keys.staged(token)
+        self.images_key = keys.staged_images(token)
+        self.items: list[NewItem] = []  #: Without their images.
+        self.pending = 0  #: Items that need a worker.
+        self.bytes = 0  #: Of the images of these items.
+
+    def add(self, item: NewItem) -> None:
+        """Add the next item. Sends the images to Redis once there are several megabytes."""
+        if not item.outcome:
+            self._unsent[len(self.items)] = item.data
+            self._unsent_bytes += len(item.data)
+            self.bytes += len(item.data)
+            self.pending += 1
+        self.items.append(replace(item, data=b""))
+        if self._unsent_bytes > _BYTES_AT_ONCE:
+            pipe = self._redis.pipeline(transaction=True)
+            self._send(pipe)
+            pipe.execute()
+
+    def rest(self) -> Pipeline:
+        """A transaction that sends the record and every image that was not sent yet."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hset(self.key, mapping=part_fields(self.items, self._top_k, self.now, self._trace))
+        pipe.expire(self.key, _SECONDS)
+        self._send(pipe)
+        return pipe
+
+    def counts(self, first: int) -> list[str | int]:
+        """The items that have an outcome already, as the script takes them.
+
+        Gives the number that succeeded, the number that failed, the model version, and the index
+        of each. `first` is the index of the part's first item.
+        """
+        outcomes = {k: item.outcome for k, item in enumerate(self.items, first) if item.outcome}
+        succeeded = [each for each in outcomes.values() if each.state is ItemState.SUCCEEDED]
+        version = succeeded[-1].model_version if succeeded else None
+        return [len(succeeded), len(outcomes) - len(succeeded), version or "", *outcomes]
+
+    def _send(self, pipe: Pipeline) -> None:
+        if self._unsent:
+            store_images(pipe, self.images_key, self._unsent, _SECONDS)
+        self._unsent, self._unsent_bytes = {}, 0
+
+
+def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds: int) -> None:
+    """Add images, by position, to a transaction; they expire after `seconds`.
+
+    Each image is a command of its own: both sides copy one large command several times.
+    """
+    for position, data in images.items():
+        pipe.hset(key, str(position), data)
+    pipe.expire(key, seconds)

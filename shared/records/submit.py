@@ -1,0 +1,197 @@
+"""Submitting jobs: the web process stores a job with its images and queues its parts.
+
+Each method stores all of it, or nothing: one transaction or one script does it. So the process may
+die between any two lines, and no part is stored without being queued. If a method raises, the
+caller must not answer that the job was accepted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import WatchError
+
+from shared import keys
+from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
+from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, parts_of
+from shared.message import message, packed
+from shared.records import codec, fairness
+from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
+from shared.records.scripts import script
+from shared.records.staging import StagedPart, store_images
+
+
+class Accepted(NamedTuple):
+    """The lane's totals, with the images that were just accepted."""
+
+    images: int  #: Outstanding in the lane.
+    bytes_held: int  #: Of the images of both lanes.
+
+
+class PutPart(NamedTuple):
+    """The result of `put_part`."""
+
+    is_new: bool  #: False if the same part was stored before.
+    missing_parts: int  #: Of the job.
+    accepted: Accepted | None  #: None if nothing was stored.
+
+
+class JobSubmitter:
+    def __init__(self, redis: Redis, *, ttl_seconds: int, deadline_seconds: int) -> None:
+        self._redis = redis
+        self._ttl = ttl_seconds
+        self._deadline = deadline_seconds
+        self._put_part_script = script("records", "turns", "put_part")
+
+    def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
+        """Store jobs of one lane with their images and queue their parts, in one transaction.
+
+        Gives None if no image needs a worker. A claim is for a single job. Raises AlreadyClaimed
+        if the claim's job exists, and IdempotencyKeyReused.
+        """
+        now = time.time()
+        lane = jobs[0].lane
+        pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
+        sizes = {
+            ref: job.pending_bytes(ref.number)
+            for job in jobs
+            for ref in self._add_job(pipe, job, now)
+        }
+        if not sizes:
+            self._execute(pipe, claim)
+            return None
+        deadline = now + self._deadline
+        if lane in fairness.FAIR:
+            fairness.join(pipe, lane, sizes, deadline=deadline)
+            *_, (images, bytes_held) = self._execute(pipe, claim)
+        else:
+            _queue(pipe, lane, sizes, deadline)
+            *_, images, bytes_held = self._execute(pipe, claim)
+        return Accepted(images, bytes_held)
+
+    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
+        """Store a job whose parts are still to come. Raises as `accept` does."""
+        now = time.time()
+        pipe = begin(self._redis, claim, job.id, ttl=self._ttl)
+        pipe.hset(keys.job(job.id), mapping=codec.open_job_fields(job, now, self._ttl))
+        pipe.expire(keys.job(job.id), 2 * self._ttl)
+        pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
+        pipe.expire(keys.parts(job.id), 2 * self._ttl)
+        self._execute(pipe, claim)
+
+    def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str = "") -> PutPart:
+        """Store a part of an open job and queue it. Repeating the call is harmless.
+
+        `items` is read once and in order. If it is a generator, only a few megabytes of images are
+        in memory at a time. Raises JobNotFound, JobClosed, PartConflict if other pictures are
+        stored as this part, and Unavailable if reading `items` took minutes.
+        """
+        staged = StagedPart(self._redis, job, trace)
+        for item in items:
+            staged.add(item)
+        ref = PartRef(job.id, number, staged.pending)
+        fair = (keys.waiting(job.lane), keys.turn(job.lane)) if job.lane in fairness.FAIR else ()
+        pipe = staged.rest()
+        pipe.eval(
+            self._put_part_script,
+            11 + len(fair),
+            keys.job(job.id),
+            keys.part(job.id, number),
+            keys.images(job.id, number),
+            staged.key,
+            staged.images_key,
+            keys.outstanding(job.lane),
+            keys.outstanding_images(job.lane),
+            keys.HELD,
+            keys.queue(job.lane),
+            keys.parts(job.id),
+            keys.finished(job.id),
+            *fair,
+            staged.now,
+            staged.now + self._deadline,
+            self._ttl,
+            keys.COMMITTED,
+            job.id,
+            number,
+            len(staged.items),
+            ref.images,
+            staged.bytes,
+            ref.member,
+            message(job.lane, [ref]),
+            *staged.counts(first=number * PART_SIZE),
+        )
+        *_, (word, *reply) = pipe.execute()
+        return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
+
+    def _execute(self, pipe: Pipeline, claim: Claim | None) -> list[Any]:
+        try:
+            return pipe.execute()
+        except WatchError as error:  # another request with the same key was faster
+            if earlier := claim and claimed(self._redis, claim):
+                raise AlreadyClaimed(earlier) from error
+            raise Unavailable from error
+
+    def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
+        """Add a job and its parts to a transaction; gives the parts that need a worker."""
+        key = keys.job(job.id)
+        pipe.hset(key, mapping=codec.job_fields(job, now, self._ttl))
+        pipe.expire(key, 2 * self._ttl)
+        if job.webhook and not job.pending:
+            pipe.zadd(keys.WEBHOOKS_DUE, {job.id: now})
+        finished = [k for k, item in enumerate(job.items) if item.outcome]
+        if finished and len(job.items) > 1:
+            pipe.rpush(keys.finished(job.id), *finished)
+            pipe.expire(keys.finished(job.id), 2 * self._ttl)
+        refs = []
+        for start in range(0, len(job.items), PART_SIZE):
+            items = job.items[start : start + PART_SIZE]
+            pending = sum(item.outcome is None for item in items)
+            refs.append(PartRef(job.id, start // PART_SIZE, pending))
+            self._add_part(pipe, refs[-1], items, job, now)
+        return [ref for ref in refs if ref.images]
+
+    def _add_part(
+        self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], job: NewJob, now: float
+    ) -> None:
+        key = keys.part(ref.job_id, ref.number)
+        pipe.hset(key, mapping=codec.part_fields(items, job.top_k, now, job.trace))
+        # Records live twice as long as images. So an image that waited too long still becomes an
+        # item with an error that its owner can read.
+        pipe.expire(key, 2 * self._ttl)
+        if ref.images:
+            data = {k: item.data for k, item in enumerate(items) if not item.outcome}
+            store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
+
+
+def _queue(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float) -> None:
+    """Add parts to a transaction that stores them; its last two replies are those of Accepted.
+
+    `sizes` gives the bytes of each part's images.
+    """
+    pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in sizes})
+    pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(sizes)))
+    held: codec.Fields = {keys.part(ref.job_id, ref.number): size for ref, size in sizes.items()}
+    pipe.hset(keys.HELD, mapping=held)
+    pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in sizes))
+    pipe.hincrby(keys.HELD, "total", sum(sizes.values()))
+
+
+def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
+    """The script's reply. Raises JobNotFound, JobClosed, PartConflict, Unavailable."""
+    if word == "unknown":
+        raise JobNotFound
+    if word == "closed":
+        raise JobClosed
+    if word == "lost":
+        raise Unavailable("The part took too long to arrive; send it again.")
+    if word == "stored":
+        missing_parts, spec = reply
+        if codec.digests(spec) != digests:
+            raise PartConflict
+        return PutPart(False, missing_parts, None)
+    missing_parts, images, bytes_held = reply
+    return PutPart(True, missing_parts, Accepted(images, bytes_held))
