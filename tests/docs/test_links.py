@@ -13,6 +13,12 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 _FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 _CODE_SPAN = re.compile(r"`[^`\n]+`")
 
+#: A path of the repository in a code span: a folder, a file in one, or a document at the top.
+_PATH = re.compile(r"`((?:[\w.-]+/)+(?:[\w.-]+\.\w+)?|[A-Z][\w]+\.md)`")
+
+#: These look like paths of the repository, but a reader has them or a program makes them.
+_ELSEWHERE = re.compile(r"data/|secrets/|models/|application/|image/|text/|image-classifier/")
+
 
 def documents() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
@@ -43,3 +49,17 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings} | set(
         re.findall(r"(?:id|name)=\"([^\"]+)\"", text)
     )
+
+
+@pytest.mark.parametrize("document", documents())
+def test_every_file_that_is_named_exists(document: str) -> None:
+    text = _FENCE.sub("", (_ROOT / document).read_text())
+    missing = [path for path in _PATH.findall(text) if not is_there(path, _ROOT / document)]
+    assert not missing, f"{document} names {missing}"
+
+
+def is_there(path: str, document: Path) -> bool:
+    """Whether a path exists in the repository or beside the document."""
+    if _ELSEWHERE.match(path):
+        return True
+    return (_ROOT / path).exists() or (document.parent / path).exists()
