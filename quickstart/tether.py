@@ -1,4 +1,4 @@
-"""A tether: the kernel ends a process when its parent ends, however that happens."""
+"""A tether: the kernel ends a process as soon as its parent has ended, even by SIGKILL."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from billiard.util import set_pdeathsig
 
 
 def tether(parent: int, signum: signal.Signals) -> None:
-    """Have this process receive `signum` as soon as `parent`, which started it, has ended."""
+    """Let the kernel send `signum` to this process when `parent`, which started it, has ended."""
     set_pdeathsig(signum)
-    # The kernel reports only a death still to come.
+    # The parent may have ended before the call above.
     if os.getppid() != parent:
         os.kill(os.getpid(), signum)

@@ -1,4 +1,4 @@
-"""The quick start as a person sees it: in a terminal, and with the processes that it leaves."""
+"""The quick start in a real terminal, and the processes that belong to it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-#: `python -m quickstart`, where Python by itself starts processes as it does since 3.14.
-_QUICK_START = """
-import multiprocessing, runpy
-multiprocessing.set_start_method("forkserver")
-runpy.run_module("quickstart", run_name="__main__", alter_sys=True)
-"""
-
 
 def _on_a_terminal() -> None:
-    """As a person starts it, whoever runs the tests: under nohup a hang-up would be ignored."""
+    """Undo `nohup` of the tests, and let Ctrl-C in the terminal reach the quick start."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
@@ -40,7 +33,7 @@ class Terminal:
         self._output = b""
         self._keyboard, screen = pty.openpty()
         self.launcher = subprocess.Popen(
-            [sys.executable, "-c", _QUICK_START],
+            [sys.executable, "-m", "quickstart"],
             env=environment,
             cwd=ROOT,
             stdin=screen,
@@ -54,7 +47,7 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        # A terminal whose programs have all ended gives an error, not an end.
+        # A terminal whose programs have all ended raises an error instead of giving no bytes.
         try:
             while some := os.read(self._keyboard, 65536):
                 self._output += some
@@ -89,7 +82,7 @@ class Terminal:
 
 @contextmanager
 def running(environment: dict[str, str]) -> Iterator[Terminal]:
-    """A quick start that has said where everything is; Ctrl-C ends it."""
+    """A quick start that is ready. Ctrl-C ends it after the block."""
     opened = Terminal(environment)
     try:
         opened.wait_for("Ctrl-C stops everything.")
@@ -101,19 +94,19 @@ def running(environment: dict[str, str]) -> Iterator[Terminal]:
 
 
 def processes(environment: dict[str, str]) -> dict[int, str]:
-    """Id and command line of every process that was started for this data folder."""
+    """The id and the command line of every process of the quick start with this data folder."""
     mark = f"DATA_DIR={environment['DATA_DIR']}\0"
-    # Redis writes its title over its environment; the title has its address.
+    # Redis overwrites its environment with its title, which contains its address.
     redis = f"redis-server unixsocket:{environment['DATA_DIR']}"
-    found = {}
+    ours = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().decode(errors="replace")
             if mark in (folder / "environ").read_text(errors="replace") or redis in command:
-                found[int(folder.name)] = command.replace("\0", " ")
+                ours[int(folder.name)] = command.replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-    return found
+    return ours
 
 
 def await_no_process(environment: dict[str, str], seconds: float = 10) -> None:

@@ -1,4 +1,4 @@
-"""Without a network the quick start classifies all the same, and says with what."""
+"""Without a network the quick start still classifies, and it says which model does."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
-import torch
 
 from client.cli.demo import sample_pictures
 from tests.support.local_service import free_port
@@ -18,7 +18,6 @@ from shared.errors import ClassifierError
 from shared.settings import Settings
 from tests.quickstart.terminal import running
 from tests.support.silent_proxy import SilentProxy, silent_proxy
-from workers.engine.torchvision_model import torchvision
 
 _NAMES = ("MODEL", "MODEL_WEIGHTS", "MODEL_LABELS", "ENGINE", "MODELS_DIR", "REDIS_URL")
 
@@ -33,7 +32,7 @@ def proxy() -> Iterator[SilentProxy]:
 def alone(
     proxy: SilentProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.MonkeyPatch:
-    """A machine whose network swallows everything, with nothing fetched before, and no wishes."""
+    """A machine with a network that never answers, without weights and without settings."""
     for name in _NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", proxy.url)
@@ -42,23 +41,42 @@ def alone(
     return monkeypatch
 
 
+def torchvision_models() -> ModuleType:
+    from workers.engine.torchvision_model import torchvision  # Imports torch, which takes seconds.
+
+    models: ModuleType = torchvision.models
+    return models
+
+
 def cached_weights(folder: Path) -> Path:
-    """Where torch keeps what it has downloaded of the default model."""
-    url = torchvision.models.MobileNet_V3_Large_Weights.DEFAULT.url
+    """The file in which torch keeps the downloaded weights of the default model."""
+    url = torchvision_models().MobileNet_V3_Large_Weights.DEFAULT.url
     path = folder / "torch" / "hub" / "checkpoints" / url.rpartition("/")[2]
     path.parent.mkdir(parents=True)
     return path
 
 
-def test_a_download_that_nothing_answers_is_tried_once_a_start_and_given_up_in_seconds(
+@pytest.mark.torch
+def test_a_network_that_refuses_leaves_the_demonstration_model(
+    alone: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    alone.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
+    assert fallback(Settings()) == {"MODEL_WEIGHTS": "demonstration"}
+    shown = capfd.readouterr().out
+    assert "cannot be had" in shown and "demonstration model" in shown
+
+
+@pytest.mark.torch
+@pytest.mark.long
+def test_each_start_tries_the_download_once_and_gives_up_after_seconds(
     alone: pytest.MonkeyPatch, proxy: SilentProxy, capfd: pytest.CaptureFixture[str]
 ) -> None:
     started = time.monotonic()
     assert fallback(Settings()) == {"MODEL_WEIGHTS": "demonstration"}
-    assert time.monotonic() - started < 30  # Of which most is importing torch on a busy machine.
+    assert time.monotonic() - started < 30  # Importing torch takes most of it on a busy machine.
     assert len(proxy.connections) == 1
-    told = capfd.readouterr().out
-    assert "no answer in 5 s" in told and "demonstration model" in told
+    shown = capfd.readouterr().out
+    assert "no answer in 5 s" in shown and "demonstration model" in shown
     fallback(Settings())
     assert len(proxy.connections) == 2
 
@@ -72,7 +90,7 @@ def test_a_download_that_nothing_answers_is_tried_once_a_start_and_given_up_in_s
         ("MODEL_LABELS", "labels.txt"),
     ],
 )
-def test_whoever_names_a_model_gets_no_other(
+def test_a_user_who_names_a_model_gets_no_other(
     alone: pytest.MonkeyPatch, proxy: SilentProxy, name: str, value: str
 ) -> None:
     alone.setenv(name, value)
@@ -80,7 +98,8 @@ def test_whoever_names_a_model_gets_no_other(
     assert not proxy.connections
 
 
-def test_what_was_fetched_before_needs_no_attempt(
+@pytest.mark.torch
+def test_weights_from_an_earlier_download_need_no_attempt(
     alone: pytest.MonkeyPatch, proxy: SilentProxy, tmp_path: Path
 ) -> None:
     cached_weights(tmp_path).touch()
@@ -88,7 +107,7 @@ def test_what_was_fetched_before_needs_no_attempt(
     assert not proxy.connections
 
 
-def test_an_export_that_was_made_before_needs_no_attempt(
+def test_an_export_from_an_earlier_start_needs_no_attempt(
     alone: pytest.MonkeyPatch, proxy: SilentProxy
 ) -> None:
     alone.setenv("ENGINE", "onnxruntime")
@@ -99,7 +118,7 @@ def test_an_export_that_was_made_before_needs_no_attempt(
     assert not proxy.connections
 
 
-def test_what_the_network_is_not_to_blame_for_stops_the_start(
+def test_a_fault_that_is_not_the_network_s_stops_the_start(
     alone: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
@@ -108,9 +127,13 @@ def test_what_the_network_is_not_to_blame_for_stops_the_start(
         fallback(Settings())
 
 
-def test_a_first_start_without_a_network_knows_a_cat_and_a_later_one_has_the_usual_model(
+@pytest.mark.torch
+@pytest.mark.long
+def test_a_start_without_a_network_labels_a_cat_and_a_later_start_has_the_usual_model(
     alone: pytest.MonkeyPatch, proxy: SilentProxy, tmp_path: Path
 ) -> None:
+    import torch
+
     environment = os.environ | {
         "WEB_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
@@ -130,8 +153,8 @@ def test_a_first_start_without_a_network_knows_a_cat_and_a_later_one_has_the_usu
     assert f"NOTE: {model['notice']}" in shown
     assert len(proxy.connections) == 1
 
-    # The network is back; torchvision's file with other numbers.
-    torch.save(torchvision.models.mobilenet_v3_large().state_dict(), cached_weights(tmp_path))
+    # Now the weights are there: the file that torchvision downloads, with random numbers.
+    torch.save(torchvision_models().mobilenet_v3_large().state_dict(), cached_weights(tmp_path))
     with running(environment) as second, httpx.Client(base_url=second.url, timeout=60) as http:
         again = http.post("/api/v1/classify", content=cat).json()
         model = http.get("/api/v1/model/info").json()

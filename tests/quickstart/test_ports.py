@@ -1,4 +1,4 @@
-"""A port that something else listens on is a clear error, before anything starts."""
+"""A port that another program has is an error before anything starts."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def test_free_ports_pass() -> None:
 
 
 @pytest.mark.parametrize("name", ["web_port", "flower_port"])
-def test_a_taken_port_is_named_with_the_setting_that_changes_it(name: str) -> None:
+def test_the_error_has_the_port_and_its_setting(name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ClassifierError, match=f"port {port} is taken.*{name.upper()}"):
             check_ports(settings(**{name: port}))
 
 
-def test_one_port_for_two_programs_is_noticed() -> None:
+def test_one_port_for_two_programs_is_an_error() -> None:
     port = free_port()
     with pytest.raises(ClassifierError, match=f"port {port} is taken.*FLOWER_PORT"):
         check_ports(settings(web_port=port, flower_port=port))
 
 
-def test_an_address_of_another_machine_is_a_clear_error() -> None:
+def test_an_address_of_another_machine_is_an_error() -> None:
     with pytest.raises(ClassifierError, match="cannot listen on 192.0.2.1.*HOST"):
         check_ports(Settings(host="192.0.2.1", web_port=free_port()))
 
@@ -55,7 +55,7 @@ def launch(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_launcher_says_so_in_one_line_and_has_started_nothing(tmp_path: Path) -> None:
+def test_the_launcher_reports_it_in_one_line_and_starts_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         ended = launch(tmp_path, WEB_PORT=str(other.getsockname()[1]))
     assert ended.returncode == 1

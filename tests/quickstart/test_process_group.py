@@ -1,0 +1,286 @@
+"""Programs run side by side until one ends or a signal stops them, and none is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+#: Small programs, by name. Each says "up" when it is ready for the test.
+PROGRAMS = {
+    "idle": "print('up', flush=True); time.sleep(60)",
+    "polite": """
+        def stop(*_):
+            time.sleep(0.2)
+            print("finished", flush=True)
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, stop)
+        print("up", flush=True)
+        time.sleep(60)
+    """,
+    "stubborn": """
+        signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
+        print("up", flush=True)
+        while True: time.sleep(60)
+    """,
+    "failing": "print('up', 'no model', flush=True); sys.exit(3)",
+    "parent": """
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        print("up", "child", child.pid, flush=True)
+        child.wait()
+    """,
+    "long_line": "print('x' * 200_000); print('up', flush=True); time.sleep(60)",
+    "not_text": """
+        sys.stdout.buffer.write(b"caf\\xe9\\nup\\n")
+        sys.stdout.flush()
+        time.sleep(60)
+    """,
+    "asking": """
+        print("up", repr(sys.stdin.read()), os.environ["SHARED"], flush=True)
+        time.sleep(60)
+    """,
+}
+
+LAUNCHER = """
+import subprocess, sys
+from quickstart import process_group
+from quickstart.programs import Program
+grace, redis, *names = sys.argv[1:]
+process = subprocess.Popen(["sleep", "60"], start_new_session=True) if redis == "redis" else None
+if process:
+    print("redis", process.pid, flush=True)
+reason = process_group.run(
+    [Program(name, [name]) for name in names],
+    {"SHARED": "yes"},
+    redis=process,
+    grace_seconds=float(grace),
+)
+print("reason:", reason, flush=True)
+"""
+
+
+class Launcher:
+    """A process that runs some of PROGRAMS as a group."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        assert process.stdout
+        self._output: IO[str] = process.stdout
+
+    def wait_for(self, *words: str) -> str:
+        """Read on until a line has all `words`, and return that line."""
+        for line in self._output:
+            self.lines.append(line.rstrip("\n"))
+            if all(word in line for word in words):
+                return self.lines[-1]
+        raise AssertionError("\n".join(self.lines))
+
+    def wait_until_up(self, *names: str) -> dict[str, int]:
+        """Wait for the word "up" of each program. Returns the process ids by name."""
+        missing = set(names)
+        while missing:
+            line = self.wait_for("| up")
+            missing.discard(line.split()[0])
+        started = [line.split() for line in self.lines if " started, process " in line]
+        return {words[2]: int(words[-1]) for words in started}
+
+    def end(self) -> str:
+        """Wait for the end. Returns what the group gave as the reason."""
+        line = self.wait_for("reason: ")
+        assert self.process.wait(10) == 0
+        return line.removeprefix("reason: ")
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
+    for name, body in PROGRAMS.items():
+        imports = "import os, signal, subprocess, sys, time\n"
+        (tmp_path / f"{name}.py").write_text(imports + textwrap.dedent(body))
+    launched: list[subprocess.Popen[str]] = []
+
+    def start(*names: str, grace_seconds: float = 30, redis: bool = False) -> Launcher:
+        process = subprocess.Popen(
+            [sys.executable, "-c", LAUNCHER, str(grace_seconds), "redis" if redis else "", *names],
+            env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        launched.append(process)
+        return Launcher(process)
+
+    yield start
+    for process in launched:
+        process.kill()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs. A zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until_gone(*pids: int) -> None:
+    give_up = time.monotonic() + 10
+    while left := [pid for pid in pids if is_running(pid)]:
+        assert time.monotonic() < give_up, f"these still run: {left}"
+        time.sleep(0.02)
+
+
+def test_each_line_has_its_program_in_front(launch: Callable[..., Launcher]) -> None:
+    group = launch("idle", "not_text", "long_line")
+    group.wait_until_up("idle", "not_text", "long_line")
+    group.process.send_signal(signal.SIGTERM)
+    group.end()
+    assert "idle       | up" in group.lines
+    assert "not_text   | caf\N{REPLACEMENT CHARACTER}" in group.lines
+    [long] = [line for line in group.lines if len(line) > 1000]
+    assert long == f"{'long_line':10} | {'x' * 200_000}"
+
+
+def test_programs_share_an_environment_and_have_no_keyboard(
+    launch: Callable[..., Launcher],
+) -> None:
+    group = launch("asking")
+    assert group.wait_for("| up").endswith("'' yes")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_lets_every_program_finish(
+    launch: Callable[..., Launcher], signum: signal.Signals
+) -> None:
+    group = launch("polite", "idle")
+    pids = group.wait_until_up("polite", "idle")
+    group.process.send_signal(signum)
+    assert group.end() == "None"
+    assert "polite     | finished" in group.lines
+    wait_until_gone(*pids.values())
+
+
+def test_the_signal_goes_to_a_program_and_not_to_its_children(
+    launch: Callable[..., Launcher],
+) -> None:
+    """A worker waits for the micro-batch that a pool process runs."""
+    group = launch("parent", "stubborn")
+    parent = group.wait_until_up("stubborn", "parent")["parent"]
+    [child] = [int(line.split()[-1]) for line in group.lines if "child" in line]
+    group.process.send_signal(signal.SIGTERM)
+    group.wait_for("stubborn ", "not yet")
+    wait_until_gone(parent)
+    assert is_running(child)
+    os.kill(child, signal.SIGKILL)
+
+
+def test_the_end_of_one_program_stops_the_others_and_is_named(
+    launch: Callable[..., Launcher],
+) -> None:
+    group = launch("polite", "failing")
+    assert group.end() == "failing ended with status 3"
+    assert any("failing ended with status 3; stopping everything" in line for line in group.lines)
+    assert [line for line in group.lines if line.startswith("failing")] == [
+        "failing    | up no model"
+    ]
+    assert sum("started" in line for line in group.lines) == 2
+
+
+def test_a_killed_program_is_named_with_its_signal(launch: Callable[..., Launcher]) -> None:
+    group = launch("idle", "polite")
+    pids = group.wait_until_up("idle", "polite")
+    os.kill(pids["idle"], signal.SIGKILL)
+    assert group.end() == "idle was killed by SIGKILL"
+    assert "polite     | finished" in group.lines
+
+
+def test_the_end_of_redis_stops_every_program_and_is_named(
+    launch: Callable[..., Launcher],
+) -> None:
+    group = launch("polite", redis=True)
+    redis = int(group.wait_for("redis").split()[-1])
+    group.wait_until_up("polite")
+    os.kill(redis, signal.SIGKILL)
+    assert group.end() == "redis was killed by SIGKILL"
+    assert "polite     | finished" in group.lines
+
+
+def test_redis_is_not_stopped_with_the_programs(launch: Callable[..., Launcher]) -> None:
+    group = launch("idle", redis=True)
+    redis = int(group.wait_for("redis").split()[-1])
+    group.wait_until_up("idle")
+    group.process.send_signal(signal.SIGTERM)
+    assert group.end() == "None"
+    assert is_running(redis)
+    os.kill(redis, signal.SIGKILL)
+
+
+def test_a_program_that_does_not_stop_in_time_is_killed(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", "polite", grace_seconds=1)
+    pids = group.wait_until_up("stubborn", "polite")
+    group.process.send_signal(signal.SIGTERM)
+    assert group.end() == "None"
+    assert "polite     | finished" in group.lines and "quickstart | killing stubborn" in group.lines
+    wait_until_gone(*pids.values())
+
+
+def test_a_second_ctrl_c_kills_at_once(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", grace_seconds=3600)
+    group.wait_until_up("stubborn")
+    group.process.send_signal(signal.SIGINT)
+    group.process.send_signal(signal.SIGINT)  # Two at once are one request.
+    group.wait_for("stubborn ", "not yet")
+    time.sleep(1.2)
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == "None"
+    assert group.lines.count("quickstart | killing stubborn") == 1
+
+
+def test_what_a_program_left_behind_is_killed(launch: Callable[..., Launcher]) -> None:
+    group = launch("parent", "idle")
+    pids = group.wait_until_up("parent", "idle")
+    [child] = [int(line.split()[-1]) for line in group.lines if "child" in line]
+    group.process.send_signal(signal.SIGTERM)
+    group.end()
+    wait_until_gone(child, *pids.values())
+
+
+def test_a_killed_launcher_takes_its_programs_with_it(launch: Callable[..., Launcher]) -> None:
+    group = launch("idle", "stubborn")
+    pids = group.wait_until_up("idle", "stubborn")
+    group.process.kill()
+    wait_until_gone(*pids.values())
+
+
+def test_an_output_that_nobody_reads_stops_everything(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", "polite", grace_seconds=1)
+    pids = group.wait_until_up("stubborn", "polite")
+    assert group.process.stdout
+    group.process.stdout.close()
+    os.kill(pids["stubborn"], signal.SIGTERM)  # It answers with a line.
+    assert group.process.wait(10) == 0
+    wait_until_gone(*pids.values())
+
+
+def test_a_hang_up_is_ignored_under_nohup(launch: Callable[..., Launcher]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        group = launch("polite")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    group.wait_until_up("polite")
+    group.process.send_signal(signal.SIGHUP)
+    group.process.send_signal(signal.SIGTERM)
+    assert group.end() == "None"
