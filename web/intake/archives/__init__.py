@@ -1,1 +1,1 @@
-"""Zip and tar archives, read a member at a time within limits."""
+"""Zip and tar archives, read one member at a time within limits."""

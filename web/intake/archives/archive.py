@@ -1,12 +1,12 @@
-"""An uploaded archive as pictures: `.zip`, `.tar` or `.tar.gz`, told by content.
+"""The pictures in an uploaded archive: `.zip`, `.tar` or `.tar.gz`, recognised by its content.
 
-It is looked through twice. `scan` reads all that says what is in it, and for a compressed tar all
-of it: a damaged or oversized archive is refused before a picture of it is stored. `members` then
-reads the pictures one after the other. Neither holds more than one member, nothing is written to
-disk, and no number that the archive tells of itself is believed further than a limit.
+An archive is read twice. `scan` reads the headers, and a compressed tar whole. It refuses a damaged
+or oversized archive before any picture is stored. `members` then reads the pictures one by one.
+Both hold one member in memory at most and write nothing to disk. Every size that an archive states
+is checked against a limit.
 
-Folders and what operating systems leave beside pictures are passed over. A member that is no good
-is an item with an error, and its neighbours are not touched.
+Folders and the files that operating systems add are skipped. A member that cannot be used becomes
+an item with an error, and the other members are not affected.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from shared.errors import (
 from web.intake.archives import tar_archive, zip_archive
 from web.intake.archives.entry import Entry
 
-#: What the head of a file must hold for its kind to be told.
+#: Bytes from the start of a file that are needed to recognise its kind.
 HEAD_BYTES = 512
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -47,29 +47,29 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one archive may cost."""
+    """Limits of one archive."""
 
-    members: int  #: Files and folders in it.
-    unpacked_bytes: int  #: All of it, unpacked.
+    members: int  #: Files and folders.
+    unpacked_bytes: int  #: All members together, unpacked.
     ratio: int  #: Unpacked by packed bytes, past `free_bytes`.
-    free_bytes: int  #: May be unpacked whatever the ratio: a client could send as much as it is.
-    member_bytes: int  #: Largest picture.
+    free_bytes: int  #: Allowed at any ratio: a request without an archive may carry as much.
+    member_bytes: int  #: One picture.
 
     def unpacked(self, packed_bytes: int) -> int:
-        """Bytes that an archive of this size may come to."""
+        """The limit of unpacked bytes for an archive of `packed_bytes`."""
         return min(self.unpacked_bytes, max(self.free_bytes, self.ratio * packed_bytes))
 
 
 class Member(NamedTuple):
-    """A file of an archive: its bytes, or what is wrong with it."""
+    """A file of an archive: its bytes, or an error."""
 
-    name: str  #: With its folders; as the archive says it, so not to be trusted.
+    name: str  #: With its folders, as the archive states it. Do not use it as a path.
     data: bytes
     error: ClassifierError | None = None
 
 
 def kind_of(file: IO[bytes]) -> Kind | None:
-    """What kind of archive a file is; None for anything else. Leaves it at its start."""
+    """The kind of archive; None if the file is no archive. Rewinds the file."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     file.seek(0)
@@ -83,37 +83,40 @@ def kind_of(file: IO[bytes]) -> Kind | None:
 
 
 def may_be_archive(head: bytes) -> bool:
-    """Whether a file that begins like this can be an archive."""
+    """Whether a file that begins with `head` can be an archive."""
     return head.startswith((*_ZIP, _GZIP)) or _is_tar(head)
 
 
 def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
-    """Look through an archive; gives the number of its members that will be items.
+    """Check an archive and return the number of members that become items.
 
-    Raises BadArchive where it is damaged or cut off, ArchiveTooLarge past a limit.
+    Raises BadArchive if it is damaged or cut off, ArchiveTooLarge if it exceeds a limit.
     """
     unpacked = items = 0
     packed = file.seek(0, os.SEEK_END)
     for count, entry in enumerate(_entries(file, kind, limits), 1):
         if count > limits.members:
-            raise ArchiveTooLarge(f"More than {limits.members} files and folders.")
-        if _is_passed_over(entry):
+            raise ArchiveTooLarge(f"The archive has more than {limits.members} files and folders.")
+        if _is_skipped(entry):
             continue
         items += 1
         if not _refusal(entry, limits):
             unpacked += entry.size
         if unpacked > limits.unpacked(packed):
-            raise ArchiveTooLarge(f"It unpacks to more than {limits.unpacked(packed)} bytes.")
+            raise ArchiveTooLarge(
+                f"The archive unpacks to more than {limits.unpacked(packed)} bytes."
+            )
     return items
 
 
 def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
-    """The members of an archive that `scan` has let pass, in its order, each read when asked for.
+    """Read the members of an archive that `scan` has accepted, in its order, one at a time.
 
-    A name may come twice; each is a member.
+    Two members may have the same name. Raises BadArchive or ArchiveTooLarge if the rest cannot be
+    read.
     """
     for entry in _entries(file, kind, limits):
-        if not _is_passed_over(entry):
+        if not _is_skipped(entry):
             yield _member(entry, limits)
 
 
@@ -135,7 +138,7 @@ def _member(entry: Entry, limits: Limits) -> Member:
         data = entry.read()
     except ClassifierError as damage:
         if isinstance(damage, (BadArchive, ArchiveTooLarge)):
-            raise  # nothing after this can be read either
+            raise  # The members after this one cannot be read either.
         return Member(entry.name, b"", damage)
     if may_be_archive(data[:HEAD_BYTES]):
         return Member(entry.name, b"", NestedArchive())
@@ -143,13 +146,15 @@ def _member(entry: Entry, limits: Limits) -> Member:
 
 
 def _refusal(entry: Entry, limits: Limits) -> ClassifierError | None:
-    """Why an entry is not to be read, if it is not."""
+    """Why an entry must not be read, or None."""
     if entry.error:
         return entry.error
     if _leaves(entry.name):
         return UnsafePath()
     if entry.size > limits.member_bytes:
-        return ImageTooLarge(f"It has {entry.size} bytes; {limits.member_bytes} are allowed.")
+        return ImageTooLarge(
+            f"The picture has {entry.size} bytes; at most {limits.member_bytes} are allowed."
+        )
     return None
 
 
@@ -157,8 +162,8 @@ def _is_tar(head: bytes) -> bool:
     return head.startswith(_TAR, _TAR_AT)
 
 
-def _is_passed_over(entry: Entry) -> bool:
-    """Folders, and what Finder and Explorer leave beside pictures."""
+def _is_skipped(entry: Entry) -> bool:
+    """Whether an entry is a folder or a file that Finder or Explorer added."""
     *folders, name = entry.name.rstrip("/").split("/")
     return (
         entry.is_folder
@@ -169,6 +174,6 @@ def _is_passed_over(entry: Entry) -> bool:
 
 
 def _leaves(name: str) -> bool:
-    """Whether a name points out of the folder that somebody would unpack into."""
+    """Whether a name leads out of the folder into which the archive would be unpacked."""
     name = name.replace("\\", "/")
     return name.startswith("/") or bool(_DRIVE.match(name)) or ".." in name.split("/")

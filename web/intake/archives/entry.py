@@ -9,11 +9,11 @@ from shared.errors import ClassifierError
 
 
 class Entry(NamedTuple):
-    """What an archive says of one file. Its size is only what it says."""
+    """One file or folder as the archive describes it. The description may be false."""
 
     name: str
     size: int  #: Bytes, unpacked.
-    #: Its bytes, never more than `size`. Once, before the next entry is asked for.
+    #: Returns its bytes, never more than `size`. Call it at most once, before the next entry.
     read: Callable[[], bytes]
     is_folder: bool = False
     error: ClassifierError | None = None  #: Why it must not be read.

@@ -1,8 +1,10 @@
 """Entries of a tar archive, plain or gzipped, read once from front to back.
 
-The standard library decodes each header; the chain of headers is followed here. Its own reader
-keeps every entry in memory, takes a header that is damaged for the end, reads extended headers of
-any length, and in Python before 3.11.14 can be sent in circles by a negative size.
+`tarfile` decodes each header. Extended headers are read here because `tarfile` of Python 3.11.7
+ignores damaged ones and needs 3.4 s for one of 60 kB. It also reads an extended header of any
+length into memory. The chain of headers is followed here because `tarfile` takes a damaged header
+for the end of the archive, which would lose pictures. Gzip is read with zlib because `gzip` does
+not limit the number of gzip members in a file.
 """
 
 from __future__ import annotations
@@ -20,40 +22,41 @@ from web.intake.archives.entry import Entry
 _BLOCK = 512
 _PIECE = 2**16
 
-#: Longest extended header; honest ones have some hundred bytes, a path and a few attributes.
+#: Bytes of an extended header. Usual ones have some hundred: a path and a few attributes.
 _LONGEST_HEADER = 2**16
 
-#: Headers before one entry: a pax header, a long name, a long link name, and global ones.
+#: Headers for one entry: its own, a pax header, a long name, a long link name, global ones.
 _MOST_HEADERS = 8
 
-#: Where the header of a sparse file, and a block of its map, say that another block follows.
+#: Offsets of the flag that another block of a sparse file's map follows: in the header, and in
+#: each block of the map.
 _SPARSE_GOES_ON, _SPARSE_MAP_GOES_ON = 482, 504
 
-#: Gzip files in one, each behind the other. Tools that write blocks make one each 64 KiB.
+#: Gzip members in one file. Tools that compress in blocks write one for every 64 KiB.
 _MOST_GZIP_MEMBERS = 200_000
 
 
 class _Source(Protocol):
-    """Bytes that are read forwards."""
+    """A stream of bytes that is read forwards."""
 
     def read(self, length: int) -> bytes:
-        """So many bytes, or fewer at the end."""
+        """`length` bytes, or fewer at the end."""
 
     def skip(self, length: int) -> None: ...
 
 
 def entries(file: IO[bytes]) -> Iterator[Entry]:
-    """The entries of a plain tar. Raises BadArchive where it is damaged or cut off."""
+    """The entries of a plain tar. Raises BadArchive if it is damaged or cut off."""
     return _entries(_Plain(file))
 
 
 def gzip_entries(file: IO[bytes], *, most_bytes: int) -> Iterator[Entry]:
-    """The same of a gzipped one. Raises ArchiveTooLarge past `most_bytes` unpacked."""
+    """The entries of a gzipped tar. Also raises ArchiveTooLarge past `most_bytes` unpacked."""
     return _entries(_Gunzip(file, most_bytes))
 
 
 def gzip_head(file: IO[bytes], length: int) -> bytes:
-    """The first unpacked bytes of a gzip file, as many as can be had. Leaves it at its start."""
+    """The first `length` unpacked bytes, or fewer if it is damaged. Rewinds the file."""
     try:
         return _Gunzip(file, _PIECE).read(length)
     except ClassifierError:
@@ -73,18 +76,18 @@ def _entries(source: _Source) -> Iterator[Entry]:
             error=None if _is_regular(header) else NotAFile(),
         )
         left.finish()
-    # What gzip says of the whole is behind the archive's own end.
+    # gzip's checksum follows the end of the tar, so the rest is read, too.
     while source.read(_PIECE):
         pass
 
 
 def _is_regular(header: tarfile.TarInfo) -> bool:
-    # isreg() holds for sparse files too, whose size is not that of what follows.
+    # `isreg()` is true for sparse files, too, whose size differs from that of their data.
     return header.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 
 class _Unread:
-    """What follows an entry's header, up to the next one."""
+    """The data between an entry's header and the next header."""
 
     def __init__(self, source: _Source, size: int) -> None:
         self._source = source
@@ -94,7 +97,7 @@ class _Unread:
     def read(self, length: int) -> bytes:
         data = self._source.read(length)
         if len(data) != length:
-            raise BadArchive("It was cut off.")
+            raise BadArchive("The archive was cut off.")
         self._left -= length
         return data
 
@@ -103,7 +106,7 @@ class _Unread:
 
 
 def _next_header(source: _Source) -> tarfile.TarInfo | None:
-    """The next entry's header, its extended headers applied; None at the archive's end."""
+    """The next entry's header with its extended headers applied; None at the archive's end."""
     name = size = None
     for _ in range(_MOST_HEADERS):
         header = _header(source)
@@ -119,23 +122,23 @@ def _next_header(source: _Source) -> tarfile.TarInfo | None:
             _extended(source, header)
         else:
             return _completed(header, name, size)
-    raise BadArchive("It has too many headers for one entry.")
+    raise BadArchive("An entry of the archive has too many headers.")
 
 
 def _header(source: _Source) -> tarfile.TarInfo | None:
     block = source.read(_BLOCK)
     if len(block) != _BLOCK:
-        raise BadArchive("It has no end: it was cut off.")
+        raise BadArchive("The archive has no end. It was probably cut off.")
     if block == bytes(_BLOCK):
         return None
     try:
         header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
     except tarfile.HeaderError as error:
-        raise BadArchive("A header of it is damaged.") from error
+        raise BadArchive("A header of the archive is damaged.") from error
     if header.size < 0:
-        raise BadArchive("An entry has a negative size.")
+        raise BadArchive("An entry of the archive has a negative size.")
     more = header.type == tarfile.GNUTYPE_SPARSE and block[_SPARSE_GOES_ON]
-    while more:  # a map of its holes, before the data and not part of its size
+    while more:  # The map of the holes comes before the data and does not count in the size.
         block = source.read(_BLOCK)
         more = len(block) == _BLOCK and block[_SPARSE_MAP_GOES_ON]
     return header
@@ -146,16 +149,16 @@ def _completed(header: tarfile.TarInfo, name: bytes | None, size: bytes | None) 
         header.name = name.decode(errors="replace")
     if size is not None:
         if not (size.isdigit() and len(size) < 20):
-            raise BadArchive("An entry's size is no number.")
+            raise BadArchive("The size of an entry of the archive is not a number.")
         header.size = int(size)
     if header.isdir() or header.islnk() or header.issym() or header.isdev():
-        header.size = 0  # whatever it says, nothing follows
+        header.size = 0  # No data follows, even if the header states a size.
     return header
 
 
 def _extended(source: _Source, header: tarfile.TarInfo) -> bytes:
     if header.size > _LONGEST_HEADER:
-        raise BadArchive("A header of it is too long.")
+        raise BadArchive("A header of the archive is too long.")
     left = _Unread(source, header.size)
     data = left.read(header.size)
     left.finish()
@@ -163,14 +166,14 @@ def _extended(source: _Source, header: tarfile.TarInfo) -> bytes:
 
 
 def _pax_fields(data: bytes) -> dict[bytes, bytes]:
-    """Records `<length> <keyword>=<value>\\n`, the length that of the whole record."""
+    """Values by keyword, from records `<length> <keyword>=<value>\\n` with their whole length."""
     fields = {}
     while data.rstrip(b"\0"):
         digits, _, _ = data.partition(b" ")
         length = int(digits) if digits.isdigit() and len(digits) < 6 else 0
         keyword, equals, value = data[len(digits) + 1 : length - 1].partition(b"=")
         if not equals or data[length - 1 : length] != b"\n":
-            raise BadArchive("An extended header of it is damaged.")
+            raise BadArchive("An extended header of the archive is damaged.")
         fields[keyword] = value
         data = data[length:]
     return fields
@@ -187,12 +190,12 @@ class _Plain:
 
     def skip(self, length: int) -> None:
         if self._file.tell() + length > self._size:
-            raise BadArchive("It was cut off.")
+            raise BadArchive("The archive was cut off.")
         self._file.seek(length, os.SEEK_CUR)
 
 
 class _Gunzip:
-    """What a gzip file inflates to, piece by piece, and no more than so many bytes."""
+    """The unpacked bytes of a gzip file, at most `most_bytes` of them."""
 
     def __init__(self, file: IO[bytes], most_bytes: int) -> None:
         self._file = file
@@ -213,11 +216,11 @@ class _Gunzip:
         while length:
             piece = self._some(min(length, _PIECE))
             if not piece:
-                raise BadArchive("It was cut off.")
+                raise BadArchive("The archive was cut off.")
             length -= len(piece)
 
     def _some(self, most: int) -> bytes:
-        """Between one and `most` bytes; none at the end."""
+        """Between 1 and `most` bytes; none at the end."""
         while True:
             if self._inflater.eof and not self._next_member():
                 return b""
@@ -225,30 +228,30 @@ class _Gunzip:
             try:
                 data = self._inflater.decompress(self._packed, most)
             except zlib.error as error:
-                raise BadArchive("It is damaged: it does not inflate.") from error
+                raise BadArchive("The archive is damaged: gzip cannot unpack it.") from error
             no_more = not self._packed
             self._packed = self._inflater.unconsumed_tail
             if data:
                 self._count(len(data))
                 return data
             if no_more and not self._inflater.eof:
-                raise BadArchive("It was cut off.")
+                raise BadArchive("The archive was cut off.")
 
     def _count(self, length: int) -> None:
         self._most_bytes -= length
         if self._most_bytes < 0:
-            raise ArchiveTooLarge("It unpacks to more bytes than allowed.")
+            raise ArchiveTooLarge("The archive unpacks to more bytes than allowed.")
 
     def _next_member(self) -> bool:
-        """Go on with a gzip file that follows the one that has ended, if one does."""
+        """Start the gzip member that follows; False if there is none."""
         rest = self._inflater.unused_data or self._file.read(_PIECE)
-        while rest and not (rest := rest.lstrip(b"\0")):  # padding, as tapes have it
+        while rest and not (rest := rest.lstrip(b"\0")):  # Tapes pad with zeros.
             rest = self._file.read(_PIECE)
         if not rest:
             return False
         self._members += 1
         if self._members > _MOST_GZIP_MEMBERS:
-            raise BadArchive("It is made of too many gzip files.")
+            raise BadArchive("The archive consists of too many gzip members.")
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS + 16)
         self._packed = rest
         return True
