@@ -91,7 +91,7 @@ def _by_way(service: LocalService, pictures: Sequence[bytes], seconds: float) ->
     rate = found.images / found.seconds
     paced = replace(CLASSIFY, rate=_SHARE * rate)
     return {
-        f"one a request, {_CLIENTS} clients": found,
+        f"one picture per request, {_CLIENTS} clients": found,
         f"{_SHARE:.0%} of that rate, at random moments": _spent(
             service, lambda: _single(service, pictures, paced, seconds)
         ),
@@ -145,9 +145,9 @@ def table(ways: Mapping[str, Spent], bare: float) -> str:
     lines += [row(role, (each.for_one(role) for each in spent)) for role in process_table.ROLES]
     whole = (sum(each.for_one(role) for role in process_table.ROLES) for each in spent)
     lines.append(row("all", whole))
-    lines.append(row("of this, decode and model in a bare loop", len(spent) * [bare]))
-    lines.append(row("images a second", (each.images / each.seconds for each in spent)))
-    lines.append(row("cores busy with it", (each.cores for each in spent)))
+    lines.append(row("decoding and model alone, in a bare loop", len(spent) * [bare]))
+    lines.append(row("images per second", (each.images / each.seconds for each in spent)))
+    lines.append(row("busy cores", (each.cores for each in spent)))
     return "\n".join(lines)
 
 

@@ -254,8 +254,8 @@ def account_table(account: Account, report: Report) -> str:
     rows |= {f"answers {status}": n for status, n in sorted(account.statuses.items())}
     rows |= {
         "refusal, median / p95 (ms)": f"{median:.1f} / {p95:.1f}",
-        "the client: late, p95 (ms)": f"{late:.1f}",
-        "the client: of one core": f"{report.cpu_seconds / report.seconds:.2f}",
+        "load generator: delay, p95 (ms)": f"{late:.1f}",
+        "load generator: share of one core": f"{report.cpu_seconds / report.seconds:.2f}",
     }
     lines = ["| under overload | |", "|---|--:|"]
     return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows.items())])

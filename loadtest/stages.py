@@ -81,7 +81,7 @@ def table(found: Mapping[str, Sequence[float]], settings: Settings) -> str:
         f"| {says[name]} | {median[name]:.0f} | {min(rates):.0f} to {max(rates):.0f} |"
         for name, rates in found.items()
     ]
-    head = [f"| {settings.worker_processes} processes, images a second | median | range |"]
+    head = [f"| {settings.worker_processes} processes, images per second | median | range |"]
     return "\n".join([*head, "|---|--:|--:|", *rows, "", f"The limit: {_limit(median)}."])
 
 

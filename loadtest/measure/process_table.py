@@ -75,7 +75,7 @@ class MemoryWatch:
 
     def table(self, bounds: Mapping[str, float] | None = None) -> str:
         """In Markdown; with the megabytes that a process of each role may have, where given."""
-        lines = ["| resident memory (MB) | at first | highest | at last | bound |"]
+        lines = ["| resident memory (MB) | at the start | highest | at the end | bound |"]
         lines.append("|---|--:|--:|--:|--:|")
         for (role, pid), samples in self.samples.items():
             sizes = [megabytes for _, megabytes in samples]

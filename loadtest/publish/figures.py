@@ -45,7 +45,7 @@ FIGURES = [
     ),
     Figure(
         name="single_share_32",
-        says="one picture a request, 32 clients / limit",
+        says="one picture per request, 32 clients / limit",
         aim=0.85,
         more_is_better=True,
         noise=0.12,
@@ -53,16 +53,16 @@ FIGURES = [
     Figure(name="single_fair_32", says="the same, p99 / p50", aim=2.0, noise=0.5),
     Figure(
         name="single_share_128",
-        says="one picture a request, 128 clients / limit",
+        says="one picture per request, 128 clients / limit",
         aim=0.85,
         more_is_better=True,
         noise=0.12,
     ),
     Figure(name="single_fair_128", says="the same, p99 / p50", aim=2.0, noise=0.5),
-    Figure(name="errors", says="answers that were no 200, of both", aim=0),
-    Figure(name="idle_ms", says="one picture, idle, through HTTP (ms)"),
+    Figure(name="errors", says="answers other than 200, of both", aim=0),
+    Figure(name="idle_ms", says="one picture through the idle service (ms)"),
     Figure(name="bare_ms", says="decode + batch-1 inference (ms)"),
-    Figure(name="bare_shared_ms", says="the same, its inference with every core (ms)"),
+    Figure(name="bare_shared_ms", says="the same, inference on all cores (ms)"),
     Figure(name="idle_ratio", says="idle / bare", aim=1.4, noise=0.15),
     Figure(name="p50_at_30", says="at 30 % of the peak: p50 (ms)"),
     Figure(name="p95_at_30", says="at 30 % of the peak: p95 (ms)"),
@@ -76,7 +76,7 @@ FIGURES = [
     Figure(name="livez_p99_ms", says="`/livez`, p99 under full load (ms)", aim=10.0, noise=1.0),
     Figure(
         name="health_p99_ms",
-        says="`/api/v1/health`, of workers and queues: p99 under full load (ms)",
+        says="`/api/v1/health`, p99 under full load (ms)",
         aim=10.0,
         noise=1.0,
     ),
@@ -92,7 +92,7 @@ FIGURES = [
         aim=3.0,
         noise=1.0,  # two 95th percentiles, each of a few dozen pictures
     ),
-    Figure(name="mixed_share", says="bulk done meanwhile / limit"),
+    Figure(name="mixed_share", says="bulk classified meanwhile / limit"),
     Figure(name="cold_s", says="worker: start to first result (s)", aim=4.0, noise=0.5),
     Figure(
         name="pool_mb", says="resident memory of a pool process, highest (MB)", aim=350, noise=0.15
@@ -105,9 +105,9 @@ FIGURES = [
         more_is_better=True,
         noise=0.12,
     ),
-    Figure(name="upload_known", says="the same folder again, all known (images/s)"),
+    Figure(name="upload_known", says="the same folder again, all results cached (images/s)"),
     Figure(name="upload_client_ms", says="the command's processor time for each image (ms)"),
-    Figure(name="client_core", says="the load's own client, of one core, highest"),
+    Figure(name="client_core", says="load generator, share of one core, highest"),
 ]
 
 

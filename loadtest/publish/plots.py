@@ -19,8 +19,8 @@ _METADATA = {"Date": None}
 _SHARES = {
     "drained_share": "drained from the queue",
     "bulk_share": "bulk through HTTP",
-    "single_share_32": "one a request,\n32 clients",
-    "single_share_128": "one a request,\n128 clients",
+    "single_share_32": "one per request,\n32 clients",
+    "single_share_128": "one per request,\n128 clients",
 }
 
 

@@ -68,15 +68,19 @@ def main() -> None:
 def _rows(seconds: float) -> Iterator[str]:
     for policy in ("no", "always"):
         rate = _alone(partial(_accepting, _PICTURE_BYTES, seconds), policy)
-        yield _row(f"Redis takes pictures of 107 KB, `appendfsync {policy}`", rate, bytes_each=True)
-    yield _row("Redis takes pictures that lie elsewhere", _alone(partial(_accepting, 1, seconds)))
-    for size, where in ((_PICTURE_BYTES, "of 107 KB"), (1, "that lie elsewhere")):
+        yield _row(
+            f"Redis stores pictures of 107 KB, `appendfsync {policy}`", rate, bytes_each=True
+        )
+    yield _row(
+        "Redis stores pictures whose bytes are elsewhere", _alone(partial(_accepting, 1, seconds))
+    )
+    for size, where in ((_PICTURE_BYTES, "of 107 KB"), (1, "whose bytes are elsewhere")):
         taken = _alone(partial(_draining, size, seconds))
-        name = f"Redis gives pictures {where} to workers and takes their results"
+        name = f"Redis delivers pictures {where} to workers and stores their results"
         yield _row(name, taken, bytes_each=size > 1)
     with _service() as service:
         rate = _messages(service)
-        yield f"| a worker's main process, one image a message | {rate:,.0f} messages/s |"
+        yield f"| a worker's main process, one image per message | {rate:,.0f} messages/s |"
         yield from _connections(service)
 
 
