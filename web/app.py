@@ -24,6 +24,7 @@ from web.http.api_keys import ApiKeys
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.schemas import Problem
 from web.submit.service import Service
+from web.server.gunicorn_worker import ON_STOP
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
 
@@ -56,7 +57,9 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     # Generators of clients know 3.1; flask-openapi says 3.2 by default.
     app.openapi_version = "3.1.0"
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
-    app.extensions["service"] = _service(settings)
+    service = _service(settings)
+    app.extensions["service"] = service
+    app.extensions[ON_STOP] = service.streams.end_all
     requests.register(app)
     security_headers.register(app)
     errors.register(app)

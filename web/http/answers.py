@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from pydantic import BaseModel
 
 from web.server import slow_downloads
@@ -19,9 +19,14 @@ def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -
     return response
 
 
-def streamed(pieces: Iterator[bytes], media_type: str) -> Response:
-    """An answer that is made while it is read; `pieces` is closed when the client has gone."""
-    response = Response(slow_downloads.paced(pieces), mimetype=media_type)
+def streamed(pieces: Iterator[bytes], media_type: str, *, seconds: float) -> Response:
+    """An answer that is made while the client reads it. A client has `seconds` for each piece.
+
+    `pieces` is closed when the client has gone.
+    """
+    client = request.environ.get("gunicorn.socket")
+    pieces = slow_downloads.bounded(pieces, client, seconds=seconds)
+    response = Response(pieces, mimetype=media_type)
     response.headers["Cache-Control"] = "no-store"
     return response
 

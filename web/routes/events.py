@@ -44,7 +44,8 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     told = query.last_event_id if header.last_event_id is None else header.last_event_id
     stream = service().streams.open(job.id, request.environ.get("gunicorn.socket"))
     events = _events(stream, _Teller(stream.feed, told or 0, query.items))
-    response = streamed(events, "text/event-stream")
+    seconds = service().settings.slow_download_seconds
+    response = streamed(events, "text/event-stream", seconds=seconds)
     response.call_on_close(stream.close)
     response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events until it has many
     return response

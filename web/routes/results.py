@@ -42,7 +42,8 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
         response = _page(job, query)
     else:
         lines = _lines(service().jobs, job, query, kind)
-        response = streamed(lines, media_type)
+        seconds = service().settings.slow_download_seconds
+        response = streamed(lines, media_type, seconds=seconds)
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
     response.headers["Vary"] = "Accept"

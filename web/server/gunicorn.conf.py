@@ -11,21 +11,22 @@ _metrics = _settings.metrics_dir("web")
 
 bind = f"{_settings.host}:{_settings.web_port}"
 workers = _settings.web_processes
-# A waiting client costs a greenlet. No preload: a connection must not be shared across the fork.
+# A waiting client costs a greenlet. There is no preload: a connection to Redis must not be shared
+# by a process and its fork.
 worker_class = "web.server.gunicorn_worker.Worker"
-# All submissions may wait at once; who is refused, or only asks, needs a place as well.
+# All submissions may wait at once. Refusals and questions need connections as well.
 worker_connections = _settings.max_concurrent_submissions + 2000
 backlog = 2048
 keepalive = 75
-# Restarts a process whose loop is stuck; not a limit on a request.
+# gunicorn restarts a process whose event loop is stuck for so long. Requests may take longer.
 timeout = 60
 # Clients that wait get their answer before the process ends.
 graceful_timeout = int(_settings.max_wait_seconds) + 5
-# Nobody sends it commands, and two services of one person would share the socket in their home.
+# Nothing uses gunicorn's control socket, and two services of one user would share its path.
 control_socket_disable = True
-# Read by prometheus-client, in each process.
+# prometheus-client reads it in each process.
 raw_env = [f"PROMETHEUS_MULTIPROC_DIR={_metrics}"]
-# Our own line for each request says more.
+# The application logs each request, with more fields.
 accesslog = None
 loglevel = "warning"
 

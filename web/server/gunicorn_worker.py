@@ -1,12 +1,14 @@
-"""gunicorn's gevent worker, less what would hold its shutdown or fill its connections.
+"""gunicorn's gevent worker, with a quick end and free connections.
 
-On SIGTERM gunicorn stops accepting and waits until every connection is closed. Clients that wait
-for an answer get it. Two kinds would hold it for the whole grace time, and are ended here:
-connections that are kept alive and idle, and streams of events, which go on elsewhere.
+On SIGTERM gunicorn stops accepting, and waits until every connection is closed. Clients that wait
+for an answer get it. Two kinds of connections would last for the whole grace time. This worker ends
+them: connections that are kept alive and idle, and streams of events, which clients open again
+elsewhere.
 
-A process has so many connections and accepts no other. Clients that only keep theirs, for the 75
-seconds that they may, would leave those who come unanswered. Where places are short an answer says
-that the connection ends with it, and who has been idle for a while is let go.
+A process accepts `worker_connections` and no more. A client may keep its idle connection for 75
+seconds. Enough of them would leave no connection for new clients. When few connections are free, an
+answer says that its connection ends with it, and the worker closes those that have been idle for a
+while.
 """
 
 from __future__ import annotations
@@ -22,26 +24,29 @@ import gevent
 from gevent.monkey import get_original
 from gunicorn.workers.ggevent import GeventWorker
 
-#: A client that does not know yet may send one more request on a connection that it keeps, and is
-#: answered; after this it has none.
+#: Name of the application's extension that the worker calls when the process is asked to stop. It
+#: ends the answers that would go on by themselves.
+ON_STOP = "on_stop"
+
+#: After SIGTERM a client may still send one request on its idle connection, for so long.
 _LAST_REQUEST_SECONDS = 1.0
 
-#: Connections that are kept free: as many as gevent accepts before anything else happens.
+#: Connections that are kept free: as many as gevent accepts before it does anything else.
 _SPARE = 100
 
-#: Whoever asked less long ago may be about to ask again, and would find the connection gone.
+#: A client that was answered less long ago may just be sending its next request.
 _IDLE_SECONDS = 1.0
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._idle: dict[socket.socket, float] = {}  # since when, and in this order
+        self._idle: dict[socket.socket, float] = {}  # since when (monotonic), the oldest first
         self._connections = 0
-        self.wsgi = None  # until it is loaded, in which a signal may come
+        self.wsgi = None  # a signal may come before the application is loaded
 
     def run(self) -> None:
-        gevent.spawn(self._let_go_of_idle)
+        gevent.spawn(self._close_idle)
         super().run()
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
@@ -55,24 +60,25 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener: Any, req: Any, client: socket.socket, addr: Any) -> None:
         if self._idle.pop(client, None) is None:
-            # Let go just as this came. Nobody has looked at it, and no answer says so.
+            # The connection was closed just as this request came. It is not handled at all, so the
+            # client can send it again.
             raise StopIteration
         if self._excess() > 0:
             req.force_close()
         try:
             super().handle_request(listener, req, client, addr)
-        except TimeoutError as error:  # it reads too slowly, see web.server.slow_downloads
+        except TimeoutError as error:  # the client reads too slowly, see web.server.slow_downloads
             raise StopIteration from error
-        if not self.alive:  # its answer could not say yet that the connection ends with it
+        if not self.alive:  # the answer had left before it could say that the connection ends
             raise StopIteration
         self._idle[client] = time.monotonic()
 
     def _excess(self) -> int:
-        """Connections beyond those that leave some free; below 0 where there are places."""
+        """Connections beyond those that leave `_SPARE` free; 0 or less where there is room."""
         return self._connections - int(self.worker_connections) + _SPARE
 
-    def _let_go_of_idle(self) -> None:
-        """For as long as the process lives."""
+    def _close_idle(self) -> None:
+        """Close idle connections when few are free, for as long as the process lives."""
         while True:
             gevent.sleep(_IDLE_SECONDS)
             latest = time.monotonic() - _IDLE_SECONDS
@@ -83,33 +89,33 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
-        # Not here: a signal may come at any line.
+        # A signal handler may run at any line, so the work is left to a greenlet.
         gevent.spawn(self._end_what_only_waits)
 
     def _end_what_only_waits(self) -> None:
         if self.wsgi:
-            self.wsgi.extensions["service"].streams.end_all()
+            self.wsgi.extensions[ON_STOP]()
         gevent.sleep(_LAST_REQUEST_SECONDS)
         for client in tuple(self._idle):
             _stop_reading(client)
 
 
 def _has_sent(client: socket.socket) -> bool:
-    """Whether something waits to be read."""
-    with _plain(client) as plain, suppress(OSError):  # nothing has come, or the client has gone
+    """Whether there are bytes to read."""
+    with _plain(client) as plain, suppress(OSError):  # there are none, or the client has gone
         return bool(plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
     return False
 
 
 def _stop_reading(client: socket.socket) -> None:
-    """Who reads there gets what has come already, and then the end."""
+    """Let the greenlet that reads `client` get what has come already, and then the end."""
     with _plain(client) as plain, suppress(OSError):  # the client has just gone
         plain.shutdown(socket.SHUT_RD)
 
 
 @contextmanager
 def _plain(client: socket.socket) -> Iterator[socket.socket]:
-    """The same without gevent, whose calls would wait, or raise an error in who reads there."""
+    """The same socket without gevent, which would wait, or raise an error in the other greenlet."""
     plain = get_original("socket", "socket")(fileno=client.fileno())
     try:
         yield plain
