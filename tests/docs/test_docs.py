@@ -1,13 +1,19 @@
-"""What the documents say is so."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic_core import PydanticUndefined
 
 from shared import errors
 from shared.settings import Settings
+from tests.docs.test_links import documents, links
 from web.http.errors import status_for
 
 _ROOT = Path(__file__).parents[2]
@@ -27,12 +33,48 @@ def test_the_http_guide_lists_every_error_as_it_is() -> None:
     assert listed == errors_table(), f"the table should be:\n{errors_table()}"
 
 
+def test_the_readme_links_to_every_page() -> None:
+    pages = {page for page in documents() if re.fullmatch(r"docs/[^/]+\.md", page)}
+    assert pages <= set(links(_ROOT / "README.md"))
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    pattern = r"\b[A-Z]+(_[A-Z0-9]+)+\b"
+    command = ["git", "grep", "-hoE", pattern, "--", ":!*.md"]
+    found = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    known = {*found.stdout.split(), *map(str.upper, Settings.model_fields)}
+    # These two also name things that are not in the code.
+    for document in {*documents()} - {"CHANGELOG.md", "docs/experiments.md"}:
+        text = (_ROOT / document).read_text()
+        named = {each[0] for each in re.finditer(pattern, text)}
+        assert named <= known, f"{document} names {named - known}"
+
+
+def test_the_runbook_names_panels_and_dashboards_that_exist() -> None:
+    boards = [
+        json.loads(path.read_text())
+        for path in (_ROOT / "monitoring/grafana/dashboards").glob("*.json")
+    ]
+    panels = {panel["title"] for board in boards for panel in _panels(board)}
+    _, _, runbook = (_ROOT / "docs/operations.md").read_text().partition("## Alerts")
+    runbook = " ".join(runbook.split())
+    named = re.findall(r'"([^"]+)"', runbook)
+    assert named and set(named) <= panels, set(named) - panels
+    assert set(re.findall(r"\*(\w+)\*", runbook)) <= {board["title"] for board in boards}
+
+
+def _panels(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for panel in board["panels"]:
+        yield panel
+        yield from _panels(panel) if "panels" in panel else ()
+
+
 def errors_table() -> str:
-    """What a client may hear of; the failed item of a job is no answer, and has no status."""
+    """The errors that a client can get. The error of a failed item has no status."""
     lines = ["| code | status | |", "|---|---|---|"]
     for error in vars(errors).values():
         is_one = isinstance(error, type) and issubclass(error, errors.ClassifierError)
-        # Two are only there to be derived from, and some never leave a worker.
+        # Two are base classes, and model errors never reach a client.
         abstract = error in (errors.ClassifierError, errors.TryLater)
         if is_one and not abstract and not issubclass(error, errors.ModelError):
             status = status_for(error)
