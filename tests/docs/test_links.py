@@ -1,4 +1,4 @@
-"""Links from one document to another lead somewhere."""
+"""Links and paths in the documents lead to something that exists."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _ELSEWHERE = re.compile(r"data/|secrets/|models/|application/|image/|text/|image
 
 def documents() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
-    found = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
-    return sorted(found.stdout.split())
+    listed = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
+    return sorted(listed.stdout.split())
 
 
 @pytest.mark.parametrize("document", documents())
@@ -31,19 +31,19 @@ def test_every_relative_link_resolves(document: str) -> None:
     for link in links(_ROOT / document):
         path, _, anchor = link.partition("#")
         target = (_ROOT / document).parent / path if path else _ROOT / document
-        assert target.exists(), f"{document} links to {link}, which is not there"
+        assert target.exists(), f"{document} links to {link}, which does not exist"
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target), f"{document} links to {link}: no such heading"
 
 
 def links(document: Path) -> list[str]:
     text = _CODE_SPAN.sub("", _FENCE.sub("", document.read_text()))
-    found = (one or other for one, other in _LINK.findall(text))
-    return [link for link in found if not re.match(r"[a-z]+:", link)]
+    targets = (one or other for one, other in _LINK.findall(text))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(document: Path) -> set[str]:
-    """Of a document's headings, as they are made where it is shown."""
+    """The anchors of a document's headings, as GitHub makes them."""
     text = _FENCE.sub("", document.read_text())
     headings = re.findall(r"^#+ +(.+?)\s*$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings} | set(

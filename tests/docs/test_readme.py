@@ -1,4 +1,4 @@
-"""The README's curl commands, as they stand there, against the running service."""
+"""Runs the curl commands of the README against a service."""
 
 from __future__ import annotations
 
