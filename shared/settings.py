@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.jobs import Lane
+
+logger = logging.getLogger(__name__)
 
 # ONNX Runtime's wheels tell their maker of every model that is loaded, unless this is set before
 # they are imported. Whoever wants that sets 0.
@@ -32,6 +36,21 @@ def _half_of_cores() -> int:
 def _models_dir(known: dict[str, Any]) -> Path:
     # A data_dir that was refused is missing here; its own error is the one that is told.
     return Path(known.get("data_dir", "data")) / "models"
+
+
+def _is_service_link(name: str, value: object) -> bool:
+    link = isinstance(value, str) and value.startswith(("tcp://", "udp://", "sctp://"))
+    return link and name.endswith("_port")
+
+
+@cache  # A program reads its settings more than once.
+def _warn_of_service_link(variable: str, value: str) -> None:
+    logger.warning(
+        "%s=%s is the address of a Service and no setting. It is ignored; "
+        "`enableServiceLinks: false` in the Pod keeps it away.",
+        variable,
+        value,
+    )
 
 
 #: A link on the page: never a `javascript:`.
@@ -284,6 +303,15 @@ class Settings(BaseSettings):
     def _empty_is_unset(cls, value: object) -> object:
         """`MODEL_LABELS= make run` and an empty value in a compose file both mean "none"."""
         return None if value == "" else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_addresses_of_services(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Kubernetes sets `WEB_PORT=tcp://…` in every Pod beside a Service of the name `web`."""
+        links = [name for name, value in values.items() if _is_service_link(name, value)]
+        for name in links:
+            _warn_of_service_link(name.upper(), values[name])
+        return {name: value for name, value in values.items() if name not in links}
 
     @model_validator(mode="after")
     def _deadline_outlives_a_batch(self) -> Settings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from shared.settings import Settings
 
@@ -31,3 +32,24 @@ def test_a_variable_of_an_earlier_release_does_not_stop_the_start(
 ) -> None:
     monkeypatch.setenv("JPEG_DECODER", "nvjpeg")
     assert not hasattr(Settings(), "jpeg_decoder")
+
+
+def test_the_address_of_a_kubernetes_service_is_ignored_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WEB_PORT", "tcp://10.96.3.4:8000")
+    monkeypatch.setenv("METRICS_PORT", "udp://10.96.3.5:9101")
+    settings = Settings()
+    assert (settings.web_port, settings.metrics_port) == (8000, None)
+    assert Settings() == settings
+    warned = [record.getMessage().partition(" ")[0] for record in caplog.records]
+    assert sorted(warned) == ["METRICS_PORT=udp://10.96.3.5:9101", "WEB_PORT=tcp://10.96.3.4:8000"]
+    assert not settings.model_fields_set & {"web_port", "metrics_port"}
+
+
+def test_other_text_in_a_port_is_an_error_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WEB_PORT", "http://10.96.3.4:8000")
+    with pytest.raises(ValidationError, match="web_port"):
+        Settings()

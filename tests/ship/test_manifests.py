@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import os
 import re
 import runpy
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,56 @@ def test_every_pod_keeps_to_the_restricted_standard(whole: Objects) -> None:
                 security["readOnlyRootFilesystem"] = True
             assert container["securityContext"] == security
             assert container["resources"]["requests"] and container["resources"]["limits"]["memory"]
+
+
+def _service_links(objects: Objects) -> dict[str, str]:
+    """The variables that a kubelet sets in each Pod for the Services of the namespace."""
+    links = {}
+    for number, (name, service) in enumerate(_of(objects, "Service").items()):
+        prefix, address = name.upper().replace("-", "_"), f"10.96.0.{number + 1}"
+        first, *_ = ports = [each["port"] for each in service["spec"]["ports"]]
+        links |= {f"{prefix}_SERVICE_HOST": address, f"{prefix}_SERVICE_PORT": str(first)}
+        links[f"{prefix}_PORT"] = f"tcp://{address}:{first}"
+        for port in ports:
+            links[f"{prefix}_PORT_{port}_TCP"] = f"tcp://{address}:{port}"
+            links[f"{prefix}_PORT_{port}_TCP_PORT"] = str(port)
+    return links
+
+
+def test_no_pod_gets_variables_from_services(whole: Objects) -> None:
+    """The Services `web` and `flower` would set WEB_PORT and FLOWER_PORT to an address."""
+    owners = [each for each in whole if "template" in each.get("spec", {})]
+    assert len(owners) >= 6
+    for owner in owners:
+        spec = owner["spec"]["template"]["spec"]
+        assert spec["enableServiceLinks"] is False, owner["metadata"]["name"]
+
+
+@pytest.mark.parametrize("program", ["gunicorn", "worker", "webhooks", "flower", "health"])
+def test_each_program_would_start_beside_the_variables_of_services(
+    kustomize: Kustomize, program: str, tmp_path: Path
+) -> None:
+    """Somebody may run an image in a Pod of their own, without `enableServiceLinks: false`."""
+    overlays = [kustomize(folder) for folder in _RENDERED]
+    links = {name: value for each in overlays for name, value in _service_links(each).items()}
+    assert links["WEB_PORT"].startswith("tcp://") and links["FLOWER_PORT"].startswith("tcp://")
+    modules = {
+        "gunicorn": "runpy.run_path('web/server/gunicorn.conf.py')",
+        "worker": "import workers.app",
+        "webhooks": "import workers.webhooks.app",
+        "flower": "import workers.flower",
+        "health": "import workers.upkeep.health",
+    }
+    started = subprocess.run(
+        [sys.executable, "-c", f"import runpy; {modules[program]}; print('started')"],
+        env=os.environ | {"DATA_DIR": str(tmp_path)} | links,
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert started.stdout == "started\n", started.stderr
+    for name in ("WEB_PORT", "FLOWER_PORT") if program != "health" else ():
+        assert started.stderr.count(f"{name}={links[name]} is the address of a Service") == 1
 
 
 def test_images_are_those_that_are_built_or_pinned(whole: Objects) -> None:
