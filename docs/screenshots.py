@@ -1,7 +1,7 @@
-"""`python -m docs.screenshots`: the README's pictures of the page, made anew.
+"""`python -m docs.screenshots`: makes the README's pictures of the page.
 
-The real page before a real service, with pictures that scikit-image carries. The labels are those
-of the model that MODEL_WEIGHTS names.
+It starts a service, opens the page in Chromium and uploads sample pictures of scikit-image. The
+labels are those of the model that MODEL_WEIGHTS names.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMES = """
     horse.png motorcycle_left.png motorcycle_right.png retina.jpg rocket.jpg
 """.split()
 
-#: A screen's colours in a quarter of the bytes; nobody sees the difference in a README.
+#: A palette makes the files four times smaller, and the difference is not visible in a README.
 _COLOURS = 256
 
 
@@ -72,7 +72,7 @@ def _classified(browser: Browser, url: str, pictures: Path, **look: object) -> P
 
 
 def _save(page: Page, name: str) -> None:
-    page.wait_for_timeout(1000)  # until nothing moves
+    page.wait_for_timeout(1000)  # until the animations have ended
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     small = image.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT)
     small.save(_IMAGES / f"{name}.png", optimize=True)
