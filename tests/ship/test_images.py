@@ -250,6 +250,7 @@ def build_model(tmp_path: Path) -> Callable[[str, str], subprocess.CompletedProc
     return build
 
 
+@pytest.mark.torch
 def test_the_models_layer_is_made_of_what_its_stage_copies(
     build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_the_models_layer_is_made_of_what_its_stage_copies(
     assert other.returncode, "other weights than those named must not be shipped"
 
 
+@pytest.mark.torch
 def test_the_demonstration_model_is_built_into_an_image_by_its_name_alone(
     build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -281,6 +283,7 @@ def test_the_demonstration_model_is_built_into_an_image_by_its_name_alone(
     assert name.strip().endswith(" (demonstration model)")
 
 
+@pytest.mark.torch
 def test_where_no_weights_are_named_and_none_come_an_image_has_the_demonstration_model(
     build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -304,6 +307,7 @@ def test_where_no_weights_are_named_and_none_come_an_image_has_the_demonstration
         assert run.stdout.strip() == said
 
 
+@pytest.mark.torch
 def test_torchvisions_weights_carry_the_digest_that_is_checked() -> None:
     from workers.engine.torchvision_model import torchvision
 

@@ -1,10 +1,9 @@
-"""The whole service as real processes on free ports: for measurements and for end-to-end tests."""
+"""The whole service as real processes on free ports, for measurements and for end-to-end tests."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,20 +17,30 @@ from redis import Redis
 
 from quickstart import redis_server
 from shared.jobs import Lane
+from tests.support.ports import free_port
+
+__all__ = ["LocalService", "export_model", "free_port", "local_service", "unexpected_deaths"]
 
 _ROOT = Path(__file__).parents[2]
+
+#: The services that run now.
+_running: list[LocalService] = []
+#: Unexpected deaths in services that have ended since `unexpected_deaths` was called.
+_ended: list[str] = []
 
 
 @dataclass
 class LocalService:
-    """Where it answers, and its processes by name: `web`, `interactive`, `bulk`."""
+    """A running service: its address, and its programs by name (`web`, `interactive`, `bulk`)."""
 
     base_url: str
-    redis_port: int  #: 0: a socket.
+    redis_port: int  #: 0 where Redis listens on a socket.
     environment: Mapping[str, str]
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     _redis: ExitStack = field(default_factory=ExitStack)
+    #: Ids of the processes below each program, as they were when it was ready.
+    _children: dict[str, set[int]] = field(default_factory=dict)
 
     @property
     def redis_url(self) -> str:
@@ -42,7 +51,7 @@ class LocalService:
         return self.logs / "redis"
 
     def start_redis(self) -> None:
-        """With what it has on disk. It ends with the thread that calls this."""
+        """Start Redis with the files that it has. It ends with the thread that calls this."""
         self._redis.enter_context(redis_server.running(self._redis_folder, self.redis_port))
 
     def stop_redis(self, with_signal: int = signal.SIGTERM) -> None:
@@ -68,20 +77,50 @@ class LocalService:
         self.start(lane, command, {"LANE": lane, **environment})
 
     def start_all(self) -> None:
-        """A worker for each lane, and web; returns once a picture would be classified."""
+        """Start a worker for each lane, and web. Returns when all of them are ready."""
         for lane in Lane:
             self.start_worker(lane)
         self.start_web()
         self.await_ready()
 
     def pool_processes(self, lane: Lane) -> list[int]:
-        """Process ids below a worker's main process."""
-        main = self.processes[lane].pid
-        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+        """Ids of the processes below a worker's main process, the oldest first."""
+        return self._children_now(lane)
+
+    def kill_pool_process(self, lane: Lane) -> None:
+        """Kill the youngest one. The worker starts another in its place."""
+        process = self.pool_processes(lane)[-1]
+        os.kill(process, signal.SIGKILL)
+        self._children.get(lane, set()).discard(process)
+
+    @contextmanager
+    def may_die(self, *names: str) -> Iterator[None]:
+        """In this block the test ends these programs, or processes below them, on purpose."""
+        try:
+            yield
+        finally:
+            for name in names:
+                self._children.pop(name, None)
+                if name in self.processes and self.processes[name].poll() is not None:
+                    del self.processes[name]
+
+    def deaths(self) -> list[str]:
+        """Programs and processes below them that ended since the last call, not by `stop`."""
+        deaths = []
+        for name, process in self.processes.items():
+            if process.poll() is not None:
+                deaths.append(f"{name} ended: {self.log(name)[-2000:]}")
+                continue
+            now = set(self._children_now(name))
+            if gone := self._children.get(name, now) - now:
+                deaths.append(f"{name} lost processes {sorted(gone)}: {self.log(name)[-2000:]}")
+            self._children[name] = now
+        return deaths
 
     def stop(self, name: str, with_signal: int = signal.SIGTERM) -> None:
-        """Signal a program's main process and wait for it; SIGKILL goes to all of its group."""
+        """Send a signal to a program and wait for its end. SIGKILL goes to all its processes."""
         process = self.processes.pop(name)
+        self._children.pop(name, None)
         with suppress(ProcessLookupError):
             if with_signal == signal.SIGKILL:
                 os.killpg(process.pid, with_signal)
@@ -89,21 +128,29 @@ class LocalService:
                 process.send_signal(with_signal)
         process.wait(timeout=60)
 
+    def _children_now(self, name: str) -> list[int]:
+        main = self.processes[name].pid
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+    def _remember_children(self) -> None:
+        for name in self.processes:
+            self._children.setdefault(name, set(self._children_now(name)))
+
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
 
     def await_web(self, seconds: float = 20) -> None:
-        """Return once web answers, whether or not anybody works."""
+        """Return when web answers. No worker needs to run."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
                 if httpx.get(f"{self.base_url}/readyz").is_success:
-                    return
+                    return self._remember_children()
             time.sleep(0.05)
         raise RuntimeError(f"web does not answer: {self.log('web')[-2000:]}")
 
     def await_ready(self, seconds: float = 60) -> None:
-        """Return once web answers, and of each lane that has a worker one is ready."""
+        """Return when web and each worker that was started are ready."""
         lanes = [lane for lane in Lane if lane in self.processes]
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -116,12 +163,12 @@ class LocalService:
                 if known and health.is_success:
                     at_work = health.json()["lanes"]
                     if all(at_work[lane]["workers"] for lane in lanes):
-                        return
+                        return self._remember_children()
             time.sleep(0.05)
         raise RuntimeError("the service did not become ready")
 
     def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        """Run a Python module with its arguments as one more program of the service."""
+        """Start a Python module with its arguments as one more program of the service."""
         with (self.logs / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -134,7 +181,7 @@ class LocalService:
 
 
 def export_model() -> None:
-    """Have the model's export, made with torch in a process of its own."""
+    """Make the model's export where there is none, in a process of its own, which imports torch."""
     subprocess.run([sys.executable, "-m", "workers.engine.export"], check=True, stdout=sys.stderr)
 
 
@@ -142,9 +189,9 @@ def export_model() -> None:
 def local_service(
     folder: Path, environment: Mapping[str, str], *, redis_socket: bool = False
 ) -> Iterator[LocalService]:
-    """A Redis on a free port; the caller starts what it needs of the rest, all of it is ended.
+    """Run a Redis; the caller starts the other programs. All of them are killed at the end.
 
-    With `redis_socket` Redis has no port but a socket, as in the quick start.
+    Redis listens on a free port, or with `redis_socket` on a socket as in the quick start.
     """
     port = free_port()
     service = LocalService(
@@ -156,16 +203,19 @@ def local_service(
     own = {"REDIS_URL": service.redis_url, "WEB_PORT": str(port)}
     service.environment = {**environment, **own}
     service.start_redis()
+    _running.append(service)
     try:
         yield service
     finally:
+        _running.remove(service)
+        _ended.extend(service.deaths())
         for name in list(service.processes):
             service.stop(name, signal.SIGKILL)
         service.stop_redis()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def unexpected_deaths() -> list[str]:
+    """What died since the last call in the services of this process, and was not stopped."""
+    deaths = [*_ended, *(death for service in _running for death in service.deaths())]
+    _ended.clear()
+    return deaths

@@ -16,6 +16,7 @@ from tests.support.local_service import LocalService, local_service
 from shared.jobs import Lane
 
 _HERE = Path(__file__).parent
+_ROOT = _HERE.parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def hasty(
         "BATCH_TIME_LIMIT_SECONDS": "1",
         "RECONCILE_SECONDS": "0.5",
         "STALL_SECONDS": "2",
-        "PYTHONPATH": f"{_HERE.parents[1]}:{_HERE}",
+        "PYTHONPATH": f"{_ROOT}:{_HERE}",
     }
     with local_service(tmp_path_factory.mktemp("hasty"), environment) as service:
         service.start_worker(Lane.BULK, app="poison_app")
@@ -109,7 +110,7 @@ def test_a_worker_that_no_longer_consumes_ends_and_says_why(
         told = subprocess.run(
             [sys.executable, "-m", *command],
             env=environment,
-            cwd=_HERE.parents[1],
+            cwd=_ROOT,
             check=False,
             capture_output=True,
         )
@@ -127,7 +128,7 @@ def test_a_worker_that_no_longer_consumes_ends_and_says_why(
 def test_the_heartbeat_tells_a_living_worker_from_a_frozen_one(hasty: LocalService) -> None:
     environment = {**hasty.environment, "LANE": "bulk"}
     command = [sys.executable, "-m", "workers.upkeep.health"]
-    alive = subprocess.run(command, env=environment, cwd=_HERE.parents[1], check=False)
+    alive = subprocess.run(command, env=environment, cwd=_ROOT, check=False)
     assert alive.returncode == 0
 
     beat = Path(environment["DATA_DIR"]) / "heartbeat-bulk"
@@ -139,7 +140,7 @@ def test_the_heartbeat_tells_a_living_worker_from_a_frozen_one(hasty: LocalServi
 
     environment["DATA_DIR"] = str(hasty.logs)  # no worker ever ran there
     dead = subprocess.run(
-        command, env=environment, cwd=_HERE.parents[1], check=False, capture_output=True
+        command, env=environment, cwd=_ROOT, check=False, capture_output=True
     )
     assert dead.returncode == 1 and b"no heartbeat" in dead.stderr
 
@@ -148,6 +149,6 @@ def test_a_settings_error_is_told_before_anything_starts() -> None:
     environment = os.environ | {"PART_DEADLINE_SECONDS": "10"}
     command = [sys.executable, "-c", "from shared.settings import Settings; Settings()"]
     refused = subprocess.run(
-        command, env=environment, cwd=_HERE.parents[1], check=False, capture_output=True
+        command, env=environment, cwd=_ROOT, check=False, capture_output=True
     )
     assert refused.returncode == 1 and b"PART_DEADLINE_SECONDS" in refused.stderr

@@ -24,7 +24,7 @@ from workers.celery_app import make_celery
 from workers.batching.micro_batch import _QUIET_SECONDS
 
 _HERE = Path(__file__).parent
-_ROOT = _HERE.parents[1]
+_ROOT = _HERE.parents[2]
 
 
 class Worker:

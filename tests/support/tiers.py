@@ -1,0 +1,84 @@
+"""A pytest plugin that gives each test its tier, and its process when several run side by side.
+
+The tiers are markers. `make check` runs `fast`, `make test` runs all but `long`, and
+`make test-long` runs `long`. A test marks itself `long` or `torch`; this file sets `fast`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadGroupScheduling
+
+_TESTS = Path(__file__).parents[1]
+
+#: The folders and files of the fast tests. `pytest -m fast` imports no other test file, since the
+#: others may import torch or a browser's driver, and `make check` installs neither.
+FAST = (
+    "client",
+    "docs/test_architecture.py",
+    "docs/test_docs.py",
+    "docs/test_links.py",
+    "shared",
+    "ship",
+    "web",
+    "workers/batching",
+    "workers/decode",
+    "workers/test_app.py",
+    "workers/test_celery_app.py",
+    "workers/webhooks",
+)
+
+#: Fixtures that are running services. All tests that use one run in the same process, so that it is
+#: started once. These groups take longest, so they are started first.
+SERVICES = ("service", "watched")
+
+
+class Scheduling(LoadGroupScheduling):
+    """The tests of a group run in one process, and so do those of a file that are in no group."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        group: str = super()._split_scope(nodeid)
+        return nodeid.partition("::")[0] if group == nodeid else group
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    only_fast = config.option.markexpr == "fast" and collection_path.name.startswith("test_")
+    return True if only_fast and not _in_fast_folder(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        if "model_environment" in fixtures:
+            item.add_marker("torch")  # it makes the export
+        for name in SERVICES:
+            if name in fixtures:
+                item.add_marker(pytest.mark.xdist_group(name))
+        if _in_fast_folder(item.path) and not _has(item, "long", "torch"):
+            item.add_marker("fast")
+    items.sort(key=_rank)
+
+
+def _in_fast_folder(path: Path) -> bool:
+    return any(path.is_relative_to(_TESTS / each) for each in FAST)
+
+
+def _has(item: pytest.Item, *markers: str) -> bool:
+    return any(item.get_closest_marker(name) for name in markers)
+
+
+def _rank(item: pytest.Item) -> int:
+    """Sorts the tests: shared services, then other slow tests, then the fast ones."""
+    group = item.get_closest_marker("xdist_group")
+    if group and group.args[0] in SERVICES:
+        return SERVICES.index(group.args[0])
+    return len(SERVICES) + (1 if _has(item, "fast") else 0)
