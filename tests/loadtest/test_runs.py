@@ -8,6 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 
 def run(
     module: str, pictures: Sequence[Path], environment: dict[str, str], *options: str

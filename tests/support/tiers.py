@@ -21,6 +21,9 @@ FAST = (
     "docs/test_architecture.py",
     "docs/test_docs.py",
     "docs/test_links.py",
+    "loadtest/test_figures.py",
+    "loadtest/test_load_client.py",
+    "loadtest/test_peers.py",
     "shared",
     "ship",
     "web",
@@ -50,8 +53,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    only_fast = config.option.markexpr == "fast" and collection_path.name.startswith("test_")
-    return True if only_fast and not _in_fast_folder(collection_path) else None
+    if config.option.markexpr == "fast" and not collection_path.is_relative_to(_TESTS / "support"):
+        return None if _leads_to_fast_tests(collection_path) else True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
@@ -70,6 +74,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _in_fast_folder(path: Path) -> bool:
     return any(path.is_relative_to(_TESTS / each) for each in FAST)
+
+
+def _leads_to_fast_tests(path: Path) -> bool:
+    return _in_fast_folder(path) or any((_TESTS / each).is_relative_to(path) for each in FAST)
 
 
 def _has(item: pytest.Item, *markers: str) -> bool:

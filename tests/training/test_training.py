@@ -24,6 +24,8 @@ from workers.engine.torchvision_model import build
 from workers.engine.export import export
 from training.__main__ import PRESET
 
+pytestmark = pytest.mark.long
+
 RECIPE = Recipe(sides=(32, 32, 40), seed=3, batch_size=8)
 
 

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 
 def test_nothing_accepted_is_lost_whatever_dies(
     pictures: list[Path], model_environment: dict[str, str]
