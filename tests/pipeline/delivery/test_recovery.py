@@ -139,16 +139,12 @@ def test_the_heartbeat_tells_a_living_worker_from_a_frozen_one(hasty: LocalServi
         time.sleep(0.1)
 
     environment["DATA_DIR"] = str(hasty.logs)  # no worker ever ran there
-    dead = subprocess.run(
-        command, env=environment, cwd=_ROOT, check=False, capture_output=True
-    )
+    dead = subprocess.run(command, env=environment, cwd=_ROOT, check=False, capture_output=True)
     assert dead.returncode == 1 and b"no heartbeat" in dead.stderr
 
 
 def test_a_settings_error_is_told_before_anything_starts() -> None:
     environment = os.environ | {"PART_DEADLINE_SECONDS": "10"}
     command = [sys.executable, "-c", "from shared.settings import Settings; Settings()"]
-    refused = subprocess.run(
-        command, env=environment, cwd=_ROOT, check=False, capture_output=True
-    )
+    refused = subprocess.run(command, env=environment, cwd=_ROOT, check=False, capture_output=True)
     assert refused.returncode == 1 and b"PART_DEADLINE_SECONDS" in refused.stderr
