@@ -1,7 +1,7 @@
-"""Talks to the service, over HTTP and nothing else.
+"""The Python client of the image classifier. It talks to the service over HTTP only.
 
-In a clone this package is `client`; installed (`pip install ./client`) it is `image_classifier`,
-so it imports its own modules by relative names.
+In a clone this package is `client`. Installed by `pip install ./client`, it is
+`image_classifier`. Therefore its modules import each other by relative names.
 
     from image_classifier import ImageClassifier
 
@@ -12,7 +12,6 @@ so it imports its own modules by relative names.
 from __future__ import annotations
 
 from . import errors
-from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
 from .api.job import Job
 from .api.records import (
     Classification,
@@ -27,9 +26,8 @@ from .api.records import (
 )
 from .api.retries import Retries
 from .api.service import ImageClassifier
-from .version import VERSION
-
-__version__ = VERSION
+from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
+from .version import __version__
 
 __all__ = [
     "Classification",
@@ -48,5 +46,6 @@ __all__ = [
     "Prediction",
     "Refused",
     "Retries",
+    "__version__",
     "errors",
 ]

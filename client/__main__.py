@@ -1,4 +1,4 @@
-"""`python -m image_classifier`; from a clone, `python -m client`."""
+"""`python -m image_classifier`, or `python -m client` in a clone."""
 
 from .cli.command import entry
 

@@ -1,10 +1,10 @@
-"""What can go wrong, as exceptions: branch on the class, or on `code`.
+"""The exceptions of this package. Branch on the class, or on `code`.
 
 ImageClassifierError
-├── UsageError                  told before anything was done
-├── NoAnswer                    cannot connect, cut off, or too late
-├── NotFinished                 the wait has ended; the job goes on
-└── Refused                     the service answered, and said no: `status`, `code`
+├── UsageError                  the arguments are wrong; nothing was done
+├── NoAnswer                    no connection, a broken one, or a timeout
+├── NotFinished                 the wait is over and the job still runs
+└── Refused                     the service answered with an error: `status`, `code`
     ├── NotAuthenticated
     ├── InvalidRequest
     │   ├── PictureRefused      EmptyFile, UnsupportedFormat, ImageTooLarge, TooManyPixels,
@@ -25,29 +25,29 @@ import httpx
 
 
 class ImageClassifierError(Exception):
-    """Whatever this package raises about the service."""
+    """The base class of every exception of this package."""
 
 
 class UsageError(ImageClassifierError):
-    """Asked of this package, not of the service, what cannot be done."""
+    """The arguments are wrong. Nothing was sent."""
 
 
 class NoAnswer(ImageClassifierError):
-    """The service cannot be reached, or the connection was cut or too slow."""
+    """The service could not be reached, or the connection broke or timed out."""
 
 
 class NotFinished(ImageClassifierError):
-    """The wait has ended and the job has not; nothing is lost."""
+    """The wait is over and the job still runs. Nothing is lost."""
 
     def __init__(self, job_id: str, seconds: float) -> None:
-        super().__init__(f"job {job_id} has not ended after {seconds:.0f} s; it goes on")
+        super().__init__(f"Job {job_id} still runs after {seconds:.0f} s.")
         self.job_id = job_id
 
 
 class Refused(ImageClassifierError):
     """The service answered with an error."""
 
-    #: Which class stands for a code.
+    #: The class for each error code of the service.
     by_code: ClassVar[dict[str, type[Refused]]] = {}
 
     def __init_subclass__(cls, codes: Sequence[str] = ()) -> None:
@@ -67,15 +67,15 @@ class Refused(ImageClassifierError):
         super().__init__(f"{code}: {message}" if message else code)
         self.message = message
         self.status = status
-        self.code = code  #: Stable; new ones may come.
-        self.retry_after = retry_after  #: Seconds, where the service told.
-        self.request_id = request_id  #: For a question to whoever runs the service.
+        self.code = code  #: Stable. Later services may have more codes.
+        self.retry_after = retry_after  #: Seconds; None where the service gave none.
+        self.request_id = request_id  #: Names this request in the service's log.
         self.job_id = job_id
         self.indexes = tuple(indexes)
 
 
 class NotAuthenticated(Refused, codes=("not_authenticated",)):
-    """No API key, or one that is not in use."""
+    """The API key is missing or not valid."""
 
 
 _INVALID = (
@@ -85,15 +85,15 @@ _INVALID = (
 
 
 class InvalidRequest(Refused, codes=_INVALID):
-    """The service cannot do this as it was asked."""
+    """The request is wrong."""
 
 
 class RequestTooLarge(InvalidRequest, codes=("request_too_large",)):
-    """More bytes in one request than allowed."""
+    """The request has more bytes than the service allows."""
 
 
 class TooManyFiles(RequestTooLarge, codes=("too_many_files",)):
-    """More files in one request than allowed."""
+    """The request has more files than the service allows."""
 
 
 _MEMBERS = (
@@ -103,7 +103,7 @@ _MEMBERS = (
 
 
 class PictureRefused(InvalidRequest, codes=_MEMBERS):
-    """The picture is no good, or cannot be taken out of its archive."""
+    """The picture cannot be classified, or cannot be unpacked from its archive."""
 
 
 class EmptyFile(PictureRefused, codes=("empty_file",)):
@@ -139,7 +139,7 @@ class TooMuchMemory(PictureRefused, codes=("too_much_memory",)):
 
 
 class NotFound(Refused):
-    """Unknown or expired: the service does not tell which."""
+    """The id is unknown or has expired. The service does not say which."""
 
 
 class JobNotFound(NotFound, codes=("job_not_found",)):
@@ -151,35 +151,35 @@ class DeadLetterNotFound(NotFound, codes=("dead_letter_not_found",)):
 
 
 class Conflict(Refused):
-    """The job is not in a state for this."""
+    """The job's state does not allow this call."""
 
 
 class ImagesNeeded(Conflict, codes=("images_needed",)):
-    """The service no longer knows these images: `indexes` in the job. Send their bytes."""
+    """The service has no cached result for the items `indexes`. Send their bytes."""
 
 
 class PartConflict(Conflict, codes=("part_conflict",)):
-    """Other images are stored as this part."""
+    """The service already holds this part with other images."""
 
 
 class JobClosed(Conflict, codes=("job_closed",)):
-    """The job takes no more parts."""
+    """The job accepts no more parts."""
 
 
 class JobCancelled(Conflict, codes=("job_cancelled",)):
-    """Somebody has cancelled the job."""
+    """The job was cancelled."""
 
 
 class ImageExpired(Refused, codes=("image_expired",)):
-    """The picture waited longer than pictures are kept."""
+    """The picture waited longer than the service keeps pictures."""
 
 
 class WorkerLost(Refused, codes=("worker_lost",)):
-    """Every worker that tried this picture died."""
+    """Every worker that classified this picture died."""
 
 
 class TryLater(Refused, codes=("unavailable",)):
-    """Not now; nothing of the request was kept. Raised when trying again has not helped."""
+    """The service cannot answer now and stored nothing. Raised after the last retry."""
 
 
 class Overloaded(TryLater, codes=("overloaded",)):
@@ -194,7 +194,7 @@ class ModelNotReady(TryLater, codes=("model_not_ready",)):
     pass
 
 
-#: For codes that this version does not know.
+#: The class for a code that this version does not know.
 _BY_STATUS: dict[int, type[Refused]] = {
     401: NotAuthenticated,
     404: NotFound,
@@ -209,11 +209,11 @@ _BY_STATUS: dict[int, type[Refused]] = {
 
 
 def refusal(response: httpx.Response) -> Refused:
-    """The exception for an answer that is an error; its body must have been read."""
+    """The exception for an error answer, whose body has been read."""
     try:
         problem: dict[str, Any] = dict(response.json())
     except (ValueError, TypeError):
-        # Not from the service: a proxy, or another program on this port.
+        # A proxy or another program answered.
         problem = {}
     status = response.status_code
     code = str(problem.get("code") or f"http_{status}")
@@ -230,7 +230,7 @@ def refusal(response: httpx.Response) -> Refused:
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Only the form in seconds; a date would need both clocks to agree."""
+    """Seconds of a Retry-After header. A date is ignored: the two clocks may differ."""
     try:
         seconds = float(retry_after or "")
     except ValueError:
@@ -239,5 +239,5 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def failure(code: str, message: str, *, job_id: str) -> Refused:
-    """The exception for an item that failed, as `/classify` would have answered it."""
+    """The exception for a failed item: the one that `/classify` would raise."""
     return Refused.by_code.get(code, Refused)(message, status=200, code=code, job_id=job_id)

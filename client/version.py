@@ -1,5 +1,5 @@
-"""This package's version; pyproject.toml reads it from here."""
+"""The version of this package. pyproject.toml reads it from here."""
 
 from __future__ import annotations
 
-VERSION = "0.1.0"
+__version__ = "0.1.0"

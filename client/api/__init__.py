@@ -1,1 +1,1 @@
-"""The service's calls, as Python functions."""
+"""The calls of the service as Python functions."""

@@ -1,4 +1,4 @@
-"""A job at the service: read its state, wait for its end, read its results."""
+"""A job of the service: read its state, wait for its end, read its results, cancel it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ import time
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from .connection import Connection
 from ..errors import NotFinished
+from .connection import Connection
 from .records import Item, JobStatus
 
-#: Longest that one request asks the service to hold; below what proxies allow.
+#: The longest time that one request waits for a job. Proxies allow more.
 HOLD_SECONDS = 30.0
 #: Items in one answer.
 _PAGE = 1000
 
 
 class Job:
-    """Only an id: any number of them may stand for the same job."""
+    """A job by its id. Several objects may name the same job.
+
+    Calls raise JobNotFound if the id is unknown or has expired.
+    """
 
     def __init__(self, connection: Connection, job_id: str) -> None:
         self._connection = connection
         self.id = job_id
-        # Whatever a person typed is one step of the address, and leads nowhere else.
-        self._address = f"/jobs/{quote(job_id, safe='')}"
+        # The id may be anything that a user typed. It must stay one segment of the path.
+        self._path = f"/jobs/{quote(job_id, safe='')}"
 
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
     def status(self, *, wait: float | None = None) -> JobStatus:
-        """As it is now, or at its end where that comes within `wait` seconds (at most 55).
-
-        Raises JobNotFound where the id is unknown or has expired.
-        """
-        answer = self._connection.call("GET", self._address, params={"wait": wait})
+        """The present state. With `wait`, returns when the job ends, or after `wait` seconds
+        (at most 55)."""
+        answer = self._connection.call("GET", self._path, params={"wait": wait})
         return JobStatus.of(answer.json())
 
     def wait(self, timeout: float | None = None) -> JobStatus:
-        """Return when it has ended. Raises NotFinished after `timeout` seconds."""
+        """Return when the job has ended. Raises NotFinished after `timeout` seconds."""
         give_up = None if timeout is None else time.monotonic() + timeout
         while True:
             left = HOLD_SECONDS if give_up is None else max(0.0, give_up - time.monotonic())
@@ -48,14 +49,14 @@ class Job:
                 raise NotFinished(self.id, timeout)
 
     def results(self) -> Iterator[Item]:
-        """Its items in input order, read page by page; those not yet done are `queued`."""
+        """The items in input order, read page by page. Unfinished items are `queued`."""
         offset: int | None = 0
         while offset is not None:
             params = {"offset": offset, "limit": _PAGE}
-            page = self._connection.call("GET", f"{self._address}/results", params=params).json()
+            page = self._connection.call("GET", f"{self._path}/results", params=params).json()
             yield from map(Item.of, page["items"])
             offset = page["next_offset"]
 
     def cancel(self) -> JobStatus:
-        """What is done stays readable."""
-        return JobStatus.of(self._connection.call("DELETE", self._address).json())
+        """Cancel the images that are not done. Finished results stay readable."""
+        return JobStatus.of(self._connection.call("DELETE", self._path).json())

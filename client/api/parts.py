@@ -1,4 +1,4 @@
-"""Sends one part of an open job: pictures that the service knows by digest, the others as bytes."""
+"""Open a job and send its parts. Pictures that the service has cached are sent as digests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from .connection import Connection
 from ..errors import ImagesNeeded
-from .multipart import Form
+from .connection import Connection, FormField, file_field, text_field
 
-#: Items of every part but a job's last.
+#: Items of every part except a job's last.
 PART_SIZE = 32
 
 
@@ -19,18 +18,18 @@ PART_SIZE = 32
 class Picture:
     """One item of a job before it is sent."""
 
-    name: str  #: Valid text, as the service shall know it.
-    digest: str  #: SHA-256, hex, of what `read` gave when the job was opened.
+    name: str  #: Valid text: the item's name at the service.
+    digest: str  #: SHA-256 in hex of what `read` returned when the job was opened.
     read: Callable[[], bytes]
     custom_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """A job that takes parts."""
+class OpenJob:
+    """A job that accepts parts."""
 
     job_id: str
-    known: frozenset[int]  #: Items that need no bytes.
+    cached: frozenset[int]  #: Items that the service answers from its cache, without bytes.
 
 
 def open_job(
@@ -41,72 +40,75 @@ def open_job(
     lane: str | None = None,
     webhook: str | None = None,
     idempotency_key: str | None = None,
-) -> Opened:
-    """Raises Refused and NoAnswer."""
+) -> OpenJob:
+    """Open a job of one item for each digest. Raises Refused and NoAnswer."""
     options = {"lane": lane, "top_k": top_k, "webhook": webhook}
     body: dict[str, Any] = {"total": len(digests), "digests": list(digests)}
     body |= {name: value for name, value in options.items() if value is not None}
     answer = connection.call("POST", "/jobs", body=body, idempotency_key=idempotency_key).json()
     if answer["part_size"] != PART_SIZE:
-        raise ValueError(f"the service takes parts of {answer['part_size']}: update this client")
-    return Opened(job_id=answer["job"]["id"], known=frozenset(answer["known"]))
+        raise ValueError(
+            f"The service expects parts of {answer['part_size']} images and this client sends"
+            f" parts of {PART_SIZE}. Update the client."
+        )
+    return OpenJob(job_id=answer["job"]["id"], cached=frozenset(answer["known"]))
 
 
 def part_count(items: int) -> int:
+    """The number of parts of a job."""
     return -(-items // PART_SIZE)
 
 
 def part_range(number: int, items: int) -> range:
-    """Items of the part."""
+    """The items of a part, in a job of so many items."""
     return range(number * PART_SIZE, min((number + 1) * PART_SIZE, items))
 
 
-def missing_parts(connection: Connection, opened: Opened, items: int, *, is_new: bool) -> list[int]:
-    """Parts that must be sent still."""
-    if is_new:
-        return list(range(part_count(items)))
-    missing: list[int] = connection.call("GET", f"/jobs/{opened.job_id}/parts").json()["missing"]
+def missing_parts(connection: Connection, job: OpenJob) -> list[int]:
+    """The numbers of the parts that the service does not have yet."""
+    missing: list[int] = connection.call("GET", f"/jobs/{job.job_id}/parts").json()["missing"]
     return missing
 
 
 def put_part(
     connection: Connection,
-    opened: Opened,
+    job: OpenJob,
     number: int,
     pictures: Sequence[Picture],
     *,
     by_digest: Set[int],
 ) -> Set[int]:
-    """Send the items of `part_range(number, ...)`; those in `by_digest` without bytes.
+    """Send the items of one part. Those in `by_digest` are sent without bytes.
 
-    What the service has forgotten meanwhile is sent after all. Gives the items that were sent.
-    Raises Refused, among it PartConflict and JobClosed, NoAnswer, and OSError of `read`.
+    If the service has dropped a result from its cache meanwhile, the bytes are sent after all.
+    Returns the items whose bytes were sent. Raises Refused (among others PartConflict and
+    JobClosed), NoAnswer, and OSError from `Picture.read`.
     """
     items = range(number * PART_SIZE, number * PART_SIZE + len(pictures))
-    known = set(items) & by_digest
+    without_bytes = set(items) & by_digest
     while True:
-        form = _form(dict(zip(items, pictures, strict=True)), known)
+        form = _form(dict(zip(items, pictures, strict=True)), without_bytes)
         try:
-            connection.call("PUT", f"/jobs/{opened.job_id}/parts/{number}", form=form)
-            return set(items) - known
+            connection.call("PUT", f"/jobs/{job.job_id}/parts/{number}", form=form)
+            return set(items) - without_bytes
         except ImagesNeeded as error:
-            forgotten = known.intersection(error.indexes)
-            if not forgotten:
+            needed = without_bytes.intersection(error.indexes)
+            if not needed:
                 raise
-            known -= forgotten
+            without_bytes -= needed
 
 
-def _form(pictures: dict[int, Picture], known: Set[int]) -> Form:
+def _form(pictures: dict[int, Picture], without_bytes: Set[int]) -> list[FormField]:
     entries = []
     files = []
     for index, picture in pictures.items():
         entry = {"name": picture.name}
         if picture.custom_id is not None:
             entry["custom_id"] = picture.custom_id
-        if index in known:
+        if index in without_bytes:
             entry["digest"] = picture.digest
         else:
-            # Their names are in `items`, which takes any text; a header does not.
-            files.append(("files", "picture", picture.read()))
+            # The real name is in `entries`, which can carry any text. A header cannot.
+            files.append(file_field("files", "picture", picture.read()))
         entries.append(entry)
-    return Form(files, {"items": json.dumps(entries, separators=(",", ":"))})
+    return [text_field("items", json.dumps(entries, separators=(",", ":"))), *files]

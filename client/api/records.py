@@ -1,4 +1,4 @@
-"""What the service answers, as frozen dataclasses. Times are Unix seconds."""
+"""The answers of the service as frozen dataclasses. Times are Unix seconds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Self
 class _Record:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
-        """From JSON. Fields that this version does not know are left out."""
-        known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: value for name, value in answer.items() if name in known})
+        """From JSON. Fields that this version does not know are ignored."""
+        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: value for name, value in answer.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Prediction(_Record):
 
 @dataclass(frozen=True)
 class Durations(_Record):
-    """Where an item's time went, in milliseconds."""
+    """The time that an item took, in milliseconds."""
 
-    queue_ms: float  #: Accepted until its micro-batch was formed.
+    queue_ms: float  #: From acceptance until its micro-batch was formed.
     preprocess_ms: float  #: Decoding and resizing the picture.
-    inference_ms: float  #: The model, over the whole micro-batch.
+    inference_ms: float  #: The model, for the whole micro-batch.
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ItemError(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class _Outcome(_Record):
-    predictions: tuple[Prediction, ...] = ()  #: Best first.
+    predictions: tuple[Prediction, ...] = ()  #: Most probable first.
     model_version: str | None = None
     cache_hit: bool = False
-    durations: Durations | None = None  #: None where no worker was needed.
+    durations: Durations | None = None  #: None if no worker was needed.
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
@@ -58,7 +58,7 @@ class _Outcome(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(_Outcome):
-    """The answer to one picture."""
+    """The labels of one picture."""
 
     job_id: str
     name: str
@@ -86,15 +86,15 @@ class Item(_Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class Counts(_Record):
-    """Images of a job."""
+    """Numbers of images of a job."""
 
     total: int
     queued: int
     succeeded: int
     failed: int
     cancelled: int = 0
-    cached: int = 0  #: Of the succeeded, answered from what the service knew.
-    received: int | None = None  #: Whose part has arrived.
+    cached: int = 0  #: Succeeded from the result cache, without a worker.
+    received: int | None = None  #: Images whose part has arrived.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +108,9 @@ class JobStatus(_Record):
     created_at: float
     started_at: float | None
     finished_at: float | None
-    expires_at: float  #: Readable at least until then.
-    position: int | None = None  #: Images ahead of its first that waits.
-    estimated_seconds: float | None = None  #: Until it ends.
+    expires_at: float  #: The job is readable at least until then.
+    position: int | None = None  #: Images ahead of the job's first waiting image.
+    estimated_seconds: float | None = None  #: Until the job ends.
 
     @property
     def ended(self) -> bool:
@@ -129,17 +129,17 @@ class ModelInfo(_Record):
     weights_digest: str
     engine: str
     classes: int
-    input_size: int  #: Side of the cropped square, in pixels.
-    notice: str = ""  #: To be shown with its answers; mostly empty.
+    input_size: int  #: Side of the square that the model sees, in pixels.
+    notice: str = ""  #: Show it beside the model's answers. Usually empty.
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeadLetter(_Record):
-    """A picture that no worker survived."""
+    """A picture that made every worker die."""
 
     id: str
     job_id: str
     index: int
     name: str
     lane: str
-    at: float  #: When it was given up on.
+    at: float  #: When the service gave up.

@@ -1,4 +1,4 @@
-"""The service from Python: one picture and its labels, or many as a job."""
+"""The service from Python: classify one picture, or submit many as a job."""
 
 from __future__ import annotations
 
@@ -7,39 +7,36 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from . import settings
 from .. import errors
-from .connection import Connection, Notice
 from ..errors import NotFinished
+from . import settings
+from .connection import Connection, OnRetry, file_field
 from .job import HOLD_SECONDS, Job
-from .multipart import Form
-from .names import shown
 from .parts import Picture, open_job, part_count, part_range, put_part
+from .paths import path_text
 from .records import Classification, DeadLetter, JobStatus, ModelInfo
 from .retries import Retries
 
-#: A file by its path, or a picture's bytes.
+#: A path, or the bytes of a picture.
 Source = str | os.PathLike[str] | bytes
 
-#: Parts that are uploaded side by side.
+#: Parts that are sent at the same time.
 CONCURRENCY = 4
 
 
-def _silent(error: errors.ImageClassifierError, pause: float) -> None:
-    """Trying again is no news, unless somebody asks."""
-
-
 class ImageClassifier:
-    """One service. Threads may share it; close it, or use it as a context.
+    """One service. Threads may share it. Close it, or use it in a `with` statement.
 
-    `base_url` and `api_key` come from IMAGE_CLASSIFIER_URL and IMAGE_CLASSIFIER_API_KEY unless
-    given. Calls raise the exceptions of `image_classifier.errors`, and OSError for files.
+    The defaults of `base_url` and `api_key` are the environment variables IMAGE_CLASSIFIER_URL
+    and IMAGE_CLASSIFIER_API_KEY. Calls raise the exceptions of `image_classifier.errors`, and
+    OSError if a file cannot be read. `on_retry(error, seconds)` is called before each retry.
     """
 
     def __init__(
@@ -48,7 +45,7 @@ class ImageClassifier:
         api_key: str | None = None,
         *,
         retries: Retries = Retries(),
-        on_retry: Notice = _silent,
+        on_retry: OnRetry = lambda error, pause: None,
     ) -> None:
         self.connection = Connection(
             base_url or settings.url(),
@@ -72,10 +69,10 @@ class ImageClassifier:
         self.close()
 
     def classify(self, picture: Source, *, top_k: int = 5, timeout: float = 120) -> Classification:
-        """The labels of one picture, best first.
+        """The `top_k` most probable labels of one picture.
 
-        Raises PictureRefused where it is no good, and NotFinished after `timeout` seconds; its
-        `job_id` then tells where the answer will be.
+        Raises PictureRefused if the picture cannot be classified. Raises NotFinished after
+        `timeout` seconds; its `job_id` names the job that will have the answer.
         """
         give_up = time.monotonic() + timeout
         name, data = _read(picture)
@@ -83,7 +80,7 @@ class ImageClassifier:
             "POST",
             "/classify",
             params={"top_k": top_k, "wait": min(timeout, HOLD_SECONDS)},
-            form=Form([("file", name, data)]),
+            form=[file_field("file", name, data)],
         )
         if response.status_code == 200:
             return Classification.of(response.json())
@@ -103,50 +100,48 @@ class ImageClassifier:
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
     ) -> Job:
-        """Upload pictures as one job; what the service knows already is not sent.
+        """Upload pictures as one job. Pictures that the service has cached are not sent.
 
-        Returns once all are accepted: from then on none is lost. A bad picture is an item with
-        an error. For a folder that is larger than memory or patience there is the command
-        `image-classifier upload`.
+        Returns when the service has accepted all pictures; from then on none can be lost. A
+        picture that cannot be classified becomes an item with an error. Use the command
+        `image-classifier upload` for a very large folder: it can resume.
         """
         with ThreadPoolExecutor(CONCURRENCY) as threads:
-            offered = list(threads.map(_picture, pictures))
+            items = list(threads.map(_picture, pictures))
             if custom_ids is not None:
-                offered = [
-                    Picture(name=each.name, digest=each.digest, read=each.read, custom_id=own)
-                    for each, own in zip(offered, custom_ids, strict=True)
-                ]
-            digests = [each.digest for each in offered]
-            opened = open_job(self.connection, digests, top_k=top_k, lane=lane, webhook=webhook)
+                pairs = zip(items, custom_ids, strict=True)
+                items = [replace(item, custom_id=custom_id) for item, custom_id in pairs]
+            digests = [item.digest for item in items]
+            job = open_job(self.connection, digests, top_k=top_k, lane=lane, webhook=webhook)
 
             def send(number: int) -> None:
-                part = part_range(number, len(offered))
-                here = offered[part.start : part.stop]
-                put_part(self.connection, opened, number, here, by_digest=opened.known)
+                part = part_range(number, len(items))
+                pictures_of_part = items[part.start : part.stop]
+                put_part(self.connection, job, number, pictures_of_part, by_digest=job.cached)
 
-            for _ in threads.map(send, range(part_count(len(offered)))):
-                pass  # to raise what a thread raised
-        return self.job(opened.job_id)
+            for _ in threads.map(send, range(part_count(len(items)))):
+                pass  # raises the exception of a thread
+        return self.job(job.job_id)
 
     def job(self, job_id: str) -> Job:
-        """A job by its id; nothing is asked yet."""
+        """A job by its id. Sends no request."""
         return Job(self.connection, job_id)
 
     def check(self) -> None:
-        """Return where the service answers. Raises NoAnswer and Refused."""
+        """Return if the service answers. Raises NoAnswer and Refused."""
         self.connection.call("GET", "/health")
 
     def model_info(self) -> ModelInfo:
-        """Raises ModelNotReady while no worker has announced a model."""
+        """The model that classifies. Raises ModelNotReady until a worker has loaded one."""
         return ModelInfo.of(self.connection.call("GET", "/model/info").json())
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The pictures that every worker died on, oldest first."""
+        """The pictures that made every worker die, oldest first."""
         answer = self.connection.call("GET", "/dead-letters").json()
         return [DeadLetter.of(each) for each in answer["dead_letters"]]
 
     def retry_dead_letter(self, letter_id: str) -> Job:
-        """Try its picture once more, alone. Raises DeadLetterNotFound."""
+        """Classify a dead letter's picture once more, alone. Raises DeadLetterNotFound."""
         answer = self.connection.call(
             "POST", f"/dead-letters/{quote(letter_id, safe=':')}/retry"
         ).json()
@@ -157,7 +152,7 @@ def _read(picture: Source) -> tuple[str, bytes]:
     if isinstance(picture, bytes):
         return "picture", picture
     path = Path(picture)
-    return shown(path.name), path.read_bytes()
+    return path_text(path.name), path.read_bytes()
 
 
 def _picture(source: Source) -> Picture:
@@ -167,7 +162,7 @@ def _picture(source: Source) -> Picture:
     path = Path(source)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Picture(name=shown(path.name), digest=digest, read=path.read_bytes)
+    return Picture(name=path_text(path.name), digest=digest, read=path.read_bytes)
 
 
 def _classification(job: Job) -> Classification:

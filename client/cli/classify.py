@@ -6,20 +6,31 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from .command import Exit, connect, print_json
-from ..errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
-from ..api.names import shown
+from ..api.paths import path_text
 from ..api.records import Prediction
 from ..api.service import ImageClassifier
+from ..errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
+from .connect import connect
+from .exits import Exit
+from .output import print_json, print_line
 
-#: What is one picture's fault; anything else ends the command.
-_OF_THE_PICTURE = (PictureRefused, RequestTooLarge, ImageExpired, WorkerLost)
+#: Errors of one picture. Any other error ends the command.
+_PICTURE_ERRORS = (PictureRefused, RequestTooLarge, ImageExpired, WorkerLost)
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser("classify", parents=[common], help="print labels of pictures")
+    parser = commands.add_parser(
+        "classify", parents=[common], help="print the labels of single pictures"
+    )
     parser.add_argument("pictures", nargs="+", metavar="PICTURE")
-    parser.add_argument("--top-k", type=int, default=5, choices=range(1, 11), metavar="1-10")
+    parser.add_argument(
+        "--top-k",
+        type=int,
+        default=5,
+        choices=range(1, 11),
+        metavar="1-10",
+        help="labels of each picture; default: 5",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -38,17 +49,18 @@ def _run(options: argparse.Namespace) -> Exit:
 
 def _classify(service: ImageClassifier, path: str, top_k: int) -> dict[str, Any]:
     try:
-        found = service.classify(path, top_k=top_k)
+        labels = service.classify(path, top_k=top_k)
     except OSError as error:
         message = error.strerror or type(error).__name__
-        return {"path": shown(path), "error": {"code": "unreadable_file", "message": message}}
-    except _OF_THE_PICTURE as error:
-        return {"path": shown(path), "error": {"code": error.code, "message": error.message}}
-    return {"path": shown(path), **asdict(found)}
+        return {"path": path_text(path), "error": {"code": "unreadable_file", "message": message}}
+    except _PICTURE_ERRORS as error:
+        return {"path": path_text(path), "error": {"code": error.code, "message": error.message}}
+    return {"path": path_text(path), **asdict(labels)}
 
 
 def _print(answer: dict[str, Any]) -> None:
-    if "error" in answer:
-        return print(f"{answer['path']}: {answer['error']['code']}: {answer['error']['message']}")
+    if error := answer.get("error"):
+        return print_line(f"{answer['path']}: {error['code']}: {error['message']}")
     labels = [Prediction(**each) for each in answer["predictions"]]
-    print(f"{answer['path']}: " + ", ".join(f"{x.class_name} {x.probability:.1%}" for x in labels))
+    text = ", ".join(f"{label.class_name} {label.probability:.1%}" for label in labels)
+    print_line(f"{answer['path']}: {text}")

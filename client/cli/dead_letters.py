@@ -1,4 +1,4 @@
-"""`image-classifier dead-letters list|retry`: pictures that every worker died on."""
+"""`image-classifier dead-letters list|retry`: pictures that made every worker die."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from .command import Exit, connect, print_json
 from ..errors import UsageError
+from .connect import connect
+from .exits import Exit
+from .output import print_json, print_line
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
-        "dead-letters", help="pictures that every worker died on: list them, or try them again"
+        "dead-letters", help="list or retry the pictures that made every worker die"
     )
     actions = parser.add_subparsers(required=True, metavar="list|retry")
-    listing = actions.add_parser("list", parents=[common], help="oldest first")
+    listing = actions.add_parser("list", parents=[common], help="list them, oldest first")
     listing.set_defaults(run=_list)
-    retry = actions.add_parser("retry", parents=[common], help="try some once more, each alone")
-    retry.add_argument("letters", nargs="*", metavar="ID", help="as listed")
-    retry.add_argument("--all", action="store_true", help="every one that is listed")
+    retry = actions.add_parser(
+        "retry", parents=[common], help="classify some of them again, each in a job of its own"
+    )
+    retry.add_argument("letters", nargs="*", metavar="ID", help="an id from the list")
+    retry.add_argument("--all", action="store_true", help="retry all that are in the list")
     retry.set_defaults(run=_retry)
 
 
@@ -31,16 +35,18 @@ def _list(options: argparse.Namespace) -> Exit:
         print_json([asdict(each) for each in letters])
         return Exit.OK
     if not letters:
-        print("no dead letters")
+        print_line("There are no dead letters.")
     for each in letters:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.at))
-        print(f"{each.id}  {at}  {each.lane}  job {each.job_id}, item {each.index}: {each.name}")
+        print_line(
+            f"{each.id}  {at}  {each.lane}  job {each.job_id}, item {each.index}: {each.name}"
+        )
     return Exit.OK
 
 
 def _retry(options: argparse.Namespace) -> Exit:
     if bool(options.letters) == options.all:
-        raise UsageError("give the ids of dead letters, or --all")
+        raise UsageError("Give the ids of dead letters, or --all.")
     with connect(options) as service:
         letters = options.letters or [each.id for each in service.dead_letters()]
         jobs = {letter: service.retry_dead_letter(letter).id for letter in letters}
@@ -48,5 +54,5 @@ def _retry(options: argparse.Namespace) -> Exit:
         print_json(jobs)
         return Exit.OK
     for letter, job_id in jobs.items():
-        print(f"{letter}: job {job_id} runs again")
+        print_line(f"{letter}: runs again in job {job_id}")
     return Exit.OK

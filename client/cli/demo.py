@@ -1,4 +1,4 @@
-"""Classify a folder of pictures through a running service and show a table."""
+"""Classify a folder of pictures with a running service, and print a table."""
 
 from __future__ import annotations
 
@@ -16,33 +16,34 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import settings
-from ..errors import ImageClassifierError, Refused
-from ..api.names import shown
+from ..api.paths import path_text
 from ..api.retries import Retries
 from ..api.service import ImageClassifier
+from ..errors import ImageClassifierError, Refused
+from .output import escaped
 
-#: Pictures that scikit-image carries.
+#: Pictures that come with scikit-image.
 SAMPLES = ("chelsea.png", "coffee.png", "rocket.jpg")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One picture's answer. `label` is an error's code and message where `classified` is false."""
+    """One picture's result. If `classified` is false, `label` is an error's code and message."""
 
     file: str
     classified: bool
     label: str
     probability: float | None = None
-    #: Milliseconds in the queue, in preprocessing, in inference; none where the cache answered.
+    #: Milliseconds in the queue, in preprocessing and in inference. None from the cache.
     durations: tuple[float, float, float] | None = None
     model_version: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 when at least one picture was classified."""
+    """Returns the exit status: 0 if at least one picture was classified."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="default: three sample pictures")
-    parser.add_argument("--url", default=settings.url(), help="where the service is")
+    parser.add_argument("--url", default=settings.url(), help="address of the service")
     options = parser.parse_args(arguments)
     try:
         pictures = sample_pictures() if options.folder is None else pictures_in(options.folder)
@@ -59,39 +60,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def classify_all(pictures: Sequence[Path], url: str, console: Console) -> list[Row]:
-    # Not tried again: the table shows what happened.
+    # Without retries: the table shows the errors.
     with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
         progress = track(pictures, "Classifying", console=console, transient=True)
         return [classify(service, picture) for picture in progress]
 
 
 def notice(url: str) -> str:
-    """What is to be known of the model, as a line; nothing where the service does not tell."""
+    """The model's notice as a line. Empty if there is none, or if it cannot be read."""
     try:
         with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
-            told = service.model_info().notice
+            text = service.model_info().notice
     except ImageClassifierError:
         return ""
-    return told and f"{told}\n"
+    return text and f"{escaped(text)}\n"
 
 
 def sample_pictures() -> list[Path]:
-    """Raises FileNotFoundError where scikit-image isn't installed."""
-    # Found without importing it: scikit-image takes seconds to import.
+    """Raises FileNotFoundError if scikit-image is not installed."""
+    # Not imported: scikit-image takes seconds to import.
     package = find_spec("skimage")
     if package is None or package.origin is None:
-        raise FileNotFoundError(2, "give a folder, or install what carries the samples", "skimage")
+        raise FileNotFoundError(2, "give a folder, or install scikit-image for samples", "skimage")
     return [Path(package.origin).parent / "data" / name for name in SAMPLES]
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Every file but hidden ones: the service tells pictures by content, not by name."""
+    """Every file that is not hidden. The service recognises pictures by their content."""
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
 def classify(service: ImageClassifier, picture: Path) -> Row:
-    """Never raises: whatever goes wrong is that picture's row."""
-    name = shown(picture.name)
+    """Never raises: an error becomes the picture's row."""
+    name = path_text(picture.name)
     try:
         answer = service.classify(picture)
     except OSError as error:
@@ -113,7 +114,7 @@ def classify(service: ImageClassifier, picture: Path) -> Row:
 
 def table(rows: Iterable[Row]) -> Table:
     rows = list(rows)
-    # Told below the table: of random weights, only the version says that they are.
+    # The version stands below the table. It is the only sign of random weights.
     versions = sorted({row.model_version for row in rows if row.model_version})
     caption = Text(", ".join(versions)) if versions else None
     result = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False, caption=caption)
@@ -122,10 +123,10 @@ def table(rows: Iterable[Row]) -> Table:
     for name in ("probability", "queue\nms", "preprocess\nms", "inference\nms"):
         result.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        # As Text: file names and messages may hold rich's markup.
-        label = Text(row.label, style="" if row.classified else "red")
+        # As Text, because file names and messages may contain rich's markup.
+        label = Text(escaped(row.label), style="" if row.classified else "red")
         probability = "" if row.probability is None else f"{row.probability:.1%}"
-        result.add_row(Text(row.file), label, probability, *_milliseconds(row))
+        result.add_row(Text(escaped(row.file)), label, probability, *_milliseconds(row))
     return result
 
 

@@ -1,4 +1,4 @@
-"""`image-classifier status JOB`, `results JOB`, `cancel JOB`."""
+"""`image-classifier status JOB`, `results JOB` and `cancel JOB`."""
 
 from __future__ import annotations
 
@@ -11,66 +11,77 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .command import Exit, connect, print_json
 from ..api.job import Job
-from ..upload.progress import duration
 from ..api.records import JobStatus
-from ..tables.rows import Row, flat_columns, row, row_format
-from ..tables.tables import Table, check_format, rows_path
+from ..tables.formats import row_format
+from ..tables.rows import Row, flat_columns, row
+from ..tables.table import Table, check_table_path, rows_path
+from .connect import connect
+from .exits import Exit
+from .output import print_error, print_json, print_line
+from .progress import duration
 
-_LEADING = ("index", "name", "custom_id")
+_LEADING_COLUMNS = ("index", "name", "custom_id")
 
 #: Rows that are written at a time.
-_ROWS = 1000
+_BATCH = 1000
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    status = commands.add_parser("status", parents=[common], help="state and counts of a job")
-    status.add_argument("--wait", type=float, metavar="SECONDS", help="wait for its end")
+    status = commands.add_parser(
+        "status", parents=[common], help="print the state and the counts of a job"
+    )
+    status.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="wait for the job's end, at most so long"
+    )
     status.set_defaults(run=_status)
-    results = commands.add_parser("results", parents=[common], help="results of a job as a table")
+    results = commands.add_parser(
+        "results", parents=[common], help="print or save the results of a job"
+    )
     results.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help=".csv, .jsonl or .parquet; default: CSV, printed",
+        help="save a table that ends in .csv, .jsonl or .parquet; default: print CSV",
     )
     results.set_defaults(run=_results)
-    cancel = commands.add_parser("cancel", parents=[common], help="end a job; what is done stays")
+    cancel = commands.add_parser(
+        "cancel", parents=[common], help="cancel a job; finished results stay readable"
+    )
     cancel.set_defaults(run=_cancel)
     for parser in (status, results, cancel):
-        parser.add_argument("job", metavar="JOB")
+        parser.add_argument("job", metavar="JOB", help="the id of a job")
 
 
 def _status(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         job = service.job(options.job)
         status = job.status() if options.wait is None else job.wait(options.wait)
-    return _tell(status, options)
+    _print_status(status, options)
+    return _exit_status(status)
 
 
 def _cancel(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         status = service.job(options.job).cancel()
-    _tell(status, options)
+    _print_status(status, options)
     return Exit.OK
 
 
 def _results(options: argparse.Namespace) -> Exit:
-    """The rows as they are now, also while the job runs."""
     if options.output:
-        check_format(options.output)
+        check_table_path(options.output)
     with connect(options) as service:
         job = service.job(options.job)
         status = job.status()
-        columns = flat_columns(_LEADING, status.top_k)
+        columns = flat_columns(_LEADING_COLUMNS, status.top_k)
         rows = _rows(job)
         if options.output:
-            _write(options.output, columns, rows)
+            _save(options.output, columns, rows)
         else:
             _print(rows, columns, ".jsonl" if options.json else ".csv")
     if not status.ended:
-        print(f"job {job.id} is {status.state}: not all is done", file=sys.stderr)
+        print_error(f"Job {job.id} is {status.state}, so some results are missing.")
         return Exit.NOT_FINISHED
     return _exit_status(status)
 
@@ -81,37 +92,36 @@ def _rows(job: Job) -> Iterator[Row]:
 
 
 def _print(rows: Iterator[Row], columns: list[str], suffix: str) -> None:
-    # As they are: print() would turn the line ends of CSV into others.
+    # Bytes, because print() would change the line ends of CSV.
     out = sys.stdout.buffer
     lines = row_format(suffix, columns)
     out.write(lines.head().encode())
-    while some := list(islice(rows, _ROWS)):
-        out.write(lines.text(some).encode())
+    while batch := list(islice(rows, _BATCH)):
+        out.write(lines.text(batch).encode())
     out.flush()
 
 
-def _write(output: Path, columns: list[str], rows: Iterator[Row]) -> None:
-    """Under another name first: a file that is there is whole."""
+def _save(output: Path, columns: list[str], rows: Iterator[Row]) -> None:
+    """Write under another name first, so that a file named `output` is complete."""
     unfinished = output.with_name(f".{output.name}.{os.getpid()}{output.suffix}")
     table = Table(unfinished, columns)
     try:
-        while some := list(islice(rows, _ROWS)):
-            table.append(some)
+        while batch := list(islice(rows, _BATCH)):
+            table.append(batch)
         table.commit()
         table.finish()
         os.replace(unfinished, output)
     finally:
         table.close()
-        for left in (unfinished, rows_path(unfinished)):
-            left.unlink(missing_ok=True)
+        for path in (unfinished, rows_path(unfinished)):
+            path.unlink(missing_ok=True)
 
 
-def _tell(status: JobStatus, options: argparse.Namespace) -> Exit:
+def _print_status(status: JobStatus, options: argparse.Namespace) -> None:
     if options.json:
-        print_json(asdict(status))
-    else:
-        print("\n".join(_lines(status)))
-    return _exit_status(status)
+        return print_json(asdict(status))
+    for line in _lines(status):
+        print_line(line)
 
 
 def _exit_status(status: JobStatus) -> Exit:
@@ -128,6 +138,6 @@ def _lines(status: JobStatus) -> Iterable[str]:
     if counts.received is not None and counts.received < counts.total and not status.ended:
         yield f"{counts.received:,} received"
     if status.position:
-        yield f"{status.position:,} pictures are ahead of it"
+        yield f"{status.position:,} pictures of other jobs come first"
     if status.estimated_seconds is not None:
         yield f"about {duration(status.estimated_seconds)} left"

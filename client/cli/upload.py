@@ -1,4 +1,4 @@
-"""`image-classifier upload FOLDER`: a table of its pictures' labels."""
+"""`image-classifier upload FOLDER`: the labels of a folder's pictures as a table."""
 
 from __future__ import annotations
 
@@ -12,55 +12,86 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from .command import Exit, connect, print_json, told_of_disk
-from ..errors import ImageClassifierError, UsageError
-from ..upload.journal import Journal
-from ..api.names import shown
-from ..upload.planner import Planner
-from ..upload.progress import Progress, duration, progress_for
+from ..api.paths import path_text
 from ..api.retries import Retries
-from ..tables.rows import flat_columns
 from ..api.service import CONCURRENCY
-from ..tables.tables import Table, check_format, rows_path
+from ..errors import ImageClassifierError, UsageError
+from ..tables.rows import flat_columns
+from ..tables.table import Table, check_table_path, rows_path
+from ..upload.journal import Journal
+from ..upload.planner import Planner
+from ..upload.progress import Progress
 from ..upload.upload import TooManyFailures, Upload
 from ..upload.walk import PICTURES, Walk
+from .connect import connect
+from .exits import Exit
+from .output import disk_message, print_error, print_json, print_line, service_message
+from .progress import progress_for
+from .summary import summary, summary_lines
 
-#: How long one request may go on failing: a service that restarts, or has enough to do.
+#: How long one request is repeated while the service is away or overloaded.
 _PATIENCE_SECONDS = 900
+
+#: Time between two reports that the service does not answer.
+_REPORT_SECONDS = 30
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "upload",
         parents=[common],
-        help="classify a folder into a table",
-        description="Classify the pictures of a folder into a table. It can be ended at any moment"
-        " and gone on with by --resume.",
+        help="classify the pictures of a folder and save a table",
+        description="Classify the pictures of a folder and save their labels as a table."
+        " An interrupted upload can be resumed with --resume.",
     )
     add = parser.add_argument
     add("folder", metavar="FOLDER")
-    add("--recursive", action="store_true", help="with the folders inside")
-    add("--include", action="append", metavar="PATTERN", help=f"default: {' '.join(PICTURES)}")
-    add("--exclude", action="append", metavar="PATTERN", default=[], help="files or folders")
-    add("--top-k", type=int, default=1, choices=range(1, 11), metavar="1-10")
-    add("--concurrency", type=_positive, default=CONCURRENCY, help="requests side by side")
+    add("--recursive", action="store_true", help="include the folders inside")
+    add(
+        *("--include",),
+        action="append",
+        metavar="PATTERN",
+        help=f"classify these files only; default: {' '.join(PICTURES)}",
+    )
+    add(
+        *("--exclude",),
+        action="append",
+        metavar="PATTERN",
+        default=[],
+        help="skip these files or folders",
+    )
+    add(
+        *("--top-k",),
+        type=int,
+        default=1,
+        choices=range(1, 11),
+        metavar="1-10",
+        help="labels of each picture; default: 1",
+    )
+    add(
+        *("--concurrency",),
+        type=_positive,
+        default=CONCURRENCY,
+        metavar="N",
+        help=f"requests at the same time; default: {CONCURRENCY}",
+    )
     add(
         *("--output",),
         type=Path,
         default=Path("results.csv"),
         metavar="FILE",
-        help=".csv, .jsonl or .parquet; default: results.csv",
+        help="the table; it ends in .csv, .jsonl or .parquet; default: results.csv",
     )
-    add("--resume", action="store_true", help="go on where an earlier run ended")
-    add("--overwrite", action="store_true", help="replace a table that is there")
+    add("--resume", action="store_true", help="continue an earlier run")
+    add("--overwrite", action="store_true", help="replace an existing table")
     add("--max-failures", type=int, metavar="N", help="stop when more pictures have failed")
-    add("--watch", action="store_true", help="go on looking for new files, until Ctrl-C")
+    add("--watch", action="store_true", help="wait for new files until Ctrl-C")
     add(
         *("--patience",),
         type=float,
         default=_PATIENCE_SECONDS,
         metavar="SECONDS",
-        help=f"give up when the service is away for longer; default: {_PATIENCE_SECONDS}",
+        help="stop when the service has not answered for so long;" f" default: {_PATIENCE_SECONDS}",
     )
     parser.set_defaults(run=_run)
 
@@ -77,42 +108,42 @@ def _run(options: argparse.Namespace) -> Exit:
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
     try:
-        upload, status, why = _upload(options, progress)
+        upload, status, error = _upload(options, progress)
     finally:
         progress.close()
-    seconds = time.monotonic() - started
-    summary = _summary(options, upload, seconds)
+    result = summary(options.output, upload.counts, upload.work, time.monotonic() - started)
     if options.json:
-        print_json(summary | {"jobs": upload.job_ids, "exit": status, "error": why})
+        print_json(result | {"jobs": upload.job_ids, "exit": status, "error": error})
     else:
-        print("\n".join(_lines(summary)))
-    if why:
-        print(f"image-classifier: {why}; go on with --resume", file=sys.stderr)
+        for line in summary_lines(result):
+            print_line(line)
+    if error:
+        print_error(f"image-classifier: {error.removesuffix('.')}. Continue with --resume.")
     return status
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse before anything is done what cannot end well."""
-    check_format(options.output)
+    """Raises UsageError before anything is done, if the arguments cannot work."""
+    check_table_path(options.output)
     if not Path(options.folder).is_dir():
-        raise UsageError(f"{shown(options.folder)} is not a folder")
+        raise UsageError(f"{path_text(options.folder)} is not a folder.")
     rows, journal = rows_path(options.output), _journal_path(options.output)
     if options.overwrite and options.resume:
-        raise UsageError("--overwrite starts anew and --resume goes on: give one of them")
+        raise UsageError("Give --overwrite to start again, or --resume to continue; not both.")
     if options.overwrite:
-        for each in (options.output, rows, journal):
-            each.unlink(missing_ok=True)
+        for path in (options.output, rows, journal):
+            path.unlink(missing_ok=True)
     elif not options.resume and (journal.exists() or rows.exists()):
         raise UsageError(
-            f"{rows} is there: --resume goes on with it, --overwrite starts anew,"
-            " and another --output keeps it"
+            f"{rows} exists. Give --resume to continue it, --overwrite to replace it,"
+            " or another --output."
         )
     elif options.resume and rows.exists() and not journal.exists():
-        raise UsageError(f"{rows} cannot be gone on with: its {journal.name} is gone")
+        raise UsageError(f"{rows} cannot be resumed, because {journal.name} is missing.")
 
 
 def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Exit, str | None]:
-    """The run, how it ended, and why where it was before its end."""
+    """Returns the run, its exit status, and an error message if it ended early."""
     walk = Walk(
         folder=options.folder,
         recursive=options.recursive,
@@ -121,7 +152,7 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
     )
     header = {"folder": str(Path(options.folder).resolve()), "top_k": options.top_k}
     with ExitStack() as stack:
-        service = stack.enter_context(connect(options, on_retry=_Patience(progress)))
+        service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
         service.check()
         service.connection.retries = Retries(total_seconds=options.patience)
         journal = stack.enter_context(Journal(_journal_path(options.output), header))
@@ -130,7 +161,7 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
         stack.callback(table.close)
         planner = Planner(
             walk=walk,
-            left=lambda path, why: progress.tell(f"{shown(path)}: left out: {why}"),
+            on_skip=lambda path, why: progress.report(f"{path_text(path)}: skipped: {why}"),
             threads=options.concurrency,
             number=journal.past.next_number,
             planned=journal.past.paths,
@@ -148,21 +179,21 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
         )
         if not options.watch:
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
-        status, why = _outcome(upload, planner, table)
-        return upload, status, why
+        status, error = _outcome(upload, planner, table)
+        return upload, status, error
 
 
 def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str | None]:
     try:
-        with _ends_watching(planner):
+        with _watch_ended_by_signals(planner):
             upload.run()
         table.finish()
     except TooManyFailures as error:
         return Exit.TOO_MANY_FAILURES, str(error)
     except ImageClassifierError as error:
-        return Exit.SERVICE, str(error)
+        return Exit.SERVICE, service_message(error)
     except OSError as error:
-        return Exit.DISK, told_of_disk(error)
+        return Exit.DISK, disk_message(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED, "interrupted"
     failed = upload.counts["failed"] + upload.counts["cancelled"]
@@ -170,20 +201,20 @@ def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str 
 
 
 @contextmanager
-def _ends_watching(planner: Planner) -> Iterator[None]:
-    """While it watches, the first Ctrl-C or SIGTERM ends the watch and what was found is finished;
-    the second interrupts."""
+def _watch_ended_by_signals(planner: Planner) -> Iterator[None]:
+    """When watching, the first Ctrl-C or SIGTERM ends the watch and the files found so far are
+    finished. The second Ctrl-C interrupts the upload."""
     if not planner.watch:
         yield
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def end(number: int, frame: object) -> None:
-        planner.enough.set()
+    def end_watch(number: int, frame: object) -> None:
+        planner.stop.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     for number in before:
-        signal.signal(number, end)
+        signal.signal(number, end_watch)
     try:
         yield
     finally:
@@ -191,60 +222,25 @@ def _ends_watching(planner: Planner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Patience:
-    """Tells once that the service is away, not at every attempt of every thread."""
+class _RetryReports:
+    """Reports that the service does not answer, but not every attempt of every thread."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._told_at = -60.0
+        self._next = time.monotonic()
 
     def __call__(self, error: ImageClassifierError, pause: float) -> None:
         now = time.monotonic()
-        if now - self._told_at >= 30:
-            self._told_at = now
-            self._progress.tell(f"{error}; trying again")
+        if now >= self._next:
+            self._next = now + _REPORT_SECONDS
+            self._progress.report(f"{error}; trying again")
 
 
 def _count(walk: Walk, progress: Progress) -> None:
-    """Beside the upload: how much is to come."""
-    with suppress(OSError):  # the upload tells
+    """Count the files beside the upload."""
+    with suppress(OSError):  # the upload reports it
         progress.total = walk.count()
 
 
 def _journal_path(output: Path) -> Path:
     return output.with_name(output.name + ".journal")
-
-
-def _summary(options: argparse.Namespace, upload: Upload, seconds: float) -> dict[str, Any]:
-    """What the table holds, and what this run has done for it."""
-    counts, done = upload.counts, upload.done
-    codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
-    states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
-    work = ("added", "duplicates", "known", "uploaded", "bytes", "changed")
-    return {
-        "output": str(options.output),
-        "pictures": sum(states.values()),
-        **states,
-        "errors": codes,
-        **{name: done[name] for name in work},
-        "seconds": round(seconds, 2),
-    }
-
-
-def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    yield (
-        f"{summary['output']}: {summary['pictures']:,} pictures,"
-        f" {summary['succeeded']:,} classified,"
-        f" {summary['failed']:,} failed"
-    )
-    if summary["cancelled"]:
-        yield f"  {summary['cancelled']:,} cancelled"
-    for code, number in sorted(summary["errors"].items()):
-        yield f"  {number:,} {code}"
-    yield (
-        f"  this run: {summary['added']:,} pictures in {duration(summary['seconds'])},"
-        f" sent {summary['uploaded']:,} ({summary['bytes'] / 1e6:,.1f} MB),"
-        f" {summary['known']:,} known to the service, {summary['duplicates']:,} duplicates"
-    )
-    if summary["changed"]:
-        yield f"  {summary['changed']:,} changed while they were uploaded"

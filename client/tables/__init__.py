@@ -1,1 +1,1 @@
-"""Results as tables: CSV, JSON Lines, Parquet."""
+"""Tables of results as CSV, JSON Lines or Parquet."""

@@ -1,1 +1,1 @@
-"""A folder of any size, sent in parts and resumed."""
+"""Upload a folder of any size in parts, and resume it."""

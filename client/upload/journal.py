@@ -1,13 +1,13 @@
-"""What an upload notes down beside its table, so that it can go on after any end.
+"""The journal of an upload. It lies beside the table, so that a later run can resume.
 
-JSON Lines, appended. Three kinds of lines matter:
+The journal is JSON Lines, and is only appended to. It has three kinds of lines:
 
-    plan     these files are one job, under this Idempotency-Key: on the disk before the job is
-             opened, so that whoever goes on opens the same job, or finds it opened
-    unread   a file of a plan that could not be read when its turn came
-    written  the rows of a plan are in the table, which was so long after them
+    plan     the files of one job, with its Idempotency-Key. The line is on the disk before the
+             job is opened, so that a later run gets the same job for the same key.
+    unread   a file of a plan that could not be read when it was to be sent
+    written  the rows of a plan are in the table, with the table's length after them
 
-The service knows the rest: which job belongs to a key, and which of its parts are missing.
+The service knows the rest: the job of each key, and its missing parts.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ _VERSION = 1
 
 @dataclass
 class Past:
-    """What a journal tells of the runs before."""
+    """The state that earlier runs left in the journal."""
 
-    plans: dict[int, Plan] = field(default_factory=dict)  #: Not written yet, in order.
+    plans: dict[int, Plan] = field(
+        default_factory=dict
+    )  #: Plans whose rows are not written, by number.
     next_number: int = 0
     table_length: int = 0
-    counts: Counter[str] = field(default_factory=Counter)  #: Of what is written.
-    paths: set[bytes] = field(default_factory=set)  #: Keys of all files, see `path_key`.
+    counts: Counter[str] = field(default_factory=Counter)  #: Of the rows in the table.
+    paths: set[bytes] = field(default_factory=set)  #: The `path_key` of every file.
 
 
 class Journal:
-    """Threads may share it. Raises OSError where the disk refuses."""
+    """Threads may share a journal. Raises OSError if the disk fails."""
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        """Raises UsageError where it belongs to another upload, or one that is running."""
+        """Raises UsageError if the journal belongs to another upload or is in use."""
         self.past = Past()
         self._lock = threading.Lock()
-        # Unbuffered: what could not be written must not be tried again at the end.
+        # Without a buffer: what could not be written must not be written again by `close`.
         self._file = open(path, "a+b", buffering=0)
         try:
-            _lock_against_others(self._file.fileno(), path)
+            _lock(self._file.fileno(), path)
             length = self._read(path, dict(header))
             self._file.truncate(length)
             if length == 0:
@@ -86,7 +88,7 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def _read(self, path: Path, header: dict[str, Any]) -> int:
-        """Where its last whole line ends: what follows was cut short by the end of a run."""
+        """Returns the end of the last complete line. A killed run may leave a torn line."""
         length = 0
         with open(path, "rb") as lines:
             for line in lines:
@@ -94,14 +96,14 @@ class Journal:
                     break
                 try:
                     entry = json.loads(line)
-                    _take(entry, self.past) if length else _check(entry, header, path)
+                    _apply(entry, self.past) if length else _check(entry, header, path)
                 except (ValueError, LookupError, TypeError) as error:
-                    raise UsageError(f"{path} is damaged at byte {length}") from error
+                    raise UsageError(f"{path} is damaged at byte {length}.") from error
                 length += len(line)
         return length
 
 
-def _take(entry: dict[str, Any], past: Past) -> None:
+def _apply(entry: dict[str, Any], past: Past) -> None:
     if "plan" in entry:
         files = tuple(PlannedFile.from_list(values) for values in entry["files"])
         plan = Plan(number=entry["plan"], key=entry["key"], files=files)
@@ -118,17 +120,17 @@ def _take(entry: dict[str, Any], past: Past) -> None:
 
 def _check(first: dict[str, Any], header: dict[str, Any], path: Path) -> None:
     if first.pop("journal", None) != _VERSION:
-        raise UsageError(f"{path} is not a journal that this version can read")
+        raise UsageError(f"{path} is not a journal that this version can read.")
     for name, value in header.items():
         if first.get(name) != value:
             raise UsageError(
-                f"{path} belongs to an upload with {name} {first.get(name)}, not {value}:"
-                " give it the same, or another --output"
+                f"{path} belongs to an upload with {name} {first.get(name)}, not {value}."
+                " Use the same value, or another --output."
             )
 
 
-def _lock_against_others(descriptor: int, path: Path) -> None:
-    """Until this process ends, however it ends."""
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock the file. The system releases the lock when this process ends."""
     if sys.platform == "win32":
         return
     import fcntl
@@ -136,11 +138,11 @@ def _lock_against_others(descriptor: int, path: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise UsageError(f"another upload is writing {path}") from error
+        raise UsageError(f"Another upload is using {path}.") from error
 
 
 def _fsync_folder(folder: Path) -> None:
-    """So that the new file's name is on the disk too."""
+    """Put the name of a new file on the disk too."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

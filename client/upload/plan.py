@@ -15,11 +15,11 @@ from typing import Any, Self
 class PlannedFile:
     """A file as it was when it was hashed."""
 
-    path: str  #: Below the folder, as the disk has it.
-    digest: str = ""  #: SHA-256, hex; empty where it could not be read.
+    path: str  #: Relative to the folder, as the file system has it.
+    digest: str = ""  #: SHA-256 in hex. Empty if the file could not be read.
     size: int = 0
     modified_ns: int = 0
-    error: tuple[str, str] | None = None  #: Code and message, where it is not sent.
+    error: tuple[str, str] | None = None  #: Code and message of a file that is not sent.
 
     @property
     def key(self) -> bytes:
@@ -44,24 +44,25 @@ class PlannedFile:
 class Plan:
     number: int
     files: tuple[PlannedFile, ...]
-    #: The Idempotency-Key of its job.
+    #: The Idempotency-Key of the job.
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
-    #: Positions of files that could not be read when their turn came, and why.
+    #: The error message for each file that could not be read when it was to be sent, by position.
     unread: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def items(self) -> Sequence[int]:
         """For each item of the job, the position of its file; of equal files, the first."""
-        return list(self._first_of.values())
+        return list(self._first_position.values())
 
     @cached_property
     def item_of(self) -> Sequence[int | None]:
-        """For each file, the item that answers for it; None where it is not sent."""
-        number = {digest: item for item, digest in enumerate(self._first_of)}
+        """For each file, the item that has its result. None for a file that is not sent."""
+        number = {digest: item for item, digest in enumerate(self._first_position)}
         return [None if each.error else number[each.digest] for each in self.files]
 
     @cached_property
-    def _first_of(self) -> dict[str, int]:
+    def _first_position(self) -> dict[str, int]:
+        """By digest."""
         first: dict[str, int] = {}
         for position, each in enumerate(self.files):
             if not each.error:
@@ -70,5 +71,5 @@ class Plan:
 
 
 def path_key(path: str) -> bytes:
-    """A path in 16 bytes: two hundred thousand paths would fill the memory."""
+    """A path in 16 bytes, so that 200,000 of them fit into memory."""
     return blake2b(os.fsencode(path), digest_size=16).digest()

@@ -1,9 +1,9 @@
-"""Makes plans of the files that a walk finds: hashed ahead, small ones first.
+"""Plans for the files of a folder. Files are hashed ahead; the first plan is small.
 
-A job is opened with the digests of its images, so they must be hashed before it is: the whole
-folder at once would mean to read it all before the first picture is classified. So an upload is a
-chain of jobs. The first is small, so that work starts at once; they grow, so that their number
-stays small.
+A job is opened with the digests of its images, so its files are hashed before. If a whole folder
+were one job, all of it would be read before the first picture is classified. Therefore an upload
+is a chain of jobs. The first job is small, so that work starts at once. Later jobs are larger, so
+that their number stays small.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from dataclasses import dataclass, field
 
 from ..api.parts import PART_SIZE
 from .plan import Plan, PlannedFile, path_key
-from .walk import Left, Walk
+from .walk import OnSkip, Walk
 
-#: Files of the first job, and how the next ones grow.
+#: Files of the first job, and the growth of the next ones.
 _FIRST_FILES, _GROWTH = 4 * PART_SIZE, 4
 MAX_FILES = 64 * PART_SIZE
 
-#: Bytes of a job: read twice, for the digest and for the upload, and the second time from memory.
+#: Bytes of a job. Files are read twice, to hash them and to send them. A job of this size is
+#: still in the page cache the second time.
 _MAX_BYTES = 2**28
 
-#: Bytes of pictures in one request; the service allows 64 MiB unless it is told otherwise.
+#: Bytes of pictures in one request. The service's default limit is 64 MiB.
 MAX_REQUEST_BYTES = 48 * 2**20
 
-#: A file that changes while it is read is read again.
+#: A file that changes while it is hashed is hashed again, so many times in all.
 _READS = 3
 _PAUSE_SECONDS = 0.1
 
-#: Between two looks at a folder, and how long a file must have been left alone.
-_WATCH_SECONDS = 2.0
+#: Time between two walks when watching. A file that changed within it may still be incomplete.
+WATCH_SECONDS = 2.0
 
-#: Codes of what never reaches the service.
+#: Error codes of files that are not sent.
 UNREADABLE = "unreadable_file"
 _TOO_LARGE = "image_too_large"
 
@@ -46,30 +47,29 @@ _TOO_LARGE = "image_too_large"
 @dataclass(kw_only=True)
 class Planner:
     walk: Walk
-    left: Left
+    on_skip: OnSkip
     threads: int
     number: int = 0  #: Of the next plan.
-    #: Keys of files that have been planned. Kept up only where the folder is read again.
+    #: Keys of files that are planned already. New ones are added only when watching.
     planned: set[bytes] = field(default_factory=set)
     watch: bool = False
-    max_request_bytes: int = MAX_REQUEST_BYTES
-    #: Set to end watching, after what was found.
-    enough: threading.Event = field(default_factory=threading.Event)
+    #: When set, the walk ends and files that were already found are planned.
+    stop: threading.Event = field(default_factory=threading.Event)
 
     def plans(self) -> Iterator[Plan]:
-        """Raises OSError where the folder cannot be read."""
+        """Raises OSError if the folder cannot be read."""
         limit = _FIRST_FILES
         while True:
-            group = _Group(self.max_request_bytes)
+            group = _Group()
             for each in self._hashed():
                 if group.files and not group.has_room(each, limit):
                     yield self._plan(group)
-                    group = _Group(self.max_request_bytes)
+                    group = _Group()
                     limit = min(_GROWTH * limit, MAX_FILES)
                 group.add(each)
             if group.files:
                 yield self._plan(group)
-            if not self.watch or self.enough.wait(_WATCH_SECONDS):
+            if not self.watch or self.stop.wait(WATCH_SECONDS):
                 return
 
     def _plan(self, group: _Group) -> Plan:
@@ -77,7 +77,7 @@ class Planner:
         return Plan(self.number - 1, tuple(group.files))
 
     def _hashed(self) -> Iterator[PlannedFile]:
-        """In the order of the walk, a few files ahead."""
+        """In the order of the walk. Threads hash a few files ahead."""
         with ThreadPoolExecutor(self.threads, thread_name_prefix="hash") as threads:
             ahead: deque[Future[PlannedFile]] = deque()
             for path in self._new_paths():
@@ -88,8 +88,8 @@ class Planner:
                 yield ahead.popleft().result()
 
     def _new_paths(self) -> Iterator[str]:
-        for path in self.walk.files(self.left):
-            if self.enough.is_set():
+        for path in self.walk.files(self.on_skip):
+            if self.stop.is_set():
                 return
             if self.planned or self.watch:
                 key = path_key(path)
@@ -100,28 +100,24 @@ class Planner:
             yield path
 
     def _settled(self, path: str) -> bool:
-        """False for a file that is perhaps still being written."""
+        """False if the file changed a moment ago and may be incomplete."""
         try:
             modified = os.stat(os.path.join(self.walk.folder, path)).st_mtime
         except OSError:
             return True
-        return not 0 <= time.time() - modified < _WATCH_SECONDS
+        return not 0 <= time.time() - modified < WATCH_SECONDS
 
     def _hash(self, path: str) -> PlannedFile:
-        whole = os.path.join(self.walk.folder, path)
         try:
-            with open(whole, "rb", buffering=0) as file:
+            with open(os.path.join(self.walk.folder, path), "rb", buffering=0) as file:
                 for _ in range(_READS):
                     before = os.fstat(file.fileno())
-                    if before.st_size > self.max_request_bytes:
-                        message = (
-                            f"{before.st_size} bytes; a request carries {self.max_request_bytes}"
-                        )
-                        return PlannedFile(path=path, error=(_TOO_LARGE, message))
+                    if before.st_size > MAX_REQUEST_BYTES:
+                        return PlannedFile(path=path, error=_too_large(before.st_size))
                     file.seek(0)
                     digest = hashlib.file_digest(file, "sha256").hexdigest()
                     after = os.fstat(file.fileno())
-                    if same_file(before, after):
+                    if _unchanged(before, after):
                         break
                     time.sleep(_PAUSE_SECONDS)
         except OSError as error:
@@ -132,22 +128,24 @@ class Planner:
 
 
 class _Group:
-    """Files that are becoming a plan."""
+    """Files that will become a plan."""
 
-    def __init__(self, max_request_bytes: int) -> None:
+    def __init__(self) -> None:
         self.files: list[PlannedFile] = []
-        self._max_request_bytes = max_request_bytes
         self._digests: set[str] = set()
         self._bytes = 0
         self._part_bytes = 0
 
     def has_room(self, file: PlannedFile, limit: int) -> bool:
-        """Every part but a job's last has the same number of items: where their bytes are more
-        than a request carries, the job ends early instead."""
+        """Whether the file may join this job.
+
+        Every part except a job's last has the same number of items. If their bytes would exceed
+        one request, the job ends early.
+        """
         if len(self.files) >= limit or self._bytes + file.size > _MAX_BYTES:
             return False
         part_bytes = self._part_bytes if len(self._digests) % PART_SIZE else 0
-        return part_bytes + file.size <= self._max_request_bytes
+        return part_bytes + file.size <= MAX_REQUEST_BYTES
 
     def add(self, file: PlannedFile) -> None:
         self.files.append(file)
@@ -160,11 +158,15 @@ class _Group:
         self._part_bytes += file.size
 
 
-def same_file(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether it was left alone between two looks."""
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+def _too_large(size: int) -> tuple[str, str]:
+    message = f"The file has {size} bytes; at most {MAX_REQUEST_BYTES} can be sent."
+    return _TOO_LARGE, message
+
+
+def _unchanged(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
 def reason(error: OSError) -> str:
-    """Without the path: its row has it."""
+    """The error's message without the path, which the row already has."""
     return error.strerror or type(error).__name__

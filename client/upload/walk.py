@@ -1,4 +1,4 @@
-"""Finds the pictures of a folder: one after the other, in the order of names."""
+"""The pictures in a folder, one after the other, in the order of their names."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-#: What the service can read. By name only to leave other files at home; it judges by content.
+#: File names of the formats that the service reads. The service itself checks the content.
 PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.gif", "*.bmp", "*.tif", "*.tiff")
 
-#: Told of what is left out: the path below the folder, and why.
-Left = Callable[[str, str], None]
+#: Called for each skipped path, relative to the folder, with the reason.
+OnSkip = Callable[[str, str], None]
 
-#: Of a folder: device and inode, which its every name and link share.
+#: Device and inode: the same for every name of a folder, and for every link to it.
 _Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Hidden files are left out, and a folder that links lead to a second time.
+    """Hidden files are skipped. A folder that is reached a second time by a link is skipped.
 
-    Patterns are compared with the name, and those with a slash with the path below `folder`;
-    capitals are the same.
+    A pattern with a slash is compared with the path relative to `folder`, any other pattern with
+    the file name. Upper and lower case are the same.
     """
 
     folder: str
@@ -31,88 +31,87 @@ class Walk:
     include: Sequence[str] = PICTURES
     exclude: Sequence[str] = ()
 
-    def files(self, left: Left) -> Iterator[str]:
-        """Paths below `folder`. Raises OSError where the folder itself cannot be read.
+    def files(self, on_skip: OnSkip) -> Iterator[str]:
+        """Paths relative to `folder`. Raises OSError if the folder itself cannot be read.
 
-        Holds the names of the folders that it is in, and nothing else of a file.
+        Only the names in the folders on the way to the present file are in memory.
         """
         seen = {_identity(os.stat(self.folder))}
-        # A list of its own instead of recursion: folders may be deeper than Python's stack.
-        open_folders = [("", self._names(""))]
-        while open_folders:
-            inside, names = open_folders[-1]
+        # A stack instead of recursion: folders may be deeper than Python's own stack.
+        stack = [("", self._names(""))]
+        while stack:
+            folder, names = stack[-1]
             if not names:
-                open_folders.pop()
+                stack.pop()
                 continue
-            path = os.path.join(inside, names.pop())
+            path = os.path.join(folder, names.pop())
             status = self._status(path)
             if status and stat.S_ISDIR(status.st_mode):
-                if self._enter(path, _identity(status), seen, left):
-                    open_folders.append((path, self._readable_names(path, left)))
+                if self._enter(path, _identity(status), seen, on_skip):
+                    stack.append((path, self._readable_names(path, on_skip)))
             elif self._wanted(path):
                 if status is None or stat.S_ISREG(status.st_mode):
-                    yield path  # where it cannot be looked at, its row in the table will tell
+                    yield path  # a file that cannot be read becomes a row with an error
                 else:
-                    # To open a pipe may wait for ever.
-                    left(path, "not a file")
+                    # Opening a pipe may block for ever.
+                    on_skip(path, "not a regular file")
 
     def count(self) -> int:
-        """How many `files` gives. Holds no names: it runs beside an upload, to tell what is left.
+        """The number of paths that `files` yields. Raises OSError as `files` does.
 
-        Raises OSError as `files` does.
+        No names are kept in memory. This runs beside an upload, for its progress bar.
         """
         number = 0
         seen = {_identity(os.stat(self.folder))}
         folders = [""]
         while folders:
-            inside = folders.pop()
-            for path, is_folder in self._entries(inside):
+            for path, is_folder in self._entries(folders.pop()):
                 if not is_folder:
                     number += self._wanted(path)
-                elif self._enter(path, _identity(self._stat(path)), seen, _say_nothing):
+                elif self._enter(path, _identity(self._stat(path)), seen, _ignore):
                     folders.append(path)
         return number
 
-    def _entries(self, inside: str) -> Iterator[tuple[str, bool]]:
-        """Paths in a folder, and whether each is one."""
+    def _entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """The paths in a folder, and whether each is a folder."""
         try:
-            with os.scandir(os.path.join(self.folder, inside)) as entries:
+            with os.scandir(os.path.join(self.folder, folder)) as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
-                        yield os.path.join(inside, entry.name), _is_folder(entry)
+                        yield os.path.join(folder, entry.name), _is_folder(entry)
         except OSError:
-            if not inside:
+            if not folder:
                 raise
 
     def _stat(self, path: str) -> os.stat_result:
         return os.stat(os.path.join(self.folder, path))
 
     def _status(self, path: str) -> os.stat_result | None:
-        """Of what a link leads to; None where that cannot be told."""
+        """The status of the file, or of the target of a link. None if it cannot be read."""
         try:
             return self._stat(path)
         except OSError:
             return None
 
-    def _names(self, inside: str) -> list[str]:
-        """Backwards, as they are taken from the end."""
-        names = os.listdir(os.path.join(self.folder, inside))
+    def _names(self, folder: str) -> list[str]:
+        """In reverse order: `files` takes them from the end."""
+        names = os.listdir(os.path.join(self.folder, folder))
         return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
-    def _readable_names(self, inside: str, left: Left) -> list[str]:
+    def _readable_names(self, folder: str, on_skip: OnSkip) -> list[str]:
         try:
-            return self._names(inside)
+            return self._names(folder)
         except OSError as error:
-            left(inside, error.strerror or type(error).__name__)
+            on_skip(folder, error.strerror or type(error).__name__)
             return []
 
-    def _enter(self, path: str, folder: _Identity, seen: set[_Identity], left: Left) -> bool:
+    def _enter(self, path: str, identity: _Identity, seen: set[_Identity], on_skip: OnSkip) -> bool:
         if not self.recursive or _matches(path, self.exclude):
             return False
-        if folder in seen:
-            left(path, "a link to a folder that is read already")
+        if identity in seen:
+            on_skip(path, "a link to a folder that was already read")
             return False
-        seen.add(folder)
+        seen.add(identity)
         return True
 
     def _wanted(self, path: str) -> bool:
@@ -126,8 +125,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _say_nothing(path: str, why: str) -> None:
-    """`files` tells it."""
+def _ignore(path: str, reason: str) -> None:
+    """`files` reports it."""
 
 
 def _identity(status: os.stat_result) -> _Identity:

@@ -1,6 +1,7 @@
-"""Open jobs as the service answers them, on a scripted server: to put faults between its answers.
+"""Open jobs on a scripted server, so that a test can put faults between its answers.
 
-Every picture is a tabby as soon as its part is there; an empty one is refused.
+A picture is a tabby as soon as its part has arrived. An empty picture, and one that starts with
+`bad`, fails.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,16 +24,20 @@ class ScriptedJob:
 
 
 class ScriptedJobs:
-    """A script for `scripted_server`; override a method to answer otherwise."""
+    """A script for `scripted_server`. A test overrides methods to change answers."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, ScriptedJob] = {}
-        self.digests: list[str] = []  #: Of all bytes that came, in order.
-        self.sizes: list[int] = []  #: Of the bodies of parts.
+        self.digests: list[str] = []  #: Of all pictures that arrived, in order.
+        self.ending = threading.Event()  #: While it is not set, no job ends.
+        self.ending.set()
+        self.released = threading.Event()  #: A request that a test holds waits for it.
         self._lock = threading.Lock()
 
     def __call__(self, request: Request) -> Answer | Cut:
         path = request.path.removeprefix("/api/v1").partition("?")[0]
+        if not self.ending.is_set():
+            time.sleep(0.05)  # as the service, which holds the answer for a while
         with self._lock:
             if path == "/health":
                 return Answer(200, {})
@@ -50,40 +56,44 @@ class ScriptedJobs:
                 return Answer(200, {"total": parts, "missing": missing})
             return Answer(200, self.status(match[1], job))
 
-    def open(self, asked: dict[str, Any], key: str) -> Answer | Cut:
-        job = self.jobs.setdefault(key, ScriptedJob(asked["total"]))
+    def hold(self) -> None:
+        """Keep the present request waiting, and answer others meanwhile."""
+        self._lock.release()
+        self.released.wait(60)
+        self._lock.acquire()
+
+    def open(self, body: dict[str, Any], key: str) -> Answer | Cut:
+        job = self.jobs.setdefault(key, ScriptedJob(body["total"]))
         opened = {"job": self.status(key, job), "part_size": 32, "known": []}
         return Answer(201, opened)
 
     def put(self, job: ScriptedJob, number: int, body: bytes) -> Answer | Cut:
-        self.sizes.append(len(body))
         boundary = body[: body.index(b"\r\n")]
-        for place, piece in enumerate(body.split(boundary)[2:-1]):
+        for position, piece in enumerate(body.split(boundary)[2:-1]):
             data = piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
             self.digests.append(hashlib.sha256(data).hexdigest())
-            job.items[32 * number + place] = _item(data)
+            job.items[32 * number + position] = _item(data)
         return Answer(201, {})
 
     def status(self, job_id: str, job: ScriptedJob) -> dict[str, Any]:
         failed = sum(item["state"] == "failed" for item in job.items.values())
         counts = {"total": job.total, "failed": failed, "succeeded": len(job.items) - failed}
         counts["queued"] = job.total - len(job.items)
-        state = "completed" if len(job.items) == job.total else "receiving"
+        ended = len(job.items) == job.total and self.ending.is_set()
         times = dict.fromkeys(["started_at", "finished_at"]) | {"created_at": 0, "expires_at": 0}
         same = {"id": job_id, "lane": "bulk", "top_k": 1, "model_version": None}
-        return {"state": state, "counts": counts, **times, **same}
+        return {"state": "completed" if ended else "receiving", "counts": counts, **times, **same}
 
     def results(self, job_id: str, job: ScriptedJob, request: Request) -> Answer | Cut:
         [offset] = re.findall(r"offset=(\d+)", request.path)
         start, stop = int(offset), min(int(offset) + 1000, job.total)
         items = [{"index": k, **job.items[k]} for k in range(start, stop)]
-        following = stop if stop < job.total else None
-        return Answer(200, {"items": items, "next_offset": following})
+        return Answer(200, {"items": items, "next_offset": stop if stop < job.total else None})
 
 
 def _item(data: bytes) -> dict[str, Any]:
-    if not data:
+    if not data or data.startswith(b"bad"):
         error = {"code": "empty_file", "message": "The file is empty."}
         return {"name": "", "state": "failed", "error": error}
     tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
-    return {"name": "", "state": "succeeded", "predictions": [tabby]}
+    return {"name": "", "state": "succeeded", "predictions": [tabby], "model_version": 200 * "m"}

@@ -1,4 +1,4 @@
-"""A real HTTP server that answers as a test says: for what the service cannot be made to do."""
+"""A real HTTP server whose answers a test chooses: for faults that the service does not have."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Answer:
 
 
 class Cut:
-    """Instead of an answer: the connection ends."""
+    """Close the connection without an answer."""
 
 
-def refusal(status: int, code: str, **headers: str) -> Answer:
-    problem = {"title": "", "status": status, "detail": "said so", "code": code}
+def refusal(status: int, code: str, detail: str = "said so", **headers: str) -> Answer:
+    problem = {"title": "", "status": status, "detail": detail, "code": code}
     return Answer(status, problem, {name.replace("_", "-"): v for name, v in headers.items()})
 
 
@@ -46,7 +46,7 @@ Script = Callable[[Request], Answer | Cut]
 
 @contextmanager
 def scripted_server(script: Script) -> Iterator[ScriptedServer]:
-    """`script` answers each request; threads call it."""
+    """Calls `script` for each request, from several threads."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -72,7 +72,13 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that was killed closes its connections."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     scripted = ScriptedServer(f"http://127.0.0.1:{server.server_port}", [])
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -84,7 +90,7 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
         thread.join()
 
 
-def in_turn(*answers: Answer | Cut) -> Script:
-    """One answer after the other; the last for all that come after it."""
+def in_order(*answers: Answer | Cut) -> Script:
+    """One answer after the other. The last one answers all later requests too."""
     left = list(answers)
     return lambda request: left.pop(0) if len(left) > 1 else left[0]

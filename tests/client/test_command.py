@@ -1,4 +1,4 @@
-"""What the command sends and prints, where no service need be behind it."""
+"""The requests and the output of the command, with a scripted server."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 
 import pytest
 
-from client.cli.command import Exit, main
+from client.cli.command import main
+from client.cli.exits import Exit
 from tests.client.scripted_jobs import ScriptedJobs, ScriptedJob
-from tests.client.scripted_server import Answer, Cut, Request, in_turn, scripted_server
+from tests.client.scripted_server import Answer, Cut, Request, in_order, scripted_server
 
 LETTER = {"id": "j:0:1:1", "job_id": "j", "index": 1, "name": "bomb.jpg", "lane": "bulk", "at": 0.0}
 
 
 def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted_server(in_turn(Answer(200, {"dead_letters": []}))) as server:
+    with scripted_server(in_order(Answer(200, {"dead_letters": []}))) as server:
         monkeypatch.setenv("IMAGE_CLASSIFIER_URL", server.url)
         monkeypatch.setenv("IMAGE_CLASSIFIER_API_KEY", "imgc_key")
         assert main(["dead-letters", "list"]) == Exit.OK
     assert server.requests[0].headers["Authorization"] == "Bearer imgc_key"
 
 
-def test_dead_letters_are_listed_and_all_of_them_tried_again(
+def test_dead_letters_are_listed_and_retried(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def script(request: Request) -> Answer | Cut:
@@ -37,7 +38,7 @@ def test_dead_letters_are_listed_and_all_of_them_tried_again(
     assert server.requests[-1].path == "/api/v1/dead-letters/j:0:1:1/retry"
 
 
-def test_an_id_is_one_step_of_an_address_whatever_it_holds() -> None:
-    with scripted_server(in_turn(Answer(404, {"code": "job_not_found"}))) as server:
+def test_an_id_is_always_one_segment_of_the_path() -> None:
+    with scripted_server(in_order(Answer(404, {"code": "job_not_found"}))) as server:
         assert main(["cancel", "../dead-letters?x=/1", "--url", server.url]) == Exit.SERVICE
     assert server.requests[0].path == "/api/v1/jobs/..%2Fdead-letters%3Fx%3D%2F1"

@@ -1,4 +1,4 @@
-"""The demo's table: every file has a row, whatever happens to it."""
+"""The table of the demo: every file has a row, also after an error."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.client.scripted_server import Answer, Request, scripted_server
 
 
 @pytest.fixture
-def nobody() -> str:
-    """An address where nothing listens."""
+def nowhere() -> str:
+    """An address at which nothing listens."""
     return f"http://127.0.0.1:{free_port()}"
 
 
-def shown(*rows: Row) -> str:
+def printed_table(*rows: Row) -> str:
     console = Console(width=120)
     with console.capture() as captured:
         console.print(table(rows))
     return captured.get()
 
 
-def test_the_samples_are_there_and_found_without_importing_scikit_image() -> None:
+def test_the_samples_are_located_without_importing_scikit_image() -> None:
     program = (
         "import sys; from client.cli.demo import sample_pictures; "
         "assert all(p.is_file() for p in sample_pictures()); "
@@ -38,7 +38,7 @@ def test_the_samples_are_there_and_found_without_importing_scikit_image() -> Non
     assert [path.name for path in sample_pictures()] == ["chelsea.png", "coffee.png", "rocket.jpg"]
 
 
-def test_a_folder_s_files_come_in_order_and_without_hidden_ones(tmp_path: Path) -> None:
+def test_files_of_a_folder_are_sorted_and_hidden_ones_are_skipped(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.png", ".DS_Store"):
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
@@ -52,25 +52,25 @@ def test_a_missing_folder_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -
     assert "No such file or directory: /nonexistent" in capsys.readouterr().err
 
 
-def test_without_a_service_each_file_says_so_and_the_demo_has_failed(
-    tmp_path: Path, nobody: str, capsys: pytest.CaptureFixture[str]
+def test_without_a_service_each_row_has_the_error_and_the_demo_fails(
+    tmp_path: Path, nowhere: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"any")
-    assert main([str(tmp_path), "--url", nobody]) == 1
+    assert main([str(tmp_path), "--url", nowhere]) == 1
     assert "ConnectError" in capsys.readouterr().out
 
 
-def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path, nobody: str) -> None:
-    with ImageClassifier(nobody, retries=Retries(total_seconds=0)) as service:
+def test_a_file_that_cannot_be_read_has_a_row(tmp_path: Path, nowhere: str) -> None:
+    with ImageClassifier(nowhere, retries=Retries(total_seconds=0)) as service:
         row = classify(service, tmp_path / "gone.jpg")
     assert not row.classified
     assert "FileNotFoundError" in row.label
 
 
-def test_a_name_that_is_no_valid_text_is_still_a_row(tmp_path: Path, nobody: str) -> None:
+def test_a_name_that_is_not_utf_8_has_a_row(tmp_path: Path, nowhere: str) -> None:
     picture = Path(f"{tmp_path}/caf\udce9.jpg")
     picture.write_bytes(b"any")
-    with ImageClassifier(nobody, retries=Retries(total_seconds=0)) as service:
+    with ImageClassifier(nowhere, retries=Retries(total_seconds=0)) as service:
         assert classify(service, picture).file == r"caf\xe9.jpg"
 
 
@@ -82,16 +82,16 @@ def test_a_row_shows_label_probability_and_the_three_durations() -> None:
         probability=0.8331,
         durations=(6.24, 5.0, 6.41),
     )
-    [line] = [line for line in shown(row).splitlines() if "cat.jpg" in line]
+    [line] = [line for line in printed_table(row).splitlines() if "cat.jpg" in line]
     assert line.split() == ["cat.jpg", "Egyptian", "cat", "83.3%", "6.2", "5.0", "6.4"]
 
 
-def test_the_model_is_named_below_the_table() -> None:
+def test_the_model_version_stands_below_the_table() -> None:
     row = Row(file="a", classified=True, label="x", model_version="mobilenet_v3_large-random-0-p1")
-    assert "mobilenet_v3_large-random-0-p1" in shown(row)
+    assert "mobilenet_v3_large-random-0-p1" in printed_table(row)
 
 
-def test_what_is_special_about_the_model_is_told_below_the_table(
+def test_the_notice_of_the_model_stands_below_the_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def script(request: Request) -> Answer:
@@ -105,13 +105,17 @@ def test_what_is_special_about_the_model_is_told_below_the_table(
     (tmp_path / "cat.jpg").write_bytes(b"any")
     with scripted_server(script) as server:
         assert main([str(tmp_path), "--url", server.url]) == 0
-    told = capsys.readouterr().out
-    assert "cat.jpg  cat" in told and told.endswith("\nten classes\n")
+    printed = capsys.readouterr().out
+    assert "cat.jpg  cat" in printed and printed.endswith("\nten classes\n")
 
 
 def test_an_answer_from_the_cache_has_no_durations() -> None:
-    assert "cached" in shown(Row(file="cat.jpg", classified=True, label="cat", probability=1.0))
+    assert "cached" in printed_table(
+        Row(file="cat.jpg", classified=True, label="cat", probability=1.0)
+    )
 
 
-def test_square_brackets_in_names_are_no_markup() -> None:
-    assert "[red]cat.jpg" in shown(Row(file="[red]cat.jpg", classified=False, label="[bold]x"))
+def test_square_brackets_in_names_are_not_markup() -> None:
+    assert "[red]cat.jpg" in printed_table(
+        Row(file="[red]cat.jpg", classified=False, label="[bold]x")
+    )

@@ -1,4 +1,4 @@
-"""The journal: what a run notes down is what the next one knows, however the first ended."""
+"""The journal: a later run knows what an earlier one noted, however the earlier one ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def plan(number: int, *paths: str) -> Plan:
     return Plan(number, tuple(PlannedFile(path=path, digest=f"digest of {path}") for path in paths))
 
 
-def test_a_plan_without_its_rows_is_what_is_left_to_do(tmp_path: Path) -> None:
+def test_a_plan_whose_rows_are_not_written_is_left_to_do(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.journal"
     first, second = plan(0, "a.jpg"), plan(1, "b.jpg", "caf\udce9.jpg")
     with Journal(path, HEADER) as journal:
@@ -34,7 +34,7 @@ def test_a_plan_without_its_rows_is_what_is_left_to_do(tmp_path: Path) -> None:
     assert past.paths == set(map(path_key, ["a.jpg", "b.jpg", "caf\udce9.jpg"]))
 
 
-def test_a_line_that_was_cut_short_at_any_byte_is_as_if_never_begun(tmp_path: Path) -> None:
+def test_a_torn_last_line_is_ignored_wherever_it_is_torn(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with Journal(path, HEADER) as journal:
         journal.plan(plan(0, "a.jpg"))
@@ -50,7 +50,7 @@ def test_a_line_that_was_cut_short_at_any_byte_is_as_if_never_begun(tmp_path: Pa
             assert list(journal.past.plans)[-1] == 7
 
 
-def test_another_upload_s_journal_is_refused(tmp_path: Path) -> None:
+def test_the_journal_of_another_upload_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     Journal(path, HEADER).close()
     with pytest.raises(UsageError, match="top_k 1, not 5"):
@@ -60,9 +60,9 @@ def test_another_upload_s_journal_is_refused(tmp_path: Path) -> None:
         Journal(path, HEADER)
 
 
-def test_two_runs_do_not_write_one_journal(tmp_path: Path) -> None:
+def test_two_runs_cannot_use_one_journal(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal", HEADER):
-        with pytest.raises(UsageError, match="another upload"):
+        with pytest.raises(UsageError, match="Another upload"):
             Journal(tmp_path / "journal", HEADER)
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from client import ImageClassifier, NotFinished
+from client import ImageClassifier
 from client import errors
-from client.cli.command import Exit, main
+from client.cli.command import main
+from client.cli.exits import Exit
 from tests.support.local_service import LocalService
-from shared.jobs import Lane
 
 
 @pytest.fixture
@@ -50,30 +49,17 @@ def test_a_bad_picture_is_an_exception_of_its_own(client: ImageClassifier) -> No
         client.classify(b"\xff\xd8\xff and then nothing")
 
 
-def test_classify_waits_on_where_the_service_answers_too_early(
-    client: ImageClassifier, service: LocalService, pictures: Sequence[Path]
-) -> None:
-    """No worker for a while: the answer is a job, and the client goes on waiting for it."""
-    service.stop(Lane.INTERACTIVE)
-    fresh = pictures[1].read_bytes() + b"later"
-    with pytest.raises(NotFinished) as raised:
-        client.classify(fresh, timeout=0.5)
-    service.start_worker(Lane.INTERACTIVE)
-    job = client.job(raised.value.job_id)
-    assert job.wait(timeout=60).counts.succeeded == 1
-
-
 def test_an_unknown_job_is_not_found(client: ImageClassifier) -> None:
     with pytest.raises(errors.JobNotFound):
         client.job("nowhere").status()
 
 
-def test_the_model_is_told(client: ImageClassifier) -> None:
+def test_the_model_is_named(client: ImageClassifier) -> None:
     model = client.model_info()
     assert model.version.startswith(model.name.partition(" (")[0])
 
 
-def test_the_command_prints_labels_and_goes_on_after_a_bad_picture(
+def test_the_command_prints_labels_and_continues_after_a_bad_picture(
     service: LocalService,
     pictures: Sequence[Path],
     tmp_path: Path,
@@ -94,16 +80,14 @@ def test_the_command_prints_labels_and_goes_on_after_a_bad_picture(
     assert json.loads(out)["predictions"][0]["class_name"] in third
 
 
-def test_nobody_there_is_told_with_its_exit_status(
-    service: LocalService, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_an_unknown_job_ends_the_command_with_the_status_of_the_service(
+    service: LocalService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("client.cli.command.PATIENCE_SECONDS", 0.1)
-    nobody = replace(service, base_url="http://127.0.0.1:1")
-    assert ran(capsys, nobody, "status", "some-job")[0] == Exit.SERVICE
-    assert ran(capsys, service, "status", "some-job")[0] == Exit.SERVICE
+    assert main(["status", "some-job", "--url", service.base_url]) == Exit.SERVICE
+    assert "job_not_found" in capsys.readouterr().err
 
 
-def test_dead_letters_are_listed_and_one_that_is_gone_is_told(
+def test_dead_letters_are_listed_and_a_missing_one_is_an_error(
     service: LocalService, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ran(capsys, service, "dead-letters", "list", "--json") == (Exit.OK, "[]\n")
@@ -112,7 +96,7 @@ def test_dead_letters_are_listed_and_one_that_is_gone_is_told(
     assert ran(capsys, service, "dead-letters", "retry", "--all", "--json") == (Exit.OK, "{}\n")
 
 
-def test_a_job_is_read_waited_for_cancelled_and_its_results_saved(
+def test_a_job_is_waited_for_read_saved_and_cancelled(
     service: LocalService,
     client: ImageClassifier,
     pictures: Sequence[Path],

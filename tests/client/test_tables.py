@@ -1,4 +1,4 @@
-"""Tables that a run can go on with, and that any program can read."""
+"""Tables that a later run can continue and any program can read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from client.errors import UsageError
 from client.api.records import Durations, Item, ItemError, Prediction
 from client.tables.rows import flat_columns, row
-from client.tables.tables import Table, check_format, rows_path
+from client.tables.table import Table, check_table_path, rows_path
 
 GOOD = Item(
     index=0,
@@ -30,7 +30,7 @@ def cells(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_row_has_the_same_columns_whatever_became_of_the_picture(tmp_path: Path) -> None:
+def test_every_row_has_the_same_columns(tmp_path: Path) -> None:
     table = Table(tmp_path / "t.csv", COLUMNS)
     table.append([row(GOOD, path="a.jpg"), row(BAD, path="b.jpg")])
     table.finish()
@@ -45,7 +45,7 @@ def test_a_row_has_the_same_columns_whatever_became_of_the_picture(tmp_path: Pat
     assert (bad["state"], bad["error_code"], bad["label"]) == ("failed", "empty_file", "")
 
 
-def test_a_name_is_no_formula_for_a_spreadsheet(tmp_path: Path) -> None:
+def test_a_name_is_not_a_formula_for_a_spreadsheet(tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+a.jpg", "-b.jpg", "@c.jpg", "\td.jpg", 'quo"te, and\nline.jpg']
     table = Table(tmp_path / "t.csv", COLUMNS)
     table.append([row(GOOD, path=name) for name in names])
@@ -55,7 +55,7 @@ def test_a_name_is_no_formula_for_a_spreadsheet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
-def test_what_was_not_noted_as_written_is_cut_off(tmp_path: Path, name: str) -> None:
+def test_rows_after_the_noted_length_are_cut_off(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     table = Table(path, COLUMNS)
     table.append([row(GOOD, path="a.jpg")])
@@ -82,7 +82,7 @@ def paths_of(path: Path) -> list[str]:
     return read
 
 
-def test_parquet_has_types_and_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_parquet_has_types_and_is_complete_or_absent(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
     table = Table(tmp_path / "t.parquet", COLUMNS)
     table.append([row(GOOD, path="a.jpg"), row(BAD, path="b.jpg")])
@@ -95,8 +95,8 @@ def test_parquet_has_types_and_is_whole_or_not_there(tmp_path: Path) -> None:
     assert read["cache_hit"].to_pylist() == [False, False]
 
 
-def test_a_format_that_cannot_be_made_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="a table ends in"):
-        check_format(tmp_path / "t.xlsx")
+def test_an_unknown_format_or_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="must end in"):
+        check_table_path(tmp_path / "t.xlsx")
     with pytest.raises(UsageError, match="not a folder"):
-        check_format(tmp_path / "nowhere" / "t.csv")
+        check_table_path(tmp_path / "nowhere" / "t.csv")

@@ -1,4 +1,4 @@
-"""Faults in the middle of an upload, which a service that works cannot be made to have."""
+"""Faults in the middle of an upload. The service is a scripted server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from client.cli.command import Exit, main
+from client.cli.command import main
+from client.cli.exits import Exit
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import Answer, Cut, refusal, scripted_server
 
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @contextmanager
 def uploading(jobs: ScriptedJobs, folder: Path) -> Iterator[list[object]]:
-    """The command's arguments, to be run while the server is there."""
+    """Gives the command's arguments while the server runs."""
     with scripted_server(jobs) as server:
         table = folder.parent / "table.csv"
         yield ["upload", folder, "--url", server.url, "--output", table, "--json"]
@@ -48,13 +49,13 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_a_row_that_says_so(
+def test_a_file_that_is_removed_before_it_is_sent_becomes_a_row_with_an_error(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Jobs(ScriptedJobs):
-        def open(self, asked: dict[str, Any], key: str) -> Answer | Cut:
+        def open(self, body: dict[str, Any], key: str) -> Answer | Cut:
             (folder / "040.jpg").unlink()
-            return super().open(asked, key)
+            return super().open(body, key)
 
     with uploading(Jobs(), folder) as arguments:
         status, summary = run(arguments, capsys)
@@ -64,13 +65,13 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_a_row_that_says_so(
     assert len(rows(folder)) == 100
 
 
-def test_a_file_that_changes_is_sent_as_it_is_then_and_told(
+def test_a_file_that_changes_is_sent_as_it_is_then_and_counted(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Jobs(ScriptedJobs):
-        def open(self, asked: dict[str, Any], key: str) -> Answer | Cut:
+        def open(self, body: dict[str, Any], key: str) -> Answer | Cut:
             (folder / "040.jpg").write_bytes(b"another picture")
-            return super().open(asked, key)
+            return super().open(body, key)
 
     with uploading(jobs := Jobs(), folder) as arguments:
         status, summary = run(arguments, capsys)
@@ -78,7 +79,7 @@ def test_a_file_that_changes_is_sent_as_it_is_then_and_told(
     assert hashlib.sha256(b"another picture").hexdigest() in jobs.digests
 
 
-def test_an_answer_that_is_cut_off_is_asked_for_again(
+def test_a_request_whose_answer_is_lost_is_sent_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Jobs(ScriptedJobs):
@@ -86,7 +87,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
 
         def __call__(self, request: Any) -> Answer | Cut:
             answer = super().__call__(request)
-            # Every third answer is lost after its work was done.
+            # Every third answer is lost after the request was carried out.
             self.cuts += 1
             return Cut() if self.cuts % 3 == 0 else answer
 
@@ -96,7 +97,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(
     assert len(jobs.jobs) == 1
 
 
-def test_a_refusal_under_load_is_waited_out(
+def test_a_part_that_an_overloaded_service_refuses_is_sent_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Jobs(ScriptedJobs):
@@ -113,7 +114,7 @@ def test_a_refusal_under_load_is_waited_out(
     assert Counter(jobs.digests).most_common(1)[0][1] == 1
 
 
-def test_a_job_that_is_gone_ends_the_run_and_the_next_one_opens_it_anew(
+def test_a_run_ends_when_its_job_has_expired_and_the_next_run_opens_it_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Jobs(ScriptedJobs):
@@ -133,10 +134,10 @@ def test_a_job_that_is_gone_ends_the_run_and_the_next_one_opens_it_anew(
     assert len(rows(folder)) == 100
 
 
-def test_the_killed_run_s_parts_are_not_sent_again(
+def test_the_parts_of_a_killed_run_are_not_sent_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It dies when all its parts but one have been stored."""
+    """It is killed when all parts but one have been stored."""
 
     class Jobs(ScriptedJobs):
         broken = True
@@ -159,26 +160,47 @@ def test_the_killed_run_s_parts_are_not_sent_again(
     assert len(rows(folder)) == 100 and len(jobs.jobs) == 1
 
 
-def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
-    """Both are more than is ever under way; the larger one may cost its names."""
-    peaks = {}
-    with scripted_server(ScriptedJobs()) as server:
-        for number in (6_500, 16_500):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            for k in range(number):
-                (folder / f"{k:06}.jpg").write_bytes(b"%d %d" % (number, k))
-            program = (
-                "import sys; from client.cli.command import main; status = main(sys.argv[1:]);"
-                "print([x for x in open('/proc/self/status') if 'VmHWM' in x][0].split()[1]);"
-                "sys.exit(status)"
-            )
-            table = f"{folder}.csv"
-            command = [sys.executable, "-c", program, "upload", str(folder), "--output", table]
-            ended = subprocess.run(
-                [*command, "--url", server.url], cwd=ROOT, capture_output=True, text=True
-            )
-            assert ended.returncode == Exit.OK, ended.stderr
-            peaks[number] = int(ended.stdout.splitlines()[-1]) * 1024
-            assert len(Path(table).read_text().splitlines()) == number + 1
-    assert peaks[16_500] - peaks[6_500] < 5e6, peaks
+def test_an_upload_stops_when_too_many_pictures_failed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for k in range(20):
+        (folder / f"bad{k:03}.jpg").write_bytes(b"bad %d" % k)
+    with uploading(ScriptedJobs(), folder) as arguments:
+        status, summary = run([*arguments, "--max-failures", 5], capsys)
+        assert status == Exit.TOO_MANY_FAILURES
+        assert "--max-failures allows 5" in summary["error"]
+        status, summary = run([*arguments, "--resume"], capsys)
+    assert status == Exit.SOME_FAILED
+    assert (summary["pictures"], summary["failed"]) == (120, 20)
+
+
+def test_an_existing_table_is_replaced_only_when_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = folder.parent / "table.csv"
+    table.write_text("mine\n")
+    with uploading(ScriptedJobs(), folder) as arguments:
+        for options in ([], ["--resume"]):
+            assert main([*map(str, arguments), *options]) == Exit.USAGE
+            assert str(table) in capsys.readouterr().err
+        assert table.read_text() == "mine\n"
+        run([*arguments, "--overwrite"], capsys)
+    assert len(rows(folder)) == 100
+
+
+def test_a_run_after_the_last_adds_new_files_only(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with uploading(jobs := ScriptedJobs(), folder) as arguments:
+        run([*arguments, "--resume"], capsys)
+        for name in ("new.jpg", "newer.jpg"):
+            (folder / name).write_text(name)
+        _, summary = run([*arguments, "--resume"], capsys)
+        assert (summary["pictures"], summary["added"], summary["uploaded"]) == (102, 2, 2)
+        arguments.remove("--json")
+        main([*map(str, arguments), "--resume"])
+    out = capsys.readouterr().out
+    assert "102 pictures, 102 classified" in out and "this run: 0 pictures" in out
+    assert "0 sent (0.0 MB)" in out
+    assert [row["path"] for row in rows(folder)][-2:] == ["new.jpg", "newer.jpg"]
+    assert len(jobs.digests) == 102

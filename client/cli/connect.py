@@ -1,0 +1,23 @@
+"""The connection of a command to the service."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..api.connection import OnRetry
+from ..api.retries import Retries
+from ..api.service import ImageClassifier
+from ..errors import ImageClassifierError
+from .output import print_error
+
+#: A user waits for the command. So it soon reports that the service does not answer.
+PATIENCE_SECONDS = 15.0
+
+
+def connect(options: argparse.Namespace, *, on_retry: OnRetry | None = None) -> ImageClassifier:
+    retries = Retries(total_seconds=PATIENCE_SECONDS)
+    return ImageClassifier(options.url, retries=retries, on_retry=on_retry or _report_retry)
+
+
+def _report_retry(error: ImageClassifierError, pause: float) -> None:
+    print_error(f"{error}; trying again in {pause:.0f} s")

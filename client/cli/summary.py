@@ -1,0 +1,45 @@
+"""The summary at the end of an upload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .progress import duration
+
+
+def summary(
+    output: Path, counts: Mapping[str, int], work: Mapping[str, int], seconds: float
+) -> dict[str, Any]:
+    """The contents of the table by `counts`, and what this run has done by `work`."""
+    codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
+    states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
+    names = ("added", "duplicates", "known", "uploaded", "bytes", "changed")
+    return {
+        "output": str(output),
+        "pictures": sum(states.values()),
+        **states,
+        "errors": codes,
+        **{name: work[name] for name in names},
+        "seconds": round(seconds, 2),
+    }
+
+
+def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
+    yield (
+        f"{summary['output']}: {summary['pictures']:,} pictures,"
+        f" {summary['succeeded']:,} classified,"
+        f" {summary['failed']:,} failed"
+    )
+    if summary["cancelled"]:
+        yield f"  {summary['cancelled']:,} cancelled"
+    for code, number in sorted(summary["errors"].items()):
+        yield f"  {number:,} {code}"
+    yield (
+        f"  this run: {summary['added']:,} pictures in {duration(summary['seconds'])},"
+        f" {summary['uploaded']:,} sent ({summary['bytes'] / 1e6:,.1f} MB),"
+        f" {summary['known']:,} from the service's cache, {summary['duplicates']:,} duplicates"
+    )
+    if summary["changed"]:
+        yield f"  {summary['changed']:,} changed while they were uploaded"

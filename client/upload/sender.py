@@ -1,0 +1,172 @@
+"""Opens the jobs of plans and sends their parts."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..api.connection import Connection
+from ..api.parts import (
+    OpenJob,
+    Picture,
+    missing_parts,
+    open_job,
+    part_count,
+    part_range,
+    put_part,
+)
+from ..api.paths import path_text
+from ..errors import JobCancelled, JobClosed, PartConflict
+from .journal import Journal
+from .plan import Plan
+from .planner import MAX_REQUEST_BYTES, reason
+from .progress import Progress
+from .window import Stopped
+
+#: How often a waiting thread checks whether the upload ends.
+_STOP_SECONDS = 0.2
+
+
+@dataclass
+class SentPlan:
+    """A plan with its job and with its parts as they are sent."""
+
+    plan: Plan
+    job: OpenJob | None  #: None if no file of the plan can be sent.
+    parts: list[Future[None]] = field(default_factory=list)
+    #: Set when the job has ended: the service has cached its results, or never will.
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raise the exception of the first part that could not be sent, if there is one."""
+        for part in self.parts:
+            if part.done():
+                part.result()
+
+
+class Sender:
+    def __init__(
+        self,
+        connection: Connection,
+        folder: str,
+        journal: Journal,
+        progress: Progress,
+        *,
+        top_k: int,
+        concurrency: int,
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._journal = journal
+        self._progress = progress
+        self._top_k = top_k
+        self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="send")
+        self._stopping = connection.stopping
+        #: The unfinished job that holds each digest.
+        self._unfinished: dict[str, SentPlan] = {}
+        self._counting = threading.Lock()
+        self.counts: Counter[str] = Counter()  #: What this run has sent.
+        self.job_ids: list[str] = []
+
+    def send(self, plan: Plan, *, is_new: bool) -> SentPlan:
+        """Open the plan's job, and send its missing parts in threads.
+
+        `is_new` says that no earlier run may have sent some of them. Raises Refused and NoAnswer.
+        """
+        if not plan.items:
+            return SentPlan(plan, None)
+        digests = [plan.files[position].digest for position in plan.items]
+        # An earlier run may have opened the job. The same key returns the same job.
+        job = open_job(
+            self._connection,
+            digests,
+            top_k=self._top_k,
+            lane="bulk",
+            idempotency_key=plan.key,
+        )
+        self.job_ids.append(job.job_id)
+        sent = SentPlan(plan, job)
+        duplicates = self._duplicates(digests)
+        self._unfinished |= dict.fromkeys(digests, sent)
+        parts = range(part_count(len(digests))) if is_new else missing_parts(self._connection, job)
+        for number in parts:
+            sent.parts.append(self._threads.submit(self._send_part, sent, number, duplicates))
+        return sent
+
+    def finish(self, sent: SentPlan) -> None:
+        """The job has ended and its rows are written."""
+        sent.ended.set()
+        for file in sent.plan.files:
+            if self._unfinished.get(file.digest) is sent:
+                del self._unfinished[file.digest]
+
+    def count(self, **counts: int) -> None:
+        with self._counting:
+            self.counts.update(counts)
+
+    def close(self) -> None:
+        """Cancel the parts that have not begun."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _duplicates(self, digests: list[str]) -> Mapping[int, SentPlan]:
+        """Items whose bytes an earlier, unfinished job already holds."""
+        earlier = {item: self._unfinished.get(digest) for item, digest in enumerate(digests)}
+        return {item: sent for item, sent in earlier.items() if sent and not sent.ended.is_set()}
+
+    def _send_part(self, sent: SentPlan, number: int, duplicates: Mapping[int, SentPlan]) -> None:
+        assert sent.job
+        items = part_range(number, len(sent.plan.items))
+        counts: Counter[str] = Counter()
+        pictures = [self._picture(sent.plan, sent.plan.items[item], counts) for item in items]
+        in_part = {item: duplicates[item] for item in items if item in duplicates}
+        for earlier in in_part.values():
+            # When the earlier job ends, the service has the result in its cache.
+            self._await(earlier.ended)
+        try:
+            by_digest = sent.job.cached | in_part.keys()
+            with_bytes = put_part(self._connection, sent.job, number, pictures, by_digest=by_digest)
+        except (JobClosed, JobCancelled):
+            return  # the job was cancelled; its results say so
+        except PartConflict:
+            # An earlier run sent this part before it died, and a file has changed since.
+            return
+        self.count(uploaded=len(with_bytes), known=len(items) - len(with_bytes), **counts)
+
+    def _picture(self, plan: Plan, position: int, counts: Counter[str]) -> Picture:
+        file = plan.files[position]
+        return Picture(
+            name=path_text(file.path),
+            digest=file.digest,
+            read=partial(self._read, plan, position, counts),
+        )
+
+    def _read(self, plan: Plan, position: int, counts: Counter[str]) -> bytes:
+        """The present bytes of a file. The service hashes them itself, so they may have changed."""
+        if self._stopping.is_set():
+            raise Stopped
+        file = plan.files[position]
+        try:
+            with open(os.path.join(self._folder, file.path), "rb") as opened:
+                data = opened.read(MAX_REQUEST_BYTES)
+                now = os.fstat(opened.fileno())
+        except OSError as error:
+            # The part must keep its number of items. This one is sent empty, and its row gets
+            # the reason.
+            plan.unread[position] = reason(error)
+            self._journal.unread(plan, position, plan.unread[position])
+            return b""
+        counts["bytes"] += len(data)
+        if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
+            counts["changed"] += 1
+            self._progress.report(f"{path_text(file.path)}: changed while it was uploaded")
+        return data
+
+    def _await(self, ended: threading.Event) -> None:
+        while not ended.wait(_STOP_SECONDS):
+            if self._stopping.is_set():
+                raise Stopped
