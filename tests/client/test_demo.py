@@ -45,11 +45,13 @@ def test_files_of_a_folder_are_sorted_and_hidden_ones_are_skipped(tmp_path: Path
     assert [path.name for path in pictures_in(tmp_path)] == ["a.png", "b.jpg"]
 
 
-def test_a_missing_folder_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["/nonexistent"])
+        main([f"{tmp_path}/missing"])
     assert ended.value.code == 2
-    assert "No such file or directory: /nonexistent" in capsys.readouterr().err
+    assert f"No such file or directory: {tmp_path}/missing" in capsys.readouterr().err
 
 
 def test_without_a_service_each_row_has_the_error_and_the_demo_fails(
