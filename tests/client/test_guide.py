@@ -1,4 +1,4 @@
-"""The client's guide: its commands and its program, as they stand there."""
+"""The client's guide and its README: their commands and programs work as they stand there."""
 
 from __future__ import annotations
 
@@ -8,28 +8,74 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from client import errors
+from client.cli.exits import Exit
 from tests.client.conftest import ROOT, Installation
 from tests.support.local_service import LocalService
 
+GUIDE = ROOT / "docs" / "client.md"
+README = ROOT / "client" / "README.md"
 
-def test_what_the_guide_shows_works_as_it_stands_there(
-    installation: Installation,
-    service: LocalService,
-    tmp_path: Path,
-    pictures: Sequence[Path],
-) -> None:
+#: The fixture `installation` does this, without a package index.
+INSTALL = "pip install ./client"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, pictures: Sequence[Path]) -> Path:
+    """The pictures that the commands name, none of which is cached."""
     (tmp_path / "photos" / "inside").mkdir(parents=True)
     for k, name in enumerate(["cat.jpg", "dog.jpg", "photos/a.jpg", "photos/inside/b.jpg"]):
         (tmp_path / name).write_bytes(pictures[k].read_bytes() + os.urandom(8))
-    guide = (ROOT / "docs" / "client.md").read_text()
-    [program] = re.findall(r"```python\n(.*?)```", guide, re.S)
-    ended = installation.run(tmp_path, sys.executable, "-c", program, url=service.base_url)
+    return tmp_path
+
+
+def script(document: Path) -> str:
+    commands = re.findall(r"^\$ (.*)", document.read_text(), re.M)
+    commands.remove(INSTALL)
+    assert commands and all("image-classifier" in each for each in commands)
+    return "\n".join(commands)
+
+
+def test_the_program_of_the_guide_runs(
+    installation: Installation, service: LocalService, folder: Path
+) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
+    ended = installation.run(folder, sys.executable, "-c", program, url=service.base_url)
     assert ended.returncode == 0, ended.stderr
     assert "picture unsupported_format" in ended.stdout
 
-    commands = [line[2:] for line in guide.splitlines() if line.startswith("$ ")]
-    script = "\n".join(each for each in commands if "image-classifier" in each)
-    ended = installation.run(tmp_path, "bash", "-exuc", script, url=service.base_url)
+
+def test_every_command_of_the_guide_succeeds(
+    installation: Installation, service: LocalService, folder: Path
+) -> None:
+    ended = installation.run(folder, "bash", "-exuc", script(GUIDE), url=service.base_url)
     assert ended.returncode == 0, ended.stderr
-    assert len((tmp_path / "labels.csv").read_text().splitlines()) == 3
-    assert len((tmp_path / "job.csv").read_text().splitlines()) == 2
+    assert len((folder / "labels.csv").read_text().splitlines()) == 3
+    assert len((folder / "job.csv").read_text().splitlines()) == 2
+
+
+def test_the_readme_of_the_package_works(
+    installation: Installation, service: LocalService, folder: Path
+) -> None:
+    ended = installation.run(folder, "bash", "-exuc", script(README), url=service.base_url)
+    assert ended.returncode == 0, ended.stderr
+    [program] = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    program = program.replace("http://127.0.0.1:8000", service.base_url)
+    ended = installation.run(folder, sys.executable, "-c", program)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_guide_lists_every_exit_status() -> None:
+    numbers = re.findall(r"^\| (\d+) \|", GUIDE.read_text(), re.M)
+    assert list(map(int, numbers)) == [status.value for status in Exit]
+
+
+def test_the_tree_of_errors_names_every_exception() -> None:
+    def below(top: type[Exception]) -> set[str]:
+        return {top.__name__}.union(*map(below, top.__subclasses__()))
+
+    names = below(errors.ImageClassifierError)
+    names -= {"TooManyFailures"}  # an exception of the command
+    assert set(re.findall(r"\b[A-Z]\w+", (errors.__doc__ or "").partition("\n")[2])) == names
