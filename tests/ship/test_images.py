@@ -288,10 +288,10 @@ def test_where_no_weights_are_named_and_none_come_an_image_has_the_demonstration
     build_model: Callable[[str, str], subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     named = build_model("DEFAULT", "5c1a4163")
-    assert named.returncode and "cannot be had" in named.stderr
+    assert named.returncode and "cannot be downloaded" in named.stderr
     made = build_model("", "5c1a4163")
     assert made.returncode == 0, made.stderr[-2000:]
-    assert "cannot be had" in made.stderr and "MODEL_WEIGHTS=<file>" in made.stderr
+    assert "cannot be downloaded" in made.stderr and "MODEL_WEIGHTS=<file>" in made.stderr
 
     line = _stages("Dockerfile.worker")["worker"].command()[-1]
     told, _, _ = line.partition("; exec")

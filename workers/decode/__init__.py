@@ -1,1 +1,1 @@
-"""From the bytes of a picture to the pixels that a model takes."""
+"""Decodes a picture into the pixels that a model takes."""

@@ -1,4 +1,4 @@
-"""What decoding one picture may take of a pool process: pixels, processor time, memory."""
+"""Limits on what decoding one picture may cost: pixels, processor time and memory."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from shared.errors import DecodeTimeout, TooMuchMemory
 _STATM = Path("/proc/self/statm")
 _PAGE_BYTES = resource.getpagesize()
 
-_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+_M_MMAP_THRESHOLD = -3  # From glibc's malloc.h.
 _LARGE_BLOCK_BYTES = 4 * 2**20
 
-
-#: Often enough that small objects, which Python makes at 4 GB/s at most, stay below the ceiling.
+#: Processor time between two checks. Python allocates small objects at 4 GB/s at most, so at this
+#: interval they stay below the ceiling.
 _TICK_SECONDS = 0.02
-#: Time for the exception to arrive. Raised inside a finaliser it is swallowed: then once more.
+#: Python swallows an exception that is raised in a finaliser. The next tick, after this time,
+#: raises it again.
 _AGAIN_SECONDS = 0.05
 
-#: Room above the limit for clearing up. Without any, CPython 3.11 can spin for ever where it makes
-#: an exception, hearing no signal.
+#: Room above the memory limit for cleaning up. Without it, CPython 3.11 can loop without end while
+#: it creates an exception, and no signal handler runs.
 _HEADROOM_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
-    """Time and memory are watched from outside, so a bomb need not be known to be stopped."""
+    """Time and memory are watched from outside, so unknown kinds of bombs are stopped, too."""
 
-    pixels: int  #: Of the header; checked by whoever reads it.
+    pixels: int  #: By the picture's header. `decode` checks it.
     cpu_seconds: float
-    memory_bytes: int  #: Beyond what the process had before.
+    memory_bytes: int  #: Beyond what the process uses before decoding.
 
     @contextmanager
     def enforced(self) -> Iterator[None]:
-        """Raise in the body: DecodeTimeout, TooMuchMemory or MemoryError. For the main thread.
+        """Raise DecodeTimeout, TooMuchMemory or MemoryError in the body. Main thread only.
 
-        Processor time, not the clock: that a machine is busy is not the picture's fault. A signal
-        is heard between two calls into C. Pillow feeds JPEG and PNG to their decoders in small
-        blocks; a WebP or a compressed TIFF is one call, which only the limit on pixels bounds.
-        The kernel refuses what a single call asks for beyond the ceiling.
+        Processor time is measured because a busy machine is not the picture's fault. Python handles
+        a signal between two calls into C. Pillow gives JPEG and PNG to their decoders in small
+        blocks. A WebP or a compressed TIFF is one call, which only the pixel limit bounds. If a
+        single call asks for memory beyond the ceiling, the kernel refuses it.
         """
         most_bytes = _mapped_bytes() + self.memory_bytes
         ends_at = time.process_time() + self.cpu_seconds
@@ -58,7 +59,7 @@ class DecodeLimits:
                 _tick_again_after(_AGAIN_SECONDS)
                 raise TooMuchMemory
 
-        heard = signal.signal(signal.SIGPROF, on_tick)
+        handler = signal.signal(signal.SIGPROF, on_tick)
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         ceiling = most_bytes + _HEADROOM_BYTES
         if soft != resource.RLIM_INFINITY:
@@ -70,14 +71,14 @@ class DecodeLimits:
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-            signal.signal(signal.SIGPROF, heard)
+            signal.signal(signal.SIGPROF, handler)
 
 
 def return_large_blocks() -> None:
-    """Have this process give freed memory back to the system, block by block.
+    """Make glibc return freed large blocks to the system.
 
-    By itself glibc keeps blocks of the sizes that it has seen freed. One large picture would leave
-    a process 250 MB larger, and the next would come on top of that.
+    By default glibc keeps blocks of sizes that were freed before. One large picture would leave the
+    process 250 MB larger, and the next picture would add to that.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 

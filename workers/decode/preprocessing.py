@@ -1,4 +1,4 @@
-"""From the bytes of a picture to the square of pixels that the model was trained on."""
+"""Decodes a picture and cuts out the square of pixels that the model was trained on."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from shared.errors import (
     UnsupportedFormat,
 )
 
-#: Part of the model version: raise it when the same bytes would give other pixels.
+#: Part of the model version. Increase it when the same file would give other pixels.
 PREPROCESSING_VERSION = "1"
 
-#: By content, in the order in which they are tried. JPEG includes MPO, the phones' stereo kind.
+#: Recognised by content, tried in this order. JPEG includes MPO, which some phones write.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 _ORIENTATION_TAG = 0x0112
 
-#: Bytes given to a decoder at once, between which a time limit is heard. In Pillow's 64 KiB a
-#: hostile JPEG hides 3 s of work, 900 passes over its 50 million pixels.
+#: Bytes that a decoder gets at once. The time limit acts between two blocks. In one of Pillow's
+#: blocks of 64 KiB, a hostile JPEG of 50 million pixels can hide 900 passes, which take 3 s.
 _BLOCK_BYTES = 8 * 2**10
 
-#: Gray of 16 or 32 bits, or of floats.
+#: Gray with 16 or 32 bits, or floats.
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 
-# All that Pillow's decoders are known to raise on damaged files. Named one by one, because a bare
-# Exception would also swallow the pool's soft time limit and blame it on the picture.
+# Everything that Pillow's decoders are known to raise for damaged files. `Exception` would also
+# catch the pool's soft time limit and blame the picture for it.
 _DECODER_ERRORS = (
     Image.DecompressionBombError,
     ArithmeticError,
@@ -57,40 +57,40 @@ _DECODER_ERRORS = (
 )
 
 
-#: Pillow's words where a decoder in C could not get memory.
+#: Part of Pillow's message when a decoder written in C gets no memory.
 _OUT_OF_MEMORY = "decoder error -9"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """How a model wants its pictures. Sizes in pixels; mean and std of RGB scaled to 0..1."""
+    """The preprocessing of a model. Sizes in pixels; mean and std for RGB in 0..1."""
 
-    resize_size: int  #: Of the shorter side, before cropping.
-    crop_size: int  #: Of both sides of the centre crop.
+    resize_size: int  #: Shorter side, before cropping.
+    crop_size: int  #: Both sides of the centre crop.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic", "nearest"]
 
 
-class _Turn(NamedTuple):
-    """What makes a picture upright, and whether its left and right, top and bottom swap."""
+class _Orientation(NamedTuple):
+    """How to make a picture upright, and whether that mirrors its axes."""
 
     method: Image.Transpose | None
     mirrors_x: bool
     mirrors_y: bool
 
 
-_UPRIGHT = _Turn(None, False, False)
+_UPRIGHT = _Orientation(None, False, False)
 
-#: By EXIF orientation. `mirrors_x` and `mirrors_y` are about the picture as it lies in the file.
-_TURNS = {
-    2: _Turn(Image.Transpose.FLIP_LEFT_RIGHT, True, False),
-    3: _Turn(Image.Transpose.ROTATE_180, True, True),
-    4: _Turn(Image.Transpose.FLIP_TOP_BOTTOM, False, True),
-    5: _Turn(Image.Transpose.TRANSPOSE, False, False),
-    6: _Turn(Image.Transpose.ROTATE_270, False, True),
-    7: _Turn(Image.Transpose.TRANSVERSE, True, True),
-    8: _Turn(Image.Transpose.ROTATE_90, True, False),
+#: By the number in EXIF. `mirrors_x` and `mirrors_y` refer to the picture as it is stored.
+_ORIENTATIONS = {
+    2: _Orientation(Image.Transpose.FLIP_LEFT_RIGHT, True, False),
+    3: _Orientation(Image.Transpose.ROTATE_180, True, True),
+    4: _Orientation(Image.Transpose.FLIP_TOP_BOTTOM, False, True),
+    5: _Orientation(Image.Transpose.TRANSPOSE, False, False),
+    6: _Orientation(Image.Transpose.ROTATE_270, False, True),
+    7: _Orientation(Image.Transpose.TRANSVERSE, True, True),
+    8: _Orientation(Image.Transpose.ROTATE_90, True, False),
 }
 
 
@@ -98,8 +98,8 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
     """The upright centre crop of a picture, as RGB of shape (crop_size, crop_size, 3).
 
     A GIF or TIFF gives its first frame. Raises EmptyFile, UnsupportedFormat, TooManyPixels,
-    TooMuchMemory, TruncatedImage or DecodeFailed; nothing of Pillow's. Pillow's own pixel limit,
-    179 million, stays in force above `max_pixels`.
+    TooMuchMemory, TruncatedImage or DecodeFailed, and none of Pillow's errors. Pillow's own limit
+    of 179 million pixels also applies.
     """
     if not data:
         raise EmptyFile
@@ -124,7 +124,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError as error:
-        # Pillow says the same of a text file and of a PNG whose header is damaged.
+        # Pillow raises the same error for a text file and for a PNG with a damaged header.
         signatures = [Image.OPEN[name][1] for name in _FORMATS]
         if any(matches and matches(data[:16]) for matches in signatures):
             raise DecodeFailed from error
@@ -140,48 +140,48 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
 
 
 def _is_truncated(data: bytes, error: BaseException) -> bool:
-    """Pillow has no class for it, only words; of a WebP it says just that it cannot decode."""
+    """Pillow only mentions it in its message, and for a WebP not even there."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     return "truncated" in str(error).lower()
 
 
 def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
-    """Resize, crop and turn, touching the big picture once."""
+    """Resize, crop and make upright in one pass over the large picture."""
     width, height = image.size
-    # A JPEG can shrink by 2, 4 or 8 while it is decoded; never below what Resize would give.
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, but not below the resized size.
     drafted = image.draft(None, _resized(width, height, preset))
     shrunk = drafted[1][2] / width if drafted else 1.0
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
-    turn = _TURNS.get(_orientation(image), _UPRIGHT)
-    left, top, right, bottom = _kept(width, height, preset, turn)
+    orientation = _ORIENTATIONS.get(_exif_orientation(image), _UPRIGHT)
+    left, top, right, bottom = _kept(width, height, preset, orientation)
     square = _resizable(image).resize(
         (preset.crop_size, preset.crop_size),
         Image.Resampling[preset.interpolation.upper()],
         box=(left * shrunk, top * shrunk, right * shrunk, bottom * shrunk),
     )
-    return square if turn.method is None else square.transpose(turn.method)
+    return square if orientation.method is None else square.transpose(orientation.method)
 
 
 def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
-    """The size that torchvision's Resize gives: the shorter side set, the longer rounded down."""
+    """The size that torchvision's Resize gives: the longer side is rounded down."""
     shorter = min(width, height)
     return preset.resize_size * width // shorter, preset.resize_size * height // shorter
 
 
 def _kept(
-    width: int, height: int, preset: Preset, turn: _Turn
+    width: int, height: int, preset: Preset, orientation: _Orientation
 ) -> tuple[float, float, float, float]:
-    """The part of a picture, in its pixels, that survives torchvision's Resize and CenterCrop.
+    """The box, in pixels of the picture, that remains after torchvision's Resize and CenterCrop.
 
-    Resizing only this part gives what resizing all and cropping gives, without the memory for the
-    rest: 2560000 x 256 pixels where a picture is 10000 x 1.
+    Resizing only this box gives the same as resizing all and cropping, and takes less memory: a
+    picture of 10000 x 1 pixels would be resized to 2560000 x 256.
     """
     crop = preset.crop_size
     resized_width, resized_height = _resized(width, height, preset)
-    left = _margin(resized_width - crop, turn.mirrors_x)
-    top = _margin(resized_height - crop, turn.mirrors_y)
+    left = _margin(resized_width - crop, orientation.mirrors_x)
+    top = _margin(resized_height - crop, orientation.mirrors_y)
     return (
         left * width / resized_width,
         top * height / resized_height,
@@ -191,29 +191,29 @@ def _kept(
 
 
 def _margin(spare: int, mirrored: bool) -> int:
-    """Left of the crop, as torchvision rounds it; the other side's where turning swaps the sides.
+    """Pixels before the crop, rounded as torchvision does; if mirrored, those behind it.
 
-    Cropping half a pixel beside it moves the best probability by 0.03 on average.
+    A crop half a pixel off changes the best probability by 0.03 on average.
     """
     near = round(spare / 2)
     return spare - near if mirrored else near
 
 
-def _orientation(image: Image.Image) -> int:
-    """By EXIF or XMP; 1 is upright. Where EXIF is damaged the picture counts as upright."""
+def _exif_orientation(image: Image.Image) -> int:
+    """The number in EXIF or XMP; 1, which means upright, if it is missing or damaged."""
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        number = image.getexif().get(_ORIENTATION_TAG)
     except _DECODER_ERRORS:
         return 1
-    return orientation if isinstance(orientation, int) else 1
+    return number if isinstance(number, int) else 1
 
 
 def _resizable(image: Image.Image) -> Image.Image:
-    """In a mode whose neighbouring pixels can be averaged: no palette, no bits, no colour key."""
+    """The picture in a mode whose pixels can be averaged: no palette, bits or colour key."""
     if image.mode in _DEEP_MODES:
         return image
     if image.mode in ("RGBA", "LA"):
-        return image  # `convert` would copy it, as large as it is
+        return image  # `convert` would copy the whole picture.
     if image.has_transparency_data:
         return image.convert("RGBA")
     if image.mode in ("1", "P"):
@@ -222,22 +222,22 @@ def _resizable(image: Image.Image) -> Image.Image:
 
 
 def _pixels(square: Image.Image) -> NDArray[np.uint8]:
-    """As RGB of 8 bits, whatever the picture was made of."""
+    """The square as RGB with 8 bits."""
     if square.mode in _DEEP_MODES:
         square = Image.fromarray(_shallow(np.asarray(square)))
     elif square.mode in ("RGBA", "LA"):
-        # What is cut out is mostly meant for a page, and pages are white. Dropping alpha instead
-        # would bring back colours that nobody was meant to see.
+        # Transparent pictures are mostly made for white pages. Dropping alpha instead would show
+        # colours that were meant to be hidden.
         page = Image.new("RGBA", square.size, "white")
         square = Image.alpha_composite(page, square.convert("RGBA"))
     return np.asarray(square.convert("RGB"))
 
 
 def _shallow(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Gray of more than 8 bits as 8; Pillow's own conversion would clip it to white."""
+    """Gray with 8 bits, from more. Pillow's own conversion would clip it to white."""
     if gray.dtype.itemsize == 2:
         return (gray.astype(np.uint16) >> 8).astype(np.uint8)
-    # Neither 32 bits nor floats say what white is: from the darkest to the brightest.
+    # 32 bits and floats do not define white, so the darkest to the brightest pixel is the range.
     values = np.nan_to_num(gray.astype(np.float64), posinf=0.0, neginf=0.0)
     values -= values.min()
     return (255 * values / (values.max() or 1.0)).astype(np.uint8)

@@ -20,19 +20,19 @@ from workers.engine.model import Model
 
 __all__ = ["Engine", "Model", "find_export", "load_engine", "resolve_engine"]
 
-#: Where torch comes from; a worker on a CPU is installed without it.
+#: Installs torch. A worker on a CPU does without it.
 REQUIREMENTS = "requirements/export.txt"
 
 
 class Engine(Protocol):
     name: str  #: `onnxruntime` or `torch`.
     model: Model
-    pictures_at_once: int  #: In one `predict`; of more each costs as much.
+    pictures_at_once: int  #: Best batch size. A larger batch does not make a picture cheaper.
 
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
         """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).
 
-        `alone`: no other process of the worker computes, so the cores are there to be used.
+        `alone`: no other process of the worker computes, so the engine may use every core.
         """
 
 
@@ -44,14 +44,14 @@ def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """Load the model, ready to predict. Call it after a fork, never before.
+    """Load the model. Call it after a fork, never before.
 
-    Raises ModelError: no export yet (ONNX Runtime), torch not installed (torch), no such weights,
-    labels that do not fit.
+    Raises ModelError if there is no export (ONNX Runtime), torch is not installed (torch), the
+    weights are missing, or the labels do not fit.
     """
     if resolve_engine(settings) == "torch":
         try:
-            from workers.engine.torch_engine import TorchEngine  # Seconds, and 300 MB.
+            from workers.engine.torch_engine import TorchEngine  # Takes seconds and 300 MB.
         except ModuleNotFoundError as error:
             raise ModelError(f"ENGINE=torch needs {error.name}, see {REQUIREMENTS}") from error
         return TorchEngine.load(settings)
@@ -60,18 +60,18 @@ def load_engine(settings: Settings) -> Engine:
     path = find_export(settings)
     if path is None:
         raise ModelError(
-            f"No export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} in "
-            f"{settings.models_dir}: run `python -m workers.engine.export` once."
+            f"There is no export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} "
+            f"in {settings.models_dir}. Run `python -m workers.engine.export` once."
         )
     return OnnxEngine.load(path, settings.model_labels, cores=settings.worker_processes)
 
 
 def _has_card() -> bool:
-    """Whether torch can use a CUDA card. Imports torch only where the driver shows one."""
-    driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: Windows' Linux.
+    """Whether torch can use a CUDA card. Imports torch only if there is a driver."""
+    driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: WSL.
     if not driver or find_spec("torch") is None:
         return False
     import torch
 
-    # Not is_available(): it starts CUDA, after which a forked pool process cannot use the card.
+    # `is_available()` would start CUDA, and then a forked pool process cannot use the card.
     return torch.cuda.device_count() > 0

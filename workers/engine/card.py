@@ -1,10 +1,11 @@
-"""A card's work, recorded once for a few sizes of batch and replayed.
+"""Runs a network on a CUDA card by replaying recorded graphs.
 
-To start a small network's two hundred steps one by one takes the CPU longer than the card needs for
-them; a CUDA graph is started once. It has fixed shapes, so a batch is padded to the next size.
+A small network has two hundred steps. Starting them one by one takes the CPU longer than the card
+needs to compute them. A CUDA graph is started as a whole. It has a fixed shape, so one is recorded
+for each of a few batch sizes, and a batch is padded to the next size.
 
-On a CPU nothing is recorded and each replay computes: so much of it is tested. None of it has been
-run on a card by the project's tests.
+On a CPU nothing is recorded, and a replay computes. The tests run only this. None of it has yet run
+on a card.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-#: CUDA's libraries choose how to compute, and take the memory for it, in the first runs.
+#: In the first runs CUDA's libraries choose their algorithms and allocate memory.
 _WARM_UPS = 3
 
 
 class Card:
-    """Runs a classifier that lies on `device`. Sizes of batch are powers of two up to `largest`."""
+    """Runs a classifier on `device`, in batches of powers of two up to at least `largest`."""
 
     @torch.inference_mode()
     def __init__(
@@ -30,7 +31,7 @@ class Card:
         sizes = [1]
         while sizes[-1] < largest:
             sizes.append(2 * sizes[-1])
-        # They run in turn, so they share memory; the largest first takes what is enough for all.
+        # Only one graph runs at a time, so they share memory. The largest allocates it first.
         memory = torch.cuda.graph_pool_handle() if device == "cuda" else None
         self._runs = {
             size: _Run(classifier, (size, crop_size, crop_size, 3), torch.device(device), memory)
@@ -41,15 +42,15 @@ class Card:
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3)."""
         largest = max(self._runs)
-        turns = [pixels[first : first + largest] for first in range(0, len(pixels), largest)]
-        return np.concatenate([self._run_for(len(turn))(turn) for turn in turns])
+        batches = [pixels[first : first + largest] for first in range(0, len(pixels), largest)]
+        return np.concatenate([self._run_for(len(batch))(batch) for batch in batches])
 
     def _run_for(self, pictures: int) -> _Run:
         return self._runs[min(size for size in self._runs if size >= pictures)]
 
 
 class _Run:
-    """One size of batch: where its pictures go, the work, and where its probabilities appear."""
+    """One batch size: its buffer for pictures, its graph, and its buffer for probabilities."""
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class _Run:
         device: torch.device,
         memory: Any,
     ) -> None:
-        # A card copies from pinned memory without the CPU; bytes are a quarter of what floats are.
+        # A card reads pinned memory without the CPU. Bytes take a quarter of the space of floats.
         self._sent = torch.zeros(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
         self._pixels = self._sent.to(device)
         self._replay, self._probabilities = _recorded(classifier, self._pixels, memory)
@@ -66,10 +67,10 @@ class _Run:
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         pictures = len(pixels)
         self._sent.numpy()[:pictures] = pixels
-        # What the last batch left behind them is computed again, and not looked at.
+        # The rest of the buffer still holds the last batch. Its results are ignored.
         self._pixels[:pictures].copy_(self._sent[:pictures], non_blocking=True)
         self._replay()
-        # Waits for the card; only then may the next batch be written over this one.
+        # This waits for the card. Only then may the next batch overwrite this one.
         probabilities = self._probabilities[:pictures].to("cpu", copy=True)
         return probabilities.numpy()
 
@@ -77,7 +78,7 @@ class _Run:
 def _recorded(
     classifier: torch.nn.Module, pixels: torch.Tensor, memory: Any
 ) -> tuple[Callable[[], Any], torch.Tensor]:
-    """What computes anew from `pixels`, and the tensor that then holds the result."""
+    """A function that computes from the present `pixels`, and the tensor for its result."""
     if pixels.device.type != "cuda":
         probabilities = classifier(pixels)
         return lambda: probabilities.copy_(classifier(pixels)), probabilities

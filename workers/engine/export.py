@@ -1,4 +1,4 @@
-"""`python -m workers.engine.export`: makes the export for workers on a CPU. Prints its path."""
+"""`python -m workers.engine.export` makes the export for workers on a CPU and prints its path."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from workers.engine.onnx_engine import OnnxEngine
 
 
 def export(settings: Settings) -> Path:
-    """The checked export of what the settings ask for, made if it is not there.
+    """The path of a checked export for the settings. It is made if it does not exist.
 
-    Of several that start at once one makes it, and the others wait for it. Raises ModelError
-    where it cannot be made, or where the one that lies there is damaged.
+    If several processes start at once, one makes it and the others wait. Raises ModelError if it
+    cannot be made, or if the existing one is damaged.
     """
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.models_dir / ".lock"):
@@ -30,7 +30,7 @@ def export(settings: Settings) -> Path:
 
 def _write(settings: Settings) -> Path:
     try:
-        from workers.engine.onnx_export import write_export  # Imports torch: seconds.
+        from workers.engine.onnx_export import write_export  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
         raise ModelError(f"Making an export needs {error.name}, see {REQUIREMENTS}") from error
     return write_export(settings)

@@ -1,4 +1,4 @@
-"""Where an export lies, and whether it is there. Imports no model library."""
+"""The path of an export. Imports no model library."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from shared.errors import ModelError
 from shared.settings import Settings
 from workers.decode.preprocessing import PREPROCESSING_VERSION
 
-#: The model that comes with this code, whose weights say themselves what they are of.
+#: The demonstration model. The file names its own architecture.
 DEMONSTRATION = Path(__file__).with_name("demonstration.safetensors")
 
 _SUFFIX = f"-p{PREPROCESSING_VERSION}.onnx"
 
 
 def find_export(settings: Settings) -> Path | None:
-    """The export of what the settings ask for, or None where none has been made.
+    """The export for the settings, or None if it has not been made.
 
-    A weights file is found by its digest; of downloaded or random weights the newest export
-    counts. Raises ModelError where MODEL_WEIGHTS names a file that cannot be read.
+    The digest of a weights file is part of the name of its export. For downloaded and random
+    weights, the newest export is taken. Raises ModelError if MODEL_WEIGHTS names a file that cannot
+    be read.
     """
     if file := weights_file(settings):
         path = export_path(settings, file_digest(file))
         return path if path.exists() else None
     prefix = _prefix(settings)
-    found = [
+    exports = [
         path for path in settings.models_dir.glob(f"*{_SUFFIX}") if path.name.startswith(prefix)
     ]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    return max(exports, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def export_path(settings: Settings, weights_digest: str) -> Path:
@@ -42,13 +43,13 @@ def weights_source(settings: Settings) -> str:
 
 
 def weights_file(settings: Settings) -> Path | None:
-    """The file that holds the weights; None of downloaded and of random ones."""
+    """The file with the weights; None if they are downloaded or random."""
     files = {"demonstration": DEMONSTRATION, "file": Path(settings.model_weights)}
     return files.get(weights_source(settings))
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256, hex. Raises ModelError where the file cannot be read."""
+    """The file's SHA-256, hex. Raises ModelError if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""`python -m workers.engine.fetch`: downloads torchvision's weights where they are needed.
+"""`python -m workers.engine.fetch` downloads torchvision's weights if they are needed.
 
-Status os.EX_UNAVAILABLE where the network does not bring them, 2 where something else is wrong.
+It exits with os.EX_UNAVAILABLE if the network cannot deliver them, and with 2 for other errors.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from workers.engine import REQUIREMENTS, find_export, resolve_engine
 
 
 def fetch(settings: Settings) -> None:
-    """Download what MODEL_WEIGHTS=DEFAULT means, unless it lies here or an export of it serves.
+    """Download the weights of MODEL_WEIGHTS=DEFAULT, unless they or an export of them are here.
 
-    Raises WeightsUnreachable within seconds where the network has it not, ModelError where torch is
-    not installed or the weights cannot be kept.
+    Raises WeightsUnreachable within seconds if the network cannot deliver them, and ModelError if
+    torch is not installed or the weights cannot be stored.
     """
     if resolve_engine(settings) == "onnxruntime" and find_export(settings):
         return
     try:
-        from workers.engine import torchvision_model  # Imports torch: seconds.
+        from workers.engine import torchvision_model  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
         raise ModelError(f"Making an export needs {error.name}, see {REQUIREMENTS}") from error
     torchvision_model.fetch(settings)

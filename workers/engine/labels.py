@@ -1,4 +1,4 @@
-"""Labels: the names of a model's classes, and the best of them for a picture."""
+"""Labels are the names of a model's classes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from shared.jobs import Prediction
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """One label per line, UTF-8; line n names class n - 1.
+    """Read one label per line, UTF-8. Line n names class n - 1.
 
-    Raises ModelError where the file is missing, empty, not UTF-8, or has a blank line among the
-    labels: skipping it would give every later class its neighbour's name.
+    Raises ModelError if the file is missing, empty or not UTF-8, or has a blank line between
+    labels. Skipping a blank line would give every later class the wrong name.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -31,12 +31,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def top(scores: NDArray[np.float32], labels: Sequence[str], k: int) -> tuple[Prediction, ...]:
-    """The k most probable classes of one picture, best first; of equals the lower class id.
+    """The k most probable classes of one picture, best first, or all if there are fewer.
 
-    `scores` has shape (classes,). Fewer than k where there are fewer classes.
+    `scores` has shape (classes,). If two scores are equal, the lower class id comes first.
     """
     k = min(k, len(scores))
-    # Sorting k candidates instead of a thousand; all that tie with the last one are among them.
+    # Only candidates are sorted, not all classes. They include all that tie with the k-th.
     least = np.partition(scores, -k)[-k]
     candidates = np.flatnonzero(scores >= least)
     best = candidates[np.argsort(-scores[candidates], kind="stable")][:k]

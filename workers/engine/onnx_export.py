@@ -1,4 +1,4 @@
-"""Turns a torchvision model into one ONNX file that a worker needs nothing besides."""
+"""Exports a torchvision model to one ONNX file. A worker needs no other file."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from workers.engine.model import Model
 from workers.engine.onnx_engine import MODEL_ENTRY, OnnxEngine
 from workers.engine.torchvision_model import Classifier
 
-#: Largest difference in probability that passes; rounding alone makes about a millionth.
+#: Largest accepted difference in probability. Rounding makes about a millionth.
 _TOLERANCE = 1e-3
 
-_LARGEST_BYTES = 2**31  # protobuf's limit for one file.
+_LARGEST_BYTES = 2**31  # protobuf's limit for a file.
 
 
 def write_export(settings: Settings) -> Path:
-    """Export, check against torch, and only then give the file its name.
+    """Export, compare with torch, and then give the file its name.
 
-    One at a time: the caller holds the lock. Raises ModelError where the model cannot be loaded,
-    does not fit an ONNX file, or does not answer as torch does.
+    The caller holds the lock. Raises ModelError if the model cannot be loaded, is too large for an
+    ONNX file, or gives other results than torch.
     """
     classifier, model = torchvision_model.load(settings)
     path = export_path(settings, model.weights_digest)
@@ -47,11 +47,11 @@ def write_export(settings: Settings) -> Path:
 def _trace(classifier: Classifier, model: Model, path: Path) -> None:
     size = sum(each.numel() * each.element_size() for each in classifier.state_dict().values())
     if size >= _LARGEST_BYTES:
-        raise ModelError(f"{model.name} is too large for an ONNX file: set ENGINE=torch")
+        raise ModelError(f"{model.name} is too large for an ONNX file. Set ENGINE=torch.")
     side = model.preset.crop_size
     with warnings.catch_warnings(action="ignore"):
-        # torch's older exporter: for the 19 architectures tried it gives the same speed and the
-        # same answers as the newer in a tenth of the time, and needs no onnxscript.
+        # torch's older exporter needs a tenth of the time of the newer one and no onnxscript. For
+        # 19 architectures that were tried, the results and their speed are the same.
         torch.onnx.export(
             classifier,
             (torch.zeros(2, side, side, 3, dtype=torch.uint8),),
@@ -64,7 +64,7 @@ def _trace(classifier: Classifier, model: Model, path: Path) -> None:
 
 
 def _describe(path: Path, model: Model) -> None:
-    """Write what is known of the model into its file, and the file to the disk."""
+    """Add the Model to the file's metadata, and sync the file to disk."""
     exported = onnx.load(path)
     entry = TypeAdapter(Model).dump_json(model).decode()
     onnx.helper.set_model_props(exported, {MODEL_ENTRY: entry})
@@ -75,17 +75,18 @@ def _describe(path: Path, model: Model) -> None:
 
 
 def _check(engine: OnnxEngine, classifier: Classifier) -> None:
-    """Compare with torch on noise, with another batch size than the one traced."""
+    """Compare with torch on noise, with another batch size than the traced one."""
     side = engine.model.preset.crop_size
     noise = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), np.uint8)
-    found = engine.predict(noise)
+    actual = engine.predict(noise)
     with torch.inference_mode():
         expected = classifier(torch.from_numpy(noise)).numpy()
-    difference = float(np.abs(found - expected).max())
-    # By what torch gives the class chosen: random weights tie, and then either class is right.
-    chosen = expected[np.arange(len(expected)), found.argmax(axis=1)]
+    difference = float(np.abs(actual - expected).max())
+    # With random weights two classes may tie, and then either is right. So the comparison uses
+    # torch's probability of the chosen class.
+    chosen = expected[np.arange(len(expected)), actual.argmax(axis=1)]
     if not (difference <= _TOLERANCE and np.allclose(chosen, expected.max(axis=1), rtol=1e-4)):
         raise ModelError(
-            f"The export of {engine.model.name} does not answer as torch does: probabilities "
-            f"differ by up to {difference:.2g}"
+            f"The export of {engine.model.name} gives other results than torch: probabilities "
+            f"differ by up to {difference:.2g}."
         )

@@ -1,6 +1,6 @@
 """The torch engine: fp16 on a CUDA card, fp32 on a CPU.
 
-The CPU half is tested. The CUDA half has not been run on a card by the project's tests.
+The CPU part is tested. The CUDA part has not yet run on a card.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, classifier: Classifier, model: Model, *, largest: int) -> None:
-        """`largest`: the most pictures that one step on a card takes."""
+        """`largest` is the largest batch on a card."""
         self.model = model
         self.pictures_at_once = largest
         self._classifier = classifier
@@ -45,10 +45,10 @@ class TorchEngine:
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
         """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).
 
-        A card is one for all: `alone` changes nothing.
+        `alone` changes nothing: all processes share the card.
         """
         if self._card:
             return self._card.predict(pixels)
-        # Of pictures that decoding only looked at torch would complain: it could not write to them.
+        # `tensor` copies. torch would warn about an array that it cannot write to.
         probabilities: NDArray[np.float32] = self._classifier(torch.tensor(pixels)).numpy()
         return probabilities

@@ -1,6 +1,6 @@
-"""Weights on disk: a state dict, read without running any code that the file carries.
+"""A weights file: a state dict, read without running code from the file.
 
-A `.safetensors` file may also say what the weights need to be used, in its metadata.
+The metadata of a `.safetensors` file may also describe how to use the weights.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from workers.decode.preprocessing import Preset
 
 State = dict[str, torch.Tensor]
 
-#: The metadata entry that holds a Description, as JSON.
+#: The entry of the metadata that holds a Description, as JSON.
 DESCRIPTION_ENTRY = "classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What weights bring besides their numbers."""
+    """How to use weights."""
 
-    variant: str  #: In a few words, for the model's name; empty for the usual weights.
-    notice: str  #: What whoever reads their answers should know; mostly empty.
+    variant: str  #: A few words for the model's name; empty for torchvision's weights.
+    notice: str  #: A warning for users of the results; mostly empty.
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
-    #: Side in pixels to which the network enlarges what it is given, if at all: one that learnt
-    #: from enlarged pictures mistakes detail for something it knows.
+    #: Side in pixels to which the network enlarges a picture, or None. Finer detail misleads a
+    #: network that was trained on enlarged pictures.
     enlarged_size: int | None = None
-    #: torchvision's name of the network that they are of; empty: what MODEL says.
+    #: torchvision's name of the network; empty if MODEL names it.
     architecture: str = ""
 
 
 def read_description(path: Path) -> Description | None:
-    """What a weights file says of itself; None where it says nothing.
+    """The description in a weights file; None if it has none.
 
-    Raises ModelError where the file cannot be read or says it in another form.
+    Raises ModelError if the file cannot be read or the description is malformed.
     """
     if path.suffix != ".safetensors":
         return None
@@ -54,9 +54,9 @@ def read_description(path: Path) -> Description | None:
 
 
 def read_state(path: Path) -> State:
-    """A model's state dict, from `.safetensors` or from what torch.save wrote, on the CPU.
+    """A model's state dict on the CPU, from a `.safetensors` file or one by torch.save.
 
-    Raises ModelError where the file cannot be read or holds something else.
+    Raises ModelError if the file cannot be read or holds something else.
     """
     with _reading(path):
         if path.suffix == ".safetensors":
@@ -64,7 +64,7 @@ def read_state(path: Path) -> State:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelError(f"{path} holds no plain state dict (names to tensors)")
+        raise ModelError(f"{path} holds no plain state dict of names and tensors")
     return {_current_name(name): tensor for name, tensor in state.items()}
 
 
@@ -85,5 +85,5 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _current_name(name: str) -> str:
-    """torchvision's own DenseNet files still carry names that torch no longer allows."""
+    """torchvision's DenseNet files still use names that torch no longer allows."""
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)

@@ -306,5 +306,5 @@ def test_an_onnx_file_of_someone_elses_is_a_model_error(
     del stranger.metadata_props[:]
     (tmp_path / "models").mkdir()
     onnx.save(stranger, tmp_path / "models" / whole.name)
-    with pytest.raises(ModelError, match="no usable export"):
+    with pytest.raises(ModelError, match="not a complete export"):
         load_engine(random_settings.model_copy(update={"models_dir": tmp_path / "models"}))

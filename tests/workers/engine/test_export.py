@@ -219,7 +219,7 @@ def test_other_classes_than_torchvisions_need_labels(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="3 classes.*MODEL_LABELS"):
         export(settings(tmp_path, str(file)))
     labels.write_text("cat\ndog\n", encoding="utf-8")
-    with pytest.raises(ModelError, match="2 labels, squeezenet1_1 3 classes"):
+    with pytest.raises(ModelError, match="2 labels, but squeezenet1_1 has 3 classes"):
         export(settings(tmp_path, str(file), model_labels=labels))
     labels.write_text("cat\ndog\nfox\n", encoding="utf-8")
     export(settings(tmp_path, str(file), model_labels=labels))
@@ -284,7 +284,7 @@ def test_a_checkpoint_with_more_than_weights_is_a_model_error(tmp_path: Path) ->
 @pytest.mark.parametrize("model", ["resnet18", "squeezenet1_0"])
 def test_weights_of_another_model_are_a_model_error(tmp_path: Path, model: str) -> None:
     save_pth(state_of("squeezenet1_1"), tmp_path / "squeezenet.pth")
-    with pytest.raises(ModelError, match=f"not of MODEL={model}"):
+    with pytest.raises(ModelError, match=f"do not fit MODEL={model}"):
         load(settings(tmp_path, str(tmp_path / "squeezenet.pth"), model=model))
 
 
@@ -294,9 +294,9 @@ def test_a_missing_weights_file_is_a_model_error(tmp_path: Path) -> None:
 
 
 def test_a_model_that_does_not_exist_names_those_like_it(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="did you mean .*resnet50"):
+    with pytest.raises(ModelError, match="Did you mean .*resnet50"):
         export(settings(tmp_path, model="resnet-50"))
-    with pytest.raises(ModelError, match="one of alexnet, "):
+    with pytest.raises(ModelError, match="Use one of alexnet, "):
         export(settings(tmp_path, model="gpt"))
 
 
@@ -304,7 +304,7 @@ def test_a_model_that_does_not_exist_names_those_like_it(tmp_path: Path) -> None
     "model", ["fasterrcnn_resnet50_fpn", "fcn_resnet50", "quantized_resnet50", "r3d_18"]
 )
 def test_a_model_that_does_not_classify_pictures_is_refused(tmp_path: Path, model: str) -> None:
-    with pytest.raises(ModelError, match="something other than classify"):
+    with pytest.raises(ModelError, match="does not classify pictures"):
         export(settings(tmp_path, model=model))
 
 

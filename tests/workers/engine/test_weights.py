@@ -25,7 +25,8 @@ from shared.errors import ModelError, WeightsUnreachable
 from shared.settings import Settings
 from tests.support.silent_proxy import silent_proxy
 from workers.engine import load_engine
-from workers.engine.torchvision_model import build, download, torchvision
+from workers.engine.download import download
+from workers.engine.torchvision_model import build, torchvision
 from workers.engine.weights_file import DESCRIPTION_ENTRY, Description
 from workers.engine.export import export
 from workers.decode.preprocessing import Preset
