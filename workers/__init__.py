@@ -1,1 +1,1 @@
-"""Turns parts of jobs into predictions. Knows nothing of HTTP."""
+"""Workers classify the parts of jobs. They do not use HTTP."""

@@ -1,7 +1,7 @@
 """Entry of a worker: `LANE=bulk celery -A workers.app worker`.
 
-The only place in workers that builds things. The main process consumes and batches; each pool
-process loads the engine once and classifies.
+Only this module creates the worker's objects. The main process consumes messages and forms batches.
+Each pool process loads the engine once and classifies.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 settings = Settings()
 
-#: As logs and traces call it.
+#: The worker's name in logs and traces.
 SERVICE = "classifier-worker"
 
 _classifier: BatchClassifier | None = None
@@ -52,14 +52,14 @@ def make_worker(settings: Settings) -> Celery:
         task_default_queue=settings.lane,
         task_queues=[queue for queue in app.conf.task_queues if queue.name == settings.lane],
         worker_concurrency=settings.worker_processes,
-        # What is prefetched must cover the next batch. An interactive message is often a single
-        # image; a bulk message is a whole part.
+        # Prefetched messages must fill the next batch. An interactive message is often a single
+        # image. A bulk message is a whole part.
         worker_prefetch_multiplier=(
             settings.max_batch_size if settings.lane is Lane.INTERACTIVE else 2
         ),
         worker_send_task_events=settings.task_events,
         task_time_limit=settings.batch_time_limit_seconds,
-        # Loading the engine counts as starting a pool process; the default of 4 s would kill it.
+        # Loading the engine counts as the start of a pool process. The default is 4 s, too short.
         worker_proc_alive_timeout=60,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
@@ -74,49 +74,49 @@ app = make_worker(settings)
 @app.task(base=MicroBatch, name=CLASSIFY, max_batch_size=settings.max_batch_size)
 def classify(parts: list[list[Any]], *, alone: bool) -> int:
     if _classifier is None:
-        raise RuntimeError("this pool process has no engine; see its first log lines")
+        raise RuntimeError("this pool process has no engine; its first log lines say why")
     return _classifier.classify([PartRef(*part) for part in parts], alone=alone)
 
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
     log.configure(settings, SERVICE)
-    # A line for each message says nothing that our line for its micro-batch does not.
+    # The log line of a micro-batch already covers its messages.
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect
 def _ensure_export(**_: Any) -> None:
-    """Make the export, once, in a process of its own: torch's memory goes with it."""
-    log.configure(settings, SERVICE)  # this comes before Celery sets logging up
+    """Make the export in a process of its own, so that torch's memory is freed."""
+    log.configure(settings, SERVICE)  # Celery sets up logging only later.
     try:
         if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
-        logger.info("exporting the model, once; this takes a few seconds")
+        logger.info("exporting the model; this takes a few seconds and happens once")
         command = [sys.executable, "-m", "workers.engine.export"]
         exported = subprocess.run(command, check=False, capture_output=True, text=True)
         if exported.returncode:
             raise ModelError(exported.stderr.strip())
     except ModelError as error:
-        # Without a model every batch would fail: better no worker than one that answers nothing.
+        # Without a model every batch would fail, so the worker does not start.
         logger.critical("%s", error)
         raise SystemExit(2) from error
 
 
 @signals.worker_init.connect
-def _step_back(**_: Any) -> None:
-    priority.step_back(settings.lane)
+def _lower_priority(**_: Any) -> None:
+    priority.lower(settings.lane)
 
 
 @signals.worker_init.connect
-def _start_counting(**_: Any) -> None:
+def _clear_metrics(**_: Any) -> None:
     if metrics.FOLDER:
         start_over(metrics.FOLDER)
 
 
 @signals.worker_ready.connect
-def _watch(sender: Any, **_: Any) -> None:
-    """Timers in the main process's event loop; they outlive reconnects."""
+def _start_timers(sender: Any, **_: Any) -> None:
+    """Start the timers in the main process's event loop. They continue over reconnects."""
     redis = connect(settings.redis_url, max_connections=1)
     recovery = JobRecords.from_settings(redis, settings).recovery
     seconds = settings.reconcile_seconds
@@ -140,7 +140,7 @@ def _serve_metrics(timer: Any) -> None:
     worker_metrics.serve(
         settings.host, settings.metrics_port, metrics.FOLDER, classify.batcher, settings.lane
     )
-    # A pool process that was lost is replaced, and what it had counted must stay.
+    # The counters of a pool process that was lost must stay.
     timer.call_repeatedly(settings.reconcile_seconds, forget_dead, (metrics.FOLDER,))
 
 
@@ -154,7 +154,7 @@ def _decode_limits() -> DecodeLimits:
 
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
-    """In each pool process, after the fork: sessions and connections must not be shared."""
+    """Set up a pool process after the fork, because sessions and connections cannot be shared."""
     global _classifier
     return_large_blocks()
     engine = load_engine(settings)
@@ -183,7 +183,7 @@ def _load(**_: Any) -> None:
             notice=model.notice,
         ),
     )
-    if model.notice and current_process().index == 0:  # Once, not by each pool process.
+    if model.notice and current_process().index == 0:  # Only the first pool process logs it.
         logger.warning("%s", model.notice)
 
 

@@ -1,4 +1,4 @@
-"""Celery, set up to deliver parts from the lanes' queues in Redis to workers."""
+"""Celery, configured to deliver parts from the lanes' queues in Redis to workers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from shared.jobs import Lane
 from shared.settings import Settings
 
 _TRANSPORT = {
-    # A net below ours: a message that a dead worker took comes back after this. Our own records
-    # notice sooner. Far longer than the longest micro-batch, or running work would be repeated.
+    # After this time, a message of a dead worker returns to the queue. The job records notice it
+    # sooner. It is much longer than a micro-batch may take, or running work would be repeated.
     "visibility_timeout": 240,
     "unacked_restore_interval": 10,
     "unacked_restore_throttle": 1,
     "unacked_restore_limit": 500,
     "unacked_mutex_expire": 30,
-    # `sep` stays kombu's own: with another one a worker fails on each question of a program that
-    # does not know it, such as Flower and celery-exporter.
-    # Without these a broker that vanished silently is waited for without end. Longer than the
-    # worker's BRPOP. `retry_on_timeout` stays unset: it would send a message twice.
+    # `sep` keeps its default: Flower and celery-exporter use the default, and with another value a
+    # worker fails on each of their requests.
+    # Without these timeouts a worker waits for ever for a broker that vanished silently. They are
+    # longer than the worker's BRPOP. `retry_on_timeout` stays unset: it would send messages twice.
     "socket_timeout": 10,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
@@ -37,10 +37,10 @@ def make_celery(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         task_queues=[Queue(lane) for lane in Lane],
         task_create_missing_queues=False,
-        # JSON only: with pickle, who can write to Redis can run code in a worker.
+        # With pickle, everybody who can write to Redis could run code in a worker.
         task_serializer="json",
         accept_content=["json"],
-        # Our records hold the results; a result backend would add a subscription per message.
+        # The job records hold the results. A result backend would add a subscription per message.
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -49,7 +49,7 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def _broker(url: str) -> str:
-    """The same address for kombu, which has names of its own for a socket and its database."""
+    """The URL for kombu, which has its own names for a socket and its database."""
     if not url.startswith("unix://"):
         return url
     return re.sub(r"(?<=[?&])db=", "virtual_host=", url.replace("unix", "redis+socket", 1))

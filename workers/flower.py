@@ -1,7 +1,7 @@
-"""Celery as Flower sees it: `celery -A workers.flower flower`.
+"""Entry of Flower: `celery -A workers.flower flower`.
 
-It watches and never delivers, so what it notes as unacknowledged is its own. With the workers' keys
-it would put their messages back after a while of its own choosing.
+Flower only watches, so it keeps unacknowledged messages under keys of its own. With the workers'
+keys it would return their messages to the queue after its own timeout.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Micro-batches, formed from the Celery messages that wait."""
+"""Forms micro-batches from waiting Celery messages."""

@@ -1,4 +1,4 @@
-"""A micro-batch under way: the Celery requests that one pool process runs together."""
+"""A micro-batch: the Celery requests that one pool process runs together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class Batch:
-    """Requests that run together in one pool process."""
+    """Requests that run together in one pool process. The pool calls the `on_` methods."""
 
     def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
         self.requests = requests
@@ -37,7 +37,7 @@ class Batch:
             extra={"task.id": [request.id for request in self.requests]},
         )
         for request in self._done():
-            # return_ok: Celery need not log the same traceback once more for each message.
+            # With return_ok, Celery does not log the same traceback again for each message.
             request.on_failure(exc_info, return_ok=True)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
@@ -45,11 +45,11 @@ class Batch:
             request.on_timeout(soft, timeout)
 
     def _done(self) -> list[Any]:
-        """Free the slot first: whatever a callback raises, the process is no longer busy."""
+        """The requests. Frees the slot first, because the callbacks may raise."""
         self._on_done(self)
         return self.requests
 
 
 def images(request: Any) -> int:
-    """The size of a message: what its header says."""
+    """The number of images in a message, from its header."""
     return int(request.request_dict.get(IMAGES, 1))

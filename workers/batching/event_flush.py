@@ -1,8 +1,8 @@
-"""Task events leave together, not one by one.
+"""Sends Celery's task events in groups.
 
-Celery buffers task events and flushes them in the next turn of its loop: a publish to Redis for
-nearly every event, and the one for `task-received` stands between a message and the free process
-that waits for it. Flower does not mind a twentieth of a second.
+Celery flushes its buffer of task events in the next pass of its event loop. That is a publish to
+Redis for nearly every event, and the event `task-received` delays its message on the way to a free
+process. Flower does not need its events sooner than after 50 ms.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ _SECONDS = 0.05
 
 
 def flush_events_together(consumer: Any) -> None:
-    """Let the consumer's present event dispatcher flush at most once in `_SECONDS`.
+    """Make the consumer's event dispatcher flush at most once in `_SECONDS`.
 
-    To be called at every connect: the dispatcher is another one then. A full buffer still leaves
-    at once.
+    Call it at every connect, because the consumer then has a new dispatcher. A full buffer is still
+    sent at once.
     """
     dispatcher, hub = consumer.event_dispatcher, consumer.hub
     if not (dispatcher and dispatcher.on_send_buffered and hub):
-        return  # events are off, or there is no event loop to wait in
+        return  # Events are off, or there is no event loop.
     waiting = False
 
     def flush() -> None:

@@ -1,17 +1,17 @@
-"""Dynamic batching inside Celery: small batches formed from whatever messages wait right now.
+"""Dynamic batching inside Celery: each batch takes the messages that are waiting right now.
 
-The rule is text-embeddings-inference's, and has no timer. While every pool process is busy,
-messages gather in the consumer; when a process is free it gets all that waits, up to a number of
-images. Idle, nothing is delayed; loaded, batches are full.
+The rule is the one of text-embeddings-inference, and it needs no timer. While every pool process is
+busy, messages wait in the consumer. A free process gets all that wait, up to a number of images.
+When the worker is idle, nothing is delayed. Under load, batches are full.
 
-Each message stays a Celery request of its own. Celery's default strategy makes it (and checks
-revocation, sends events); we only replace the last step, "hand it to the pool", and call the
-request's own callbacks for the batch it travelled in. So acknowledgement, redelivery after a lost
+Each message stays a Celery request of its own. Celery's default strategy creates the request,
+checks revocation and sends events. Only its last step, the call of the pool, is replaced here. The
+pool's callbacks for a batch call those of each request. So acknowledgement, redelivery after a lost
 process, revocation, time limits and task events work as for any task.
 
-What this leans on, pinned with celery and kombu: `Task.start_strategy`, `consumer.on_task_request`
-as the default strategy's last step, `pool.apply_async` with its callbacks, and the `on_*` methods
-of a request.
+This module depends on `Task.start_strategy`, `consumer.on_task_request` as the last step of the
+default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request. The
+versions of celery and kombu are pinned for that reason.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from shared.observe import log
 from workers.batching.batch import Batch, images
 from workers.batching.event_flush import flush_events_together
 
-#: A lone picture has the other cores only where no two batches met for this long. Its threads wait
-#: for each other spinning: beside pictures that come in turn they cost more than they bring.
+#: A single picture may use the other cores only if no two batches overlapped for this long. Its
+#: threads spin while they wait for each other. Beside other batches they cost more than they save.
 _QUIET_SECONDS = 0.25
 
 
 class BatchOutOfMemory(Exception):
     """A pool process ran out of memory on a batch.
 
-    Stands for MemoryError, which Celery lets through everything: raised by a request's callback
-    in the worker's main process, it would end the worker.
+    It replaces MemoryError, which Celery never catches. A MemoryError that a request's callback
+    raises in the worker's main process would end the worker.
     """
 
 
 class MicroBatch(Task):  # type: ignore[misc]
     """Base of a task whose messages are run together.
 
-    Each message carries one list. The task's function gets the lists of a batch as one, and
-    `alone`: whether every other pool process was free, then and a moment before. The header
-    `images` of a message is its size; without one it counts as 1.
+    Each message carries one list. The task's function gets the lists of a batch as one list, and
+    `alone`, which is true if every other pool process is free and was so for a moment. The header
+    `images` of a message is its size. A message without the header counts as 1.
     """
 
     abstract = True
@@ -55,19 +55,19 @@ class MicroBatch(Task):  # type: ignore[misc]
     max_batch_size = 32
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
-        """Called by Celery at every connect to the broker, the first and each later one."""
+        """Celery calls this at every connect to the broker."""
         if self.batcher is None:
             self.batcher = Batcher(self, consumer.pool)
         self.batcher.forget_old_connection()
         flush_events_together(consumer)
         return default_strategy(self, app, _Gathering(consumer, self.batcher.add), **kwargs)
 
-    #: Outlives connections: pool processes stay busy across a reconnect.
+    #: It is kept over a reconnect, because pool processes stay busy meanwhile.
     batcher: Batcher | None = None
 
 
 class _Gathering:
-    """A consumer as the default strategy sees it, whose requests go to the batcher."""
+    """The consumer for the default strategy, with its requests redirected to the batcher."""
 
     def __init__(self, consumer: Any, add: Callable[[Any], None]) -> None:
         self._consumer = consumer
@@ -78,19 +78,19 @@ class _Gathering:
 
 
 class Batcher:
-    """Gathers requests and hands them to free pool processes. One per worker."""
+    """Collects requests and gives them to free pool processes. There is one per worker."""
 
     def __init__(self, task: MicroBatch, pool: Any) -> None:
         self._task = task
         self._pool = pool
-        self.received = 0  #: Requests so far; tells a worker that consumes from one that does not.
+        self.received = 0  #: Requests so far. It grows while the worker consumes.
         self._waiting: deque[Any] = deque()
         self._running: set[Batch] = set()
-        self._met_at = -math.inf
+        self._overlapped_at = -math.inf
 
     @property
     def idle(self) -> bool:
-        """A process is free: whatever is in the queue should have come here."""
+        """Whether a process is free. Then no message should stay in the queue."""
         return self.running < self.processes
 
     @property
@@ -99,12 +99,12 @@ class Batcher:
 
     @property
     def running(self) -> int:
-        """Batches in the pool, one to a process."""
+        """Batches in the pool, one per process."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """Messages that the next batches will take."""
+        """Messages that wait for the next batches."""
         return len(self._waiting)
 
     def add(self, request: Any) -> None:
@@ -113,11 +113,11 @@ class Batcher:
         self._fill_free_processes()
 
     def forget_old_connection(self) -> None:
-        """Drop what the broker will deliver again.
+        """Drop the requests that the broker will deliver again.
 
-        kombu has put the old connection's messages back. Those that wait here must not run too,
-        and batches that no process had accepted were discarded by the pool without a callback:
-        counted as running, they would hold their slots for ever.
+        kombu has returned the old connection's messages to the queue, so those that wait here must
+        not run, too. The pool has discarded batches that no process had accepted, without a
+        callback. If they still counted as running, they would hold their slots for ever.
         """
         self._waiting.clear()
         self._running = {batch for batch in self._running if batch.accepted}
@@ -129,7 +129,7 @@ class Batcher:
                 return
 
     def _take(self) -> list[Any]:
-        """The next batch, in order; empty where all that waited was revoked or has expired."""
+        """The next batch, in order; empty if all waiting requests were revoked or expired."""
         requests: list[Any] = []
         room = self._task.max_batch_size
         while self._waiting:
@@ -143,16 +143,16 @@ class Batcher:
         return requests
 
     def _send(self, batch: Batch) -> bool:
-        """Give a batch to the pool; False where the pool is closing and takes no more."""
+        """Give a batch to the pool; False if the pool is closing and refuses it."""
         if self._running or self._waiting:
-            self._met_at = time.monotonic()
+            self._overlapped_at = time.monotonic()
         result = self._pool.apply_async(
             _run,
             (
                 self._task.name,
                 [request.args[0] for request in batch.requests],
                 [request.id for request in batch.requests],
-                time.monotonic() - self._met_at > _QUIET_SECONDS,
+                time.monotonic() - self._overlapped_at > _QUIET_SECONDS,
             ),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,
@@ -163,7 +163,7 @@ class Batcher:
             correlation_id=batch.requests[0].id,
         )
         if result is None:
-            return False  # the channel, when it closes, gives unacknowledged messages back
+            return False  # The closing channel returns unacknowledged messages to the queue.
         self._running.add(batch)
         return True
 
@@ -173,7 +173,7 @@ class Batcher:
 
 
 def _run(task_name: str, lists: list[list[Any]], ids: list[str], alone: bool) -> tuple[Any, float]:
-    """In a pool process: the task's function over the lists of all messages, as one."""
+    """In a pool process: call the task's function with the entries of all messages."""
     started = time.monotonic()
     log.fields.set({"task.id": ids})
     try:

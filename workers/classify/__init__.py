@@ -1,1 +1,1 @@
-"""The task that a pool process runs: decode, compute, commit."""
+"""The task of a pool process: decode pictures, classify them, commit the outcomes."""

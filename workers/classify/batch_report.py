@@ -1,4 +1,4 @@
-"""One micro-batch as an operator sees it: its stages in metrics, one log line, and its spans."""
+"""Reports one micro-batch to operators: metrics, one log line and spans."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shared.observe.tracing import TraceContext
 
 logger = logging.getLogger(__name__)
 
-#: What a batch goes through, in this order.
+#: The stages of a batch, in order.
 _STAGES = ("fetch", "preprocess", "inference", "commit")
 
-#: Histograms of what is measured once for a batch; the rest is measured for each picture.
+#: Histograms of stages that are measured once per batch. The others are measured per picture.
 _HISTOGRAMS = {
     "fetch": metrics.FETCH_DURATION,
     "inference": metrics.INFERENCE_DURATION,
@@ -28,7 +28,7 @@ _HISTOGRAMS = {
 
 @dataclass
 class Stage:
-    """One time through a stage, in Unix seconds; a batch goes through most once for each run."""
+    """One pass through a stage, in Unix seconds. Most stages are passed once for each run."""
 
     name: str
     began: float
@@ -40,9 +40,9 @@ class Stage:
 
 
 class BatchReport:
-    """Notes when each stage began and ended, and tells it all at the end.
+    """Records when each stage began and ended, and publishes it at the end.
 
-    What raises in between is told by nobody here: Celery's failure is, by the main process.
+    An exception in between is not reported here. The main process logs the failure of the task.
     """
 
     def __init__(self, lane: Lane) -> None:
@@ -58,11 +58,11 @@ class BatchReport:
         self._stages.append(stage)
 
     def _milliseconds(self, name: str) -> float:
-        """Of all runs together; 0 where none reached the stage."""
+        """The time of a stage in all runs together; 0 if no run reached it."""
         return sum(stage.milliseconds for stage in self._stages if stage.name == name)
 
     def name(self, works: Sequence[PartWork]) -> None:
-        """Say in every later line which jobs, parts and traces this batch is about."""
+        """Add the batch's jobs, parts and traces to every later log line."""
         log.note(
             lane=self._lane.value,
             job_id=sorted({work.ref.job_id for work in works}),
@@ -70,10 +70,10 @@ class BatchReport:
             trace_id=sorted({context.trace_id for context in _contexts(works)}),
         )
 
-    def tell(
+    def publish(
         self, works: Sequence[PartWork], outcomes: Mapping[PartRef, Mapping[int, Outcome]]
     ) -> None:
-        """Once everything is committed: nobody waits for this but the next batch."""
+        """Write metrics, spans and the log line. Call it after the commit: no client waits then."""
         every = [outcome for of_part in outcomes.values() for outcome in of_part.values()]
         ended_at = time.time()
         self._count(works, every)
@@ -109,8 +109,11 @@ class BatchReport:
                 preprocessed.observe(outcome.durations.preprocess_ms / 1000)
 
     def _trace(self, works: Sequence[PartWork], ended_at: float) -> None:
-        """Spans after the fact. A batch of one trace is part of it; of a crowd it has its own,
-        linked with each part's wait for it, both ways."""
+        """Create the spans afterwards.
+
+        If all parts belong to one trace, the batch's span does, too. Else it has a trace of its
+        own, and links connect it with the span of each part's wait, in both directions.
+        """
         if not tracing.enabled():
             return
         contexts = _contexts(works)
@@ -133,5 +136,5 @@ class BatchReport:
 
 
 def _contexts(works: Sequence[PartWork]) -> list[TraceContext]:
-    found = (TraceContext.from_header(work.trace) for work in works)
-    return [context for context in found if context]
+    contexts = (TraceContext.from_header(work.trace) for work in works)
+    return [context for context in contexts if context]

@@ -1,4 +1,4 @@
-"""The task `classify`: from parts to committed outcomes, one micro-batch at a time."""
+"""The task `classify` turns a micro-batch of parts into committed outcomes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from workers.engine.labels import top
 
 @dataclass(frozen=True)
 class _Ready:
-    """A picture ready for the engine, and where its outcome belongs."""
+    """A decoded picture, and the item to which its outcome belongs."""
 
     work: PartWork
     position: int
@@ -30,7 +30,7 @@ class _Ready:
 
 
 class BatchClassifier:
-    """What a pool process holds: decoder and engine, loaded once, and the stores."""
+    """Classifies parts in one pool process, with the decoder and engine that it has loaded."""
 
     def __init__(
         self,
@@ -50,12 +50,12 @@ class BatchClassifier:
         self._lane = lane
 
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
-        """Classify and commit parts; gives the number of images that were worked on.
+        """Classify and commit parts. Returns the number of images that were processed.
 
-        `alone`: no other process of this worker is at work, or was a moment ago.
+        `alone`: no other process of this worker is busy, or was a moment ago.
 
-        A picture that cannot be decoded becomes its item's error. Whatever raises here leaves
-        every part that is not committed outstanding, so that it is delivered again.
+        A picture that cannot be decoded becomes an error of its item. If anything raises here, the
+        parts that are not committed stay outstanding and are delivered again.
         """
         report = BatchReport(self._lane)
         with report.stage("fetch"):
@@ -64,11 +64,14 @@ class BatchClassifier:
         outcomes: dict[PartRef, dict[int, Outcome]] = {}
         for run in self._runs(works):
             outcomes |= self._run(run, report, alone)
-        report.tell(works, outcomes)
+        report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())
 
     def _runs(self, works: Sequence[PartWork]) -> Iterator[list[PartWork]]:
-        """Whole parts, as many as the engine needs: who came first need not wait for the last."""
+        """Groups of whole parts, each with enough images for the engine.
+
+        Each group is committed at its end, so the first clients do not wait for the last picture.
+        """
         run: list[PartWork] = []
         for work in works:
             run.append(work)
@@ -81,7 +84,7 @@ class BatchClassifier:
     def _run(
         self, works: Sequence[PartWork], report: BatchReport, alone: bool
     ) -> dict[PartRef, dict[int, Outcome]]:
-        """Classify parts together and commit them; gives each picture's outcome."""
+        """Classify parts together and commit them. Returns the outcome of each picture."""
         outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
         with report.stage("preprocess"):
             decoded = self._decode(works, outcomes)
@@ -103,7 +106,7 @@ class BatchClassifier:
     def _decode(
         self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
     ) -> list[_Ready]:
-        """The pictures of a run; one that fails leaves an outcome and costs no neighbour."""
+        """The decoded pictures of a run. Adds an outcome for each that cannot be decoded."""
         ready = []
         for work in works:
             for position in work.digests:
@@ -139,7 +142,8 @@ class BatchClassifier:
     ) -> None:
         """Write everything in one round trip.
 
-        The cache learns before a part's end is told: who hears of it may send the same again.
+        The cache is written before a part's end is published, because a client that is notified may
+        send the same picture again.
         """
         pipe = self._redis.pipeline(transaction=False)
         for work in works:
@@ -156,5 +160,5 @@ class BatchClassifier:
 
 
 def _shown(outcome: Outcome, top_k: int) -> Outcome:
-    """As many predictions as the client asked for; the cache keeps them all."""
+    """The outcome with as many predictions as the client asked for. The cache keeps all."""
     return replace(outcome, predictions=outcome.predictions[:top_k])

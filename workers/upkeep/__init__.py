@@ -1,1 +1,1 @@
-"""What a worker does beside classifying: recovery, health, metrics."""
+"""Tasks of a worker beside classifying: recovery, health, metrics, priority."""

@@ -1,7 +1,7 @@
-"""`python -m workers.upkeep.health`: whether the worker's event loop turns. For probes.
+"""`python -m workers.upkeep.health` checks for probes whether a worker's event loop is running.
 
-The worker of `LANE`, or with `webhooks` behind the command the one that delivers them. Reads the
-age of a file: no broker, no model, a tenth of a second.
+It checks the worker of `LANE`, or with the argument `webhooks` the one that delivers webhooks. It
+only reads the age of a file, without broker and model, so it takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from pathlib import Path
 
 from shared.settings import Settings
 
-#: The loop touches the file every few seconds; a publish to a Redis that is away may hold it.
+#: The event loop touches the file every few seconds. An unreachable Redis may delay it.
 MAX_AGE_SECONDS = 30
 
 
 def beat(path: Path) -> None:
-    """Say that the event loop turns."""
+    """Record that the event loop is running."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
 
 def problem(path: Path) -> str | None:
-    """What is wrong, or None."""
+    """What is wrong with the worker, or None."""
     try:
         age = time.time() - path.stat().st_mtime
     except FileNotFoundError:
-        return f"no heartbeat: {path} is not there"
+        return f"no heartbeat: {path} does not exist"
     if age > MAX_AGE_SECONDS:
         return f"no heartbeat for {age:.0f} s: {path}"
     return None

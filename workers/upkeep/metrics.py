@@ -1,4 +1,4 @@
-"""A worker's metrics, served by its main process: what its processes count, and its pool."""
+"""A worker's metrics: the counters of its processes, and the state of its pool."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.batching.micro_batch import Batcher
 
 
 def serve(host: str, port: int, folder: Path, batcher: Batcher, lane: Lane) -> None:
-    """Answer scrapes from a thread; the event loop goes on meanwhile."""
+    """Answer scrapes in a thread, so that the event loop is not blocked."""
     registry = CollectorRegistry()
     registry.register(SharedSeries(folder))
     registry.register(Pool(batcher, lane))
@@ -24,7 +24,7 @@ def serve(host: str, port: int, folder: Path, batcher: Batcher, lane: Lane) -> N
 
 
 class Pool(Collector):
-    """What the main process knows of its pool when Prometheus asks."""
+    """The state of the pool at the time of a scrape."""
 
     def __init__(self, batcher: Batcher, lane: Lane) -> None:
         self._batcher = batcher
@@ -33,12 +33,24 @@ class Pool(Collector):
 
     def collect(self) -> Iterator[Metric]:
         processes = self._batcher.processes
-        yield self._gauge("processes", "Pool processes that there should be.", processes)
-        yield self._gauge("busy_processes", "With a micro-batch.", self._batcher.running)
-        yield self._gauge("waiting_messages", "Taken, for the next batch.", self._batcher.waiting)
-        yield self._gauge("start_time_seconds", "Start of the worker, Unix.", self._started_at)
+        yield self._gauge(
+            "processes", "Pool processes that the worker is configured to have.", processes
+        )
+        yield self._gauge(
+            "busy_processes",
+            "Pool processes that are busy with a micro-batch.",
+            self._batcher.running,
+        )
+        yield self._gauge(
+            "waiting_messages",
+            "Messages in the worker that wait for the next batch.",
+            self._batcher.waiting,
+        )
+        yield self._gauge(
+            "start_time_seconds", "Start of the worker, in Unix seconds.", self._started_at
+        )
 
-    def _gauge(self, name: str, told: str, value: float) -> Metric:
-        family = GaugeMetricFamily(f"classifier_worker_{name}", told, labels=["lane"])
+    def _gauge(self, name: str, description: str, value: float) -> Metric:
+        family = GaugeMetricFamily(f"classifier_worker_{name}", description, labels=["lane"])
         family.add_metric([self._lane], value)
         return family

@@ -1,6 +1,7 @@
-"""Whose turn it is, where programs share a machine's cores: web and Redis come before a worker.
+"""The priority of a worker on a machine that it shares with web and Redis.
 
-A refusal, and the acceptance of a picture, must not wait until the pictures before it are computed.
+Web and Redis come first. To accept or refuse a picture must not take until earlier pictures are
+classified.
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ from pathlib import Path
 
 from shared.jobs import Lane
 
-#: As `nice` counts; web and Redis have 0. Of a core that all want, `interactive` gets a third of
-#: what web gets, and `bulk` a fifth of that: a micro-batch must still end within its time limit.
-#: Further from web, probes are quicker and a person's picture beside a full bulk lane is slower.
+#: Nice values; web and Redis have 0. On a busy core `interactive` gets a third of web's share, and
+#: `bulk` a fifth of that, so that a micro-batch still ends within its time limit. Higher values
+#: make probes faster, but an interactive picture slower while the bulk lane is full.
 _NICENESS = {Lane.INTERACTIVE: 5, Lane.BULK: 12}
 
-#: See sched(7): Linux shares cores out between sessions first, and `nice` counts within one only.
+#: Linux first divides the cores between sessions. `nice` counts only within one. See sched(7).
 _AUTOGROUP = Path("/proc/self/autogroup")
 
 
-def step_back(lane: Lane) -> None:
-    """Let this process, and those that it starts, come after web and Redis of the same machine.
+def lower(lane: Lane) -> None:
+    """Give this process and its children a lower priority than web and Redis.
 
-    Between containers it changes nothing: there Compose's `cpu_shares` and Kubernetes' requests do.
+    Between containers this has no effect. There, Compose's `cpu_shares` and the requests of
+    Kubernetes set the priority.
     """
     niceness = _NICENESS[lane]
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
-    if os.getsid(0) == os.getpid():  # in a terminal it would be the shell's session as well
-        with suppress(OSError):  # not there, or not ours to say
+    if os.getsid(0) == os.getpid():  # In a terminal this would be the shell's session.
+        with suppress(OSError):  # The file is missing or read-only.
             _AUTOGROUP.write_text(str(niceness))

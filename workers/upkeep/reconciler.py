@@ -1,4 +1,4 @@
-"""A look at the lane's overdue parts, every few seconds, by one worker at a time."""
+"""Recovers the lane's overdue parts every few seconds, in one worker at a time."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Reconciler:
         self._recovery = recovery
         self._lane = lane
         self._seconds = seconds
-        for how in Recovered._fields:  # told as 0, so that the first one counts as growth
+        for how in Recovered._fields:  # Starts at 0, so that the first one shows as an increase.
             metrics.PARTS_RECOVERED.labels(lane, how)
 
     def tick(self) -> None:
-        """In the worker's event loop: short, and silent about an outage that others tell of."""
+        """Recover overdue parts. Runs in the worker's event loop, so it must be short."""
         try:
-            if self._my_turn():
+            if self._lock():
                 self._recover()
         except RedisError as error:
-            logger.warning("cannot look for overdue parts: %s", error)
+            logger.warning("cannot recover overdue parts: %s", error)
 
-    def _my_turn(self) -> bool:
-        # Just short of the interval: the lock of the last tick must not outlive it. Never given
-        # back: what it holds off is a second look in the same interval.
+    def _lock(self) -> bool:
+        # The lock ends just before the interval, so that the next tick can take it. It is never
+        # released, because that would allow a second recovery in the same interval.
         milliseconds = int(900 * self._seconds)
         key = keys.reconciling(self._lane)
         return bool(self._redis.set(key, socket.gethostname(), nx=True, px=milliseconds))

@@ -1,7 +1,7 @@
-"""A worker that lives and no longer consumes ends itself, so that its supervisor starts another.
+"""Ends a worker that no longer consumes messages, so that its supervisor starts another.
 
-Seen with Celery and Redis after reconnects: the process answers, its event loop turns, and no
-message is taken any more. Nothing but the queue can tell.
+This happens with Celery and Redis after reconnects: the process answers and its event loop runs,
+but it takes no messages. Only the length of the queue shows it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 EXIT_STATUS = 70  #: EX_SOFTWARE of sysexits.h.
 
-#: A worker whose connection is broken may never finish to stop.
+#: A regular stop may never finish while the connection is broken.
 _STOP_SECONDS = 10
 
 
@@ -37,7 +37,7 @@ class StallDetector:
         self._consumed_at = time.monotonic()
 
     def tick(self) -> None:
-        """In the worker's event loop, every few seconds."""
+        """Check once. Runs in the worker's event loop every few seconds."""
         if self._is_consuming():
             self._received = self._batcher.received
             self._consumed_at = time.monotonic()
@@ -45,18 +45,18 @@ class StallDetector:
             self._end()
 
     def _is_consuming(self) -> bool:
-        """Took something since the last tick, or had no reason to."""
+        """Whether it took a message since the last tick, or had no reason to."""
         if self._batcher.received != self._received or not self._batcher.idle:
             return True
         try:
             return not self._redis.llen(keys.queue(self._lane))
         except RedisError:
-            return True  # an outage is not this worker's fault
+            return True  # An outage of Redis is not this worker's fault.
 
     def _end(self) -> None:
         logger.critical(
-            "stalled: messages wait in the queue %s, a process is free, and nothing was consumed "
-            "for %.0f s; ending so that another worker takes over",
+            "stalled: messages wait in the queue %s and a process is free, but the worker consumed "
+            "nothing for %.0f s; it ends so that another one takes over",
             self._lane,
             self._seconds,
         )
