@@ -69,14 +69,14 @@ def test_code_and_written_tables_are_no_prose() -> None:
     assert list(sentences(text)) == ["end"]
 
 
-@pytest.mark.parametrize("document", sorted({*documents()} - {"docs/client.md"}))
+@pytest.mark.parametrize("document", documents())
 def test_no_sentence_is_long(document: str) -> None:
     text = (_ROOT / document).read_text()
     long = [each for each in sentences(text) if len(re.findall(r"\w[^\s]*", each)) > _MOST_WORDS]
     assert not long, f"{document}: more than {_MOST_WORDS} words: {long}"
 
 
-@pytest.mark.parametrize("document", sorted({*documents()} - {"docs/client.md"}))
+@pytest.mark.parametrize("document", documents())
 def test_words_of_the_glossary_are_used(document: str) -> None:
     prose = (_ROOT / document).read_text()
     if document == "docs/glossary.md":
