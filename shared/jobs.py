@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
@@ -235,3 +235,15 @@ class Job:
     @property
     def queued(self) -> int:
         return self.total - self.succeeded - self.failed - self.cancelled
+
+    def public_fields(self) -> dict[str, Any]:
+        """The job as its owner reads it, without the estimate; values for JSON."""
+        fields = {name: getattr(self, name) for name in _PUBLIC_FIELDS}
+        return fields | {"counts": {name: getattr(self, name) for name in _COUNTS}}
+
+
+_PUBLIC_FIELDS = (
+    *("id", "state", "lane", "top_k", "model_version"),
+    *("created_at", "started_at", "finished_at", "expires_at"),
+)
+_COUNTS = ("total", "received", "queued", "succeeded", "failed", "cancelled", "cached")

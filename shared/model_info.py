@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, dataclass
 
 from redis import Redis
 
 from shared import keys
 from shared.errors import ModelNotReady
+
+#: A new model version is noticed after this time. To ask at each request would cost a round trip.
+_FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,3 +43,19 @@ def read(redis: Redis) -> ModelInfo:
     if text is None:
         raise ModelNotReady
     return ModelInfo(**json.loads(text))
+
+
+class CurrentModel:
+    """The announced model, read about once a second."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._info: ModelInfo | None = None
+        self._read_at = 0.0
+
+    def get(self) -> ModelInfo:
+        """Raises ModelNotReady, and RedisError in an outage."""
+        if self._info is None or time.monotonic() - self._read_at > _FRESH_SECONDS:
+            self._info = read(self._redis)
+            self._read_at = time.monotonic()
+        return self._info

@@ -1,65 +1,62 @@
 """The web application: `gunicorn -c web/server/gunicorn.conf.py "web.app:create_app()"`.
 
-The only place in web that builds things.
+Everything in web is built here.
 """
 
 from __future__ import annotations
 
 from flask import Response, redirect, url_for
 from flask_openapi import Info, OpenAPI
-
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Request
 
+from shared.jobs import Lane
 from shared.observe import log, tracing
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from web.intake.archives import uploads
-from web.http import auth, errors, rate_limit, requests
-from web.submit import early_refusals
-from web.http import security_headers
-from web.http.openapi import DocumentedApi
+from web.follow.commit_listener import CommitListener
+from web.follow.event_streams import EventStreams
+from web.follow.job_view import JobView
+from web.http import auth, errors, rate_limit, requests, security_headers
 from web.http.api_keys import ApiKeys
+from web.http.openapi import DocumentedApi
+from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
-from web.schemas import Problem
-from web.submit.service import Service
+from web.routes import parts, submissions  # noqa: F401  (they add their calls to those of jobs)
+from web.routes.backend import Backend, raise_objection
+from web.routes.short_paths import ShortPaths
+from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
+from web.submit import early_refusals
+from web.submit.admission import Admission
+from web.submit.archive_jobs import ArchiveJobs
+from web.submit.cached_answers import CachedAnswers
+from web.submit.coalescer import Coalescer
+from shared.model_info import CurrentModel
+from web.submit.early_refusals import EarlyRefusals
+from web.submit.submission import Submission
 
 VERSION = "0.1.0"
 
-#: As logs and traces call it.
+#: The name of this program in logs and traces.
 SERVICE = "classifier-web"
+
+#: Connections to Redis of one process. A client that waits for its answer holds none.
+_MAX_CONNECTIONS = 32
 
 
 def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or Settings()
     log.configure(settings, SERVICE)
     tracing.configure(settings, SERVICE)
-    app = DocumentedApi(
-        __name__,
-        info=Info(
-            title="Image classifier",
-            version=VERSION,
-            description="Send pictures, get labels. Errors carry a stable `code`.",
-        ),
-        security_schemes=auth.SECURITY_SCHEMES if settings.api_keys_file else None,
-        openapi_extensions=(
-            {"security": [{name: []} for name in auth.SECURITY_SCHEMES]}
-            if settings.api_keys_file
-            else {}
-        ),
-        validation_error_model=Problem,
-        validation_error_callback=errors.invalid,
-    )
-    # Generators of clients know 3.1; flask-openapi says 3.2 by default.
-    app.openapi_version = "3.1.0"
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
-    service = _service(settings)
-    app.extensions["service"] = service
-    app.extensions[ON_STOP] = service.streams.end_all
+    app = _api(settings)
+    backend = _backend(settings)
+    app.extensions["backend"] = backend
+    app.extensions[ON_STOP] = backend.streams.end_all
     requests.register(app)
     security_headers.register(app)
     errors.register(app)
@@ -70,57 +67,104 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(page.blueprint)
-    _serve_jobs_at_root(app)
     _serve_docs(app)
-    _guard(app, settings)
+    _guard(app, backend)
     return app
 
 
-def _guard(app: OpenAPI, settings: Settings) -> None:
-    """Who may ask, whether there is room, and how often: in this order, the cheap ones first."""
-    app.wsgi_app = SlowUploads(  # type: ignore[assignment,method-assign]
-        app.wsgi_app, seconds=settings.slow_upload_seconds
+def _api(settings: Settings) -> OpenAPI:
+    api = DocumentedApi(
+        __name__,
+        info=Info(
+            title="Image classifier",
+            version=VERSION,
+            description="Send pictures, get labels. Each error carries a stable `code`.",
+        ),
+        security_schemes=auth.SECURITY_SCHEMES if settings.api_keys_file else None,
+        openapi_extensions=(
+            {"security": [{name: []} for name in auth.SECURITY_SCHEMES]}
+            if settings.api_keys_file
+            else {}
+        ),
+        validation_error_model=Problem,
+        validation_error_callback=errors.invalid,
     )
+    # flask-openapi says 3.2 by default, and generators of clients do not know that yet.
+    api.openapi_version = "3.1.0"
+    api.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    return api
+
+
+def _backend(settings: Settings) -> Backend:
+    redis = connect(settings.redis_url, max_connections=_MAX_CONNECTIONS)
+    records = JobRecords.from_settings(redis, settings)
+    admission = Admission(
+        redis,
+        records.submitter,
+        max_images={
+            Lane.INTERACTIVE: settings.max_outstanding_interactive,
+            Lane.BULK: settings.max_outstanding_bulk,
+        },
+        max_bytes=settings.max_bytes_held,
+    )
+    coalescer = Coalescer(admission.accept, max_unfinished=settings.max_unfinished_messages)
+    model = CurrentModel(redis)
+    answers = CachedAnswers(ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds), model)
+    submission = Submission(records.reader, answers, admission, coalescer)
+    commits = CommitListener(redis, coalescer.on_commit, on_outage=coalescer.on_outage)
+    view = JobView(redis, deadline_seconds=settings.part_deadline_seconds)
+    return Backend(
+        settings=settings,
+        redis=redis,
+        jobs=records.reader,
+        canceller=records.canceller,
+        recovery=records.recovery,
+        model=model,
+        admission=admission,
+        submission=submission,
+        answers=answers,
+        archive_uploads=ArchiveUploads(
+            max_archive_bytes=settings.max_archive_bytes,
+            max_request_bytes=settings.max_request_bytes,
+        ),
+        archive_jobs=ArchiveJobs(settings, records.reader, records.canceller, submission),
+        commits=commits,
+        streams=EventStreams(
+            commits, records.reader, tell=view.json, most=settings.max_event_streams
+        ),
+        view=view,
+    )
+
+
+def _guard(app: OpenAPI, backend: Backend) -> None:
+    """Who has access, whether there is room, and how often a client asks: the cheap checks first.
+
+    Each middleware is put in front of those before it.
+    """
+    settings = backend.settings
     keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
+
+    def has_access(request: Request) -> bool:
+        return keys is None or auth.name_of(keys, request) is not None
+
     if keys:
         auth.register(app, keys)
-    early_refusals.register(
-        app,
-        app.extensions["service"].admission,
-        may_ask=lambda asked: keys is None or auth.name_of(keys, asked) is not None,
-        most_at_once=settings.max_concurrent_submissions,
-        largest_picture=settings.max_image_bytes,
-        largest_body=settings.max_request_bytes,
-    )
-    app.wsgi_app = UnreadBody(app.wsgi_app)  # type: ignore[assignment,method-assign]
+    app.before_request(raise_objection)
     if settings.rate_limit_per_minute:
-        redis = app.extensions["service"].redis
-        rate_limit.register(app, redis, per_minute=settings.rate_limit_per_minute)
-    uploads.register(app, settings)
+        rate_limit.register(app, backend.redis, per_minute=settings.rate_limit_per_minute)
+    wsgi = SlowUploads(app.wsgi_app, seconds=settings.slow_upload_seconds)
+    refusing = EarlyRefusals(
+        wsgi,
+        backend.admission,
+        early_refusals.reservations(
+            largest_picture=settings.max_image_bytes, largest_body=settings.max_request_bytes
+        ),
+        has_access=has_access,
+        most_at_once=settings.max_concurrent_submissions,
+    )
+    app.wsgi_app = UnreadBody(ShortPaths(refusing))  # type: ignore[assignment,method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
-
-
-def _service(settings: Settings) -> Service:
-    # As many as may speak with Redis at once; a waiting client holds none.
-    redis = connect(settings.redis_url, max_connections=32)
-    records = JobRecords.from_settings(redis, settings)
-    cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
-    return Service(settings, redis, records, cache)
-
-
-def _serve_jobs_at_root(app: OpenAPI) -> None:
-    """`/jobs/<id>` beside `/api/v1/jobs/<id>`: short to type, and what a job's address promises."""
-    for rule in list(app.url_map.iter_rules()):
-        if rule.rule.startswith("/api/v1/jobs"):
-            path = rule.rule.removeprefix("/api/v1")
-            methods = rule.methods
-            app.add_url_rule(
-                path,
-                endpoint=f"root.{rule.endpoint}",
-                view_func=app.view_functions[rule.endpoint],
-                methods=methods,
-            )
 
 
 def _serve_docs(app: OpenAPI) -> None:

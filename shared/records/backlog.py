@@ -55,6 +55,13 @@ class Load:
     memory_used: int  #: By all that Redis holds, in bytes.
     memory_limit: int  #: Redis's `maxmemory`; 0 where none is set or told.
 
+    def seconds_left(self, lane: Lane) -> float | None:
+        """Until a lane is empty at its present speed; None if it has images and no speed."""
+        if not self.images[lane]:
+            return 0.0
+        drained = self.drained[lane]
+        return self.images[lane] / drained if drained else None
+
 
 def read(redis: Redis) -> Load:
     """The present load, in one round trip."""

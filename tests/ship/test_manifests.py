@@ -328,7 +328,7 @@ def test_times_to_stop_agree_with_the_longest_work(whole: Objects) -> None:
 @pytest.fixture(scope="module")
 def routes() -> set[str]:
     app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", log_level="ERROR"))
-    app.extensions["service"].close()
+    app.extensions["backend"].close()
     return {re.sub("<.*", "x", rule.rule) for rule in app.url_map.iter_rules()}
 
 

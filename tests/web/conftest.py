@@ -12,18 +12,18 @@ from redis import Redis
 
 from shared.settings import Settings
 from web.app import create_app
-from web.submit.service import Service
+from web.routes.backend import Backend
 
 
 @pytest.fixture
 def make_app(redis: Redis, redis_url: str) -> Iterator[Callable[..., OpenAPI]]:
     """Makes applications, with settings of their own."""
-    services: list[Service] = []
+    services: list[Backend] = []
 
     def make(**settings: Any) -> OpenAPI:
         known = {"redis_url": redis_url, "log_format": "text", "max_image_bytes": 300_000}
         app = create_app(Settings(**known | settings))
-        service: Service = app.extensions["service"]
+        service: Backend = app.extensions["backend"]
         services.append(service)
         service.commits.subscribed.wait(5)
         return app

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pydantic_core import to_json
@@ -13,21 +12,7 @@ from werkzeug.datastructures import MIMEAccept
 
 from shared.errors import NotAcceptable
 from shared.jobs import Durations, Item, ItemState, Outcome, Prediction
-
-
-class ResultFormat(StrEnum):
-    JSON = "json"  #: A page: one object.
-    JSONL = "jsonl"  #: A stream: one object a line.
-    CSV = "csv"  #: A stream: a table.
-
-
-#: By what a client may ask for in `Accept`; of two that it likes as well, the first.
-MEDIA_TYPES = {
-    "application/json": ResultFormat.JSON,
-    "application/jsonl": ResultFormat.JSONL,
-    "application/x-ndjson": ResultFormat.JSONL,
-    "text/csv": ResultFormat.CSV,
-}
+from web.schemas.results import MEDIA_TYPES, ResultFormat
 
 #: A cell that starts so is a formula to a spreadsheet, and a name is whatever its sender says.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

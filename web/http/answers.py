@@ -9,7 +9,7 @@ from flask import Response, request
 from pydantic import BaseModel
 
 from web.server import slow_downloads
-from web.schemas import Problem
+from web.schemas.problem import Problem
 
 
 def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Flask, g, request
+from flask import Flask, request
 from flask_openapi import SecurityScheme
 from werkzeug.wrappers import Request
 
@@ -18,6 +18,9 @@ from web.http.api_keys import ApiKeys
 OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.metrics"})
 _OPEN_DOCUMENTS = frozenset({"docs", "redoc", "openapi_json", "static"})
 _OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
+
+#: In the WSGI environment: the name of the key that the request came with.
+OWNER = "classifier.owner"
 
 #: For the OpenAPI document.
 SECURITY_SCHEMES: dict[str, dict[str, Any] | SecurityScheme] = {
@@ -33,7 +36,7 @@ def register(app: Flask, keys: ApiKeys) -> None:
         name = name_of(keys, request)
         if name is None:
             raise NotAuthenticated
-        g.owner = name
+        request.environ[OWNER] = name
         log.fields.set(log.fields.get() | {"user.name": name})
 
     app.before_request(authenticate)
@@ -47,12 +50,6 @@ def is_open() -> bool:
         or endpoint in OPEN | _OPEN_DOCUMENTS
         or request.blueprint in _OPEN_BLUEPRINTS
     )
-
-
-def owner() -> str:
-    """Name of the key that the request came with; empty where keys are off."""
-    name: str = g.get("owner", "")
-    return name
 
 
 def name_of(keys: ApiKeys, asked: Request) -> str | None:

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from shared import errors
 from shared.observe import metrics
-from web.schemas import Problem
+from web.schemas.problem import Problem
 
 logger = logging.getLogger(__name__)
 

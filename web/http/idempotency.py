@@ -6,39 +6,46 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
-from flask import request
+from werkzeug.datastructures import Headers
 
-from shared.records.claims import AlreadyClaimed, Claim
 from shared.errors import InvalidRequest
-from web.http import auth
-from web.submit.service import service
+from shared.records.claims import AlreadyClaimed, Claim
+from shared.records.read import JobReader
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def claim(*asked: object) -> Claim | None:
-    """The present request's claim; None where it carries no key. Raises InvalidRequest.
+class Key(NamedTuple):
+    """The key that a request carries."""
 
-    `asked` is all that makes it this request and no other: options, names, digests.
-    """
-    key = request.headers.get(HEADER)
-    if key is None:
+    owner: str  #: Name of the API key; empty if keys are off.
+    call: str  #: Stable name of the call: it is part of what is stored.
+    value: str
+
+    def claim(self, *asked: object) -> Claim:
+        """The claim of this request. `asked` is all that tells it from others: options, digests."""
+        text = json.dumps([self.call, *asked], default=str)
+        return Claim(self.owner, self.value, hashlib.sha256(text.encode()).hexdigest())
+
+
+def key_of(headers: Headers, owner: str, call: str) -> Key | None:
+    """The key of a request; None if it carries none. Raises InvalidRequest."""
+    value = headers.get(HEADER)
+    if value is None:
         return None
-    if not _KEY.fullmatch(key):
-        raise InvalidRequest(f"{HEADER}: 1 to 255 visible ASCII characters.")
-    # The endpoint without `root.`: one call under two addresses.
-    endpoint = (request.endpoint or "").removeprefix("root.")
-    text = json.dumps([endpoint, *asked], default=str)
-    return Claim(auth.owner(), key, hashlib.sha256(text.encode()).hexdigest())
+    if not _KEY.fullmatch(value):
+        raise InvalidRequest(f"{HEADER}: send 1 to 255 visible ASCII characters.")
+    return Key(owner, call, value)
 
 
-def once(claim: Claim | None, make: Callable[[], str]) -> str:
-    """Id of the job that a request makes, or has made before; also where two come at once."""
+def once(jobs: JobReader, claim: Claim | None, make: Callable[[], str]) -> str:
+    """Id of the job that a request makes or has made before, also if two come at once."""
     try:
-        if claim and (earlier := service().jobs.claimed(claim)):
-            return earlier  # asked first, so that a full lane answers it too
+        if claim and (earlier := jobs.claimed(claim)):
+            return earlier  # before `make`, so that a full lane answers it too
         return make()
-    except AlreadyClaimed as found:
-        return found.job_id
+    except AlreadyClaimed as earlier_job:
+        return earlier_job.job_id

@@ -5,13 +5,13 @@ from __future__ import annotations
 from flask_openapi import OpenAPI
 
 from web.http import idempotency
-from web.follow.result_formats import LINE_FORMATS, MEDIA_TYPES
+from web.schemas.results import MEDIA_TYPES, ResultFormat
 
 #: gunicorn's own answers, before the application hears of the request.
 _UNREADABLE = {"400": "No HTTP.", "414": "The address is too long.", "431": "Too many headers."}
 #: Kinds of answer that no schema object describes, by operation.
 _STREAMS = {
-    "results": [name for name, kind in MEDIA_TYPES.items() if kind in LINE_FORMATS],
+    "results": [name for name, kind in MEDIA_TYPES.items() if kind is not ResultFormat.JSON],
 }
 #: Every POST takes it: here, because as a schema object it would cost each request its reading.
 _IDEMPOTENCY_KEY = {

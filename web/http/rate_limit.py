@@ -30,7 +30,7 @@ def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
 
 
 def _client() -> str:
-    if name := auth.owner():
+    if name := request.environ.get(auth.OWNER):
         return f"key {name}"
     return f"address {request.remote_addr}"
 

@@ -25,6 +25,10 @@ _QUIET = {
 }
 
 
+#: In the WSGI environment: the path as the client sent it, if it was rewritten.
+SENT_PATH = "classifier.sent_path"
+
+
 class _Request(NamedTuple):
     """What is told of a request once its answer has left."""
 
@@ -54,7 +58,8 @@ def _begin() -> None:
         span = Span(TraceContext.below(parent), time.time())
     else:
         span = tracing.begin(f"{method} {route}", parent=parent, kind="server")
-    g.request = _Request(method, route, request.path, span, time.perf_counter())
+    path = request.environ.get(SENT_PATH, request.path)
+    g.request = _Request(method, route, path, span, time.perf_counter())
     g.request_id = id_of(request.headers.get("X-Request-Id", ""))
     tracing.current.set(span)
     log.fields.set({"http.request.id": g.request_id, "trace.id": span.context.trace_id})

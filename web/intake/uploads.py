@@ -1,11 +1,22 @@
-"""One uploaded picture: its name, size, format by content, digest. Decoding is the workers'."""
+"""One uploaded picture: its name, size, digest, and whether it is a picture at all.
+
+It is checked once, when it is read. Workers decode it later.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from shared.errors import EmptyFile, ImageTooLarge, UnsupportedFormat
+from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, UnsupportedFormat
+from shared.jobs import NewItem, Outcome
+
+#: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
+FORM_OVERHEAD = 64 * 2**10
+
+#: First bytes of a file that tell its format.
+HEAD_BYTES = 16
 
 _MAX_NAME = 512
 
@@ -20,30 +31,70 @@ _SIGNATURES = (
 )
 
 
-class Upload(NamedTuple):
-    name: str
-    data: bytes
-    digest: str  #: SHA-256, hex.
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A picture as it was uploaded."""
+
+    name: str  #: Cleaned by `clean`.
+    digest: str  #: SHA-256 of the bytes, hex.
+    size: int
+    #: Gives the bytes, from where they are kept; None if the client named only the digest.
+    read: Callable[[], bytes] | None
+    custom_id: str | None = None
+    error: ClassifierError | None = None  #: Why it is no picture.
 
 
-def read_upload(name: str | None, data: bytes) -> Upload:
-    return Upload(clean(name or ""), data, hashlib.sha256(data).hexdigest())
+def read_upload(
+    name: str | None, data: bytes, *, max_bytes: int, custom_id: str | None = None
+) -> Upload:
+    """A picture whose bytes are in memory; `max_bytes` are allowed."""
+    return Upload(
+        name=clean(name or ""),
+        digest=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        read=lambda: data,
+        custom_id=custom_id,
+        error=fault(data, len(data), max_bytes=max_bytes),
+    )
 
 
-def check(data: bytes, *, max_bytes: int, size: int | None = None) -> None:
-    """Refuse what no worker need look at; `size` where `data` is no more than its first bytes.
+def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:
+    """Why a file of `size` bytes that begins with `head` is no picture; None if it may be one.
 
-    By content: a name or a Content-Type is only what the sender says.
+    Its content decides: a name or a Content-Type is only a claim of the client.
     """
-    size = len(data) if size is None else size
     if not size:
-        raise EmptyFile
+        return EmptyFile()
     if size > max_bytes:
-        raise ImageTooLarge(f"The file has {size} bytes; {max_bytes} are allowed.")
-    if not (data.startswith(_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
-        raise UnsupportedFormat
+        return ImageTooLarge(f"The file has {size} bytes; {max_bytes} are allowed.")
+    if not (head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
+        return UnsupportedFormat()
+    return None
+
+
+def no_picture(field: str, sent: Iterable[str]) -> NoFiles:
+    """The error for a form without the field that carries pictures; `sent` are its fields."""
+    names = ", ".join(f"`{clean(name)[:64]}`" for name in sorted(sent)[:5])
+    what = "picture" if field == "file" else "pictures"
+    return NoFiles(f"Send the {what} in the field `{field}`; the form had {names or 'no fields'}.")
 
 
 def clean(name: str) -> str:
-    """A name is echoed in answers, tables and logs: no control characters, bounded length."""
+    """A name for answers, tables and logs: no control characters, bounded length."""
     return "".join(each if each.isprintable() else "\ufffd" for each in name[-_MAX_NAME:])
+
+
+def new_items(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> Iterator[NewItem]:
+    """Uploads as the records take them. Each picture is read when its item is asked for.
+
+    A picture that has an outcome already is not read.
+    """
+    for upload, outcome in zip(uploads, outcomes, strict=True):
+        assert outcome or upload.read
+        yield NewItem(
+            name=upload.name,
+            digest=upload.digest,
+            data=b"" if outcome or not upload.read else upload.read(),
+            custom_id=upload.custom_id,
+            outcome=outcome,
+        )

@@ -1,30 +1,31 @@
-"""`POST /classify`: one picture, its labels in the answer."""
+"""`POST /classify`: one picture, and its labels in the answer."""
 
 from __future__ import annotations
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint
 
-from shared.records.claims import Claim
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
 from shared.jobs import ItemState, Lane, Outcome, new_job_id
-from web.http import idempotency
-from web.intake import uploads
-from web.http.answers import answer, documented
+from shared.records.claims import Claim
 from web.follow.commit_listener import Waiter
+from web.http import idempotency
+from web.http.answers import answer, documented
 from web.http.errors import problem, status_of
-from web.schemas import Classification, ClassifyForm, ClassifyQuery, JobSchema
-from web.submit.service import Service, service
-from web.intake.uploads import Upload, read_upload
 from web.http.prefer import wait_seconds
+from web.intake.uploads import FORM_OVERHEAD, Upload, no_picture, read_upload
+from web.routes.backend import backend, own_job, owner, room
+from web.schemas.job import JobSchema
+from web.schemas.results import Classification
+from web.schemas.submission import ClassifyForm, ClassifyQuery
 
 blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1")
 
-#: What a multipart body may carry beside the picture: boundaries, headers, `top_k`.
-_FORM_OVERHEAD = 64 * 2**10
+#: Name of this call in stored idempotency claims.
+_CALL = "classify.classify"
 
 _BODY = {
-    "description": "A form with the picture in `file`, or the picture itself as the body.",
+    "description": "A form with the picture in the field `file`, or the picture as the body.",
     "content": {
         "multipart/form-data": {"schema": ClassifyForm.model_json_schema()},
         "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -39,64 +40,88 @@ _BODY = {
     responses=documented({200: Classification, 202: JobSchema}, 408, 409, 413, 415, 422, 503),
 )
 def classify(query: ClassifyQuery) -> Response:
-    """Classify one picture and wait for the labels.
+    """Classify one picture and wait for its labels.
 
-    Answers 202 with the job's address where the wait ends first; nothing is lost then.
+    If the wait ends first, the answer is 202 with the job's address, and the picture is classified
+    all the same.
     """
-    found = service()
-    file, top_k = _read(found, query)
-    uploads.check(file.data, max_bytes=found.settings.max_image_bytes)
-    seconds = wait_seconds(
-        query.wait,
-        default=found.settings.wait_seconds,
-        longest=found.settings.max_wait_seconds,
-    )
-    claim = idempotency.claim(top_k, file.name, file.digest)
-    if claim:
-        return _classify_once(found, claim, file, top_k, seconds)
+    upload, top_k = _read(query)
+    if upload.error:
+        raise upload.error
+    if idempotency.HEADER in request.headers:
+        return _classify_once(upload, top_k, query)
     job_id = new_job_id()
-    with found.commits.waiting(job_id) as waiter:
-        [outcome] = found.submit(job_id, [file], lane=Lane.INTERACTIVE, top_k=top_k)
+    with backend().commits.waiting(job_id) as waiter:
+        outcome = _submit(job_id, upload, top_k)
         if outcome is None:
-            outcome = waiter.until(lambda: _look(found, job_id, waiter), seconds)
-    return _answer(job_id, file.name, outcome)
+            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
+    return _answer(job_id, upload.name, outcome)
 
 
-def _classify_once(
-    found: Service, claim: Claim, file: Upload, top_k: int, seconds: float
-) -> Response:
-    """The same where the client may have asked before: it hears of the job that there is."""
+def _classify_once(upload: Upload, top_k: int, query: ClassifyQuery) -> Response:
+    """The same for a request that may have come before: its job may exist already."""
+    key = idempotency.key_of(request.headers, owner(), _CALL)
+    claim = key and key.claim(top_k, upload.name, upload.digest)
 
     def make() -> str:
         job_id = new_job_id()
-        found.submit(job_id, [file], lane=Lane.INTERACTIVE, top_k=top_k, claim=claim)
+        _submit(job_id, upload, top_k, claim)
         return job_id
 
-    job_id = idempotency.once(claim, make)
-    with found.commits.waiting(job_id) as waiter:
-        outcome = _look(found, job_id, waiter)
+    job_id = idempotency.once(backend().jobs, claim, make)
+    room().give_back()  # an earlier job needs no room
+    with backend().commits.waiting(job_id) as waiter:
+        outcome = _outcome(job_id, waiter)
         if outcome is None:
-            outcome = waiter.until(lambda: _look(found, job_id, waiter), seconds)
-    return _answer(job_id, file.name, outcome)
+            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
+    return _answer(job_id, upload.name, outcome)
 
 
-def _read(found: Service, query: ClassifyQuery) -> tuple[Upload, int]:
+def _seconds(query: ClassifyQuery) -> float:
+    """How long to wait for the outcome."""
+    settings = backend().settings
+    return wait_seconds(
+        query.wait, default=settings.wait_seconds, longest=settings.max_wait_seconds
+    )
+
+
+def _read(query: ClassifyQuery) -> tuple[Upload, int]:
     """The picture and `top_k`, from a form or from the body itself."""
-    request.max_content_length = found.settings.max_image_bytes + _FORM_OVERHEAD
+    max_bytes = backend().settings.max_image_bytes
+    request.max_content_length = max_bytes + FORM_OVERHEAD
     if request.mimetype != "multipart/form-data":
-        return read_upload(None, request.get_data(cache=False)), query.top_k
+        return read_upload(None, request.get_data(cache=False), max_bytes=max_bytes), query.top_k
     fields = request.form.to_dict() | request.files.to_dict()
+    if "file" not in fields:
+        raise no_picture("file", fields)
     form = ClassifyForm.model_validate(fields)
     if len(request.files.getlist("file")) != 1:
-        raise InvalidRequest("file: send exactly one picture here; POST /jobs takes many.")
-    upload = read_upload(form.file.filename, form.file.read())
+        raise InvalidRequest(
+            "file: send exactly one picture to this address. Send many to POST /jobs."
+        )
+    upload = read_upload(form.file.filename, form.file.read(), max_bytes=max_bytes)
     return upload, form.top_k or query.top_k
 
 
-def _look(found: Service, job_id: str, waiter: Waiter) -> Outcome | None:
+def _submit(job_id: str, upload: Upload, top_k: int, claim: Claim | None = None) -> Outcome | None:
+    """Accept the picture; gives its outcome if the result cache has it."""
+    [outcome] = backend().submission.submit(
+        owner(),
+        job_id,
+        [upload],
+        room(),
+        lane=Lane.INTERACTIVE,
+        top_k=top_k,
+        claim=claim,
+    )
+    return outcome
+
+
+def _outcome(job_id: str, waiter: Waiter) -> Outcome | None:
+    """The picture's outcome, as the notice brought it or as its record has it."""
     if waiter.told:
         return Outcome.from_json(waiter.told)
-    item = next(iter(found.jobs.items(job_id, 0, 1)), None)
+    item = next(iter(backend().jobs.items(job_id, 0, 1)), None)
     if item is None:
         raise JobNotFound
     if item.state is ItemState.CANCELLED:
@@ -106,7 +131,7 @@ def _look(found: Service, job_id: str, waiter: Waiter) -> Outcome | None:
 
 def _answer(job_id: str, name: str, outcome: Outcome | None) -> Response:
     if outcome is None:
-        job = service().told(service().job(job_id))
+        job = backend().view.schema(own_job(job_id))
         return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
     if outcome.state is ItemState.SUCCEEDED:
         return answer(Classification.of(job_id, name, outcome))

@@ -1,23 +1,27 @@
-"""`/dead-letters`: pictures that no worker survived, to be looked at and tried again."""
+"""`/dead-letters`: pictures on which every worker died. They can be listed and tried again."""
 
 from __future__ import annotations
 
-from flask import Response
+from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from shared.errors import DeadLetterNotFound
 from shared.records.recovery import DeadLetter
-from web.http import auth, idempotency
+from web.http import idempotency
 from web.http.answers import answer, documented
-from web.schemas import DeadLetterPath, DeadLetterSchema, DeadLetters, JobSchema
-from web.submit.service import service
+from web.routes.backend import backend, own_job, owner
+from web.schemas.dead_letters import DeadLetterPath, DeadLetters, DeadLetterSchema
+from web.schemas.job import JobSchema
 
 blueprint = APIBlueprint("dead_letters", __name__, url_prefix="/api/v1")
+
+#: Name of this call in stored idempotency claims.
+_RETRY = "dead_letters.retry"
 
 
 @blueprint.get("/dead-letters", responses=documented({200: DeadLetters}, 503))
 def read() -> Response:
-    """List the pictures that every worker died on, oldest first."""
+    """List the pictures on which every worker died, oldest first."""
     letters = [DeadLetterSchema.of(letter) for letter in _letters()]
     return answer(DeadLetters(dead_letters=letters))
 
@@ -26,21 +30,24 @@ def read() -> Response:
     "/dead-letters/<letter_id>/retry", responses=documented({202: JobSchema}, 404, 422, 503)
 )
 def retry(path: DeadLetterPath) -> Response:
-    """Try a picture once more, alone; its job runs again until that is done."""
-    claim = idempotency.claim(path.letter_id)
+    """Try a picture once more, alone. Its job runs again until that is done."""
+    key = idempotency.key_of(request.headers, owner(), _RETRY)
+    claim = key and key.claim(path.letter_id)
 
     def make() -> str:
         for letter in _letters():
-            if letter.member == path.letter_id and service().recovery.retry(letter, claim):
+            if letter.member == path.letter_id and backend().recovery.retry(letter, claim):
                 return letter.job_id
-        # Two who came at once with one key: it was there, and the other was faster.
-        if claim and (earlier := service().jobs.claimed(claim)):
+        # Another request with this key may have come at the same moment, and retried it first.
+        if claim and (earlier := backend().jobs.claimed(claim)):
             return earlier
         raise DeadLetterNotFound
 
-    return answer(service().told(service().job(idempotency.once(claim, make))), 202)
+    job = own_job(idempotency.once(backend().jobs, claim, make))
+    return answer(backend().view.schema(job), 202)
 
 
 def _letters() -> list[DeadLetter]:
-    """Those of whoever asks."""
-    return [each for each in service().recovery.dead_letters() if each.owner == auth.owner()]
+    """The dead letters of the client that asks."""
+    mine = owner()
+    return [each for each in backend().recovery.dead_letters() if each.owner == mine]

@@ -1,4 +1,4 @@
-"""Health, for people and probes. None of it touches a worker."""
+"""Health, for people and probes. No call here asks a worker."""
 
 from __future__ import annotations
 
@@ -9,47 +9,45 @@ from redis.exceptions import RedisError
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.http.answers import answer, documented
-from web.schemas import Health, LaneHealth, Status
-from web.submit.service import service
+from web.routes.backend import backend
+from web.schemas.status import Health, LaneHealth, Status
 
 blueprint = APIBlueprint("health", __name__)
 
 
 @blueprint.get("/livez", responses=documented({200: Status}, open_to_all=True))
 def livez() -> Response:
-    """Tell that this process answers; looks at nothing else, so that an outage restarts nobody."""
+    """Say that this process answers. It checks nothing else, so an outage restarts no process."""
     return answer(Status(status="ok"))
 
 
 @blueprint.get("/readyz", responses=documented({200: Status, 503: Status}, open_to_all=True))
 def readyz() -> Response:
-    """Tell whether requests should come here: Redis answers, and this process hears commits."""
-    found = service()
+    """Say whether to send requests here: Redis answers, and this process hears of commits."""
     try:
-        found.redis.ping()
+        backend().redis.ping()
     except RedisError:
         return answer(Status(status="redis cannot be reached"), 503)
-    if not found.commits.subscribed.is_set():
+    if not backend().commits.subscribed.is_set():
         return answer(Status(status="not subscribed yet"), 503)
     return answer(Status(status="ok"))
 
 
 @blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
 def health() -> Response:
-    """Tell each lane's workers, backlog and speed of about the last second; no worker is asked."""
-    found = service()
+    """Report the workers, backlog and speed of each lane, about a second old at most."""
     try:
-        version = found.model().version
+        version = backend().model.get().version
     except ModelNotReady:
         version = None
-    now = found.admission.load()
+    load = backend().admission.load()
     lanes = {
         lane: LaneHealth(
-            workers=now.workers[lane],
-            outstanding_parts=now.parts[lane],
-            outstanding_images=now.images[lane],
-            images_per_second=round(now.drained[lane], 1),
-            estimated_seconds=_estimate(now.images[lane], now.drained[lane]),
+            workers=load.workers[lane],
+            outstanding_parts=load.parts[lane],
+            outstanding_images=load.images[lane],
+            images_per_second=round(load.drained[lane], 1),
+            estimated_seconds=_rounded(load.seconds_left(lane)),
         )
         for lane in Lane
     }
@@ -58,7 +56,5 @@ def health() -> Response:
     )
 
 
-def _estimate(images: int, per_second: float) -> float | None:
-    if not images:
-        return 0
-    return round(images / per_second, 1) if per_second else None
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

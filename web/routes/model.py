@@ -6,8 +6,8 @@ from flask import Response
 from flask_openapi import APIBlueprint
 
 from web.http.answers import answer, documented
-from web.schemas import ModelSchema
-from web.submit.service import service
+from web.routes.backend import backend
+from web.schemas.status import ModelSchema
 
 blueprint = APIBlueprint("model", __name__, url_prefix="/api/v1")
 
@@ -15,4 +15,4 @@ blueprint = APIBlueprint("model", __name__, url_prefix="/api/v1")
 @blueprint.get("/model/info", responses=documented({200: ModelSchema}, 503))
 def info() -> Response:
     """Read the model's name, version and origin."""
-    return answer(ModelSchema.of(service().model()))
+    return answer(ModelSchema.of(backend().model.get()))

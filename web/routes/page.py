@@ -1,11 +1,11 @@
-"""`/`: the page for people. web/page/ holds it as a browser gets it."""
+"""`/`: the page for people. The folder web/page/ holds its files."""
 
 from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, render_template
 
 from shared.settings import Settings
-from web.submit.service import service
+from web.routes.backend import backend
 
 blueprint = Blueprint(
     "page",
@@ -15,8 +15,8 @@ blueprint = Blueprint(
     static_url_path="/page",
 )
 
-#: All of it comes from here. Small pictures are blobs that the page makes itself; it sets widths by
-#: script, which needs no inline style.
+#: All parts of the page come from here. Thumbnails are blobs that the page makes. Its script sets
+#: widths, which needs no inline style.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
@@ -26,8 +26,8 @@ _POLICY = (
 
 @blueprint.get("/")
 def index() -> Response:
-    """The page. It holds no secrets: what it shows, it asks for, with a key where one is needed."""
-    settings = service().settings
+    """The page. It holds no secrets. It requests all that it shows, with a key if keys are on."""
+    settings = backend().settings
     response = current_app.make_response(
         render_template(
             "index.html", links=_links(settings), max_image_bytes=settings.max_image_bytes

@@ -12,14 +12,23 @@ from shared.errors import InvalidRequest, JobNotFound
 from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
 from web.http.answers import answer, documented, streamed
-from web.follow.result_formats import LINE_FORMATS, MEDIA_TYPES, ResultFormat, accepted
-from web.schemas import MAX_PAGE_ITEMS, PAGE_ITEMS, ItemSchema, JobPath, Page, ResultsQuery
-from web.submit.service import service
+from web.follow.result_formats import LINE_FORMATS, accepted
+from web.routes.backend import backend, own_job
+from web.schemas.job import JobPath
+from web.schemas.results import (
+    MAX_PAGE_ITEMS,
+    MEDIA_TYPES,
+    PAGE_ITEMS,
+    ItemSchema,
+    Page,
+    ResultFormat,
+    ResultsQuery,
+)
 
 blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1")
 
-#: Items that are read in one round trip and sent in one piece: some 100 KB, and few enough that
-#: other clients of the process wait for them no longer than some milliseconds.
+#: Items that are read in one round trip and sent in one piece: about 100 KB. Other clients of the
+#: process wait for a piece, so it must not take longer than a few milliseconds.
 _PIECE = 8 * PART_SIZE
 
 
@@ -29,20 +38,20 @@ _PIECE = 8 * PART_SIZE
     operation_id="results",
 )
 def read(path: JobPath, query: ResultsQuery) -> Response:
-    """Read items in input order, also while the job runs: those not yet done are `queued`.
+    """Read items in input order, also while the job runs. Unfinished items are `queued`.
 
-    As pages of JSON, or all at once as JSON Lines or CSV (`format`, or the header `Accept`). A
-    stream that cannot be read to its end is cut off, never ended as if it were whole. The header
-    `Sunset` says until when results can be read.
+    The answer is a page of JSON, or all items as JSON Lines or CSV (`format`, or the header
+    `Accept`). If the service cannot read a stream to its end, it cuts the connection, so that the
+    client notices. The header `Sunset` says until when results can be read.
     """
-    job = service().job(path.job_id)
+    job = own_job(path.job_id)
     media_type = _media_type(query)
     kind = MEDIA_TYPES[media_type]
     if kind is ResultFormat.JSON:
         response = _page(job, query)
     else:
-        lines = _lines(service().jobs, job, query, kind)
-        seconds = service().settings.slow_download_seconds
+        lines = _lines(backend().jobs, job, query, kind)
+        seconds = backend().settings.slow_download_seconds
         response = streamed(lines, media_type, seconds=seconds)
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
@@ -58,14 +67,14 @@ def _media_type(query: ResultsQuery) -> str:
 
 def _page(job: Job, query: ResultsQuery) -> Response:
     if query.state is not None:
-        raise InvalidRequest("state: only streams are filtered; add format=jsonl or format=csv.")
+        raise InvalidRequest("state: a page cannot be filtered. Add format=jsonl or format=csv.")
     limit = query.limit or PAGE_ITEMS
     if limit > MAX_PAGE_ITEMS:
         raise InvalidRequest(f"limit: a page has at most {MAX_PAGE_ITEMS} items.")
     stop = min(query.offset + limit, job.total)
-    items = service().jobs.items(job.id, query.offset, stop) if query.offset < stop else []
+    items = backend().jobs.items(job.id, query.offset, stop) if query.offset < stop else []
     page = Page(
-        job=service().told(job),
+        job=backend().view.schema(job),
         items=[ItemSchema.of(item) for item in items],
         next_offset=stop if stop < job.total else None,
     )
@@ -73,7 +82,7 @@ def _page(job: Job, query: ResultsQuery) -> Response:
 
 
 def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
-    """The lines of a stream, in pieces: one is in memory at a time, however slowly it is read."""
+    """The lines of a stream, in pieces. Only one piece is in memory, however slow the client is."""
     line_format = LINE_FORMATS[kind]
     stop = job.total if query.limit is None else min(query.offset + query.limit, job.total)
     if head := line_format.head(job.top_k):
@@ -89,6 +98,6 @@ def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -
 def _items(jobs: JobReader, job: Job, start: int, stop: int) -> list[Item]:
     items = jobs.items(job.id, start, stop)
     if len(items) < stop - start:
-        # Expired while it was read. A table that lacks lines must not look like a whole one.
+        # They expired while they were read. A table without them must not look complete.
         raise JobNotFound
     return items

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from shared.jobs import Job
-
-#: Fields of a job that the event copies.
-_COPIED = (
-    *("id", "state", "lane", "top_k", "model_version"),
-    *("created_at", "started_at", "finished_at", "expires_at"),
-)
-_COUNTS = ("total", "received", "queued", "succeeded", "failed", "cancelled", "cached")
 
 
 class Event(NamedTuple):
@@ -31,13 +24,7 @@ def event(job: Job) -> Event:
     body = {
         "type": f"job.{job.state}",
         "timestamp": datetime.fromtimestamp(job.finished_at, UTC).isoformat(),
-        "data": _job(job),
+        # As `GET /jobs/<id>` answers it: a job that has ended has no position and no estimate.
+        "data": job.public_fields() | {"position": None, "estimated_seconds": None},
     }
     return Event(event_id, json.dumps(body, separators=(",", ":")).encode())
-
-
-def _job(job: Job) -> dict[str, Any]:
-    """The job as `GET /jobs/<id>` answers it. A test compares the two."""
-    fields = {name: getattr(job, name) for name in _COPIED}
-    fields |= {"position": None, "estimated_seconds": None}  # The job has ended.
-    return fields | {"counts": {name: getattr(job, name) for name in _COUNTS}}

@@ -19,7 +19,7 @@ from shared.errors import DecodeFailed
 from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, PartRef, Prediction, new_job_id
 from web.follow.event_streams import EventStreams
-from web.submit.service import Service
+from web.routes.backend import Backend
 
 SUCCESS = Outcome(
     state=ItemState.SUCCEEDED, predictions=(Prediction(84, "peacock", 0.9),), model_version="m-1"
@@ -268,7 +268,7 @@ def test_streams_end_with_their_process(
     app: OpenAPI, client: FlaskClient, jobs: JobRecords
 ) -> None:
     job_id = accept(jobs, 1)
-    streams = app.extensions["service"].streams
+    streams = app.extensions["backend"].streams
     with following(client, job_id) as reader:
         reader.next()
         threading.Timer(0.2, streams.end_all).start()
@@ -279,7 +279,7 @@ def test_streams_end_with_their_process(
 
 
 def test_a_stream_has_a_longest_life(app: OpenAPI, jobs: JobRecords) -> None:
-    found: Service = app.extensions["service"]
+    found: Backend = app.extensions["backend"]
     streams = EventStreams(
         found.commits, jobs.reader, tell=lambda job: b"", most=1, longest_seconds=0.3
     )

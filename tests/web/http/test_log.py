@@ -9,14 +9,14 @@ from redis import Redis
 
 from shared.settings import Settings
 from web.app import create_app
-from web.submit.service import Service
+from web.routes.backend import Backend
 
 
 def test_a_request_is_one_json_line_with_its_ids(
     redis: Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app = create_app(Settings(redis_url=redis_url, log_format="json"))
-    service: Service = app.extensions["service"]
+    service: Backend = app.extensions["backend"]
     try:
         headers = {"X-Request-Id": "r-1"}
         answer = app.test_client().post(

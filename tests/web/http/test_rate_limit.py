@@ -87,7 +87,7 @@ def test_an_outage_is_503_with_limits_too() -> None:
         assert statuses(app, 2) == [503, 503]
         assert app.test_client().get("/livez").status_code == 200
     finally:
-        app.extensions["service"].close()
+        app.extensions["backend"].close()
 
 
 def test_without_a_limit_nothing_is_counted(make_app: Callable[..., OpenAPI], redis: Redis) -> None:

@@ -1,39 +1,77 @@
+"""One uploaded picture: what it is checked for, its name and its digest."""
+
 from __future__ import annotations
+
+import hashlib
 
 import pytest
 
 from shared.errors import EmptyFile, ImageTooLarge, UnsupportedFormat
-from web.intake.uploads import check, read_upload
+from shared.jobs import ItemState, Outcome
+from web.intake.uploads import Upload, new_items, no_picture, read_upload
+
+
+def read(data: bytes, name: str = "a") -> Upload:
+    return read_upload(name, data, max_bytes=100)
 
 
 @pytest.mark.parametrize(
     "head", [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"MM\0*"]
 )
 def test_allowed_formats_pass_by_content(head: bytes) -> None:
-    check(head + b"...", max_bytes=100)
+    assert read(head + b"...").error is None
 
 
 def test_webp_passes_and_other_riff_files_do_not() -> None:
-    check(b"RIFF1234WEBPVP8 ", max_bytes=100)
-    with pytest.raises(UnsupportedFormat):
-        check(b"RIFF1234WAVEfmt ", max_bytes=100)
+    assert read(b"RIFF1234WEBPVP8 ").error is None
+    assert isinstance(read(b"RIFF1234WAVEfmt ").error, UnsupportedFormat)
 
 
-def test_refusals_have_their_own_errors() -> None:
-    with pytest.raises(EmptyFile):
-        check(b"", max_bytes=100)
-    with pytest.raises(ImageTooLarge):
-        check(b"\xff\xd8\xff" + bytes(100), max_bytes=100)
-    with pytest.raises(UnsupportedFormat):
-        check(b"this is text", max_bytes=100)
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", EmptyFile),
+        (b"\xff\xd8\xff" + bytes(100), ImageTooLarge),
+        (b"this is text", UnsupportedFormat),
+    ],
+)
+def test_each_fault_has_its_own_error(data: bytes, error: type[Exception]) -> None:
+    assert type(read(data).error) is error
 
 
 def test_a_hostile_name_is_made_harmless() -> None:
-    upload = read_upload("a\r\nSet-Cookie: x\x1b[2J" + "é" * 600, b"data")
+    upload = read(b"data", name="a\r\nSet-Cookie: x\x1b[2J" + "é" * 600)
     assert upload.name.isprintable()
     assert len(upload.name) == 512
 
 
-def test_the_digest_is_of_the_bytes() -> None:
-    assert read_upload("a", b"x").digest == read_upload("b", b"x").digest
-    assert read_upload("a", b"x").digest != read_upload("a", b"y").digest
+def test_the_digest_and_the_size_are_of_the_bytes() -> None:
+    upload = read(b"x")
+    assert (upload.digest, upload.size) == (hashlib.sha256(b"x").hexdigest(), 1)
+
+
+def test_a_picture_with_an_outcome_is_not_read_for_the_records() -> None:
+    def never() -> bytes:
+        raise AssertionError("it was read")
+
+    known = Upload(name="a", digest="d", size=1, read=never)
+    waiting = Upload(name="b", digest="e", size=1, read=lambda: b"x", custom_id="mine")
+    outcome = Outcome(state=ItemState.SUCCEEDED)
+    first, second = new_items([known, waiting], [outcome, None])
+    assert (first.data, first.outcome) == (b"", outcome)
+    assert (second.name, second.data, second.custom_id) == ("b", b"x", "mine")
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "message"),
+    [
+        ("file", ["image"], "Send the picture in the field `file`; the form had `image`."),
+        ("files", ["b", "a"], "Send the pictures in the field `files`; the form had `a`, `b`."),
+        ("files", [], "Send the pictures in the field `files`; the form had no fields."),
+        ("file", ["a\n"], "Send the picture in the field `file`; the form had `a\ufffd`."),
+    ],
+)
+def test_a_form_without_a_picture_is_told_what_to_send(
+    field: str, sent: list[str], message: str
+) -> None:
+    assert str(no_picture(field, sent)) == message

@@ -46,11 +46,11 @@ def test_within_a_second_health_goes_by_the_last_look(
         return told
 
     # However long this machine stands still.
-    monkeypatch.setattr(admission, "_LOOK_SECONDS", 60)
+    monkeypatch.setattr(admission, "_FRESH_SECONDS", 60)
     assert outstanding() == 0
     redis.set(keys.outstanding_images(Lane.BULK), 120)
     before = looks()
     assert outstanding() == 0 and looks() == before
-    monkeypatch.setattr(admission, "_LOOK_SECONDS", 0)
-    monkeypatch.setattr(admission, "_LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(admission, "_FRESH_SECONDS", 0)
+    monkeypatch.setattr(admission, "_FRESH_FOR_REFUSAL_SECONDS", 0)
     assert outstanding() == 120 and looks() > before

@@ -232,7 +232,7 @@ def test_an_archive_waits_for_room_and_goes_on(make_app: Callable[..., OpenAPI])
 
 def running_job(app: OpenAPI, other: str) -> str:
     """The archive's job, once its second part is here; nobody has been told of it."""
-    redis = app.extensions["service"].redis
+    redis = app.extensions["backend"].redis
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         for key in redis.keys("job:*"):
@@ -288,7 +288,7 @@ def test_an_outage_in_the_middle_is_told_and_promises_nothing(
             target=lambda: answers.append(post_raw(app.test_client(), zipped(pictures(100))))
         )
         upload.start()
-        redis = app.extensions["service"].redis
+        redis = app.extensions["backend"].redis
         deadline = time.monotonic() + 10
         while not redis.get(keys.outstanding_images(Lane.BULK)):
             assert time.monotonic() < deadline

@@ -1,25 +1,28 @@
-"""Archives on their way in: their bytes go to disk, and only so many come at a time.
+"""Uploads of archives: their bytes go to disk, and only a few arrive at a time.
 
-An archive may be far larger than any other body. Whether a form carries one is not known before
-its first file begins, so a form that is too large for pictures is ended right there if that file
-is no archive, or if a second one follows.
+An archive may be far larger than any other body. Whether a form carries one is not known before its
+first file begins. So a form that is too large for pictures is refused at that point if the file is
+no archive, and also if a second file follows.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import BoundedSemaphore
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
-from flask import Flask, Request, g, request
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.formparser import FormDataParser
+from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded, RequestTooLarge
-from shared.settings import Settings
 from web.intake.archives.archive import HEAD_BYTES, may_be_archive
 from web.server.threads import in_thread
 
-#: What the body is said to be where it is the archive itself.
+#: Content types of a body that is the archive itself.
 TYPES = frozenset(
     {
         *("application/zip", "application/x-zip-compressed", "application/x-tar"),
@@ -27,88 +30,107 @@ TYPES = frozenset(
     }
 )
 
-#: Archives that one web process takes in at a time: each may fill its share of the disk.
+#: Archives that one web process receives at a time: each may fill its share of the disk.
 _AT_ONCE = 4
 _BUSY_SECONDS = 5
 
 _PIECE = 2**18
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Let archives be as large as they may, and refuse one too many before its body is read."""
-    slots = BoundedSemaphore(_AT_ONCE)
+class Form(NamedTuple):
+    """A form that has been read."""
 
-    def make_way() -> None:
+    fields: MultiDict[str, str]
+    files: MultiDict[str, FileStorage]
+
+
+class ArchiveUploads:
+    """The archives that this process receives."""
+
+    def __init__(self, *, max_archive_bytes: int, max_request_bytes: int) -> None:
+        """A form of more than `max_request_bytes` can only carry an archive."""
+        self._max_archive_bytes = max_archive_bytes
+        self._max_request_bytes = max_request_bytes
+        self._slots = BoundedSemaphore(_AT_ONCE)
+
+    def is_expected(self, request: Request) -> bool:
+        """Whether the body of a submission must be, or must carry, an archive."""
         size = request.content_length or 0
-        is_form = request.mimetype == "multipart/form-data"
-        too_large = is_form and size > settings.max_request_bytes
-        if not _is_submission() or not (is_raw() or too_large):
-            return
-        if size > settings.max_archive_bytes:
+        return request.mimetype in TYPES or (
+            request.mimetype == "multipart/form-data" and size > self._max_request_bytes
+        )
+
+    @contextmanager
+    def receive(self, request: Request) -> Iterator[ArchiveBody]:
+        """Let the body of `request` be as large as an archive may be, for the time of the block.
+
+        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment.
+        """
+        if (request.content_length or 0) > self._max_archive_bytes:
             raise RequestTooLarge
-        if not slots.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
-        g.archive_slot, g.archive_files = slots, []
-        request.max_content_length = settings.max_archive_bytes
-
-    def give_back(_: BaseException | None) -> None:
-        for file in g.pop("archive_files", []):
-            in_thread(file.close)  # the disk has its room back before the next archive comes
-        if slot := g.pop("archive_slot", None):
-            slot.release()
-
-    app.request_class = _Request
-    app.before_request(make_way)
-    app.teardown_request(give_back)
+        body = ArchiveBody(request)
+        try:
+            request.max_content_length = self._max_archive_bytes
+            yield body
+        finally:
+            try:
+                body.close()
+            finally:
+                self._slots.release()
 
 
-def is_raw() -> bool:
-    """Whether the present request's body says that it is an archive."""
-    return request.mimetype in TYPES
+class ArchiveBody:
+    """The body of one request, on disk until it is closed."""
 
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._files: list[IO[bytes]] = []
 
-def is_expected() -> bool:
-    """Whether the present request was let in as an archive, and can be nothing else."""
-    return "archive_slot" in g
+    def read_raw(self) -> IO[bytes]:
+        """A body that is the archive itself."""
+        file = cast(IO[bytes], tempfile.TemporaryFile())
+        self._files.append(file)
+        while piece := self._request.stream.read(_PIECE):
+            file.write(piece)
+        return file
 
+    def read_form(self) -> Form:
+        """A form with one archive. Raises RequestTooLarge if its file cannot be one."""
+        request = self._request
+        parser = FormDataParser(
+            stream_factory=self._new_file,
+            max_form_memory_size=request.max_form_memory_size,
+            max_content_length=request.max_content_length,
+            max_form_parts=request.max_form_parts,
+            cls=request.parameter_storage_class,
+        )
+        _, fields, files = parser.parse(
+            request.stream, request.mimetype, request.content_length, request.mimetype_params
+        )
+        return Form(fields, files)
 
-def spooled_body() -> IO[bytes]:
-    """The present request's body, on disk until the request ends."""
-    file = cast(IO[bytes], tempfile.TemporaryFile())
-    g.archive_files.append(file)
-    while piece := request.stream.read(_PIECE):
-        file.write(piece)
-    return file
+    def close(self) -> None:
+        """Free the disk, before the next archive comes. That may take a while."""
+        in_thread(lambda: [file.close() for file in self._files])
 
-
-def _is_submission() -> bool:
-    return request.method == "POST" and (request.endpoint or "").endswith("jobs.submit")
-
-
-class _Request(Request):
-    _files = 0
-
-    def _get_file_stream(
+    def _new_file(
         self,
         total_content_length: int | None,
         content_type: str | None,
-        filename: str | None = None,
+        filename: str | None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        self._files += 1
-        if not is_expected():
-            return super()._get_file_stream(
-                total_content_length, content_type, filename, content_length
-            )
-        if self._files > 1:
+        if self._files:
             raise RequestTooLarge
         file = cast(IO[bytes], _ArchiveFile())
-        g.archive_files.append(file)
+        self._files.append(file)
         return file
 
 
 class _ArchiveFile(io.BufferedRandom):
-    """A file on disk that is an archive as far as one can tell from its first bytes."""
+    """A file on disk that is an archive, as far as its first bytes tell."""
 
     def __init__(self) -> None:
         super().__init__(cast(io.RawIOBase, tempfile.TemporaryFile(buffering=0)))

@@ -1,0 +1,85 @@
+"""What the routes work with. `web.app` makes one for each process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app, request
+from redis import Redis
+
+from shared.errors import JobNotFound
+from shared.jobs import Job
+from shared.observe import log
+from shared.records.cancel import JobCanceller
+from shared.records.read import JobReader
+from shared.records.recovery import Recovery
+from shared.settings import Settings
+from web.follow.commit_listener import CommitListener
+from web.follow.event_streams import EventStreams
+from web.follow.job_view import JobView
+from web.http import auth
+from web.intake.archives.uploads import ArchiveUploads
+from web.submit.admission import Admission, Room
+from web.submit.archive_jobs import ArchiveJobs
+from web.submit.cached_answers import CachedAnswers
+from shared.model_info import CurrentModel
+from web.submit.early_refusals import OBJECTION, ROOM
+from web.submit.submission import Submission
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend:
+    settings: Settings
+    redis: Redis
+    jobs: JobReader
+    canceller: JobCanceller
+    recovery: Recovery
+    model: CurrentModel
+    admission: Admission
+    submission: Submission
+    answers: CachedAnswers
+    archive_uploads: ArchiveUploads
+    archive_jobs: ArchiveJobs
+    commits: CommitListener
+    streams: EventStreams
+    view: JobView
+
+    def close(self) -> None:
+        self.commits.close()
+        self.redis.connection_pool.disconnect()
+
+
+def backend() -> Backend:
+    """The backend of the current application."""
+    current: Backend = current_app.extensions["backend"]
+    return current
+
+
+def owner() -> str:
+    """Name of the API key that the present request came with; empty if keys are off."""
+    name: str = request.environ.get(auth.OWNER, "")
+    return name
+
+
+def own_job(job_id: str) -> Job:
+    """A job of the client that asks.
+
+    Raises JobNotFound also for a job of another client, which must not learn that it exists.
+    """
+    log.note(job_id=job_id)
+    job = backend().jobs.get(job_id)
+    if job.owner != owner():
+        raise JobNotFound
+    return job
+
+
+def raise_objection() -> None:
+    """Raise the error that a submission met before Flask, now that its client has access."""
+    if objection := request.environ.get(OBJECTION):
+        raise objection
+
+
+def room() -> Room:
+    """The room that was reserved for the present submission before Flask."""
+    reserved: Room = request.environ[ROOM]
+    return reserved

@@ -1,0 +1,57 @@
+"""`/jobs/<id>/parts`: an open job is filled part by part."""
+
+from __future__ import annotations
+
+from flask import Response, request
+
+from shared.errors import InvalidRequest, JobClosed
+from shared.jobs import PART_SIZE, JobState, part_size, parts_of
+from web.http.answers import answer, documented, request_body
+from web.intake.parts import read_part
+from web.intake.uploads import FORM_OVERHEAD
+from web.routes.backend import backend, own_job
+from web.routes.jobs import blueprint
+from web.schemas.job import JobPath, MissingParts, PartSchema
+from web.schemas.submission import PartForm, PartPath
+
+#: Numbers of missing parts in one answer. A client is busy with these for a while.
+_MOST_MISSING = 10_000
+
+
+@blueprint.put(
+    "/jobs/<job_id>/parts/<number>",
+    request_body=request_body({"multipart/form-data": PartForm}, "The pictures of the part."),
+    responses=documented({200: PartSchema, 201: PartSchema}, 404, 408, 409, 413, 422, 503),
+)
+def put_part(path: PartPath) -> Response:
+    """Send a part of an open job. Sending it again is harmless, so an upload can be resumed.
+
+    Workers start on it at once. A file that is no picture becomes an item with an error.
+    """
+    job = own_job(path.job_id)
+    if not job.opened or job.state is JobState.CANCELLED:
+        raise JobClosed
+    items = part_size(job.total, path.number)
+    if items <= 0:
+        raise InvalidRequest(f"number: this job has {parts_of(job.total)} parts, counted from 0.")
+    max_bytes = backend().settings.max_image_bytes
+    size = request.content_length or 0
+    with backend().admission.room() as room:
+        # A smaller body carries no pictures but their digests, and needs no room.
+        if size > FORM_OVERHEAD:
+            room.reserve([job.lane], size=size)
+        request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
+        uploads = read_part(request.form, request.files, items=items, max_bytes=max_bytes)
+        put = backend().submission.put_part(job, path.number, uploads, room)
+    part = PartSchema(
+        job_id=job.id, number=path.number, items=items, missing_parts=put.missing_parts
+    )
+    return answer(part, 201 if put.is_new else 200)
+
+
+@blueprint.get("/jobs/<job_id>/parts", responses=documented({200: MissingParts}, 404, 422, 503))
+def missing_parts(path: JobPath) -> Response:
+    """List the parts of an open job that have not arrived."""
+    job = own_job(path.job_id)
+    missing = backend().jobs.missing_parts(job.id)
+    return answer(MissingParts(total=parts_of(job.total), missing=missing[:_MOST_MISSING]))

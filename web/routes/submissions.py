@@ -1,0 +1,218 @@
+"""`POST /jobs`: pictures or an archive as one job, or a job whose pictures follow in parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request, url_for
+
+from shared import webhook_address
+from shared.errors import InvalidRequest, TooManyFiles, WebhooksDisabled
+from shared.jobs import Lane, OpenJob, new_job_id
+from web.http import idempotency
+from web.http.answers import answer, documented, request_body
+from web.http.idempotency import Key
+from web.intake.archives import archive
+from web.intake.archives.uploads import TYPES, Form
+from web.intake.uploads import Upload, no_picture, read_upload
+from web.routes.backend import backend, own_job, owner, room
+from web.routes.jobs import blueprint
+from web.schemas.job import JobSchema, OpenedJob
+from web.schemas.schema import DEFAULT_TOP_K
+from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
+from web.server.pacing import BodyTurns
+
+#: Name of this call in stored idempotency claims.
+_CALL = "jobs.submit"
+
+#: Flask refuses a form with more than 1,000 fields. This error comes first, and says more.
+MAX_FILES = 500
+
+_BODY = request_body(
+    {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
+    "Pictures, or one archive of them, in a form; or an archive as the body; or in JSON how many "
+    "pictures there will be, which then follow in parts.",
+)
+_BODY["content"] |= {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/zip", "application/x-tar", "application/gzip")
+}
+
+
+@blueprint.post(
+    "/jobs",
+    request_body=_BODY,
+    responses=documented({201: OpenedJob, 202: JobSchema}, 408, 413, 422, 503),
+    operation_id="submit",
+)
+def submit(query: SubmitQuery) -> Response:
+    """Submit pictures or an archive as one job, or open a job for pictures that follow in parts.
+
+    The answer comes as soon as all is stored; nothing is lost from then on. A file that is no
+    picture becomes an item with an error, and the other items are not affected. A damaged archive
+    is refused as a whole.
+    """
+    if backend().archive_uploads.is_expected(request):
+        return _receive_archive(query)
+    _refuse_top_k(query)
+    if request.mimetype == "application/json":
+        return _open(query, OpenRequest.model_validate_json(request.get_data(cache=False)))
+    return _submit(query, _valid_form(Form(request.form, request.files)))
+
+
+def _receive_archive(query: SubmitQuery) -> Response:
+    """A body that is an archive, or a form that is so large that it must carry one."""
+    with backend().archive_uploads.receive(request) as body:
+        if request.mimetype not in TYPES:
+            _refuse_top_k(query)
+            return _submit_archive(query, _valid_form(body.read_form()))
+        webhook = _webhook(query.webhook, None)
+        job_id = backend().archive_jobs.submit(
+            owner(),
+            body.read_raw(),
+            room(),
+            lane=query.lane,
+            top_k=query.top_k or DEFAULT_TOP_K,
+            webhook=webhook,
+            key=_key(),
+        )
+        return _accepted(job_id)
+
+
+def _refuse_top_k(query: SubmitQuery) -> None:
+    if query.top_k is not None:
+        raise InvalidRequest("top_k: send it in the body, not in the address.")
+
+
+def _valid_form(form: Form) -> SubmitForm:
+    fields: dict[str, Any] = form.fields.to_dict() | form.files.to_dict()
+    if "files" not in fields:
+        raise no_picture("files", fields)
+    fields["files"] = form.files.getlist("files") or fields["files"]
+    if "custom_id" in form.fields:
+        fields["custom_id"] = form.fields.getlist("custom_id")
+    return SubmitForm.model_validate(fields)
+
+
+def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
+    count = len(form.files)
+    if count > MAX_FILES:
+        raise TooManyFiles(f"The form has {count} files; one request may carry {MAX_FILES}.")
+    if form.custom_id and len(form.custom_id) != count:
+        raise InvalidRequest("custom_id: send none, or as many as files.")
+    if count == 1 and archive.kind_of(form.files[0].stream):
+        return _submit_archive(query, form)
+    lane = _lane(query.lane, form.lane) or (Lane.INTERACTIVE if count == 1 else Lane.BULK)
+    webhook = _webhook(query.webhook, form.webhook)
+    uploads = _read(form)
+    key = _key()
+    claim = key and key.claim(
+        lane,
+        form.top_k,
+        form.custom_id,
+        [(each.name, each.digest) for each in uploads],
+        webhook,
+    )
+
+    def make() -> str:
+        job_id = new_job_id()
+        backend().submission.submit(
+            owner(),
+            job_id,
+            uploads,
+            room(),
+            lane=lane,
+            top_k=form.top_k,
+            claim=claim,
+            webhook=webhook,
+        )
+        return job_id
+
+    return _accepted(idempotency.once(backend().jobs, claim, make))
+
+
+def _read(form: SubmitForm) -> list[Upload]:
+    turns = BodyTurns()
+    max_bytes = backend().settings.max_image_bytes
+    uploads = []
+    for k, file in enumerate(form.files):
+        turns.take()
+        custom_id = form.custom_id[k] if form.custom_id else None
+        uploads.append(
+            read_upload(file.filename, file.read(), max_bytes=max_bytes, custom_id=custom_id)
+        )
+    return uploads
+
+
+def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
+    """A form whose only file is an archive."""
+    lane = _lane(query.lane, form.lane)
+    webhook = _webhook(query.webhook, form.webhook)
+    if form.custom_id:
+        raise InvalidRequest("custom_id: an archive takes none; its pictures keep their names.")
+    job_id = backend().archive_jobs.submit(
+        owner(),
+        form.files[0].stream,
+        room(),
+        lane=lane,
+        top_k=form.top_k,
+        webhook=webhook,
+        key=_key(),
+    )
+    return _accepted(job_id)
+
+
+def _accepted(job_id: str) -> Response:
+    job = backend().view.schema(own_job(job_id))
+    return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
+
+
+def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
+    most = backend().settings.max_job_images
+    if opened.total > most:
+        raise InvalidRequest(f"total: a job may have {most} pictures.")
+    digests = opened.digests or []
+    if digests and len(digests) != opened.total:
+        raise InvalidRequest("digests: send none, or as many as pictures.")
+    job = OpenJob(
+        id=new_job_id(),
+        lane=_lane(query.lane, opened.lane) or Lane.BULK,
+        top_k=opened.top_k,
+        total=opened.total,
+        owner=owner(),
+        webhook=_webhook(query.webhook, opened.webhook),
+    )
+    key = _key()
+    claim = key and key.claim(job.lane, job.top_k, job.total, digests, job.webhook)
+
+    def make() -> str:
+        backend().submission.open(job, claim)
+        return job.id
+
+    job_id = idempotency.once(backend().jobs, claim, make)
+    known = backend().answers.positions(digests)
+    body = OpenedJob(job=backend().view.schema(own_job(job_id)), known=known)
+    return answer(body, 201, location=url_for("jobs.read", job_id=job_id))
+
+
+def _key() -> Key | None:
+    return idempotency.key_of(request.headers, owner(), _CALL)
+
+
+def _lane(in_query: Lane | None, in_body: Lane | None) -> Lane | None:
+    if in_query and in_body and in_query is not in_body:
+        raise InvalidRequest("lane: the address and the body name different lanes.")
+    return in_query or in_body
+
+
+def _webhook(in_query: str | None, in_body: str | None) -> str | None:
+    if in_query and in_body and in_query != in_body:
+        raise InvalidRequest("webhook: the address and the body name different webhooks.")
+    url = in_query or in_body
+    if url is None:
+        return None
+    settings = backend().settings
+    if not settings.webhooks:
+        raise WebhooksDisabled
+    webhook_address.check(url, allow_private=settings.webhook_allow_private)
+    return url

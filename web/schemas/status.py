@@ -1,0 +1,47 @@
+"""How the service is: its model, its lanes, its health."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.jobs import Lane
+from shared.model_info import ModelInfo
+from web.schemas.schema import Schema
+
+
+class ModelSchema(Schema):
+    name: str
+    version: Annotated[str, Field(description="Stands in every result.")]
+    weights: Annotated[str, Field(description="A file's name, or the value of MODEL_WEIGHTS.")]
+    weights_digest: Annotated[str, Field(description="SHA-256, hex.")]
+    engine: str
+    classes: int
+    input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
+    notice: Annotated[str, Field(description="Show it beside the model's answers; mostly empty.")]
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> ModelSchema:
+        return cls(**vars(info))
+
+
+class Status(Schema):
+    status: str
+
+
+class LaneHealth(Schema):
+    workers: Annotated[int, Field(description="Workers that accept parts now.")]
+    outstanding_parts: int
+    outstanding_images: int
+    images_per_second: Annotated[float, Field(description="Committed in the last seconds.")]
+    estimated_seconds: Annotated[
+        float | None,
+        Field(description="Until the lane is empty; null if it has images and none is committed."),
+    ]
+
+
+class Health(Schema):
+    status: str
+    model_version: str | None
+    lanes: dict[Lane, LaneHealth]

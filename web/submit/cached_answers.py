@@ -1,0 +1,72 @@
+"""Answers from the result cache: the same bytes and the same model give the same outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+from shared.errors import ModelNotReady
+from shared.jobs import Outcome
+from shared.observe import metrics
+from shared.result_cache import ResultCache
+from shared.single_flight import SingleFlight
+from web.intake.uploads import Upload
+from shared.model_info import CurrentModel
+
+
+class _Question(NamedTuple):
+    model_version: str
+    digests: Sequence[str]
+
+
+class CachedAnswers:
+    """The result cache for the present model. A crowd of single pictures shares a round trip."""
+
+    def __init__(self, cache: ResultCache, model: CurrentModel) -> None:
+        self._cache = cache
+        self._model = model
+        self._flight: SingleFlight[_Question, list[Outcome | None]] = SingleFlight(self._ask)
+
+    def outcomes(self, uploads: Sequence[Upload], top_k: int) -> list[Outcome | None]:
+        """For each upload its fault, its answer from the cache, or None if a worker must see it.
+
+        Raises RedisError.
+        """
+        outcomes = [Outcome.failure(each.error) if each.error else None for each in uploads]
+        asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
+        answers = self._look_up([uploads[k].digest for k in asked])
+        for k, cached in zip(asked, answers, strict=True):
+            metrics.CACHE_REQUESTS.labels("hit" if cached else "miss").inc()
+            if cached:
+                outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
+        return outcomes
+
+    def positions(self, digests: Sequence[str]) -> list[int]:
+        """Positions of the digests that have an answer. Raises RedisError."""
+        try:
+            version = self._model.get().version
+        except ModelNotReady:
+            return []
+        return self._cache.known(version, digests)
+
+    def _look_up(self, digests: Sequence[str]) -> list[Outcome | None]:
+        if not digests:
+            return []
+        try:
+            version = self._model.get().version
+        except ModelNotReady:  # the picture waits for the first worker
+            return [None] * len(digests)
+        return self._flight.ask(_Question(version, digests))
+
+    def _ask(self, questions: Sequence[_Question]) -> list[list[Outcome | None]]:
+        """The outcomes for each question: a round trip for each model version, so mostly one."""
+        answers: dict[int, list[Outcome | None]] = {}
+        for version in {question.model_version for question in questions}:
+            asked = [k for k, each in enumerate(questions) if each.model_version == version]
+            digests = [digest for k in asked for digest in questions[k].digests]
+            outcomes = iter(self._cache.get(version, digests))
+            for k in asked:
+                answers[k] = list(islice(outcomes, len(questions[k].digests)))
+        return [answers[k] for k in range(len(questions))]

@@ -1,0 +1,106 @@
+"""Submitting pictures: from what was uploaded to what is stored and queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.errors import ImagesNeeded
+from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
+from shared.observe import log, metrics, tracing
+from shared.records.claims import Claim
+from shared.records.read import JobReader
+from shared.records.submit import PutPart
+from web.intake.uploads import Upload, new_items
+from web.submit.admission import Admission, Room
+from web.submit.cached_answers import CachedAnswers
+from web.submit.coalescer import Coalescer
+
+
+class Submission:
+    """Accepts pictures. A picture with a fault becomes an item with that error."""
+
+    def __init__(
+        self,
+        jobs: JobReader,
+        answers: CachedAnswers,
+        admission: Admission,
+        coalescer: Coalescer,
+    ) -> None:
+        self._jobs = jobs
+        self._answers = answers
+        self._admission = admission
+        self._coalescer = coalescer
+
+    def submit(
+        self,
+        owner: str,
+        job_id: str,
+        uploads: Sequence[Upload],
+        room: Room,
+        *,
+        lane: Lane,
+        top_k: int,
+        claim: Claim | None = None,
+        webhook: str | None = None,
+    ) -> list[Outcome | None]:
+        """Store and queue a job of `owner`, and give back `room`. Gives the outcomes known so far.
+
+        Raises Overloaded if there is no room, and AlreadyClaimed; then nothing is stored.
+        """
+        log.note(job_id=job_id)
+        with room, tracing.upload() as trace:
+            with self._coalescer.expecting():
+                outcomes = self._answers.outcomes(uploads, top_k)
+            job = NewJob(
+                id=job_id,
+                lane=lane,
+                top_k=top_k,
+                items=list(new_items(uploads, outcomes)),
+                owner=owner,
+                webhook=webhook,
+                trace=trace,
+            )
+            room.fill(lane, images=job.pending, size=sum(len(item.data) for item in job.items))
+            self._accept(job, claim)
+        metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
+        return outcomes
+
+    def _accept(self, job: NewJob, claim: Claim | None) -> None:
+        small = 0 < job.pending <= PART_SIZE >= len(job.items)
+        if claim is None and job.lane is Lane.INTERACTIVE and small:
+            self._coalescer.submit(job)
+        else:
+            self._admission.accept([job], claim)
+
+    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
+        """Store a job whose pictures follow in parts. Raises AlreadyClaimed."""
+        log.note(job_id=job.id)
+        self._admission.open(job, claim)
+
+    def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
+        """Store and queue a part of an open job, all of it or nothing, and give back `room`.
+
+        Raises ImagesNeeded if a digest has no answer, Overloaded if there is no room, and what
+        JobSubmitter.put_part raises.
+        """
+        log.note(part_id=f"{job.id}:{number}")
+        with room, tracing.upload() as trace:
+            outcomes = self._answers.outcomes(uploads, job.top_k)
+            if missing := _without_bytes(uploads, outcomes):
+                if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
+                    return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
+                raise ImagesNeeded([number * PART_SIZE + k for k in missing])
+            sizes = [
+                each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome
+            ]
+            room.fill(job.lane, images=len(sizes), size=sum(sizes))
+            put = self._admission.put_part(job, number, new_items(uploads, outcomes), trace)
+        if put.is_new:
+            metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
+        return put
+
+
+def _without_bytes(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> list[int]:
+    """Positions of the pictures that only their digest names, and that the cache cannot answer."""
+    pairs = zip(uploads, outcomes, strict=True)
+    return [k for k, (each, outcome) in enumerate(pairs) if each.read is None and outcome is None]
