@@ -157,7 +157,7 @@ def test_an_upload_that_is_killed_at_any_moment_and_resumed_loses_and_repeats_no
 def test_an_upload_goes_on_when_the_service_comes_back(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService
 ) -> None:
-    names = fill(200)
+    names = fill(100)
     before = accepted(service)
     process = uploads.start("--concurrency", "1")
     await_accepted(service, before + 1, process)

@@ -1,4 +1,4 @@
-"""The page in a real browser, in front of a real service."""
+"""The page in a real browser, with a real service."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from quickstart.ready import new_picture
 _ROOT = Path(__file__).parents[2]
 _AXE = "axe-core-4.14.1"
 
-#: Two cores may be busy with other things.
+#: The machine may be busy.
 expect.set_options(timeout=20_000)
 
 
 def missing(what: str) -> Any:
-    """Skip, but never in continuous integration."""
+    """Skip the test; in continuous integration, fail."""
     if os.environ.get("CI"):
         pytest.fail(f"{what}, and this is continuous integration")
     pytest.skip(what)
@@ -32,9 +32,9 @@ def missing(what: str) -> Any:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium, or the one that the environment variable CHROMIUM names.
+    """The system's Chromium, or the program that the environment variable CHROMIUM names.
 
-    For a module: while it is there an event loop runs, beside which no test can have its own.
+    Of module scope: Playwright runs an event loop, and other tests need their own.
     """
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if chromium is None:
@@ -48,9 +48,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens pages, each a person of its own. None may break a policy, or a script in it.
+    """Opens pages, each with its own storage. A script error or a broken policy fails the test.
 
-    `refusals` are what the test provokes; the browser notes each as a resource that fails to load.
+    `refusals` are errors that the test provokes: resources that fail to load.
     """
     pages: list[tuple[Page, list[str]]] = []
 
@@ -79,7 +79,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 @pytest.fixture(scope="module")
 def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
-    """A service whose workers have yet to come, and that holds one interactive image at most."""
+    """A service without workers, which accepts at most one interactive image."""
     folder = tmp_path_factory.mktemp("idle")
     own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_OUTSTANDING_INTERACTIVE": "1"}
     with local_service(folder, os.environ | own) as running:
@@ -90,7 +90,7 @@ def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServ
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Callable[[int], list[Path]]:
-    """Makes small pictures that nobody has classified before."""
+    """Makes small pictures, none of which is cached."""
 
     def make(count: int) -> list[Path]:
         folder = tmp_path / f"noise-{count}"

@@ -1,4 +1,4 @@
-"""Everybody can use it: on a phone, in the dark, by ear."""
+"""The page works on a phone, in the dark, by keyboard and with a screen reader."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def violations(page: Page, axe: str) -> list[str]:
     ]
 
 
-def test_a_phone_shows_all_without_scrolling_sideways(
+def test_a_phone_shows_the_page_without_horizontal_scrolling(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page(**_PHONE)
@@ -70,7 +70,7 @@ def test_a_phone_shows_all_without_scrolling_sideways(
     assert dialog and dialog["x"] >= 0 and dialog["x"] + dialog["width"] <= 320
 
 
-def test_in_the_dark_the_page_is_dark(service: LocalService, new_page: NewPage) -> None:
+def test_the_page_is_dark_where_the_system_is(service: LocalService, new_page: NewPage) -> None:
     look = "getComputedStyle(document.documentElement).backgroundColor"
     light, dark = new_page(), new_page(color_scheme="dark")
     light.goto(service.base_url)
@@ -89,7 +89,7 @@ def test_a_screen_reader_hears_the_beginning_and_the_end(
     expect(live).to_contain_text("3 pictures: 3 pictures labelled")
     assert live.get_attribute("role") == "status"
     picture = page.get_by_role("listitem").first.get_by_role("button")
-    # The job's end may be told before the last pictures' labels.
+    # The job's end may be shown before the last labels.
     expect(picture).to_have_attribute("data-state", "succeeded")
     label = picture.locator(".label").inner_text()
     expect(picture).to_have_accessible_name(re.compile(rf"noise 0000.png {label} <?\d+ %"))

@@ -1,4 +1,4 @@
-"""Pictures in, labels out: what most people come for."""
+"""Pictures are given to the page and get their labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NewPage = Callable[..., Page]
 _SAMPLES = Path(data.__file__).parent
 
 
-def test_thumbnails_come_at_once_and_labels_as_they_are_known(
+def test_thumbnails_come_at_once_and_labels_follow(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page()
@@ -42,7 +42,7 @@ def test_labels_are_shown_while_the_job_runs(
 ) -> None:
     page = new_page()
     page.goto(service.base_url)
-    # Two of three parts are held back: however fast the service is, the job is not done before.
+    # Two of three parts are held, so the job cannot end before them.
     held: list[Route] = []
     page.route(re.compile("/parts/[12]$"), lambda route: held.append(route))
     page.set_input_files("#pictures", noise(70))
@@ -55,7 +55,7 @@ def test_labels_are_shown_while_the_job_runs(
     expect(page.locator("#cancel")).to_be_visible()
     held[1].continue_()
     expect(figures).to_contain_text("70 pictures labelled")
-    expect(page.locator("#figures")).to_contain_text("images/s")
+    expect(page.locator("#figures")).to_contain_text("pictures per second")
 
 
 def test_a_cat_is_called_a_cat(service: LocalService, new_page: NewPage, cats_label: str) -> None:
@@ -81,7 +81,7 @@ def test_a_bad_picture_says_why_and_its_neighbours_get_their_labels(
     expect(page.locator("[title='cut.jpg']")).to_contain_text("ends before its data does")
 
 
-def test_a_file_that_is_too_large_is_told_so_without_sending_it_all(
+def test_a_file_that_is_too_large_is_refused_without_sending_all_of_it(
     service: LocalService, new_page: NewPage, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.bmp"
@@ -94,7 +94,7 @@ def test_a_file_that_is_too_large_is_told_so_without_sending_it_all(
     expect(page.locator(".cell")).to_contain_text(re.compile(r"\d bytes; \d+ are allowed"))
 
 
-def test_a_folder_is_taken_with_its_folders_and_what_is_no_picture_is_left_out(
+def test_a_folder_is_read_with_its_inner_folders_and_other_files_are_skipped(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     first, second = noise(2)
@@ -107,7 +107,7 @@ def test_a_folder_is_taken_with_its_folders_and_what_is_no_picture_is_left_out(
     page.goto(service.base_url)
     page.set_input_files("#folder", deep.parent)
     expect(page.locator("#job-title")).to_have_text("noise-2, 2 pictures")
-    expect(page.locator("#notice")).to_contain_text("1 file was left out")
+    expect(page.locator("#notice")).to_contain_text("1 file was skipped")
     expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
     titles = page.locator(".cell").evaluate_all("cells => cells.map((cell) => cell.title)")
     assert titles == ["noise-2/deep/9.png", "noise-2/deep/10.png"]
@@ -152,7 +152,7 @@ def test_an_archive_becomes_a_job_of_its_members(
     expect(page.locator(".cell").nth(2)).to_contain_text("noise 0002.png")
 
 
-def test_an_archive_that_is_none_says_why(
+def test_a_broken_archive_shows_the_reason(
     service: LocalService, new_page: NewPage, tmp_path: Path
 ) -> None:
     archive = tmp_path / "broken.zip"
@@ -164,25 +164,25 @@ def test_an_archive_that_is_none_says_why(
     expect(page.locator("#job")).to_be_hidden()
 
 
-def test_the_same_pictures_are_known_the_second_time(
+def test_the_same_pictures_are_answered_from_the_cache_the_second_time(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page()
     page.goto(service.base_url)
     pictures = noise(5)
-    for known in ("", "5 known already"):
+    for cached in ("", "5 classified earlier"):
         page.set_input_files("#pictures", pictures)
         expect(page.locator("#figures")).to_contain_text(
-            re.compile(f"5 pictures labelled.*{known}")
+            re.compile(f"5 pictures labelled.*{cached}")
         )
 
 
-def test_the_status_line_tells_of_model_workers_and_backlog(
+def test_the_status_line_shows_model_workers_and_backlog(
     service: LocalService, new_page: NewPage
 ) -> None:
     page = new_page()
     page.goto(service.base_url)
     version = httpx.get(f"{service.base_url}/api/v1/health").json()["model_version"]
     expect(page.locator("#status")).to_have_text(
-        f"{version} · workers ready: 1 for few pictures, 1 for many · nothing waiting"
+        f"{version} · workers ready: 1 for small jobs, 1 for large jobs · no pictures waiting"
     )

@@ -1,4 +1,4 @@
-"""A job once begun: reading it, coming back to it, cancelling it, and a service that is busy."""
+"""Jobs are read, opened again and cancelled, and a busy service is waited for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shared.model_info import ModelInfo
 Noise = Callable[[int], list[Path]]
 NewPage = Callable[..., Page]
 
-#: What a browser notes of a refusal.
+#: The console message of a browser after a refusal.
 STATUS = "the server responded with a status of {}"
 
 
@@ -38,7 +38,7 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
     elsewhere = new_page()
     elsewhere.goto(page.url)
     expect(elsewhere.locator("#figures")).to_contain_text("40 pictures labelled")
-    # Of this browser's last jobs: back to the empty page, and in again.
+    # Back to the empty page, and to the job in the list of recent jobs.
     page.click("#home")
     expect(page.locator("#job")).to_be_hidden()
     page.click("#recent a")
@@ -47,7 +47,7 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
     expect(page.locator("#job")).to_be_hidden()
 
 
-def test_a_picture_that_failed_is_told_by_name_without_its_thumbnail(
+def test_a_failed_picture_without_a_thumbnail_shows_its_name(
     service: LocalService, new_page: NewPage
 ) -> None:
     files = {"files": ("broken.jpg", b"no picture")}
@@ -56,13 +56,15 @@ def test_a_picture_that_failed_is_told_by_name_without_its_thumbnail(
     page.goto(f"{service.base_url}/?job={job['id']}")
     expect(page.locator('.cell[data-state="failed"] .label')).to_contain_text("Not a JPEG")
     box = page.locator('.cell[data-state="failed"] .picture').bounding_box()
-    assert box and box["height"] >= 20, "the words about what it lacked have pushed its name out"
+    assert box and box["height"] >= 20, "the error has pushed out the name"
 
 
-def test_an_address_of_no_job_says_so(service: LocalService, new_page: NewPage) -> None:
+def test_an_unknown_job_in_the_address_is_reported(
+    service: LocalService, new_page: NewPage
+) -> None:
     page = new_page(refusals=(STATUS.format(404),))
     page.goto(f"{service.base_url}/?job=0123")
-    expect(page.locator("#notice")).to_contain_text("There is no job at this address")
+    expect(page.locator("#notice")).to_contain_text("This job does not exist")
 
 
 def test_a_job_that_runs_is_followed_from_another_browser(
@@ -77,7 +79,7 @@ def test_a_job_that_runs_is_followed_from_another_browser(
     elsewhere.goto(page.url)
     expect(elsewhere.locator(".cell").first).to_contain_text("noise 0000.png")
     expect(elsewhere.locator(".cell").first).to_contain_text("waiting")
-    # Cancelled here, seen there.
+    # It is cancelled here, and the other browser shows it.
     page.click("#cancel")
     for each in (page, elsewhere):
         expect(each.locator("#figures")).to_contain_text("Cancelled: 0 pictures labelled, 40 not")
@@ -87,7 +89,7 @@ def test_a_job_that_runs_is_followed_from_another_browser(
     assert job["state"] == "cancelled"
 
 
-def test_an_upload_goes_on_after_the_connection_was_cut(
+def test_an_upload_continues_after_a_lost_connection(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page(refusals=("net::ERR_FAILED",))
@@ -108,7 +110,7 @@ def test_an_upload_goes_on_after_the_connection_was_cut(
     expect(page.locator("#busy")).to_be_hidden()
 
 
-def test_a_file_that_went_away_before_it_was_sent_does_not_stop_the_others(
+def test_a_file_that_is_removed_before_it_is_sent_does_not_stop_the_others(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page(refusals=("net::ERR_FILE_NOT_FOUND", "net::ERR_UPLOAD_FILE_CHANGED"))
@@ -120,7 +122,7 @@ def test_a_file_that_went_away_before_it_was_sent_does_not_stop_the_others(
     expect(page.locator(f"[title='{second.name}']")).to_contain_text("changed or removed")
 
 
-def test_an_upload_that_was_left_tells_what_is_missing(
+def test_an_interrupted_upload_shows_how_many_pictures_are_missing(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page()
@@ -129,7 +131,7 @@ def test_an_upload_that_was_left_tells_what_is_missing(
         files = [("files", (each.name, each.read_bytes())) for each in noise(32)]
         http.put(f"/jobs/{job}/parts/0", files=files).raise_for_status()
     page.goto(f"{service.base_url}/?job={job}")
-    expect(page.locator("#figures")).to_contain_text("32 of 40 done · 8 pictures were never sent")
+    expect(page.locator("#figures")).to_contain_text("32 of 40 done · 8 pictures were not sent")
     page.click("#cancel")
     expect(page.locator("#figures")).to_contain_text("Cancelled: 32 pictures labelled, 8 not")
 
@@ -186,7 +188,7 @@ def test_pictures_are_filtered_by_label_state_and_confidence_and_sorted(
     expect(cells).to_have_count(1)
 
 
-def test_a_picture_is_seen_large_with_all_labels_and_durations_by_keyboard_alone(
+def test_the_keyboard_opens_the_large_view_with_all_labels_and_durations(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page()
@@ -208,7 +210,7 @@ def test_a_picture_is_seen_large_with_all_labels_and_durations_by_keyboard_alone
     expect(page.locator("[title='noise 0011.png']")).to_be_focused()
 
 
-def test_thousands_of_pictures_are_a_few_dozen_cells(
+def test_only_visible_pictures_are_in_the_document(
     idle_service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page()
@@ -227,10 +229,10 @@ def test_thousands_of_pictures_are_a_few_dozen_cells(
     expect(page.locator("#figures")).to_contain_text("Cancelled")
 
 
-def test_the_disk_is_asked_about_few_pictures_at_a_time(
+def test_the_sizes_of_few_files_are_read_at_a_time(
     idle_service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
-    """A browser that is asked for a file's size stands still until the disk has answered."""
+    """A browser blocks while it reads the size of a file from the disk."""
     page = new_page()
     page.add_init_script("""
       window.asked = new Set();
@@ -239,7 +241,7 @@ def test_the_disk_is_asked_about_few_pictures_at_a_time(
         get() { asked.add(this.name); return get.call(this); },
       });
     """)
-    page.route("**/parts/*", lambda route: None)  # none arrives, so no more are sent
+    page.route("**/parts/*", lambda route: None)  # held, so no more parts are sent
     page.goto(idle_service.base_url)
     page.set_input_files("#pictures", noise(300))
     expect(page.locator("#figures")).to_contain_text("0 of 300 done")
@@ -249,7 +251,7 @@ def test_the_disk_is_asked_about_few_pictures_at_a_time(
     expect(page.locator("#figures")).to_contain_text("Cancelled")
 
 
-def test_a_busy_service_is_waited_for_and_asked_again(
+def test_a_request_to_a_busy_service_is_repeated(
     idle_service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     first, second = noise(2)
@@ -265,7 +267,7 @@ def test_a_busy_service_is_waited_for_and_asked_again(
     seconds = int(busy.inner_text().split()[-2])
     page.clock.run_for(5000)
     expect(busy).not_to_contain_text(f"in {seconds} s")
-    # Room is made, and the time passes. The page's clock is not the service's, which looks for room
+    # Make room, and move the clock of the page on. The service, with its own clock, checks for room
     # ten times a second.
     httpx.delete(f"{idle_service.base_url}/jobs/{waiting.rpartition('=')[2]}").raise_for_status()
     time.sleep(0.2)
@@ -275,7 +277,7 @@ def test_a_busy_service_is_waited_for_and_asked_again(
     page.click("#cancel")
 
 
-def test_what_is_special_about_the_model_stands_on_the_page(
+def test_the_notice_of_the_model_is_on_the_page(
     idle_service: LocalService, new_page: NewPage
 ) -> None:
     redis = idle_service.redis()
@@ -294,7 +296,7 @@ def test_what_is_special_about_the_model_stands_on_the_page(
     page.close()
 
 
-def test_with_keys_the_page_asks_for_one_and_goes_on(
+def test_the_page_asks_for_an_api_key_and_continues(
     new_page: NewPage, noise: Noise, tmp_path: Path, model_environment: dict[str, str]
 ) -> None:
     keys = tmp_path / "keys"
@@ -308,7 +310,7 @@ def test_with_keys_the_page_asks_for_one_and_goes_on(
         page.set_input_files("#pictures", noise(3))
         page.fill("#key", "imgc_wrong")
         page.keyboard.press("Enter")
-        expect(page.locator("#key-note")).to_contain_text("not in use")
+        expect(page.locator("#key-note")).to_contain_text("not valid")
         page.fill("#key", "imgc_secret")
         page.keyboard.press("Enter")
         expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
@@ -317,7 +319,7 @@ def test_with_keys_the_page_asks_for_one_and_goes_on(
         assert len(Path(download.value.path()).read_text().splitlines()) == 4
         page.reload()
         expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
-        page.close()  # before the service goes, which it would note
+        page.close()  # before the service stops, which would be an error in its console
 
 
 def classify(page: Page, service: LocalService, pictures: list[Path]) -> None:

@@ -1,17 +1,17 @@
 /**
- * The service over HTTP. `send` tries once; `insist` goes on until there is an answer that waiting
- * would not change: it waits out "busy", a service that is away, and a missing API key.
+ * HTTP requests to the service. `send` makes one attempt. `insist` repeats it while the service is
+ * busy, cannot be reached, or needs an API key.
  */
 
 const KEY = "api-key";
 const BASE = "api/v1/";
 
-/** Statuses of a proxy in front whose service is away for a moment. */
+/** Answers of a proxy while the service restarts. */
 const AWAY = new Set([502, 504]);
 const LONGEST_PAUSE_SECONDS = 30;
 
 export class Problem extends Error {
-  /** `seconds`: after which the service asks us to return; null where returning will not help. */
+  /** `seconds`: the service's Retry-After; null if a retry will not help. */
   constructor(status, { code = "", detail = "", ...rest } = {}, seconds = null) {
     super(detail || `The service answered ${status}.`);
     Object.assign(this, { status, code, seconds, body: rest });
@@ -26,8 +26,8 @@ export class Api {
   #askForKey;
 
   /**
-   * `pause`: holds everyone back while the service is busy (see pause.js);
-   * `askForKey(refused)`: a promise that is kept once a person has given one.
+   * `pause` delays all requests while the service is busy (see pause.js).
+   * `askForKey(wasRefused)` returns a promise of the key that the user enters.
    */
   constructor(pause, askForKey) {
     this.#pause = pause;
@@ -43,8 +43,8 @@ export class Api {
   }
 
   /**
-   * One try. Returns a Response that is ok; throws Problem, Unreachable, AbortError. With
-   * `onSent(bytes)` it tells how much of the body has left.
+   * Makes one attempt. Returns a successful Response. Throws Problem, Unreachable or AbortError.
+   * Calls `onSent(bytes)` while the body is sent.
    */
   async send(path, { headers = {}, ...options } = {}) {
     const key = this.key;
@@ -59,47 +59,47 @@ export class Api {
   }
 
   /**
-   * Tries until there is an answer. `make` gives the options of each try, since a body is used up
-   * by one. With a `pause` of its own it holds nobody else back.
+   * Repeats a request until there is an answer. `make(attempt)` returns the options of an attempt:
+   * a body can be sent only once. A `pause` of its own does not delay other requests.
    */
   async insist(path, make = () => ({}), { signal, pause = this.#pause } = {}) {
-    for (let tries = 0; ; tries++) {
+    for (let attempt = 0; ; attempt++) {
       await pause.over(signal);
       const key = this.key;
       try {
-        return await this.send(path, { ...(await make(tries)), signal });
+        return await this.send(path, { ...(await make(attempt)), signal });
       } catch (error) {
         if (error.status === 401) await this.#newKey(key);
-        else holdBack(pause, error, tries);
+        else holdBack(pause, error, attempt);
       }
     }
   }
 
-  /** Someone may have given one since the refused request was made. */
+  /** Asks for a key, unless the key has changed since the refused request was made. */
   async #newKey(refused) {
     if (this.key !== refused) return;
     this.key = await this.#askForKey(refused !== "");
   }
 }
 
-/** Throws what waiting would not change. */
-function holdBack(pause, error, tries) {
-  const seconds = error.seconds ?? Math.min(LONGEST_PAUSE_SECONDS, 2 ** Math.min(tries, 5));
+/** Starts a pause, or throws the error if a later attempt would fail in the same way. */
+function holdBack(pause, error, attempt) {
+  const seconds = error.seconds ?? Math.min(LONGEST_PAUSE_SECONDS, 2 ** Math.min(attempt, 5));
   if (error instanceof Unreachable || AWAY.has(error.status))
     return pause.hold(seconds, "The service cannot be reached");
   if (typeof error.seconds !== "number") throw error;
-  const greedy = error.status === 429;
-  pause.hold(seconds, greedy ? "More requests than you may make" : "The service is busy");
+  const limited = error.status === 429;
+  pause.hold(seconds, limited ? "You have reached your request limit" : "The service is busy");
 }
 
-/** A key of its own for a request that must not be carried out twice. */
+/** A new key for a request that must be carried out only once. */
 export function idempotencyKey() {
-  // Not randomUUID: a browser has that only on localhost and under https.
+  // Browsers offer crypto.randomUUID only on localhost and under https.
   const random = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** As fetch, which cannot tell how much of a body has left. */
+/** Like fetch, but reports how many bytes have been sent. */
 function upload(address, { method, headers, body, signal, onSent }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -108,8 +108,8 @@ function upload(address, { method, headers, body, signal, onSent }) {
     request.upload.onprogress = ({ loaded }) => onSent(loaded);
     request.onload = () => {
       const after = request.getResponseHeader("Retry-After");
-      const told = { status: request.status, headers: after ? { "Retry-After": after } : {} };
-      resolve(new Response(request.responseText, told));
+      const head = { status: request.status, headers: after ? { "Retry-After": after } : {} };
+      resolve(new Response(request.responseText, head));
     };
     request.onerror = () => reject(new TypeError("network"));
     request.onabort = () => reject(signal.reason);

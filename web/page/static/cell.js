@@ -1,4 +1,4 @@
-/** One picture in the grid: what a cell shows of an item. */
+/** One picture in the grid. */
 
 import { percent } from "./words.js";
 
@@ -34,7 +34,7 @@ export class Cell {
     this.element.append(this.button);
   }
 
-  /** Shows an item, another one or the same with news. */
+  /** Shows an item. Call it again when the item has changed. */
   show(item) {
     this.item = item;
     const done = item.state === "succeeded";
@@ -46,7 +46,7 @@ export class Cell {
     this.#showPicture(item);
   }
 
-  /** Over its name, which a screen reader reads and which is seen until the picture is there. */
+  /** Puts the picture over its name. The name is read by screen readers, and seen until then. */
   #showPicture({ file, name }) {
     if (file && file === this.#file) return;
     this.#file = file;
@@ -59,7 +59,7 @@ export class Cell {
     this.#picture.append(picture);
   }
 
-  /** Off the page: what it waited for may not come. */
+  /** Removes the item. Its thumbnail may not come any more. */
   clear() {
     this.#file = null;
     this.#picture.replaceChildren();

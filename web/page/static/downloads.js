@@ -1,6 +1,6 @@
-/** Results as files. */
+/** Downloads of results. */
 
-/** Links that the browser follows by itself; with an API key, which a link cannot carry, by us. */
+/** Sets the links of a job's results. With an API key a script downloads them. */
 export function offerDownloads(api, jobId, links, failed) {
   for (const [link, format] of links) {
     const path = `jobs/${jobId}/results?format=${format}`;

@@ -1,6 +1,6 @@
 /**
- * A job's server-sent events, by fetch: EventSource could not send an API key. Goes on where it was
- * after a cut, by the last id that it heard.
+ * The server-sent events of a job, read by fetch, because EventSource cannot send an API key. After
+ * a lost connection the stream continues after the last event.
  */
 
 import { lines } from "./lines.js";
@@ -8,10 +8,10 @@ import { Pause } from "./pause.js";
 
 const PAUSE_MILLISECONDS = 2000;
 
-/** Calls `on.item(item)` and `on.progress(job)`; done when the job has ended. Throws Problem. */
+/** Calls `on.item(item)` and `on.progress(job)`. Returns when the job has ended. Throws Problem. */
 export async function follow(api, jobId, on) {
   let last = "";
-  // Where there is no room for one more who watches, pictures may still be sent.
+  // Its own pause: if the service has no room for another stream, pictures can still be sent.
   const pause = new Pause(() => {});
   for (;;) {
     const headers = { Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) };

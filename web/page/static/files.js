@@ -1,22 +1,22 @@
-/** What a person drops, chooses or pastes, as pictures and archives with the names to show. */
+/** The files that a user drops, chooses or pastes, as pictures and archives with their names. */
 
 const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?)$/i;
 const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
 
 const byName = new Intl.Collator("en", { numeric: true });
 
-/** Of a folder only what looks like a picture; of single files all: a bad one is told in words. */
+/** Skips files of a folder that do not look like pictures. Single files are all sent. */
 export function sort(files) {
   const archives = files.filter(({ name }) => ARCHIVE.test(name));
   const rest = files.filter(({ name }) => !ARCHIVE.test(name));
   const pictures = rest.filter((each) => !each.inFolder || looksLikePicture(each));
-  return { archives, pictures, leftOut: rest.length - pictures.length };
+  return { archives, pictures, skipped: rest.length - pictures.length };
 }
 
 const looksLikePicture = ({ file, name }) =>
   PICTURE.test(name) || (file.type.startsWith("image/") && !file.type.includes("svg"));
 
-/** Of an `<input type="file">`; a folder's files bring their path. */
+/** The files of an `<input type="file">`. Files of a folder have a path. */
 export function chosen(input) {
   const files = Array.from(input.files, (file) => {
     const path = file.webkitRelativePath;
@@ -29,31 +29,31 @@ export function chosen(input) {
 export const pasted = (clipboard) =>
   Array.from(clipboard.files, (file) => ({ file, name: file.name, inFolder: false }));
 
-/** Of a drop, folders to their depths. Must be called while the event is being handled. */
+/** The files of a drop, with all inner folders. Call it while the event is handled. */
 export async function dropped(transfer) {
   const entries = Array.from(transfer.items, (item) => item.webkitGetAsEntry?.());
   if (!entries.some(Boolean)) {
     const files = Array.from(transfer.files);
     return files.map((file) => ({ file, name: file.name, inFolder: false }));
   }
-  const found = [];
-  for (const entry of entries.filter(Boolean)) await collect(entry, false, found);
-  return inOrder(found);
+  const files = [];
+  for (const entry of entries.filter(Boolean)) await collect(entry, false, files);
+  return inOrder(files);
 }
 
 const inOrder = (files) =>
   files[0]?.inFolder ? files.sort((one, other) => byName.compare(one.name, other.name)) : files;
 
-async function collect(entry, inFolder, found) {
+async function collect(entry, inFolder, files) {
   if (entry.isFile) {
     const file = await new Promise((resolve) => entry.file(resolve, () => resolve(null)));
-    if (file) found.push({ file, name: inFolder ? entry.fullPath.slice(1) : file.name, inFolder });
+    if (file) files.push({ file, name: inFolder ? entry.fullPath.slice(1) : file.name, inFolder });
     return;
   }
-  for (const each of await members(entry)) await collect(each, true, found);
+  for (const each of await members(entry)) await collect(each, true, files);
 }
 
-/** A browser hands out a folder's entries a hundred at a time, and then none. */
+/** A browser returns the entries of a folder a hundred at a time, and an empty list at the end. */
 async function members(folder) {
   const reader = folder.createReader();
   const all = [];

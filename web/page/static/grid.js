@@ -1,6 +1,6 @@
 /**
- * Any number of pictures, of which only those in sight are in the document. A list of buttons with
- * one stop for the Tab key; arrow keys, Home, End and the Page keys move inside it.
+ * A grid of any number of pictures. Only the visible ones are in the document. It is a list of
+ * buttons with one stop for the Tab key. Arrow keys, Home, End and the Page keys move inside it.
  */
 
 import { Cell } from "./cell.js";
@@ -9,7 +9,7 @@ const WIDTH = 164;
 const GAP = 12;
 const TEXT_HEIGHT = 52;
 const NAME_HEIGHT = 28;
-/** Rows beyond the edge of the window, so that scrolling finds them drawn. */
+/** Rows that are drawn outside the window, ready for scrolling. */
 const BEYOND = 2;
 
 export class Grid {
@@ -20,7 +20,7 @@ export class Grid {
   #places = new Map(); // item index -> place
   #cells = new Map(); // place -> Cell
   #spare = [];
-  #current = 0; // place of the Tab stop
+  #current = 0; // place of the tab stop
   #columns = 1;
   #width = WIDTH;
   #height = WIDTH + TEXT_HEIGHT;
@@ -28,7 +28,7 @@ export class Grid {
   #planned = false;
   #measured = 0;
 
-  /** `open(place)` when somebody wants to see a picture large. */
+  /** `open(place)` is called when the user opens a picture. */
   constructor(element, thumbnails, open) {
     this.#element = element;
     this.#thumbnails = thumbnails;
@@ -45,13 +45,13 @@ export class Grid {
     return this.#items;
   }
 
-  /** Show these items, in this order. */
+  /** Shows these items in this order. */
   show(items, { withPictures }) {
     const held = this.#focused() && this.#items[this.#current];
     this.#items = items;
     this.#places = new Map(items.map((item, place) => [item.index, place]));
     this.#withPictures = withPictures;
-    // Who was on a picture stays on it, wherever it has gone.
+    // The focus stays on its picture, wherever the picture has moved.
     const kept = held && this.#places.get(held.index);
     this.#current = Math.min(kept ?? this.#current, Math.max(0, items.length - 1));
     this.#measured = 0;
@@ -59,7 +59,7 @@ export class Grid {
     if (held && kept !== undefined) this.#cells.get(kept)?.button.focus({ preventScroll: true });
   }
 
-  /** These items have news. */
+  /** Shows the changes of these items. */
   refresh(indexes) {
     for (const index of indexes) {
       const place = this.#places.get(index);
@@ -67,7 +67,7 @@ export class Grid {
     }
   }
 
-  /** Put the focus on an item, where it is shown. */
+  /** Puts the focus on an item, if it is in the grid. */
   focusOn(item) {
     this.focus(this.#places.get(item.index) ?? this.#current);
   }
@@ -85,7 +85,7 @@ export class Grid {
     return this.#element.contains(document.activeElement);
   }
 
-  /** How many fit beside each other, and everything that follows from it. */
+  /** Computes the number of columns, and all sizes that depend on it. */
   #measure() {
     const whole = this.#element.clientWidth;
     if (!whole || whole === this.#measured) return;
@@ -113,7 +113,7 @@ export class Grid {
     });
   }
 
-  /** Places in sight: from the first to before the last. */
+  /** The range of visible places; its end is excluded. */
   #inSight() {
     const row = this.#height + GAP;
     const top = -this.#element.getBoundingClientRect().top;
@@ -127,7 +127,7 @@ export class Grid {
     const wanted = (place) => (place >= first && place < last) || place === this.#current;
     for (const place of [...this.#cells.keys()]) if (!wanted(place)) this.#remove(place);
     for (let place = first; place < last; place++) this.#place(place);
-    // The Tab stop stays in the document, or leaving it by scrolling would lose the focus.
+    // The tab stop stays in the document. Otherwise scrolling would lose the focus.
     if (this.#current < this.#items.length) this.#place(this.#current);
     const files = new Set(Array.from(this.#cells.values(), ({ item }) => item.file));
     this.#thumbnails.drop((file) => files.has(file));
@@ -162,7 +162,7 @@ export class Grid {
     cell.show(this.#items[place]);
   }
 
-  /** In order: a screen reader reads the document, not the places on the screen. */
+  /** Inserts in order, because a screen reader follows the document. */
   #insert(element, place) {
     let next = null;
     for (const other of this.#element.children)

@@ -1,19 +1,19 @@
-/** A job as this page knows it: its items, and the service's record of it. */
+/** A job: its items, and the record that the service has of it. */
 
 import { plural } from "./words.js";
 
-/** Item states that the service has not told: the picture is still on its way there. */
+/** The state of an item whose picture has not reached the service. */
 export const SENDING = "sending";
 
 const ENDED = new Set(["completed", "cancelled"]);
 
 export class Job {
   id = null;
-  /** The service's JobSchema; null until it has answered. */
+  /** The JobSchema of the service; null until it has answered. */
   record = null;
-  /** Ends the sending of pictures. */
+  /** Aborts the sending of pictures. */
   sending = new AbortController();
-  /** What ended it without the service's word, as a sentence. */
+  /** Why this page gave the job up, as a sentence. */
   trouble = "";
   #changed = new Set();
   #sent = new Map(); // part -> pictures
@@ -23,13 +23,13 @@ export class Job {
     this.items = items;
   }
 
-  /** Of pictures that a person has just given, in their order. */
+  /** A new job of pictures. */
   static of(pictures) {
     const items = pictures.map(({ file, name }, index) => newItem(index, name, file));
     return new Job(titled(pictures), items);
   }
 
-  /** Of a job that the service has told of; its items come later. */
+  /** A job of the service, whose items are read later. */
   static from(record, title = "") {
     const total = record.counts.total;
     const items = Array.from({ length: total }, (_, index) => newItem(index, `Picture ${index + 1}`));
@@ -58,40 +58,40 @@ export class Job {
     return !this.ended && this.items.some((item) => item.state === SENDING);
   }
 
-  /** Whether pictures are missing that this page does not have either. */
+  /** Whether pictures are missing that this page cannot send. */
   get interrupted() {
     return this.record?.state === "receiving" && !this.items.some((item) => item.file);
   }
 
-  /** What the service says of the whole. */
-  tell(record) {
+  /** Takes a new record of the service. */
+  setRecord(record) {
     this.record = record;
     if (record.state === "cancelled") this.#cancelRest();
   }
 
-  /** What the service says of an item; the same may come twice. */
-  update({ index, ...told }) {
+  /** Takes the service's fields of an item. The same fields may come twice. */
+  update({ index, ...fields }) {
     const item = this.items[index];
     if (!item) return;
-    Object.assign(item, told);
-    const [best] = told.predictions ?? [];
+    Object.assign(item, fields);
+    const [best] = fields.predictions ?? [];
     item.label = best?.class_name ?? "";
     item.probability = best?.probability ?? null;
     this.#changed.add(index);
   }
 
-  /** So many pictures of a part have left, by their bytes: it need not be a whole number. */
+  /** Notes how many pictures of a part have been sent. By bytes, so it may be a fraction. */
   sent(part, pictures) {
     this.#sent.set(part, pictures);
   }
 
-  /** How much has been sent, from 0 to 1. */
+  /** The share of pictures that have been sent, from 0 to 1. */
   get sentShare() {
     const left = [...this.#sent.values()].reduce((sum, pictures) => sum + pictures, 0);
     return Math.max(this.received, left) / (this.items.length || 1);
   }
 
-  /** These pictures have arrived; an answer may have overtaken the news of it. */
+  /** These pictures have arrived. Their results may have come before. */
   arrived(items) {
     for (const item of items) {
       if (item.state === SENDING) item.state = "queued";
@@ -99,7 +99,7 @@ export class Job {
     }
   }
 
-  /** Nothing more will become of it here, for this reason. */
+  /** Ends the job on this page, for this reason. */
   giveUp(trouble) {
     this.trouble = trouble;
     this.sending.abort();

@@ -1,4 +1,4 @@
-/** A streamed answer as lines of text, without the whole of it in memory. */
+/** The lines of a streamed answer, which is never in memory as a whole. */
 
 export async function* lines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

@@ -1,4 +1,4 @@
-/** The page: what a person does, and where the answers are shown. */
+/** Connects the actions of the user with the modules that carry them out and show results. */
 
 import { Api } from "./api.js";
 import { offerDownloads } from "./downloads.js";
@@ -18,7 +18,7 @@ import { bytes, number, plural } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** A filtered or sorted grid is put in order anew at most this often while labels arrive. */
+/** While labels arrive, a filtered or sorted grid is rebuilt at most this often. */
 const ORDER_MILLISECONDS = 500;
 const SUGGESTED_LABELS = 200;
 
@@ -36,13 +36,15 @@ let shown = null;
 let planned = false;
 let orderedAt = 0;
 
-// What a person gives
+// Input
 
-function take(files) {
-  const { archives, pictures, leftOut } = sort(files);
-  const left = leftOut ? `${plural(leftOut, "file was", "files were")} left out: no pictures.` : "";
-  if (!pictures.length && !archives.length) return notice(left || "There are no pictures in it.");
-  notice(left);
+function accept(files) {
+  const { archives, pictures, skipped } = sort(files);
+  const message = skipped
+    ? plural(skipped, "file was skipped: it is no picture.", "files were skipped: they are no pictures.")
+    : "";
+  if (!pictures.length && !archives.length) return notice(message || "There are no pictures here.");
+  notice(message);
   for (const archive of archives) sendArchive(archive);
   if (!pictures.length) return;
   const job = Job.of(pictures);
@@ -69,7 +71,7 @@ function listenForFiles() {
     ["choose-folder", "folder"],
   ]) {
     $(button).addEventListener("click", () => $(input).click());
-    $(input).addEventListener("change", () => take(chosen($(input))));
+    $(input).addEventListener("change", () => accept(chosen($(input))));
   }
   addEventListener("dragover", (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
@@ -82,10 +84,10 @@ function listenForFiles() {
   addEventListener("drop", async (event) => {
     event.preventDefault();
     document.body.classList.remove("dragging");
-    take(await dropped(event.dataTransfer));
+    accept(await dropped(event.dataTransfer));
   });
   addEventListener("paste", (event) => {
-    if (event.clipboardData.files.length) take(pasted(event.clipboardData));
+    if (event.clipboardData.files.length) accept(pasted(event.clipboardData));
   });
   addEventListener("beforeunload", (event) => {
     if (session.isSending) event.preventDefault();
@@ -98,7 +100,7 @@ const address = (id) => (id ? `?job=${encodeURIComponent(id)}` : "./");
 
 function opened(job) {
   remember(job);
-  // An archive's job is shown once there is one; of pictures the one that was given last.
+  // A job of an archive is shown when it exists. A job of pictures is shown before that.
   if (shown?.id === null && shown !== job) return;
   history.pushState(null, "", address(job.id));
   show(job);
@@ -114,7 +116,7 @@ async function route() {
   } catch (error) {
     forget(id);
     show(null);
-    notice(error.status === 404 ? "There is no job at this address, or no longer." : error.message);
+    notice(error.status === 404 ? "This job does not exist, or has expired." : error.message);
   }
 }
 
@@ -127,7 +129,7 @@ function go(event) {
   scrollTo(0, 0);
 }
 
-// What is shown
+// Output
 
 function show(job) {
   shown = job;
@@ -146,7 +148,7 @@ function show(job) {
   render({ anew: true });
 }
 
-/** The next frame, however many labels arrive until then. */
+/** Render once in the next frame, however many labels arrive before it. */
 function plan() {
   if (planned) return;
   planned = true;

@@ -1,10 +1,10 @@
-/** What the page has to say, and what it asks for: one line each, and aloud once. */
+/** Notices and questions to the user. Screen readers read each once. */
 
 import { time } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** A sentence with one thing that can be done about it. */
+/** Shows a sentence with one button. An empty sentence hides it. */
 export function notice(words, action = "Close", act = () => {}) {
   $("notice").hidden = !words;
   $("notice-text").textContent = words;
@@ -16,12 +16,12 @@ export function notice(words, action = "Close", act = () => {}) {
   say(words);
 }
 
-/** The same, with other words, and without saying them aloud again. */
+/** Changes the words of the notice. Screen readers do not read them again. */
 export function amend(words) {
   $("notice-text").textContent = words;
 }
 
-/** Of a pause: why, and for how many seconds still; `null` once it is over. */
+/** Shows the reason of a pause and the seconds left. `null` hides it. */
 export function showBusy(why, seconds) {
   const begins = $("busy").hidden && why;
   $("busy").hidden = !why;
@@ -31,12 +31,12 @@ export function showBusy(why, seconds) {
 
 let asked = null;
 
-/** Kept once somebody has given an API key. */
+/** Returns a promise of the API key that the user enters. */
 export function askForKey(wasRefused) {
   const form = $("key-form");
   $("key-note").textContent = wasRefused
-    ? "That key is not in use here. Another one?"
-    : "It is kept until you close this tab.";
+    ? "This key is not valid. Enter another one."
+    : "The key is kept until you close this tab.";
   form.hidden = false;
   $("key").focus();
   asked ??= new Promise((resolve) => {
@@ -52,7 +52,7 @@ export function askForKey(wasRefused) {
   return asked;
 }
 
-/** Read aloud by a screen reader. */
+/** Lets screen readers read the words. */
 export function say(words) {
   $("live").textContent = words;
 }

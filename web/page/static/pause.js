@@ -1,4 +1,4 @@
-/** "Busy, retrying in 12 s": one pause for everything that wants to be sent. */
+/** "The service is busy, retrying in 12 s": one pause for all requests. */
 
 export class Pause {
   #until = 0;
@@ -7,7 +7,7 @@ export class Pause {
   #clock = null;
   #waiting = new Set();
 
-  /** `show(why, seconds)` is called each second, and `show(null)` once it is over. */
+  /** Calls `show(why, seconds)` each second, and `show(null)` at the end of a pause. */
   constructor(show) {
     this.#show = show;
   }
@@ -19,7 +19,7 @@ export class Pause {
     this.#tick();
   }
 
-  /** Kept once nothing holds back; thrown out of by the signal. */
+  /** Returns a promise that resolves at the end of the pause. The signal rejects it. */
   over(signal) {
     signal?.throwIfAborted();
     if (this.#clock === null) return Promise.resolve();
@@ -33,7 +33,7 @@ export class Pause {
     });
   }
 
-  /** A person would rather try now, or nobody waits any more. */
+  /** Ends the pause now. */
   end() {
     clearInterval(this.#clock);
     this.#clock = null;

@@ -1,10 +1,10 @@
-/** The whole job: how far it is, how fast, and for how long still. */
+/** The progress of a job: its share, its speed and the time left. */
 
 import { number, percent, plural, rate, time } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** Seconds over which the speed is told. */
+/** The speed is measured over this time. */
 const WINDOW_SECONDS = 8;
 
 export class Progress {
@@ -12,7 +12,7 @@ export class Progress {
   #job = null;
   #said = "";
 
-  /** Everything of a job but its pictures. */
+  /** Shows everything of a job except its pictures. */
   show(job) {
     if (job !== this.#job) {
       this.#samples = [];
@@ -39,7 +39,7 @@ export class Progress {
       this.#samples.shift();
   }
 
-  /** Images a second lately; of a job that has ended, from its start to its end. */
+  /** Pictures per second, lately. For an ended job, from its start to its end. */
   #speed() {
     const { record, ended, done } = this.#job;
     if (ended && record.finished_at) {
@@ -51,7 +51,7 @@ export class Progress {
     return seconds > 0.5 ? (last[1] - first[1]) / seconds : 0;
   }
 
-  /** Seconds; the service knows who else waits, but not how fast pictures are being sent. */
+  /** Seconds left. The service's estimate ignores the time of sending, so it is used after it. */
   #left() {
     const { record, items, done, received } = this.#job;
     if (received >= items.length && record?.estimated_seconds != null)
@@ -60,7 +60,7 @@ export class Progress {
     return speed > 0 ? (items.length - done) / speed : null;
   }
 
-  /** Aloud at the start, at each quarter and at the end. */
+  /** Lets screen readers read the figures at the start, at each quarter and at the end. */
   #announce(job, share) {
     const said = job.ended || job.trouble ? "end" : `${Math.floor(share / 25)}`;
     if (said === this.#said) return;
@@ -73,23 +73,23 @@ function figures(job, speed, left) {
   const counts = job.record?.counts;
   const total = job.items.length;
   if (job.trouble) return job.trouble;
-  if (!counts) return "Opening the job";
+  if (!counts) return "Starting the job";
   const parts = [];
   if (job.ended) parts.push(ending(job));
   else parts.push(`${number(job.done)} of ${number(total)} done`);
   if (counts.failed) parts.push(`${number(counts.failed)} failed`);
-  if (counts.cached) parts.push(`${number(counts.cached)} known already`);
+  if (counts.cached) parts.push(`${number(counts.cached)} classified earlier`);
   if (job.interrupted)
-    parts.push(`${plural(total - job.received, "picture was", "pictures were")} never sent`);
+    parts.push(`${plural(total - job.received, "picture was", "pictures were")} not sent`);
   else if (!job.ended && job.received < total) parts.push(`${percent(job.sentShare)} sent`);
-  if (speed) parts.push(`${rate(speed)} images/s`);
+  if (speed) parts.push(`${rate(speed)} pictures per second`);
   if (!job.ended && left !== null && job.done < total) parts.push(`about ${time(left)} left`);
-  if (job.record.position) parts.push(`${plural(job.record.position, "image")} ahead of it`);
+  if (job.record.position) parts.push(`${plural(job.record.position, "picture")} ahead of these`);
   return parts.join(" · ");
 }
 
 function ending({ record: { state, counts, created_at: began, finished_at: ended } }) {
   const labelled = `${plural(counts.succeeded, "picture")} labelled`;
-  if (state === "cancelled") return `Cancelled: ${labelled}, ${number(counts.cancelled)} not looked at`;
+  if (state === "cancelled") return `Cancelled: ${labelled}, ${number(counts.cancelled)} not classified`;
   return `${labelled}${ended ? ` in ${time(ended - began)}` : ""}`;
 }

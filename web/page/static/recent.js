@@ -1,22 +1,22 @@
-/** The last jobs of this browser: their addresses and titles, until their results expire. */
+/** The recent jobs of this browser: their ids and titles, until their results expire. */
 
 const NAME = "recent-jobs";
 const MOST = 8;
 
 export function recent() {
-  let known = [];
+  let jobs = [];
   try {
-    known = JSON.parse(localStorage.getItem(NAME)) ?? [];
+    jobs = JSON.parse(localStorage.getItem(NAME)) ?? [];
   } catch {
-    // Written by hand, or not allowed: as good as none.
+    // Storage is not allowed, or its content is damaged: there are no recent jobs.
   }
-  return known.filter(({ expires }) => expires > Date.now() / 1000);
+  return jobs.filter(({ expires }) => expires > Date.now() / 1000);
 }
 
 export function remember({ id, title, record }) {
   const others = recent().filter((each) => each.id !== id);
-  const known = { id, title, began: record.created_at, expires: record.expires_at };
-  write([known, ...others].slice(0, MOST));
+  const job = { id, title, began: record.created_at, expires: record.expires_at };
+  write([job, ...others].slice(0, MOST));
 }
 
 export function forget(id) {
@@ -27,11 +27,11 @@ function write(jobs) {
   try {
     localStorage.setItem(NAME, JSON.stringify(jobs));
   } catch {
-    // Full or not allowed: a browser that forgets.
+    // Storage is full or not allowed: the job is not remembered.
   }
 }
 
-/** The section of the page; without the job that is shown. */
+/** Shows the recent jobs, except the one that the page shows. */
 export function showRecent(section, shown) {
   const jobs = recent().filter(({ id }) => id !== shown);
   section.hidden = !jobs.length;

@@ -1,8 +1,8 @@
-/** Which items are shown, and in what order. */
+/** The filters and the orders of items. */
 
 const byLabel = new Intl.Collator("en");
 
-/** Orders of items that have a label; the others come after them, as they were sent. */
+/** Orders of items with a label. Items without one come after them, in the order of upload. */
 const ORDERS = {
   uncertain: (one, other) => one.probability - other.probability,
   certain: (one, other) => other.probability - one.probability,
@@ -10,17 +10,17 @@ const ORDERS = {
     byLabel.compare(one.label, other.label) || other.probability - one.probability,
 };
 
-/** Items of a job that fit `wanted`: {text, state, least, most, sort}; least and most from 0 to 1. */
+/** The items that fit `wanted`: {text, state, least, most, sort}; least and most from 0 to 1. */
 export function select(items, wanted) {
   const text = wanted.text.trim().toLowerCase();
-  const found = items.filter(
+  const selected = items.filter(
     (item) =>
-      hasState(item, wanted.state) && isCertain(item, wanted) && (!text || says(item, text)),
+      hasState(item, wanted.state) && isCertain(item, wanted) && (!text || contains(item, text)),
   );
   const order = ORDERS[wanted.sort];
-  if (!order) return found;
-  const labelled = found.filter((item) => item.probability !== null);
-  const others = found.filter((item) => item.probability === null);
+  if (!order) return selected;
+  const labelled = selected.filter((item) => item.probability !== null);
+  const others = selected.filter((item) => item.probability === null);
   return labelled.sort(order).concat(others);
 }
 
@@ -29,16 +29,16 @@ const hasState = (item, state) =>
   item.state === state ||
   (state === "waiting" && (item.state === "queued" || item.state === "sending"));
 
-const says = ({ label, name }, text) =>
+const contains = ({ label, name }, text) =>
   label.toLowerCase().includes(text) || name.toLowerCase().includes(text);
 
-/** Bounds that let everything through also let through what has no label. */
+/** The full range also includes items without a label. */
 function isCertain({ probability }, { least, most }) {
   if (least <= 0 && most >= 1) return true;
   return probability !== null && probability >= least && probability <= most;
 }
 
-/** The labels of a job, the most frequent first. */
+/** The labels of a job, most frequent first. */
 export function labels(items, most) {
   const counts = new Map();
   for (const { label } of items) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);

@@ -1,4 +1,4 @@
-/** What becomes of a job from the first file to the last label. */
+/** Carries out jobs, from the first file to the last label. */
 
 import { Job } from "./job.js";
 import { follow } from "./events.js";
@@ -6,13 +6,16 @@ import { lines } from "./lines.js";
 import { fill, open, sendArchive } from "./upload.js";
 
 export class Session {
-  /** Jobs of this visit by id, those begun here with their files. */
+  /** Jobs of this visit by id. Jobs that were started here have their files. */
   #jobs = new Map();
   #api;
   #mostBytes;
   #on;
 
-  /** `mostBytes` of a picture; `on.changed(job)`: there is news; `on.opened(job)`: it has an address. */
+  /**
+   * `mostBytes` is the largest size of a picture. Calls `on.opened(job)` when a job has an id, and
+   * `on.changed(job)` after each change.
+   */
   constructor(api, mostBytes, on) {
     this.#api = api;
     this.#mostBytes = mostBytes;
@@ -27,12 +30,12 @@ export class Session {
     return this.#jobs.get(id);
   }
 
-  /** A job of pictures; done when it has ended, well or not. */
+  /** Carries out a job of pictures. Returns when it has ended, also after an error. */
   async classify(job) {
     try {
       const partSize = await open(this.#api, job);
       this.#opened(job);
-      // Labels come while the rest is still being sent.
+      // Labels arrive while other pictures are still being sent.
       const changed = () => this.#on.changed(job);
       const filled = fill(this.#api, job, { partSize, mostBytes: this.#mostBytes, changed });
       filled.catch((error) => this.#cannotSend(job, error));
@@ -42,14 +45,14 @@ export class Session {
     }
   }
 
-  /** A job of an archive's members. Throws where the service does not take it. */
+  /** Starts a job of an archive's members. Throws if the service refuses the archive. */
   async unpack(archive, sending) {
     const job = Job.from(await sendArchive(this.#api, archive, sending), archive.name);
     this.#opened(job);
     this.#read(job);
   }
 
-  /** A job that was begun elsewhere or earlier. Throws Problem where there is none. */
+  /** Opens a job that was started elsewhere or earlier. Throws Problem if there is none. */
   async reopen(id, title) {
     const response = await this.#api.insist(`jobs/${encodeURIComponent(id)}`);
     const job = Job.from(await response.json(), title);
@@ -58,13 +61,13 @@ export class Session {
     return job;
   }
 
-  /** Stop what is not done; what is done stays. */
+  /** Cancels what is not done. Results stay. */
   async cancel(job) {
-    if (!job.id) return this.#failed(job, new Error("Cancelled before it began."));
+    if (!job.id) return this.#failed(job, new Error("Cancelled before it started."));
     job.sending.abort();
     try {
       const response = await this.#api.insist(`jobs/${job.id}`, () => ({ method: "DELETE" }));
-      job.tell(await response.json());
+      job.setRecord(await response.json());
       this.#on.changed(job);
     } catch (error) {
       this.#failed(job, error);
@@ -89,7 +92,7 @@ export class Session {
         this.#on.changed(job);
       },
       progress: (record) => {
-        job.tell(record);
+        job.setRecord(record);
         this.#on.changed(job);
       },
     });
@@ -101,10 +104,10 @@ export class Session {
   }
 
   #cannotSend(job, error) {
-    // A part that comes too late for a job that was cancelled elsewhere is no trouble.
+    // The job was cancelled elsewhere while this part was sent.
     if (error.name === "AbortError" || error.code === "job_closed") return;
     this.#failed(job, error);
-    // The rest will never come: end the job, so that what is done can be read as a whole.
+    // The other pictures will not be sent. Cancel the job, so that it ends and can be read.
     this.#api.send(`jobs/${job.id}`, { method: "DELETE" }).catch(() => {});
   }
 

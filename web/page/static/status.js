@@ -1,36 +1,36 @@
-/** The service in one line that anyone understands. */
+/** The state of the service in one line. */
 
 import { number, plural, time } from "./words.js";
 
 const SECONDS = 4;
-const LANES = { interactive: "for few pictures", bulk: "for many" };
+const LANES = { interactive: "for small jobs", bulk: "for large jobs" };
 
-/** Keeps both elements up to date while somebody can see them. */
+/** Keeps both elements up to date while the page is visible. */
 export function watchService(api, status, notice) {
   let last = "";
-  let known = null; // the version whose notice is shown
-  let tried = null; // the key that it was asked with
-  const look = async () => {
+  let noticed = null; // the model version whose notice is shown
+  let tried = null; // the API key with which it was read
+  const update = async () => {
     if (document.hidden) return;
-    const health = await asked(api, "health");
+    const health = await read(api, "health");
     const words = health ? sentence(health) : "The service cannot be reached";
-    // Said again only where it differs: this is read aloud.
+    // Changed only if it differs, because screen readers read each change.
     if (words !== last) status.textContent = last = words;
     const version = health?.model_version;
-    if (!version || (version === known && api.key === tried)) return;
-    // Once for each key: without one, the service may tell nobody.
-    [known, tried] = [version, api.key];
-    const model = await asked(api, "model/info");
+    if (!version || (version === noticed && api.key === tried)) return;
+    // Read once for each key: the service may refuse it without a key.
+    [noticed, tried] = [version, api.key];
+    const model = await read(api, "model/info");
     if (!model) return;
     notice.textContent = model.notice ?? "";
     notice.hidden = !model.notice;
   };
-  look();
-  setInterval(look, 1000 * SECONDS);
-  document.addEventListener("visibilitychange", look);
+  update();
+  setInterval(update, 1000 * SECONDS);
+  document.addEventListener("visibilitychange", update);
 }
 
-async function asked(api, path) {
+async function read(api, path) {
   try {
     return await (await api.send(path)).json();
   } catch {
@@ -39,13 +39,13 @@ async function asked(api, path) {
 }
 
 function sentence({ model_version: version, lanes }) {
-  if (!version) return "No worker has loaded a model yet; what you send waits for it";
+  if (!version) return "No worker has loaded a model yet. Your pictures will wait for one.";
   const all = Object.entries(lanes);
   const workers = all.map(([lane, { workers }]) => `${number(workers)} ${LANES[lane] ?? lane}`);
   const waiting = all.reduce((sum, [, lane]) => sum + lane.outstanding_images, 0);
   const estimates = all.map(([, lane]) => lane.estimated_seconds).filter((each) => each !== null);
   const parts = [version, `workers ready: ${workers.join(", ")}`];
-  parts.push(waiting ? `${plural(waiting, "image")} waiting` : "nothing waiting");
+  parts.push(waiting ? `${plural(waiting, "picture")} waiting` : "no pictures waiting");
   if (waiting && estimates.length) parts.push(`about ${time(Math.max(...estimates))} until done`);
   return parts.join(" · ");
 }

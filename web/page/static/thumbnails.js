@@ -1,43 +1,43 @@
 /**
- * Small pictures of large files. Each is decoded once and kept as a few kilobytes, so thousands of
- * camera pictures scroll as smoothly as ten.
+ * Thumbnails of picture files. Each file is decoded once and kept as a few kilobytes. So thousands
+ * of camera pictures scroll as smoothly as ten.
  */
 
 const SIDE = 320;
 const AT_ONCE = 4;
 
 export class Thumbnails {
-  /** File -> address of its small picture, or null where the browser cannot show it. */
-  #known = new Map();
-  /** The newest wish is the one that is looked at now: last in, first out. */
+  /** File -> address of its thumbnail, or null if the browser cannot show the file. */
+  #addresses = new Map();
+  /** Last in, first out: the newest request is for a visible picture. */
   #wanted = [];
   #running = 0;
 
-  /** Address of a file's small picture: at once where it is known, else by calling `then`. */
+  /** The address of a file's thumbnail. If it is not made yet, `then(address)` is called later. */
   of(file, then) {
-    if (this.#known.has(file)) return this.#known.get(file);
+    if (this.#addresses.has(file)) return this.#addresses.get(file);
     this.#wanted.push({ file, then });
     if (this.#running < AT_ONCE) this.#run();
     return undefined;
   }
 
-  /** Forget wishes for what has been scrolled away. */
+  /** Drops the requests for pictures that are not visible any more. */
   drop(stillWanted) {
     this.#wanted = this.#wanted.filter(({ file }) => stillWanted(file));
   }
 
   async #run() {
     this.#running++;
-    for (let wish; (wish = this.#wanted.pop()); ) {
-      const { file, then } = wish;
-      if (!this.#known.has(file)) this.#known.set(file, await small(file));
-      then(this.#known.get(file));
+    for (let request; (request = this.#wanted.pop()); ) {
+      const { file, then } = request;
+      if (!this.#addresses.has(file)) this.#addresses.set(file, await small(file));
+      then(this.#addresses.get(file));
     }
     this.#running--;
   }
 }
 
-/** The middle square, as the model sees it; null where the file is no picture for this browser. */
+/** The middle square, as the model sees it. Null if the browser cannot decode the file. */
 async function small(file) {
   try {
     const bitmap = await createImageBitmap(file);

@@ -1,13 +1,13 @@
-/** The way of pictures to the service: a job is opened, then filled in parts, a few at a time. */
+/** Uploads: a job is opened, then its parts are sent, a few at a time. */
 
 import { idempotencyKey } from "./api.js";
 
 export const TOP_K = 5;
 
-/** More would take the browser's connections from everything else that asks this service. */
+/** A browser has six connections to a service. The others stay free for events and requests. */
 const AT_ONCE = 3;
 
-/** A part of camera pictures takes the line by itself, and the service's memory. */
+/** Bytes that are sent at the same time. They are in the memory of the service. */
 const BYTES_AT_ONCE = 64 * 2 ** 20;
 
 const ARCHIVE_TYPES = [
@@ -16,9 +16,9 @@ const ARCHIVE_TYPES = [
   [/\.t?gz$/i, "application/gzip"],
 ];
 
-/** Opens a job for its items. Returns the size of a part. */
+/** Opens a job for its items. Returns the number of items of a part. */
 export async function open(api, job) {
-  // Few pictures have somebody waiting for them; many must not hold up others.
+  // The user waits for a small job. A large job must not delay the small jobs of others.
   const lane = job.items.length <= 32 ? "interactive" : "bulk";
   const key = idempotencyKey();
   const make = () => ({
@@ -34,8 +34,8 @@ export async function open(api, job) {
 }
 
 /**
- * Sends what an open job lacks. A part that is sent twice counts once. `mostBytes` is the size of
- * the largest picture that the service takes; `changed()` is called as bytes leave.
+ * Sends the parts of an open job. A part that is sent twice counts once. `mostBytes` is the largest
+ * size of a picture that the service accepts. Calls `changed()` while bytes are sent.
  */
 export async function fill(api, job, { partSize, mostBytes, changed }) {
   const sending = new Map(); // promise -> bytes
@@ -44,7 +44,7 @@ export async function fill(api, job, { partSize, mostBytes, changed }) {
     [...sending.values()].reduce((sum, each) => sum + each, bytes) > BYTES_AT_ONCE;
   for (let number = 0; number * partSize < job.items.length; number++) {
     const items = job.items.slice(number * partSize, (number + 1) * partSize);
-    // Only of what is sent next: to tell a file's size a browser stops all else and asks the disk.
+    // Only the sizes of the next part: a browser blocks while it reads a size from the disk.
     const bytes = items.reduce((sum, { file }) => sum + Math.min(file.size, mostBytes), 0);
     while (sending.size && isFull(bytes)) await Promise.race(sending.keys());
     const onSent = (left) => {
@@ -55,22 +55,22 @@ export async function fill(api, job, { partSize, mostBytes, changed }) {
       changed(job.arrived(items));
     });
     sending.set(sent, bytes);
-    sent.catch(() => {}); // the first failure ends it all; the others say nothing new
+    sent.catch(() => {}); // `Promise.all` throws the first error; later ones are ignored
   }
   await Promise.all(sending.keys());
 }
 
 async function sendPart(api, job, { number, items, mostBytes, onSent }) {
-  // Of a file that is too large, as much as shows that it is.
+  // A file that is too large is cut one byte above the limit, so that the service refuses it.
   const files = items.map(({ file }) =>
     file.size > mostBytes ? file.slice(0, mostBytes + 1) : file,
   );
-  const make = async (tries) => {
+  const make = async (attempt) => {
     const form = new FormData();
     form.append("items", JSON.stringify(items.map(({ name }) => ({ name }))));
     for (const [k, item] of items.entries()) {
-      // A file that has changed meanwhile looks like a service that is away, without end.
-      if (tries) files[k] = await readable(item, files[k]);
+      // If a file has changed, the browser fails each attempt as if the service were away.
+      if (attempt) files[k] = await readable(item, files[k]);
       form.append("files", files[k], item.name);
     }
     return { method: "PUT", body: form, onSent };
@@ -78,10 +78,10 @@ async function sendPart(api, job, { number, items, mostBytes, onSent }) {
   await api.insist(`jobs/${job.id}/parts/${number}`, make, { signal: job.sending.signal });
 }
 
-/** Empty where the file can no longer be read; the service will say that it is. */
+/** The file, or an empty one if it cannot be read any more. The service refuses an empty file. */
 async function readable(item, file) {
   try {
-    // Its beginning as a stream: a slice of a file that is gone has no bytes, and reads well.
+    // Read as a stream: reading a slice of a removed file succeeds, with no bytes.
     const reader = file.stream().getReader();
     await reader.read();
     await reader.cancel();
@@ -92,7 +92,7 @@ async function readable(item, file) {
   }
 }
 
-/** Sends an archive, of which the service makes a job. Returns its record. */
+/** Sends an archive. Returns the record of the job that the service makes from it. */
 export async function sendArchive(api, { file, name }, { signal, onSent }) {
   const [, type] = ARCHIVE_TYPES.find(([ending]) => ending.test(name));
   const headers = { "Content-Type": type, "Idempotency-Key": idempotencyKey() };

@@ -1,13 +1,13 @@
-/** One picture, large, with all that is known of it. */
+/** The large view of one picture, with its labels and facts. */
 
 import { milliseconds, percent } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
 const STATES = {
-  sending: "On its way to the service.",
-  queued: "Waiting for a worker.",
-  cancelled: "Cancelled before it was looked at.",
+  sending: "The picture is being sent.",
+  queued: "The picture is waiting for a worker.",
+  cancelled: "Cancelled before it was classified.",
 };
 
 export class Viewer {
@@ -16,8 +16,8 @@ export class Viewer {
   #place = 0;
   #address = null;
 
-  /** `left(item)` when it closes, with the last one that was looked at. */
-  constructor(left) {
+  /** Calls `closed(item)` when it closes, with the item that it showed. */
+  constructor(closed) {
     $("viewer-close").addEventListener("click", () => this.#dialog.close());
     $("viewer-before").addEventListener("click", () => this.#go(-1));
     $("viewer-after").addEventListener("click", () => this.#go(1));
@@ -30,11 +30,11 @@ export class Viewer {
     });
     this.#dialog.addEventListener("close", () => {
       this.#forgetPicture();
-      left(this.#items[this.#place]);
+      closed(this.#items[this.#place]);
     });
   }
 
-  /** The items as the grid shows them, and the place of the one to begin with. */
+  /** Shows the item at `place`. `items` are in the order of the grid. */
   open(items, place) {
     this.#items = items;
     this.#place = place;
@@ -43,9 +43,9 @@ export class Viewer {
     $("viewer-title").focus();
   }
 
-  /** These items have news. */
+  /** Shows the changes of these items. */
   refresh(indexes) {
-    if (this.#dialog.open && indexes.has(this.#items[this.#place].index)) this.#tell();
+    if (this.#dialog.open && indexes.has(this.#items[this.#place].index)) this.#describe();
   }
 
   #go(step) {
@@ -57,17 +57,17 @@ export class Viewer {
 
   #show() {
     this.#showPicture(this.#items[this.#place].file);
-    this.#tell();
+    this.#describe();
   }
 
   #showPicture(file) {
     this.#forgetPicture();
-    if (!file) return this.#without("The picture itself is not kept.");
+    if (!file) return this.#without("The service does not keep pictures.");
     this.#address = URL.createObjectURL(file);
     const picture = new Image();
     picture.alt = "";
     picture.addEventListener("error", () =>
-      this.#without("This browser cannot show the file."),
+      this.#without("This browser cannot show this file."),
     );
     picture.src = this.#address;
     $("viewer-picture").replaceChildren(picture);
@@ -83,14 +83,14 @@ export class Viewer {
     $("viewer-picture").replaceChildren();
   }
 
-  #tell() {
+  #describe() {
     const item = this.#items[this.#place];
     $("viewer-title").textContent = item.name;
     $("viewer-state").textContent = [item.error?.message ?? STATES[item.state], item.note]
       .filter(Boolean)
       .join(" ");
     $("viewer-predictions").replaceChildren(...item.predictions.map(prediction));
-    $("viewer-facts").replaceChildren(...facts(item).flatMap(fact));
+    $("viewer-facts").replaceChildren(...factsOf(item).flatMap(factRow));
     $("viewer-before").disabled = this.#place === 0;
     $("viewer-after").disabled = this.#place === this.#items.length - 1;
   }
@@ -111,22 +111,22 @@ function prediction({ class_name: name, probability }) {
   return row;
 }
 
-function facts({ durations, cache_hit: known, model_version: version, error, custom_id: own }) {
-  const found = [];
+function factsOf({ durations, cache_hit: cached, model_version: version, error, custom_id: id }) {
+  const facts = [];
   if (durations)
-    found.push(
+    facts.push(
       ["Waited", milliseconds(durations.queue_ms)],
       ["Decoded in", milliseconds(durations.preprocess_ms)],
-      ["Classified in", `${milliseconds(durations.inference_ms)}, with its micro-batch`],
+      ["Classified in", `${milliseconds(durations.inference_ms)}, together with its micro-batch`],
     );
-  if (known) found.push(["Answered", "at once: the same bytes were classified before"]);
-  if (version) found.push(["Model", version]);
-  if (error) found.push(["Error code", error.code]);
-  if (own) found.push(["Own id", own]);
-  return found;
+  if (cached) facts.push(["Answer", "from the cache: the same file was classified earlier"]);
+  if (version) facts.push(["Model", version]);
+  if (error) facts.push(["Error code", error.code]);
+  if (id) facts.push(["Custom id", id]);
+  return facts;
 }
 
-function fact([name, value]) {
+function factRow([name, value]) {
   const [term, description] = [document.createElement("dt"), document.createElement("dd")];
   term.textContent = name;
   description.textContent = value;

@@ -1,4 +1,4 @@
-/** Numbers and times as people say them. */
+/** Numbers and times as text. */
 
 const numbers = new Intl.NumberFormat("en");
 
@@ -12,7 +12,7 @@ export const percent = (probability) => {
   return value > 0 && value < 1 ? "<1 %" : `${Math.round(value)} %`;
 };
 
-/** 8 s, 3 min, 2 h 5 min: as exact as anyone needs while waiting. */
+/** A time to wait: 8 s, 3 min, 2 h 5 min. */
 export function time(seconds) {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
   const minutes = Math.round(seconds / 60);
@@ -24,7 +24,7 @@ export function time(seconds) {
 export const milliseconds = (value) =>
   value < 1000 ? `${value < 10 ? value.toFixed(1) : Math.round(value)} ms` : time(value / 1000);
 
-/** 3.2 or 120: two figures, or all before the point. */
+/** 3.2, or 120 without a fraction. */
 export const rate = (perSecond) => (perSecond < 10 ? perSecond.toFixed(1) : number(Math.round(perSecond)));
 
 export function bytes(size) {
