@@ -41,6 +41,9 @@ DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
 WEBHOOKS_DUE = "webhooks_due"
 
+#: Added to the deadline of a part that waits for its round: no worker is expected to start on it.
+WAITING_SECONDS = 1_000_000_000
+
 
 def job(job_id: str) -> str:
     return f"job:{job_id}"
@@ -90,7 +93,7 @@ def waiting(lane: Lane) -> str:
     return f"waiting:{lane}"
 
 
-def turn(lane: Lane) -> str:
+def current_round(lane: Lane) -> str:
     return f"turn:{lane}"
 
 

@@ -10,10 +10,12 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Outcome
-from shared.records.scripts import script
+from shared.records.scripts import Script
 
 #: Digests of a manifest in one round trip: a millisecond of Redis's time.
 _ASKED_AT_ONCE = 1000
+
+_CACHED = Script("cached")
 
 
 class ResultCache:
@@ -22,7 +24,6 @@ class ResultCache:
     def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
         self._redis = redis
         self._ttl_seconds = ttl_seconds
-        self._known_script = script("known")
 
     def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
         """The known outcome of each digest, in order; one round trip."""
@@ -41,11 +42,7 @@ class ResultCache:
         known: list[int] = []
         for start in range(0, len(digests), _ASKED_AT_ONCE):
             asked = digests[start : start + _ASKED_AT_ONCE]
-            found = self._redis.eval(
-                self._known_script,
-                len(asked),
-                *(keys.result(model_version, each) for each in asked),
-            )
+            found = _CACHED(self._redis, [[keys.result(model_version, each)] for each in asked])
             known += [start + k for k in found]
         return known
 

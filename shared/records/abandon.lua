@@ -1,13 +1,18 @@
--- Put in front of cancel.lua: end a job that nobody has been told of, while parts of it are missing.
--- A job that is whole was accepted by another request with the same claim, and stays.
+-- Cancel a job that no client knows, while parts of it are missing. A job that has all its parts
+-- stays: another request with the same claim has completed it.
 --
--- KEYS  job, and the claim that it was made with, if any
--- ARGV  as of cancel.lua
-if redis.call('HGET', KEYS[1], 'state') ~= 'receiving' then
+-- uses: ending, cancelling
+-- keys: job, claim
+-- arguments: job_id, now, ttl
+-- `claim` is empty if the request had none. `now` is in Unix seconds; `ttl` is the results' time
+-- to live in seconds.
+-- Returns 1, or 0 if the job stays.
+if redis.call('HGET', job, 'state') ~= 'receiving' then
   return 0
 end
-redis.call('HDEL', KEYS[1], 'webhook', 'claim')
-local claimed = KEYS[2] and redis.call('GET', KEYS[2])
-if claimed and claimed:sub(1, #ARGV[4]) == ARGV[4] then
-  redis.call('DEL', KEYS[2])
+redis.call('HDEL', job, 'webhook', 'claim')
+local claimed = claim ~= '' and redis.call('GET', claim)
+if claimed and claimed:sub(1, #job_id) == job_id then
+  redis.call('DEL', claim)
 end
+return cancel(job, job_id, now, ttl)

@@ -35,11 +35,11 @@ def of_lane(redis: Redis, lane: Lane) -> Backlog:
     pipe.zcard(keys.outstanding(lane))
     pipe.get(keys.outstanding_images(lane))
     pipe.zrange(keys.outstanding(lane), 0, 0, withscores=True)
-    least = time.time() + fairness.WAITING_SECONDS / 2
+    least = time.time() + keys.WAITING_SECONDS / 2
     pipe.zrangebyscore(keys.outstanding(lane), least, "+inf", 0, 1, withscores=True)
     parts, images, queued, waiting = pipe.execute()
     deadlines = [score for _, score in queued if score < least]
-    deadlines += [score - fairness.WAITING_SECONDS for _, score in waiting]
+    deadlines += [score - keys.WAITING_SECONDS for _, score in waiting]
     return Backlog(parts, int(images or 0), min(deadlines, default=None))
 
 

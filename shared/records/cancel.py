@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from redis import Redis
 
@@ -11,10 +12,14 @@ from shared import keys
 from shared.jobs import JobState, Lane, PartRef, parts_of
 from shared.records.claims import Claim
 from shared.records.read import JobReader
-from shared.records.scripts import script
+from shared.records.scripts import Script
 
 #: Parts of a cancelled job that one script releases: a few milliseconds of Redis's time.
 _RELEASED_AT_ONCE = 100
+
+_CANCEL = Script("cancel")
+_ABANDON = Script("abandon")
+_RELEASE = Script("release")
 
 
 class JobCanceller:
@@ -22,9 +27,6 @@ class JobCanceller:
         self._redis = redis
         self._reader = reader
         self._ttl = ttl_seconds
-        self._cancel_script = script("records", "cancel")
-        self._abandon_script = script("records", "abandon", "cancel")
-        self._release_script = script("records", "release")
 
     def cancel(self, job_id: str) -> bool:
         """End a job now; False if it has ended already. Raises JobNotFound.
@@ -33,7 +35,7 @@ class JobCanceller:
         job's parts stay outstanding and hold memory until a worker starts on each of them and
         releases it.
         """
-        return self._end(self._cancel_script, job_id)
+        return self._end(job_id, _CANCEL)
 
     def abandon(self, job_id: str, claim: Claim | None) -> bool:
         """Cancel a job that no client knows and no client ever will; False if it is complete.
@@ -42,18 +44,15 @@ class JobCanceller:
         job next time. A job that has all its parts stays: another request with the same claim has
         completed it. Raises JobNotFound.
         """
-        return self._end(self._abandon_script, job_id, *([claim.name] if claim else []))
+        return self._end(job_id, partial(_ABANDON, claim=claim.name if claim else ""))
 
-    def _end(self, ending: str, job_id: str, *claims: str) -> bool:
-        ended = self._redis.eval(
-            ending,
-            1 + len(claims),
-            keys.job(job_id),
-            *claims,
-            time.time(),
-            self._ttl,
-            keys.COMMITTED,
-            job_id,
+    def _end(self, job_id: str, script: Callable[..., int]) -> bool:
+        ended = script(
+            self._redis,
+            job=keys.job(job_id),
+            job_id=job_id,
+            now=time.time(),
+            ttl=self._ttl,
         )
         job = self._reader.get(job_id)
         # Also if another process cancelled it, because that one may have died before this step.
@@ -64,18 +63,14 @@ class JobCanceller:
         return bool(ended)
 
     def _release(self, refs: Sequence[PartRef], lane: Lane) -> None:
-        hashes = [
-            key
-            for ref in refs
-            for key in (keys.part(ref.job_id, ref.number), keys.images(ref.job_id, ref.number))
-        ]
-        self._redis.eval(
-            self._release_script,
-            4 + len(hashes),
-            keys.outstanding(lane),
-            keys.outstanding_images(lane),
-            keys.HELD,
-            keys.waiting(lane),
-            *hashes,
-            *(ref.name for ref in refs),
+        _RELEASE(
+            self._redis,
+            [
+                (keys.part(ref.job_id, ref.number), keys.images(ref.job_id, ref.number), ref.name)
+                for ref in refs
+            ],
+            outstanding=keys.outstanding(lane),
+            outstanding_images=keys.outstanding_images(lane),
+            held=keys.HELD,
+            waiting=keys.waiting(lane),
         )

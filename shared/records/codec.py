@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pydantic_core import from_json
+
 from shared.jobs import (
     PART_SIZE,
     Item,
@@ -132,7 +134,7 @@ def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[It
         return []
     unfinished = _unfinished(job_state)
     read = []
-    for k, (name, custom_id, _) in enumerate(json.loads(fields[b"spec"])["items"]):
+    for k, (name, custom_id, _) in enumerate(from_json(fields[b"spec"])["items"]):
         result = fields.get(b"r%d" % k)
         outcome = Outcome.from_json(result) if result else None
         read.append(
@@ -169,4 +171,4 @@ def _unfinished(job_state: str) -> ItemState:
 
 def digests(spec: bytes) -> list[str]:
     """The digests of a part's pictures, in order."""
-    return [digest for _, _, digest in json.loads(spec)["items"]]
+    return [digest for _, _, digest in from_json(spec)["items"]]

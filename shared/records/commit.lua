@@ -1,61 +1,69 @@
--- Write outcomes of a part's items, each once: a second delivery changes nothing.
+-- Write outcomes of a part's items, each at most once: a second delivery changes nothing.
 --
--- KEYS  job, part, images, outstanding, outstanding_images, held, drained in this second, finished
--- ARGV  now (Unix seconds), member of `outstanding`, job id, model version or '', results' time to live (s),
---       channel, `whole` or `single` (what the member stands for), number of the part, then for
---       each item: field, state, outcome (JSON)
--- Gives the number of outcomes that were new.
-local found = redis.call('HMGET', KEYS[1], 'total', 'state', 'claim', 'webhook')
-local total = tonumber(found[1])
+-- uses: holding, ending
+-- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
+-- arguments: job_id, number, name, member, whole, model_version, now, ttl
+-- row arguments: position, state, outcome
+-- `number`, `name` and `member` are those of the PartRef. `whole` is 1 if it stands for the whole
+-- part, 0 for a single image. `model_version` is empty if no model saw the images. `now` is in Unix
+-- seconds, and `drained` counts the images of that second. `ttl` is the results' time to live in
+-- seconds. A row is an item; `outcome` is JSON.
+-- Returns the number of outcomes that were new.
+local total, job_state, claim, webhook = unpack(redis.call(
+  'HMGET', job, 'total', 'state', 'claim', 'webhook'))
+total = tonumber(total)
 if not total then
-  return 0 -- expired; the next start of the part clears `outstanding`
+  -- The job has expired. The next start of the part removes it from `outstanding`.
+  return 0
 end
-if found[2] == 'cancelled' then
-  release(ARGV[3] .. ':' .. ARGV[8], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
+if job_state == 'cancelled' then
+  release(name, part, images, outstanding, outstanding_images, held)
   return 0
 end
 
 local new = { succeeded = 0, failed = 0 }
 local indexes = {}
-for i = 9, #ARGV, 3 do
-  if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 2]) == 1 then
-    local state = ARGV[i + 1]
+local last_outcome
+for position, state, outcome in rows() do
+  if redis.call('HSETNX', part, 'r' .. position, outcome) == 1 then
     new[state] = new[state] + 1
-    indexes[#indexes + 1] = ARGV[8] * 32 + ARGV[i]:sub(2) -- shared.jobs.PART_SIZE
+    indexes[#indexes + 1] = number * PART_SIZE + position
   end
+  last_outcome = outcome
 end
 local written = #indexes
 if written == 0 then
   return 0
 end
 
-redis.call('DECRBY', KEYS[5], written)
-redis.call('INCRBY', KEYS[7], written)
-redis.call('EXPIRE', KEYS[7], 30)
-local pending = redis.call('HINCRBY', KEYS[2], 'pending', -written)
+redis.call('DECRBY', outstanding_images, written)
+redis.call('INCRBY', drained, written)
+redis.call('EXPIRE', drained, 30)
+local pending = redis.call('HINCRBY', part, 'pending', -written)
 if pending == 0 then
-  redis.call('UNLINK', KEYS[3])
-  give_back_bytes(KEYS[6], KEYS[2])
+  redis.call('UNLINK', images)
+  give_back_bytes(held, part)
 end
-if pending == 0 or ARGV[7] == 'single' then
-  redis.call('ZREM', KEYS[4], ARGV[2])
+if pending == 0 or whole == '0' then
+  redis.call('ZREM', outstanding, member)
 end
 
-local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', new.succeeded)
-local failed = redis.call('HINCRBY', KEYS[1], 'failed', new.failed)
-if ARGV[4] ~= '' then -- pictures that are no good were seen by no model
-  redis.call('HSET', KEYS[1], 'model_version', ARGV[4])
+local succeeded = redis.call('HINCRBY', job, 'succeeded', new.succeeded)
+local failed = redis.call('HINCRBY', job, 'failed', new.failed)
+if model_version ~= '' then
+  redis.call('HSET', job, 'model_version', model_version)
 end
 if total > 1 then
-  tell_finished(KEYS[8], indexes, ARGV[5])
+  add_finished(finished, indexes, ttl)
 end
-local notice = ARGV[3] .. ' running'
+local notice = job_id .. ' running'
 if succeeded + failed == total then
-  complete(KEYS[1], ARGV[3], total, found[3], ARGV[1], ARGV[5], found[4])
-  notice = ARGV[3] .. ' completed'
+  complete(job, job_id, total, claim, now, ttl, webhook)
+  notice = job_id .. ' completed'
 end
 if total == 1 then
-  notice = notice .. ' ' .. ARGV[11] -- who waits for one picture need not read it again
+  -- A client that waits for one picture gets the outcome here, without another read.
+  notice = notice .. ' ' .. last_outcome
 end
-redis.call('PUBLISH', ARGV[6], notice)
+redis.call('PUBLISH', COMMITTED, notice)
 return written

@@ -1,8 +1,9 @@
-"""Parts of bulk jobs take turns: a job of ten pictures does not wait for one of ten thousand.
+"""Fair scheduling: a bulk job of ten pictures does not wait for one of ten thousand.
 
-Celery's queue is first come, first served. So parts of the bulk lane wait in a sorted set, by turn,
-and few of them are in the queue at a time; each start of a batch queues the next. The interactive
-lane has no use for it: what comes there is small, and queued in the same breath.
+Celery's queue is first come, first served. So parts of the bulk lane wait in a sorted set, by
+round: each job has one part in a round. Only a few parts are in the queue at a time, and each start
+of a batch queues the next. The interactive lane does not need this: its jobs are small, and their
+parts are queued at once.
 """
 
 from __future__ import annotations
@@ -14,45 +15,49 @@ from redis.client import Pipeline
 from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.message import message
-from shared.records.scripts import script
+from shared.records.scripts import Script
 
-#: Where jobs take turns.
+#: The lanes with fair scheduling.
 FAIR = frozenset({Lane.BULK})
 
-#: Added to the deadline of a part that waits its turn; the scripts know it too.
-WAITING_SECONDS = 1_000_000_000
-
-_JOIN = script("records", "turns", "join")
-_FEED = script("records", "turns", "feed")
+_JOIN = Script("join")
+_FEED = Script("feed")
 
 
 def join(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], *, deadline: float) -> None:
-    """Add to a transaction that stores parts: they wait their turn, or are queued if it is now.
+    """Add parts to a transaction that stores them: they wait for their round, or are queued.
 
-    `sizes` are the bytes that each part holds. Replies with the images that are outstanding in the
-    lane, and the bytes that are held.
+    `sizes` gives the bytes of each part's images; `deadline` is in Unix seconds. The reply is the
+    number of images that are outstanding in the lane, and the bytes that are held.
     """
-    stored: list[str] = []
-    told: list[str | int] = []
-    for ref, size in sizes.items():
-        stored += (keys.job(ref.job_id), keys.part(ref.job_id, ref.number))
-        told += (ref.member, message(lane, [ref]), ref.images, size)
-    own = _keys(lane)
-    pipe.eval(_JOIN, len(own) + len(stored), *own, *stored, deadline, *told)
+    rows = [
+        (
+            keys.job(ref.job_id),
+            keys.part(ref.job_id, ref.number),
+            ref.member,
+            message(lane, [ref]),
+            ref.images,
+            size,
+        )
+        for ref, size in sizes.items()
+    ]
+    _JOIN(pipe, rows, **_keys(lane), deadline=deadline)
 
 
 def feed(pipe: Pipeline, lane: Lane, *, deadline: float, taken: int) -> None:
-    """Add to a round trip: queue the parts whose turn it is; harmless at any time."""
-    own = _keys(lane)
-    pipe.eval(_FEED, len(own), *own, deadline, taken)
+    """Add to a pipeline: queue the parts whose round has come. It is harmless at any time.
+
+    `taken` is the number of parts that were just started.
+    """
+    _FEED(pipe, **_keys(lane), deadline=deadline, taken=taken)
 
 
-def _keys(lane: Lane) -> tuple[str, ...]:
-    return (
-        keys.waiting(lane),
-        keys.turn(lane),
-        keys.queue(lane),
-        keys.outstanding(lane),
-        keys.outstanding_images(lane),
-        keys.HELD,
-    )
+def _keys(lane: Lane) -> dict[str, str]:
+    return {
+        "waiting": keys.waiting(lane),
+        "current_round": keys.current_round(lane),
+        "queue": keys.queue(lane),
+        "outstanding": keys.outstanding(lane),
+        "outstanding_images": keys.outstanding_images(lane),
+        "held": keys.HELD,
+    }

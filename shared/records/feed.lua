@@ -1,5 +1,8 @@
--- Queue the parts whose turn it is.
+-- Queue the parts whose round has come.
 --
--- KEYS  waiting, turn, queue, outstanding, outstanding_images, held
--- ARGV  deadline (Unix seconds), parts that were just taken
-feed(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], tonumber(ARGV[2]))
+-- uses: holding, rounds
+-- keys: waiting, current_round, queue, outstanding, outstanding_images, held
+-- arguments: deadline, taken
+-- `deadline` is in Unix seconds; `taken` parts were just started.
+feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline,
+     tonumber(taken))

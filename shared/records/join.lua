@@ -1,17 +1,20 @@
--- New parts join those that wait their turn, and are counted: in one script, so that a Redis that is
--- full refuses all of it. In a transaction it would refuse the script and keep the counts.
+-- New parts wait for their round, and are counted. All of it is one script, so that a full Redis
+-- refuses all of it. As commands of a transaction, the counts would stay when the script is refused.
 --
--- KEYS  waiting, turn, queue, outstanding, outstanding_images, held, then for each part: job, part
--- ARGV  deadline (Unix seconds), then for each part: its member of `outstanding`, message, images,
---       bytes
--- Gives the images that are outstanding in the lane, and the bytes held.
-local images, bytes
-for i = 7, #KEYS, 2 do
-  local member, message, pending, size = unpack(ARGV, 2 * i - 12, 2 * i - 9)
-  wait_turn(KEYS[i], KEYS[i + 1], KEYS[1], KEYS[2], KEYS[4], member, message, ARGV[1])
-  redis.call('HSET', KEYS[6], KEYS[i + 1], size)
-  images = redis.call('INCRBY', KEYS[5], pending)
-  bytes = redis.call('HINCRBY', KEYS[6], 'total', size)
+-- uses: holding, rounds
+-- keys: waiting, current_round, queue, outstanding, outstanding_images, held
+-- arguments: deadline
+-- row keys: job, part
+-- row arguments: member, message, pending, bytes
+-- `deadline` is in Unix seconds. A row is a part: its PartRef.member, its message, its images that
+-- need a worker, and their bytes.
+-- Returns the images that are outstanding in the lane, and the bytes that are held.
+local lane_images, bytes_held
+for job, part, member, message, pending, bytes in rows() do
+  wait_for_round(job, part, waiting, current_round, outstanding, member, message, deadline)
+  redis.call('HSET', held, part, bytes)
+  lane_images = redis.call('INCRBY', outstanding_images, pending)
+  bytes_held = redis.call('HINCRBY', held, 'total', bytes)
 end
-feed(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], ARGV[1], 0)
-return { images, bytes }
+feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline, 0)
+return { lane_images, bytes_held }

@@ -1,75 +1,85 @@
--- Take a part of an open job in: all of it, or nothing.
+-- Accept a part of an open job: all of it, or nothing.
 --
--- KEYS  job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue,
---       parts, finished, and in a lane whose jobs take turns: waiting, turn
--- ARGV  now, deadline (both Unix seconds), results' time to live (s), channel, job id, number of
---       the part, its items, images that need a worker, their bytes, member of `outstanding`,
---       message, of the known items those that succeeded and those that failed, model version,
---       then the indexes of the known items
--- Gives a word, and with `new` and `stored` the number of parts that are missing: `new`,
--- `stored` (then the record of the part that is here), `closed`, `unknown`, `lost`.
-local found = redis.call('HMGET', KEYS[1], 'state', 'total', 'received', 'started_at', 'claim',
-                         'webhook')
-local state, total, received = found[1], tonumber(found[2]), found[3]
+-- uses: holding, ending, rounds
+-- keys: job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue
+-- keys: parts, finished, waiting, current_round
+-- arguments: job_id, number, member, message, item_count, pending, bytes
+-- arguments: succeeded, failed, model_version, now, deadline, ttl
+-- row arguments: index
+-- `waiting` and `current_round` are empty in a lane without fair scheduling. `pending` images need
+-- a worker, and have so many `bytes`. The result cache answered the other items, or they are
+-- refused: so many `succeeded` and `failed`, with this `model_version` or an empty one. A row is one
+-- of these items. `now` and `deadline` are in Unix seconds; `ttl` is the results' time to live in
+-- seconds.
+-- Returns a word first. `new`: the number of missing parts, the images that are outstanding in the
+-- lane, the bytes that are held. `stored`, if the part was here: the number of missing parts and the
+-- part's `spec`. `closed`, `unknown` and `lost` come alone.
+local state, total, received, started_at, claim, webhook = unpack(redis.call(
+  'HMGET', job, 'state', 'total', 'received', 'started_at', 'claim', 'webhook'))
+total = tonumber(total)
 local function missing()
-  return math.ceil(total / 32) - redis.call('BITCOUNT', KEYS[10]) -- shared.jobs.PART_SIZE
+  return math.ceil(total / PART_SIZE) - redis.call('BITCOUNT', parts)
 end
-local refused
+local refusal
 if not state then
-  refused = { 'unknown' }
+  refusal = { 'unknown' }
 elseif not received or state == 'cancelled' then
-  refused = { 'closed' }
-elseif redis.call('GETBIT', KEYS[10], ARGV[6]) == 1 then
-  refused = { 'stored', missing(), redis.call('HGET', KEYS[2], 'spec') }
-elseif redis.call('HLEN', KEYS[5]) ~= tonumber(ARGV[8]) then
-  refused = { 'lost' } -- it took so long that what came first has expired
+  refusal = { 'closed' }
+elseif redis.call('GETBIT', parts, number) == 1 then
+  refusal = { 'stored', missing(), redis.call('HGET', part, 'spec') }
+elseif redis.call('HLEN', staged_images) ~= tonumber(pending) then
+  -- The upload took so long that its first images have expired.
+  refusal = { 'lost' }
 end
-if refused then
-  redis.call('UNLINK', KEYS[4], KEYS[5])
-  return refused
+if refusal then
+  redis.call('UNLINK', staged, staged_images)
+  return refusal
 end
 
-redis.call('SETBIT', KEYS[10], ARGV[6], 1)
-redis.call('RENAME', KEYS[4], KEYS[2])
-redis.call('EXPIRE', KEYS[2], 2 * ARGV[3])
-local pending, bytes = tonumber(ARGV[8]), tonumber(ARGV[9])
-if pending > 0 then
-  redis.call('RENAME', KEYS[5], KEYS[3])
-  redis.call('EXPIRE', KEYS[3], ARGV[3])
-  redis.call('HSET', KEYS[8], KEYS[2], bytes)
-  if KEYS[12] then
-    wait_turn(KEYS[1], KEYS[2], KEYS[12], KEYS[13], KEYS[6], ARGV[10], ARGV[11], ARGV[2])
-    feed(KEYS[12], KEYS[13], KEYS[9], KEYS[6], KEYS[7], KEYS[8], ARGV[2], 0)
+redis.call('SETBIT', parts, number, 1)
+redis.call('RENAME', staged, part)
+redis.call('EXPIRE', part, 2 * ttl)
+if tonumber(pending) > 0 then
+  redis.call('RENAME', staged_images, images)
+  redis.call('EXPIRE', images, ttl)
+  redis.call('HSET', held, part, bytes)
+  if waiting ~= '' then
+    wait_for_round(job, part, waiting, current_round, outstanding, member, message, deadline)
+    feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline, 0)
   else
-    redis.call('ZADD', KEYS[6], ARGV[2], ARGV[10])
-    redis.call('LPUSH', KEYS[9], ARGV[11])
+    redis.call('ZADD', outstanding, deadline, member)
+    redis.call('LPUSH', queue, message)
   end
 end
-received = redis.call('HINCRBY', KEYS[1], 'received', ARGV[7])
-local succeeded = redis.call('HINCRBY', KEYS[1], 'succeeded', ARGV[12])
-local failed = redis.call('HINCRBY', KEYS[1], 'failed', ARGV[13])
-redis.call('HINCRBY', KEYS[1], 'cached', ARGV[12])
-redis.call('HSET', KEYS[1], 'expires_at', ARGV[1] + ARGV[3])
-if ARGV[14] ~= '' then
-  redis.call('HSET', KEYS[1], 'model_version', ARGV[14])
+received = redis.call('HINCRBY', job, 'received', item_count)
+local all_succeeded = redis.call('HINCRBY', job, 'succeeded', succeeded)
+local all_failed = redis.call('HINCRBY', job, 'failed', failed)
+redis.call('HINCRBY', job, 'cached', succeeded)
+redis.call('HSET', job, 'expires_at', now + ttl)
+if model_version ~= '' then
+  redis.call('HSET', job, 'model_version', model_version)
 end
-if total > 1 and #ARGV > 14 then
-  tell_finished(KEYS[11], { unpack(ARGV, 15) }, ARGV[3])
+local indexes = {}
+for index in rows() do
+  indexes[#indexes + 1] = index
 end
--- Each part lives as long as the job at least. Now and then is enough: a loop over all parts for
--- each part would be a square.
-if redis.call('TTL', KEYS[1]) < 1.75 * ARGV[3] then
-  keep(KEYS[1], ARGV[5], total, found[5], 2 * ARGV[3])
+if total > 1 and #indexes > 0 then
+  add_finished(finished, indexes, ttl)
+end
+-- Each part must live as long as the job. The loop over all parts runs only now and then: for each
+-- part it would cost the square of their number.
+if redis.call('TTL', job) < 1.75 * ttl then
+  expire(job, job_id, total, claim, 2 * ttl)
 end
 
 state = 'running'
-if succeeded + failed == total then
+if all_succeeded + all_failed == total then
   state = 'completed'
-  redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
-  complete(KEYS[1], ARGV[5], total, found[5], ARGV[1], ARGV[3], found[6])
+  redis.call('HSETNX', job, 'started_at', now)
+  complete(job, job_id, total, claim, now, ttl, webhook)
 elseif received == total then
-  redis.call('HSET', KEYS[1], 'state', found[4] and 'running' or 'queued')
+  redis.call('HSET', job, 'state', started_at and 'running' or 'queued')
 end
-redis.call('PUBLISH', ARGV[4], ARGV[5] .. ' ' .. state)
-return { 'new', missing(), redis.call('INCRBY', KEYS[7], pending),
-         redis.call('HINCRBY', KEYS[8], 'total', bytes) }
+redis.call('PUBLISH', COMMITTED, job_id .. ' ' .. state)
+return { 'new', missing(), redis.call('INCRBY', outstanding_images, pending),
+         redis.call('HINCRBY', held, 'total', bytes) }

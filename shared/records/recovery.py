@@ -22,11 +22,15 @@ from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
 from shared.records.read import JobReader
-from shared.records.scripts import script
+from shared.records.scripts import Script
 from shared.records.work import MAX_ATTEMPTS, PartRecords
 
 #: Parts that are looked at in one go: a worker's main process must not be away for long.
 _AT_ONCE = 200
+
+_REQUEUE = Script("requeue")
+_SPLIT = Script("split")
+_REVIVE = Script("revive")
 
 
 class Recovered(NamedTuple):
@@ -71,8 +75,6 @@ class Recovery:
         self._parts = parts
         self._ttl = ttl_seconds
         self._deadline = deadline_seconds
-        self._requeue_script = script("requeue")
-        self._split_script = script("split")
 
     def recover(self, lane: Lane) -> Recovered:
         """Look at every overdue part of a lane and do what is due."""
@@ -99,26 +101,26 @@ class Recovery:
     def retry(self, letter: DeadLetter, claim: Claim | None = None) -> bool:
         """Try a dead letter once more; False where it is gone, or its job expired or cancelled."""
         ref = PartRef.from_member(letter.member)
-        claims = [claim.name] if claim else []
-        claimed = (value(claim, ref.job_id), 2 * self._ttl) if claim else ()
-        revived = self._redis.eval(
-            script("revive"),
-            9 + len(claims),
-            keys.job(ref.job_id),
-            keys.part(ref.job_id, ref.number),
-            keys.images(ref.job_id, ref.number),
-            keys.outstanding(letter.lane),
-            keys.outstanding_images(letter.lane),
-            keys.queue(letter.lane),
-            keys.DEAD_LETTERS,
-            keys.dead_image(letter.member),
-            keys.HELD,
-            *claims,
-            letter.member,
-            ref.only or 0,
-            time.time() + self._deadline,
-            message(letter.lane, [ref]),
-            *claimed,
+        revived = _REVIVE(
+            self._redis,
+            job=keys.job(ref.job_id),
+            part=keys.part(ref.job_id, ref.number),
+            images=keys.images(ref.job_id, ref.number),
+            outstanding=keys.outstanding(letter.lane),
+            outstanding_images=keys.outstanding_images(letter.lane),
+            held=keys.HELD,
+            queue=keys.queue(letter.lane),
+            dead_letters=keys.DEAD_LETTERS,
+            dead_image=keys.dead_image(letter.member),
+            claim=claim.name if claim else "",
+            member=letter.member,
+            position=ref.only or 0,
+            outcome_field=f"r{ref.only}",
+            attempts_field=ref.attempts_field,
+            deadline=time.time() + self._deadline,
+            message=message(letter.lane, [ref]),
+            claim_value=value(claim, ref.job_id) if claim else "",
+            claim_seconds=2 * self._ttl if claim else "",
         )
         return bool(revived)
 
@@ -160,15 +162,14 @@ class Recovery:
 
     def _requeue(self, lane: Lane, overdue: _Overdue) -> int:
         return int(
-            self._redis.eval(
-                self._requeue_script,
-                2,
-                keys.outstanding(lane),
-                keys.queue(lane),
-                overdue.ref.member,
-                overdue.score,
-                time.time() + self._deadline,
-                message(lane, [overdue.ref]),
+            _REQUEUE(
+                self._redis,
+                outstanding=keys.outstanding(lane),
+                queue=keys.queue(lane),
+                member=overdue.ref.member,
+                seen_deadline=overdue.score,
+                deadline=time.time() + self._deadline,
+                message=message(lane, [overdue.ref]),
             )
         )
 
@@ -181,17 +182,15 @@ class Recovery:
         singles = [
             PartRef(ref.job_id, ref.number, 1, k) for k in range(items) if b"r%d" % k not in record
         ]
-        pairs = [text for each in singles for text in (each.member, message(lane, [each]))]
         return int(
-            self._redis.eval(
-                self._split_script,
-                2,
-                keys.outstanding(lane),
-                keys.queue(lane),
-                ref.member,
-                overdue.score,
-                time.time() + self._deadline,
-                *pairs,
+            _SPLIT(
+                self._redis,
+                [(each.member, message(lane, [each])) for each in singles],
+                outstanding=keys.outstanding(lane),
+                queue=keys.queue(lane),
+                member=ref.member,
+                seen_deadline=overdue.score,
+                deadline=time.time() + self._deadline,
             )
         )
 

@@ -1,8 +1,11 @@
 -- Release some parts of a cancelled job.
 --
--- KEYS  outstanding, outstanding_images, held, waiting, then for each part: part, images
--- ARGV  for each part: job and part as `outstanding` names them
-for i = 1, #ARGV do
-  local members = release(ARGV[i], KEYS[2 * i + 3], KEYS[2 * i + 4], KEYS[1], KEYS[2], KEYS[3])
-  redis.call('ZREM', KEYS[4], unpack(members))
+-- uses: holding
+-- keys: outstanding, outstanding_images, held, waiting
+-- row keys: part, images
+-- row arguments: name
+-- A row is a part; `name` is its PartRef.name.
+for part, images, name in rows() do
+  local members = release(name, part, images, outstanding, outstanding_images, held)
+  redis.call('ZREM', waiting, unpack(members))
 end

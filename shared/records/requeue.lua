@@ -1,12 +1,13 @@
--- Deliver a part again, if it is still as overdue as it was seen to be.
+-- Deliver an overdue part again, unless it has shown life since it was seen.
 --
--- KEYS  outstanding, queue
--- ARGV  member, the score that was seen, new deadline, message
--- Gives 1, or 0 where it has shown life meanwhile.
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+-- keys: outstanding, queue
+-- arguments: member, seen_deadline, deadline, message
+-- Both deadlines are in Unix seconds.
+-- Returns 1, or 0 if the part has shown life meanwhile.
+local score = redis.call('ZSCORE', outstanding, member)
+if not score or tonumber(score) ~= tonumber(seen_deadline) then
   return 0
 end
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
-redis.call('LPUSH', KEYS[2], ARGV[4])
+redis.call('ZADD', outstanding, deadline, member)
+redis.call('LPUSH', queue, message)
 return 1

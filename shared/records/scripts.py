@@ -1,17 +1,146 @@
-"""Lua scripts that Redis runs as one step each."""
+"""Lua scripts: Redis runs each of them as one step.
+
+The comment at the head of a script declares what the script takes. `Script` turns the declaration
+into Lua locals, so that neither the script nor its caller counts keys and arguments:
+
+    -- uses: holding              puts the functions of holding.lua in front
+    -- keys: job, part            local job,part=KEYS[1],KEYS[2]
+    -- arguments: now, ttl        local now,ttl=ARGV[1],ARGV[2]
+    -- row keys: images           Any number of rows may follow. The script reads them in a loop:
+    -- row arguments: name, size  for images, name, size in rows() do
+
+A script also gets each of the constants below that it mentions.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-_LUA = Path(__file__).parent
+from redis import Redis
+
+from shared import keys
+from shared.jobs import PART_SIZE
+
+_FOLDER = Path(__file__).parent
+
+_ANY: Any = "%s"  # Lua's string.format fills it in.
+
+_CONSTANTS: dict[str, str | int] = {
+    "PART_SIZE": PART_SIZE,
+    "WAITING_SECONDS": keys.WAITING_SECONDS,
+    "COMMITTED": f"'{keys.COMMITTED}'",
+    "WEBHOOKS_DUE": f"'{keys.WEBHOOKS_DUE}'",
+    "JOB_KEY": f"'{keys.job(_ANY)}'",
+    "PART_KEY": f"'{keys.part(_ANY, _ANY)}'",
+    "PARTS_KEY": f"'{keys.parts(_ANY)}'",
+    "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
+}
+
+_Value = str | bytes | float
 
 
-def script(*names: str) -> str:
-    """The text of scripts, one after the other: functions first, then what calls them.
+class Script:
+    """A script that is called with its keys and arguments by name."""
 
-    Sent whole each time: a kilobyte or two on loopback, and no NOSCRIPT after a Redis restart.
-    Without its comments, which Redis would read at every call.
-    """
-    lines = [line for name in names for line in (_LUA / f"{name}.lua").read_text().splitlines()]
-    return "\n".join(line for line in lines if not line.lstrip().startswith("--"))
+    def __init__(self, name: str) -> None:
+        source = _read(name)
+        used = "".join(_read(each) for each in _declared("uses", source))
+        self._name = name
+        self._keys = _declared("keys", source)
+        self._arguments = _declared("arguments", source)
+        self._names = {*self._keys, *self._arguments}
+        self._row_keys = _declared("row keys", source)
+        self._row_arguments = _declared("row arguments", source)
+        lines = [
+            *_constants(used + source),
+            *_code(used),
+            *_locals(self._keys, "KEYS"),
+            *_locals(self._arguments, "ARGV"),
+            *self._rows(),
+            *_code(source),
+        ]
+        self.text = "\n".join(lines)
+
+    def __call__(
+        self, client: Redis, rows: Iterable[Sequence[_Value]] = (), /, **values: _Value
+    ) -> Any:
+        """Run the script, or add it to the pipeline `client`; gives the reply.
+
+        A row holds values for the row keys and then for the row arguments. Raises TypeError if a
+        name or a row does not fit the declaration.
+
+        The text is sent whole each time: a kilobyte or two, so that no script has to be loaded
+        again after a restart of Redis.
+        """
+        # `rows` is positional: a named parameter beside `**values` would make each call slower by
+        # several microseconds.
+        if values.keys() != self._names:
+            wrong = ", ".join(sorted(values.keys() ^ self._names))
+            raise TypeError(f"{self._name}.lua: missing or unknown: {wrong}")
+        named_keys = map(values.__getitem__, self._keys)
+        arguments = map(values.__getitem__, self._arguments)
+        if not rows:
+            return client.eval(self.text, len(self._keys), *named_keys, *arguments)
+        row_keys, row_arguments = self._split(rows)
+        count = len(self._keys) + len(row_keys)
+        return client.eval(self.text, count, *named_keys, *row_keys, *arguments, *row_arguments)
+
+    def _split(self, rows: Iterable[Sequence[_Value]]) -> tuple[list[_Value], list[_Value]]:
+        """The rows' keys, and the rows' arguments."""
+        split = len(self._row_keys)
+        length = split + len(self._row_arguments)
+        row_keys: list[_Value] = []
+        row_arguments: list[_Value] = []
+        for row in rows:
+            if len(row) != length:
+                raise TypeError(f"{self._name}.lua: a row has {length} values")
+            row_keys += row[:split]
+            row_arguments += row[split:]
+        return row_keys, row_arguments
+
+    def _rows(self) -> Iterator[str]:
+        """The function `rows`: an iterator that gives the values of one row at each step."""
+        if not (self._row_keys or self._row_arguments):
+            return
+        keys_in_row, arguments_in_row = len(self._row_keys), len(self._row_arguments)
+        values = [f"KEYS[k+{n}]" for n in range(1, keys_in_row + 1)]
+        values += [f"ARGV[a+{n}]" for n in range(1, arguments_in_row + 1)]
+        yield "local function rows()"
+        yield f"local k,a={len(self._keys) - keys_in_row},{len(self._arguments) - arguments_in_row}"
+        yield "return function()"
+        yield f"k,a=k+{keys_in_row},a+{arguments_in_row}"
+        yield f"return {','.join(values)}"
+        yield "end"
+        yield "end"
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / f"{name}.lua").read_text()
+
+
+def _declared(what: str, source: str) -> list[str]:
+    """The names that a script declares in lines like `-- keys: job, part`."""
+    lines = re.findall(rf"^-- {what}: (.*)$", source, re.MULTILINE)
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+def _constants(source: str) -> Iterator[str]:
+    for name, value in _CONSTANTS.items():
+        if re.search(rf"\b{name}\b", source):
+            yield f"local {name}={value}"
+
+
+def _locals(names: Sequence[str], table: str) -> Iterator[str]:
+    if names:
+        values = ",".join(f"{table}[{n}]" for n in range(1, len(names) + 1))
+        yield f"local {','.join(names)}={values}"
+
+
+def _code(source: str) -> Iterator[str]:
+    """The lines without comments and indentation: Redis hashes the text at each call."""
+    for line in map(str.strip, source.splitlines()):
+        if line and not line.startswith("--"):
+            yield line

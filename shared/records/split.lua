@@ -1,15 +1,17 @@
--- Replace a part that keeps killing its worker by its images, each to be tried alone.
+-- Replace a part that keeps killing its worker by its images. Each is then tried alone.
 --
--- KEYS  outstanding, queue
--- ARGV  member of the part, the score that was seen, deadline, then for each image: member, message
--- Gives 1, or 0 where the part has shown life meanwhile.
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+-- keys: outstanding, queue
+-- arguments: member, seen_deadline, deadline
+-- row arguments: single, message
+-- Both deadlines are in Unix seconds. A row is an image: its PartRef.member, and its message.
+-- Returns 1, or 0 if the part has shown life meanwhile.
+local score = redis.call('ZSCORE', outstanding, member)
+if not score or tonumber(score) ~= tonumber(seen_deadline) then
   return 0
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
-for i = 4, #ARGV, 2 do
-  redis.call('ZADD', KEYS[1], ARGV[3], ARGV[i])
-  redis.call('LPUSH', KEYS[2], ARGV[i + 1])
+redis.call('ZREM', outstanding, member)
+for single, message in rows() do
+  redis.call('ZADD', outstanding, deadline, single)
+  redis.call('LPUSH', queue, message)
 end
 return 1

@@ -38,17 +38,35 @@ class StagedPart:
         self.key = keys.staged(token)
         self.images_key = keys.staged_images(token)
         self.items: list[NewItem] = []  #: Without their images.
-        self.pending = 0  #: Items that need a worker.
-        self.bytes = 0  #: Of the images of these items.
+        self.bytes = 0  #: Of the images that need a worker.
+        # Of the items that have an outcome already:
+        self.finished: list[int] = []  #: Their positions.
+        self.succeeded = 0
+        self.model_version: str | None = None
+
+    @property
+    def pending(self) -> int:
+        """Items that need a worker."""
+        return len(self.items) - len(self.finished)
+
+    @property
+    def failed(self) -> int:
+        """Items that were refused."""
+        return len(self.finished) - self.succeeded
 
     def add(self, item: NewItem) -> None:
         """Add the next item. Sends the images to Redis once there are several megabytes."""
-        if not item.outcome:
-            self._unsent[len(self.items)] = item.data
-            self._unsent_bytes += len(item.data)
-            self.bytes += len(item.data)
-            self.pending += 1
+        position = len(self.items)
         self.items.append(replace(item, data=b""))
+        if item.outcome:
+            self.finished.append(position)
+            if item.outcome.state is ItemState.SUCCEEDED:
+                self.succeeded += 1
+                self.model_version = item.outcome.model_version
+            return
+        self._unsent[position] = item.data
+        self._unsent_bytes += len(item.data)
+        self.bytes += len(item.data)
         if self._unsent_bytes > _BYTES_AT_ONCE:
             pipe = self._redis.pipeline(transaction=True)
             self._send(pipe)
@@ -61,17 +79,6 @@ class StagedPart:
         pipe.expire(self.key, _SECONDS)
         self._send(pipe)
         return pipe
-
-    def counts(self, first: int) -> list[str | int]:
-        """The items that have an outcome already, as the script takes them.
-
-        Gives the number that succeeded, the number that failed, the model version, and the index
-        of each. `first` is the index of the part's first item.
-        """
-        outcomes = {k: item.outcome for k, item in enumerate(self.items, first) if item.outcome}
-        succeeded = [each for each in outcomes.values() if each.state is ItemState.SUCCEEDED]
-        version = succeeded[-1].model_version if succeeded else None
-        return [len(succeeded), len(outcomes) - len(succeeded), version or "", *outcomes]
 
     def _send(self, pipe: Pipeline) -> None:
         if self._unsent:

@@ -1,41 +1,43 @@
--- A worker starts on a part: count the attempt, push its deadline out, hand over its record.
+-- A worker starts on a part: count the attempt, move the deadline, and hand over the record.
 --
--- KEYS  job, part, outstanding, outstanding_images, held, images
--- ARGV  now, deadline (both Unix seconds), member of `outstanding`, images in the part,
---       field that counts its attempts, most attempts, for a single image the field of its outcome,
---       job and part as `outstanding` names them
--- Gives the part's fields as HGETALL does, or nil where nothing is to be done: a second delivery,
--- or a part that has been tried often enough and is the reconciler's.
-if not redis.call('ZSCORE', KEYS[3], ARGV[3]) then
+-- uses: holding
+-- keys: job, part, images, outstanding, outstanding_images, held
+-- arguments: name, member, image_count, attempts_field, outcome_field, max_attempts, now, deadline
+-- `name`, `member`, `image_count` and `attempts_field` are those of the PartRef. `outcome_field` is
+-- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
+-- Returns the part's fields as HGETALL does. Returns nil if the worker has nothing to do: it is a
+-- second delivery, or recovery must act on a part that was tried often enough.
+if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
-local state = redis.call('HGET', KEYS[1], 'state')
-local pending = redis.call('HGET', KEYS[2], 'pending')
+local state = redis.call('HGET', job, 'state')
+local pending = redis.call('HGET', part, 'pending')
 if not state or not pending then
-  -- Its records have expired: nobody can read an answer any more.
-  redis.call('ZREM', KEYS[3], ARGV[3])
-  redis.call('DECRBY', KEYS[4], ARGV[4])
-  give_back_bytes(KEYS[5], KEYS[2])
+  -- Its records have expired, so no client can read a result any more.
+  redis.call('ZREM', outstanding, member)
+  redis.call('DECRBY', outstanding_images, image_count)
+  give_back_bytes(held, part)
   return nil
 end
 if state == 'cancelled' then
-  release(ARGV[8], KEYS[2], KEYS[6], KEYS[3], KEYS[4], KEYS[5])
+  release(name, part, images, outstanding, outstanding_images, held)
   return nil
 end
-if pending == '0' or (ARGV[7] ~= '' and redis.call('HEXISTS', KEYS[2], ARGV[7]) == 1) then
-  -- Split while it was being worked on after all, and committed as a whole.
-  redis.call('ZREM', KEYS[3], ARGV[3])
+if pending == '0' or (outcome_field ~= '' and redis.call('HEXISTS', part, outcome_field) == 1) then
+  -- The part was split while a worker was still busy with it, and that worker has committed it.
+  redis.call('ZREM', outstanding, member)
   return nil
 end
-if tonumber(redis.call('HGET', KEYS[2], ARGV[5]) or 0) >= tonumber(ARGV[6]) then
-  redis.call('ZADD', KEYS[3], 'XX', ARGV[1], ARGV[3])
+if tonumber(redis.call('HGET', part, attempts_field) or 0) >= tonumber(max_attempts) then
+  -- It is overdue at once, so that recovery finds it.
+  redis.call('ZADD', outstanding, 'XX', now, member)
   return nil
 end
-redis.call('ZADD', KEYS[3], 'XX', ARGV[2], ARGV[3])
-redis.call('HINCRBY', KEYS[2], ARGV[5], 1)
+redis.call('ZADD', outstanding, 'XX', deadline, member)
+redis.call('HINCRBY', part, attempts_field, 1)
 if state == 'queued' then
-  redis.call('HSET', KEYS[1], 'state', 'running', 'started_at', ARGV[1])
+  redis.call('HSET', job, 'state', 'running', 'started_at', now)
 elseif state == 'receiving' then
-  redis.call('HSETNX', KEYS[1], 'started_at', ARGV[1])
+  redis.call('HSETNX', job, 'started_at', now)
 end
-return redis.call('HGETALL', KEYS[2])
+return redis.call('HGETALL', part)

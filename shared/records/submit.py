@@ -21,8 +21,10 @@ from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef,
 from shared.message import message, packed
 from shared.records import codec, fairness
 from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
-from shared.records.scripts import script
+from shared.records.scripts import Script
 from shared.records.staging import StagedPart, store_images
+
+_PUT_PART = Script("put_part")
 
 
 class Accepted(NamedTuple):
@@ -45,7 +47,6 @@ class JobSubmitter:
         self._redis = redis
         self._ttl = ttl_seconds
         self._deadline = deadline_seconds
-        self._put_part_script = script("records", "turns", "put_part")
 
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
         """Store jobs of one lane with their images and queue their parts, in one transaction.
@@ -94,35 +95,37 @@ class JobSubmitter:
         for item in items:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
-        fair = (keys.waiting(job.lane), keys.turn(job.lane)) if job.lane in fairness.FAIR else ()
+        fair = job.lane in fairness.FAIR
         pipe = staged.rest()
-        pipe.eval(
-            self._put_part_script,
-            11 + len(fair),
-            keys.job(job.id),
-            keys.part(job.id, number),
-            keys.images(job.id, number),
-            staged.key,
-            staged.images_key,
-            keys.outstanding(job.lane),
-            keys.outstanding_images(job.lane),
-            keys.HELD,
-            keys.queue(job.lane),
-            keys.parts(job.id),
-            keys.finished(job.id),
-            *fair,
-            staged.now,
-            staged.now + self._deadline,
-            self._ttl,
-            keys.COMMITTED,
-            job.id,
-            number,
-            len(staged.items),
-            ref.images,
-            staged.bytes,
-            ref.member,
-            message(job.lane, [ref]),
-            *staged.counts(first=number * PART_SIZE),
+        _PUT_PART(
+            pipe,
+            [[number * PART_SIZE + k] for k in staged.finished],
+            job=keys.job(job.id),
+            part=keys.part(job.id, number),
+            images=keys.images(job.id, number),
+            staged=staged.key,
+            staged_images=staged.images_key,
+            outstanding=keys.outstanding(job.lane),
+            outstanding_images=keys.outstanding_images(job.lane),
+            held=keys.HELD,
+            queue=keys.queue(job.lane),
+            parts=keys.parts(job.id),
+            finished=keys.finished(job.id),
+            waiting=keys.waiting(job.lane) if fair else "",
+            current_round=keys.current_round(job.lane) if fair else "",
+            job_id=job.id,
+            number=number,
+            member=ref.member,
+            message=message(job.lane, [ref]),
+            item_count=len(staged.items),
+            pending=staged.pending,
+            bytes=staged.bytes,
+            succeeded=staged.succeeded,
+            failed=staged.failed,
+            model_version=staged.model_version or "",
+            now=staged.now,
+            deadline=staged.now + self._deadline,
+            ttl=self._ttl,
         )
         *_, (word, *reply) = pipe.execute()
         return _put_part(codec.text(word), reply, [item.digest for item in staged.items])

@@ -13,7 +13,11 @@ from typing import NamedTuple
 from redis import Redis
 
 from shared import keys
-from shared.records.scripts import script
+from shared.records.scripts import Script
+
+_LEASE = Script("webhooks_lease")
+_BEGIN = Script("webhooks_begin")
+_SETTLE = Script("webhooks_settle")
 
 
 class Lease(NamedTuple):
@@ -31,31 +35,39 @@ class Try(NamedTuple):
 class WebhookOutbox:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._lease_script = script("webhooks_lease")
-        self._begin_script = script("webhooks_begin")
-        self._settle_script = script("webhooks_settle")
 
     def lease(self, *, now: float, until: float, most: int) -> list[Lease]:
         """Lease at most `most` webhooks that are due, the longest due first."""
-        job_ids = self._redis.eval(self._lease_script, 1, keys.WEBHOOKS_DUE, now, until, most)
+        job_ids = _LEASE(
+            self._redis, webhooks_due=keys.WEBHOOKS_DUE, now=now, lease_until=until, most=most
+        )
         return [Lease(job_id.decode(), until) for job_id in job_ids]
 
     def begin(self, lease: Lease, *, until: float) -> Try | None:
         """Start a try and extend the lease; None if the lease is over or the job has expired."""
-        number = self._redis.eval(
-            self._begin_script,
-            2,
-            keys.WEBHOOKS_DUE,
-            keys.job(lease.job_id),
-            *lease,
-            until,
+        number = _BEGIN(
+            self._redis,
+            webhooks_due=keys.WEBHOOKS_DUE,
+            job=keys.job(lease.job_id),
+            job_id=lease.job_id,
+            lease_until=lease.until,
+            new_lease_until=until,
         )
         return Try(Lease(lease.job_id, until), number) if number else None
 
     def settle(self, lease: Lease) -> None:
         """Remove a webhook that is delivered or given up."""
-        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *lease, "")
+        self._settle(lease, retry_at="")
 
     def try_again(self, lease: Lease, *, at: float) -> None:
         """End the lease and make the webhook due at `at`."""
-        self._redis.eval(self._settle_script, 1, keys.WEBHOOKS_DUE, *lease, at)
+        self._settle(lease, retry_at=at)
+
+    def _settle(self, lease: Lease, *, retry_at: float | str) -> None:
+        _SETTLE(
+            self._redis,
+            webhooks_due=keys.WEBHOOKS_DUE,
+            job_id=lease.job_id,
+            lease_until=lease.until,
+            retry_at=retry_at,
+        )

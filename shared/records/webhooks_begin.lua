@@ -1,15 +1,17 @@
 -- Start a try, if this worker still holds the lease.
 --
--- KEYS  webhooks_due, job
--- ARGV  job id, the end of the lease, the new end of the lease
+-- keys: webhooks_due, job
+-- arguments: job_id, lease_until, new_lease_until
+-- Both times are in Unix seconds.
 -- Returns the number of the try; 0 if another worker holds the lease or the webhook is settled.
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+local score = redis.call('ZSCORE', webhooks_due, job_id)
+if not score or tonumber(score) ~= tonumber(lease_until) then
   return 0
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then
-  redis.call('ZREM', KEYS[1], ARGV[1])
-  return 0 -- The job has expired, so there is nothing to deliver.
+if redis.call('EXISTS', job) == 0 then
+  -- The job has expired, so there is nothing to deliver.
+  redis.call('ZREM', webhooks_due, job_id)
+  return 0
 end
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
-return redis.call('HINCRBY', KEYS[2], 'webhook_tries', 1)
+redis.call('ZADD', webhooks_due, new_lease_until, job_id)
+return redis.call('HINCRBY', job, 'webhook_tries', 1)

@@ -1,14 +1,15 @@
 -- End a try, unless the job has ended again or another worker has leased the webhook meanwhile.
 --
--- KEYS  webhooks_due
--- ARGV  job id, the end of the lease, when to try again (Unix seconds) or '' for never
+-- keys: webhooks_due
+-- arguments: job_id, lease_until, retry_at
+-- Both times are in Unix seconds. `retry_at` is empty if there is no further try.
 -- Returns 1, or 0 if nothing was changed.
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then
+local score = redis.call('ZSCORE', webhooks_due, job_id)
+if not score or tonumber(score) ~= tonumber(lease_until) then
   return 0
 end
-if ARGV[3] == '' then
-  return redis.call('ZREM', KEYS[1], ARGV[1])
+if retry_at == '' then
+  return redis.call('ZREM', webhooks_due, job_id)
 end
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+redis.call('ZADD', webhooks_due, retry_at, job_id)
 return 1

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from pydantic_core import from_json
 from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Lane, Outcome, PartRef
 from shared.records import fairness
-from shared.records.scripts import script
+from shared.records.scripts import Script
 
 #: A part is started this often, and then each of its images alone, before recovery gives up.
 MAX_ATTEMPTS = 2
 
+_START = Script("start")
+_COMMIT = Script("commit")
 
-@dataclass(frozen=True, kw_only=True)
-class PartWork:
+
+class PartWork(NamedTuple):
     """A part as a worker gets it."""
 
     ref: PartRef
@@ -37,8 +39,6 @@ class PartRecords:
         self._redis = redis
         self._ttl = ttl_seconds
         self._deadline = deadline_seconds
-        self._start_script = script("records", "start")
-        self._commit_script = script("records", "commit")
 
     def start(self, refs: Sequence[PartRef], lane: Lane) -> list[PartWork]:
         """Begin work on parts: read their records and images, in one round trip.
@@ -46,27 +46,28 @@ class PartRecords:
         Leaves out a part that another delivery has committed meanwhile.
         """
         now = time.time()
+        outstanding, outstanding_images = keys.outstanding(lane), keys.outstanding_images(lane)
         pipe = self._redis.pipeline(transaction=False)
         for ref in refs:
-            pipe.eval(
-                self._start_script,
-                6,
-                keys.job(ref.job_id),
-                keys.part(ref.job_id, ref.number),
-                keys.outstanding(lane),
-                keys.outstanding_images(lane),
-                keys.HELD,
-                keys.images(ref.job_id, ref.number),
-                now,
-                now + self._deadline,
-                ref.member,
-                ref.images,
-                ref.attempts_field,
-                MAX_ATTEMPTS,
-                "" if ref.only is None else f"r{ref.only}",
-                ref.name,
+            images = keys.images(ref.job_id, ref.number)
+            _START(
+                pipe,
+                job=keys.job(ref.job_id),
+                part=keys.part(ref.job_id, ref.number),
+                images=images,
+                outstanding=outstanding,
+                outstanding_images=outstanding_images,
+                held=keys.HELD,
+                name=ref.name,
+                member=ref.member,
+                image_count=ref.images,
+                attempts_field=ref.attempts_field,
+                outcome_field="" if ref.only is None else f"r{ref.only}",
+                max_attempts=MAX_ATTEMPTS,
+                now=now,
+                deadline=now + self._deadline,
             )
-            pipe.hgetall(keys.images(ref.job_id, ref.number))
+            pipe.hgetall(images)
         if lane in fairness.FAIR:
             fairness.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
         replies = pipe.execute()[: 2 * len(refs)]
@@ -93,32 +94,33 @@ class PartRecords:
 
         The reply is the number of outcomes that were new.
         """
-        version = next((o.model_version for o in outcomes.values() if o.model_version), "")
-        kind = "whole" if ref.only is None else "single"
         now = time.time()
-        arguments: list[str | float] = [
-            now, ref.member, ref.job_id, version, self._ttl, keys.COMMITTED, kind, ref.number
-        ]  # fmt: skip
-        for position, outcome in outcomes.items():
-            arguments += [f"r{position}", outcome.state, outcome.to_json()]
-        pipe.eval(
-            self._commit_script,
-            8,
-            keys.job(ref.job_id),
-            keys.part(ref.job_id, ref.number),
-            keys.images(ref.job_id, ref.number),
-            keys.outstanding(lane),
-            keys.outstanding_images(lane),
-            keys.HELD,
-            keys.drained(lane, int(now)),
-            keys.finished(ref.job_id),
-            *arguments,
+        versions = [each.model_version for each in outcomes.values() if each.model_version]
+        _COMMIT(
+            pipe,
+            [(k, each.state, each.to_json()) for k, each in outcomes.items()],
+            job=keys.job(ref.job_id),
+            part=keys.part(ref.job_id, ref.number),
+            images=keys.images(ref.job_id, ref.number),
+            outstanding=keys.outstanding(lane),
+            outstanding_images=keys.outstanding_images(lane),
+            held=keys.HELD,
+            drained=keys.drained(lane, int(now)),
+            finished=keys.finished(ref.job_id),
+            job_id=ref.job_id,
+            number=ref.number,
+            name=ref.name,
+            member=ref.member,
+            whole=int(ref.only is None),
+            model_version=versions[0] if versions else "",
+            now=now,
+            ttl=self._ttl,
         )
 
 
 def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
-    spec = json.loads(fields[b"spec"])
+    spec = from_json(fields[b"spec"])
     digests = {
         k: digest
         for k, (_, _, digest) in enumerate(spec["items"])

@@ -11,7 +11,6 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records import fairness
 from shared.records import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import (
@@ -28,7 +27,7 @@ from shared.jobs import (
 from shared.records.recovery import Recovered, Recovery
 
 LANE = Lane.BULK
-READY = 4  #: As in turns.lua.
+READY = 4  #: As in rounds.lua.
 NOTHING = Recovered(0, 0, 0)
 SUCCESS = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
@@ -149,14 +148,14 @@ def test_who_takes_many_at_once_finds_more(jobs: JobRecords, redis: Redis) -> No
 def test_the_interactive_lane_is_first_come_first_served(jobs: JobRecords, redis: Redis) -> None:
     accept(jobs, 10, lane=Lane.INTERACTIVE)
     assert redis.llen(Lane.INTERACTIVE) == 10
-    assert not redis.exists(keys.waiting(Lane.INTERACTIVE), keys.turn(Lane.INTERACTIVE))
+    assert not redis.exists(keys.waiting(Lane.INTERACTIVE), keys.current_round(Lane.INTERACTIVE))
 
 
 def test_a_part_that_waits_its_turn_is_never_overdue(
     jobs: JobRecords, redis: Redis, recovery: Recovery
 ) -> None:
     accept(jobs, 10)
-    late = time.time() + fairness.WAITING_SECONDS / 2
+    late = time.time() + keys.WAITING_SECONDS / 2
     assert redis.zcount(keys.outstanding(LANE), late, "+inf") == 10 - READY
     assert recovery.recover(LANE) == NOTHING
     assert redis.llen(LANE) == READY
@@ -208,9 +207,3 @@ def test_a_part_that_expired_while_it_waited_is_given_up(jobs: JobRecords, redis
     assert backlog.of_lane(redis, LANE) == (0, 0, None)
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
     assert not redis.exists(keys.waiting(LANE))
-
-
-def test_the_scripts_and_the_store_agree(jobs: JobRecords) -> None:
-    text = fairness.script("turns")
-    assert f"local WAITING = {fairness.WAITING_SECONDS}" in text
-    assert f"local READY = {READY}" in text

@@ -13,7 +13,6 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records import scripts
 from shared.records.claims import Claim
 from shared.errors import EmptyFile, JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.records import backlog
@@ -304,12 +303,6 @@ def test_records_live_while_parts_come_in(jobs: JobRecords, redis: Redis) -> Non
     redis.expire(keys.part(job.id, 0), 100)  # looked at now and then only: cheap for each part
     put(jobs, job, 2)
     assert redis.ttl(keys.part(job.id, 0)) == 100
-
-
-def test_the_scripts_know_the_size_of_a_part() -> None:
-    text = scripts.script("records", "commit", "put_part")
-    assert f"/ {PART_SIZE})" in text and f"* {PART_SIZE} +" in text
-    assert f"for k = 1, {PART_SIZE} do" in text
 
 
 # Cancelling

@@ -1,0 +1,40 @@
+-- How items and jobs end. For several scripts.
+
+-- Let a job's record and all that belongs to it expire in so many seconds.
+-- `claim` is the key of its idempotency claim, or false.
+local function expire(job, job_id, total, claim, seconds)
+  redis.call('EXPIRE', job, seconds)
+  if claim then
+    redis.call('EXPIRE', claim, seconds)
+  end
+  for n = 0, math.ceil(total / PART_SIZE) - 1 do
+    redis.call('EXPIRE', PART_KEY:format(job_id, n), seconds)
+  end
+  if total > 1 then
+    redis.call('EXPIRE', FINISHED_KEY:format(job_id), seconds)
+    redis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)
+  end
+end
+
+-- Add items to the list of those that finished. The clients that follow the job read it.
+local function add_finished(finished, indexes, ttl)
+  if redis.call('RPUSH', finished, unpack(indexes)) == #indexes then
+    redis.call('EXPIRE', finished, 2 * ttl)
+  end
+end
+
+-- Make the webhook of an ended job due, if it has one. The script that ends the job calls this, so
+-- no process can die between the end and the webhook.
+local function add_webhook(webhook, job_id, now)
+  if webhook then
+    redis.call('ZADD', WEBHOOKS_DUE, now, job_id)
+  end
+end
+
+-- Complete a job whose items are all done. Results live for their full time from now on, however
+-- long the job took.
+local function complete(job, job_id, total, claim, now, ttl, webhook)
+  redis.call('HSET', job, 'state', 'completed', 'finished_at', now, 'expires_at', now + ttl)
+  expire(job, job_id, total, claim, ttl)
+  add_webhook(webhook, job_id, now)
+end
