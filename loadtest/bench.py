@@ -23,7 +23,8 @@ from pathlib import Path
 from loadtest.publish import document, figures, plots
 from loadtest.measure import measures
 from loadtest.publish.figures import Figures
-from loadtest.measure.limit import measure_limit, read_pictures
+from loadtest.measure.limit import measure_limit
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.process_table import POOL, processes
 from shared.settings import Settings

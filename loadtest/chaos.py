@@ -32,7 +32,7 @@ from typing import Any
 import httpx
 from redis.exceptions import RedisError
 
-from loadtest.measure.limit import read_pictures
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import LocalService, export_model, local_service
 from tests.support.webhook_receiver import WebhookReceiver, webhook_receiver
 from shared import keys

@@ -23,7 +23,7 @@ import numpy as np
 
 from loadtest.publish import document
 from loadtest.measure import load_client, measures, process_table
-from loadtest.measure.limit import read_pictures
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.request_stream import CLASSIFY, Stream
 from shared.settings import Settings

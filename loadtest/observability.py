@@ -22,7 +22,7 @@ from pathlib import Path
 
 import httpx
 
-from loadtest.measure.limit import read_pictures
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import LocalService, export_model, free_port, local_service
 from loadtest.measure.measures import drain
 from shared.jobs import Lane

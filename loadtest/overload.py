@@ -29,7 +29,7 @@ import numpy as np
 
 from loadtest.publish import document
 from loadtest.measure import load_client, process_table
-from loadtest.measure.limit import read_pictures
+from loadtest.measure.pictures import read_pictures
 from loadtest.measure.load_client import Answer, Report
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.process_table import MemoryWatch

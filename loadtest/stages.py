@@ -17,7 +17,8 @@ from pathlib import Path
 
 from loadtest.publish import document
 from loadtest.measure import measures
-from loadtest.measure.limit import measure_limit, read_pictures
+from loadtest.measure.limit import measure_limit
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import export_model, local_service
 from shared.settings import Settings
 from workers.engine import resolve_engine

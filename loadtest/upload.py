@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.publish.figures import Figures
-from loadtest.measure.limit import measure_limit, read_pictures
+from loadtest.measure.limit import measure_limit
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import LocalService, export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings

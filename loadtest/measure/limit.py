@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import cycle, islice
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Literal
 
@@ -85,11 +84,3 @@ def _loop(
 def _batches(pictures: Iterator[bytes], size: int) -> Iterator[list[bytes]]:
     while batch := list(islice(pictures, size)):
         yield batch
-
-
-def read_pictures(folder: Path) -> list[bytes]:
-    """Every JPEG of a folder, in the order of their names."""
-    found = [path.read_bytes() for path in sorted(folder.glob("*.[jJ][pP]*[gG]"))]
-    if not found:
-        raise SystemExit(f"no JPEG pictures in {folder}")
-    return found

@@ -31,7 +31,8 @@ from redis import Redis
 
 from loadtest.publish import document, plots
 from loadtest.measure import load_client
-from loadtest.measure.limit import measure_limit, read_pictures
+from loadtest.measure.limit import measure_limit
+from loadtest.measure.pictures import read_pictures
 from tests.support.local_service import export_model, free_port, local_service
 from loadtest.measure.measures import Level, level_of
 from loadtest.peers.environments import python

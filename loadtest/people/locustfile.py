@@ -23,7 +23,7 @@ from locust.argument_parser import LocustArgumentParser
 from locust.clients import ResponseContextManager
 from locust.env import Environment
 
-from loadtest.measure.limit import read_pictures
+from loadtest.measure.pictures import read_pictures
 from loadtest.people.shapes import SHAPES, people
 
 _POLL_SECONDS = 0.5
