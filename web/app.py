@@ -29,6 +29,7 @@ from web.routes.backend import Backend, raise_objection
 from web.routes.short_paths import ShortPaths
 from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
+from web.server.pacing import Pacing
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
 from web.submit import early_refusals
@@ -130,7 +131,7 @@ def _backend(settings: Settings) -> Backend:
         archive_jobs=ArchiveJobs(settings, records.reader, records.canceller, submission),
         commits=commits,
         streams=EventStreams(
-            commits, records.reader, tell=view.json, most=settings.max_event_streams
+            commits, records.reader, serialise=view.json, most=settings.max_event_streams
         ),
         view=view,
     )
@@ -152,7 +153,7 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     app.before_request(raise_objection)
     if settings.rate_limit_per_minute:
         rate_limit.register(app, backend.redis, per_minute=settings.rate_limit_per_minute)
-    wsgi = SlowUploads(app.wsgi_app, seconds=settings.slow_upload_seconds)
+    wsgi = SlowUploads(app.wsgi_app, Pacing(), seconds=settings.slow_upload_seconds)
     refusing = EarlyRefusals(
         wsgi,
         backend.admission,

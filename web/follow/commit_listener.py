@@ -1,9 +1,11 @@
-"""One subscription per web process, for everybody who waits in it.
+"""One subscription per web process, for all requests that wait in it.
 
-The commit script publishes "<job id> <state>"; this reads the channel and wakes whoever waits for
-that job, who then reads the record; the outcome of a single picture comes with the notice. The
-record is the truth: a notice may be lost, so a waiter also looks by itself now and then, and all
-look when the subscription comes back.
+The commit script publishes a notice "<job id> <state>" at each commit. The listener wakes the
+requests that wait for that job, and they read the job's record. The notice of a job with one image
+carries its outcome as well, which saves that read.
+
+The record is the truth, because a notice may be lost. So a waiting request also reads the record
+now and then, and all of them read it when the subscription comes back.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from redis import Redis
 from redis.exceptions import RedisError, TimeoutError
@@ -26,36 +28,36 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: A waiter looks this often by itself: the cost of a notice that is lost though the subscription
-#: stands, which nothing is known to do. Two thousand may wait, and each look is a round trip.
-_LOOK_SECONDS = 20.0
+#: A waiting request reads the record this often, in case a notice is lost while the subscription
+#: stands. No such case is known, two thousand requests may wait, and each read is a round trip.
+_READ_SECONDS = 20.0
 _RECONNECT_SECONDS = 0.5
 
-#: While there is nothing to hear, Redis is asked this often whether it is there at all; a frozen
-#: Redis or a cut without a word would otherwise look like an idle one.
+#: An idle Redis sends nothing, and neither does a frozen one. So the listener pings when it has
+#: heard nothing for the first of these, and gives the connection up after the second.
 _PING_SECONDS = 0.25
 _SILENCE_SECONDS = 1.0
 
 
 class Waiter:
-    """Somebody who waits for a job to end."""
+    """A request that waits for a job to end."""
 
     def __init__(self) -> None:
         self.ended = threading.Event()
-        self.told: str | None = None  #: Outcome of a job of one item, as the notice tells it.
+        self.outcome: str | None = None  #: Outcome of a job of one image, as JSON, if it came.
 
-    def until(self, look: Callable[[], T | None], seconds: float) -> T | None:
-        """What `look` gives once the job has ended; None when the time is over."""
+    def until(self, read: Callable[[], T | None], seconds: float) -> T | None:
+        """What `read` returns once the job has ended; None when the time is over."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            self.ended.wait(min(left, _LOOK_SECONDS))
+            self.ended.wait(min(left, _READ_SECONDS))
             self.ended.clear()
             try:
-                found = look()
-            except RedisError:  # what waits is stored: it outlives an outage, and so may the wait
+                result = read()
+            except RedisError:  # the job is stored and outlives an outage, so the wait goes on
                 continue
-            if found is not None:
-                return found
+            if result is not None:
+                return result
         return None
 
 
@@ -66,24 +68,36 @@ class CommitListener:
         on_commit: Callable[[str], None],
         on_outage: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_commit` hears every job id that had a commit; neither may block."""
+        """Subscribe, from a thread.
+
+        `on_commit` gets the id of each job that had a commit. `on_outage` is called when the
+        subscription is lost. Neither may block.
+        """
         self._redis = redis
         self._on_commit = on_commit
         self._on_outage = on_outage
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
         self._following: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
+        self._pubsub: Any = None
         self.subscribed = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="commits", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="commits", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
+        """End the subscription and its thread."""
         self._closed.set()
+        if self._pubsub:
+            with suppress(RedisError):
+                self._pubsub.unsubscribe()  # Redis answers, which wakes the thread
         self._thread.join(timeout=3)
 
     @contextmanager
     def waiting(self, job_id: str) -> Iterator[Waiter]:
-        """Hear of the end of a job. Enter before it is published or read: no end is missed."""
+        """Wait for the end of a job in this block.
+
+        Enter it before the job is published or read, so that no notice is missed.
+        """
         waiter = Waiter()
         self._waiting[job_id].add(waiter)
         try:
@@ -94,46 +108,47 @@ class CommitListener:
                 del self._waiting[job_id]
 
     def follow(self, job_id: str, on_notice: Callable[[], None]) -> None:
-        """Call `on_notice`, which must not block, at every notice of a job; one may follow it."""
+        """Call `on_notice` at every notice of a job. It may not block; a job has one follower."""
         self._following[job_id] = on_notice
 
     def unfollow(self, job_id: str) -> None:
         del self._following[job_id]
 
-    def _listen(self) -> None:
+    def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                self._follow()
+                self._listen()
             except RedisError as error:
-                logger.warning("subscription lost: %s", error)
-            except Exception:  # were this thread to end, every wait would last _LOOK_SECONDS
-                logger.exception("subscription failed")
+                logger.warning("the subscription to commits is lost: %s", error)
+            except Exception:  # without this thread every wait would last _READ_SECONDS
+                logger.exception("the subscription to commits failed")
             self.subscribed.clear()
             self._on_outage()
             self._closed.wait(_RECONNECT_SECONDS)
 
-    def _follow(self) -> None:
-        pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
+    def _listen(self) -> None:
+        """Subscribe, and pass notices on until the connection or this listener ends."""
+        self._pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
         try:
-            pubsub.subscribe(keys.COMMITTED)
+            self._pubsub.subscribe(keys.COMMITTED)
             heard_at = time.monotonic()
             while not self._closed.is_set():
-                message = pubsub.get_message(timeout=_PING_SECONDS)
+                message = self._pubsub.get_message(timeout=_PING_SECONDS)
                 if message is None:
                     if time.monotonic() - heard_at > _SILENCE_SECONDS:
                         raise TimeoutError("Redis is silent")
-                    pubsub.ping()
+                    self._pubsub.ping()
                     continue
                 heard_at = time.monotonic()
                 if message["type"] == "subscribe":
                     self.subscribed.set()
                     self._wake_all()
                 elif message["type"] == "message":
-                    self._tell(message["data"].decode())
+                    self._pass_on(message["data"].decode())
         finally:
-            pubsub.close()
+            self._pubsub.close()
 
-    def _tell(self, notice: str) -> None:
+    def _pass_on(self, notice: str) -> None:
         job_id, state, *outcome = notice.split(" ", 2)
         self._on_commit(job_id)
         if on_notice := self._following.get(job_id):
@@ -141,11 +156,11 @@ class CommitListener:
         if not JobState(state).ended:
             return
         for waiter in tuple(self._waiting.get(job_id, ())):
-            waiter.told = outcome[0] if outcome else None
+            waiter.outcome = outcome[0] if outcome else None
             waiter.ended.set()
 
     def _wake_all(self) -> None:
-        """Notices may have been missed: everyone looks again."""
+        """Notices may have been missed, so every waiting request reads its record."""
         for on_notice in list(self._following.values()):
             on_notice()
         for waiters in list(self._waiting.values()):

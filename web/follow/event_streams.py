@@ -1,7 +1,7 @@
-"""The open streams of this process: each costs a greenlet, and no connection to Redis.
+"""The open event streams of this process. Each costs a greenlet, and no connection to Redis.
 
-Bounded in number and in life. They end when the process does: whoever reads one goes on where it
-was, at another process.
+Their number and their duration are limited. They end when the process ends. A client then opens its
+stream again at another process and goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from typing import Any
 
 import gevent
 
+from shared.breaker import Breaker
 from shared.errors import Overloaded
-from shared.records.read import JobReader
 from shared.jobs import Job
+from shared.records.read import JobReader
 from web.follow.commit_listener import CommitListener
 from web.follow.job_feed import JobFeed
 
-#: Then a client comes back, and is spread over the processes that there are by then.
+#: A stream ends after this. Its client opens it again, which spreads streams over new processes.
 _LONGEST_SECONDS = 1800.0
 
-#: What a client is told where there is no room for another stream.
+#: When a client should try again, if there is no room for its stream.
 _RETRY_AFTER_SECONDS = 5
 
+#: In an outage Redis is asked again after this.
+AWAY_SECONDS = 1.0
 
-_READABLE = 1  #: In the words of gevent's event loop.
+_READABLE = 1  #: Of gevent's event loop.
 
 
 class EventStream:
@@ -41,10 +44,12 @@ class EventStream:
         *,
         seconds: float,
         on_close: Callable[[EventStream], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.feed = feed
         self._woken = threading.Event()
-        self._ends_at = time.monotonic() + seconds
+        self._clock = clock
+        self._ends_at = clock() + seconds
         self._on_close = on_close
         self._client = client
         self._watcher: Any = client and gevent.get_hub().loop.io(client.fileno(), _READABLE)
@@ -55,36 +60,37 @@ class EventStream:
 
     @property
     def over(self) -> bool:
-        """Whether the client has gone, or should come back later."""
-        return time.monotonic() >= self._ends_at
+        """Whether the client has gone, or should open its stream again."""
+        return self._clock() >= self._ends_at
 
     def wait(self, seconds: float) -> None:
-        """Wait until the feed has news, the stream is over, or the time has passed."""
-        self._woken.wait(max(0.0, min(seconds, self._ends_at - time.monotonic())))
+        """Return when the feed may have news, the stream is over, or the time has passed."""
+        self._woken.wait(max(0.0, min(seconds, self._ends_at - self._clock())))
         self._woken.clear()
         if self._readable:
             self._readable = False
-            self._look_at_client()
+            self._check_client()
 
     def end(self) -> None:
         self._ends_at = 0
         self._woken.set()
 
     def close(self) -> None:
-        """Once the response is done with, however it ended."""
+        """Call it when the response has ended, in whatever way."""
         if self._watcher:
             self._watcher.close()
         self.feed.followers.discard(self._woken)
         self._on_close(self)
 
     def _on_readable(self) -> None:
-        # In the loop itself, where nothing may block. It would be called again and again.
+        # gevent's loop calls this, so it may not block. Without the stop it would call it again
+        # and again.
         self._watcher.stop()
         self._readable = True
         self._woken.set()
 
-    def _look_at_client(self) -> None:
-        """A client has nothing to say in a stream: it has gone, or has sent its next request."""
+    def _check_client(self) -> None:
+        """End the stream if the client has gone. If not, it has sent its next request early."""
         assert self._client
         with suppress(OSError):
             if self._client.recv(1, socket.MSG_PEEK):
@@ -98,46 +104,50 @@ class EventStreams:
         commits: CommitListener,
         jobs: JobReader,
         *,
-        tell: Callable[[Job], bytes],
+        serialise: Callable[[Job], bytes],
         most: int,
         longest_seconds: float = _LONGEST_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tell` gives a job as clients read it; `most` may be open at a time."""
+        """`serialise` gives a job as clients read it. At most `most` streams are open at a time."""
         self._commits = commits
         self._jobs = jobs
-        self._tell = tell
+        self._serialise = serialise
         self._most = most
         self._longest_seconds = longest_seconds
+        self._clock = clock
+        self._breaker = Breaker(AWAY_SECONDS)
         self._feeds: dict[str, JobFeed] = {}
         self._streams: set[EventStream] = set()
         self._ending = False
 
     def __len__(self) -> int:
-        """Streams that are open."""
+        """How many streams are open."""
         return len(self._streams)
 
     def open(self, job_id: str, client: socket.socket | None) -> EventStream:
-        """Follow a job, for `client`; to be closed. Raises Overloaded."""
+        """A stream of a job for `client`, which the caller closes. Raises Overloaded."""
         if self._ending or len(self._streams) >= self._most:
             raise Overloaded(
-                "As many streams are open as this process may hold.",
+                "This process has as many event streams open as it may have. Try again later.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
         if job_id not in self._feeds:
-            feed = JobFeed(self._jobs, job_id, self._tell)
+            feed = JobFeed(self._jobs, job_id, self._serialise, self._breaker)
             self._feeds[job_id] = feed
-            self._commits.follow(job_id, feed.hear)
+            self._commits.follow(job_id, feed.on_notice)
         stream = EventStream(
             self._feeds[job_id],
             client,
             seconds=self._longest_seconds,
             on_close=lambda closed: self._forget(job_id, closed),
+            clock=self._clock,
         )
         self._streams.add(stream)
         return stream
 
     def end_all(self) -> None:
-        """The process is about to end: whoever reads goes on at another one."""
+        """End every stream, because the process is about to end."""
         self._ending = True
         for stream in tuple(self._streams):
             stream.end()

@@ -1,7 +1,7 @@
-"""What is told of one job, read once for all of its streams in this process.
+"""What the event streams of one job send, read once for all streams of the job in this process.
 
-A stream that is told of a commit looks at the record again. Were each to look by itself, a hundred
-streams of one job would ask Redis a hundred times for the same.
+If each stream read the record by itself after a commit, a hundred streams of one job would ask
+Redis a hundred times for the same.
 """
 
 from __future__ import annotations
@@ -9,44 +9,37 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from redis.exceptions import ConnectionError, RedisError
-
+from shared.breaker import Breaker
 from shared.errors import JobNotFound
-from shared.records.read import JobReader
 from shared.jobs import Job
+from shared.records.read import JobReader
 from web.follow.result_formats import item_json
 
-T = TypeVar("T")
-
-#: A job is looked at this often at most, however fast it is worked on.
+#: A job's record is read at most this often, however fast the job is worked on.
 _PAUSE_SECONDS = 0.25
 
-#: And at least this often while somebody follows it: the cost of a lost notice.
-_LOOK_SECONDS = 5.0
+#: And at least this often while streams follow the job, in case a notice is lost.
+_POLL_SECONDS = 5.0
 
-#: Items that are read at once, and sent in one piece.
+#: Items that are read at once and sent in one piece.
 _PAGE = 256
 
-#: Pages that are kept: streams that keep up ask for the last one, and those that began anew differ.
+#: Pages that are kept. Streams that keep up ask for the last one, new streams for earlier ones.
 _PAGES_KEPT = 4
 
 
-#: In an outage Redis is asked again after this.
-AWAY_SECONDS = 1.0
-
-
-class Look(NamedTuple):
+class Snapshot(NamedTuple):
     """A job as it was at a moment."""
 
-    began_at: float  #: Monotonic; what was told before then is in it.
+    began_at: float  #: Monotonic clock. Notices that came before are covered.
     job: Job
     data: bytes  #: The job as clients read it, JSON.
 
 
 class Page(NamedTuple):
-    """Events of items, in the order in which they finished."""
+    """Events of items, in the order in which the items finished."""
 
     began_at: float
     start: int
@@ -55,82 +48,79 @@ class Page(NamedTuple):
 
 
 class JobFeed:
-    def __init__(self, jobs: JobReader, job_id: str, tell: Callable[[Job], bytes]) -> None:
-        """`tell` gives a job as clients read it."""
+    def __init__(
+        self,
+        jobs: JobReader,
+        job_id: str,
+        serialise: Callable[[Job], bytes],
+        breaker: Breaker,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`serialise` gives a job as clients read it. `breaker` is shared by all feeds."""
         self._jobs = jobs
         self._job_id = job_id
-        self._tell = tell
+        self._serialise = serialise
+        self._breaker = breaker
+        self._clock = clock
         self._reading = threading.Lock()
-        self._look: Look | None = None
+        self._snapshot: Snapshot | None = None
         self._pages: dict[int, Page] = {}
-        self._heard_at = time.monotonic()
-        self._away_until = 0.0
-        self.followers: set[threading.Event] = set()  #: Set when there is news.
+        self._noticed_at = clock()
+        self.followers: set[threading.Event] = set()  #: They are set when there may be news.
 
-    def hear(self) -> None:
-        """There is news: what was read until now may be old."""
-        known = self._look is None or self._look.began_at <= self._heard_at
-        self._heard_at = time.monotonic()
-        if not known:  # otherwise they wait for the next look already
-            self.wake()
+    def on_notice(self) -> None:
+        """The job has changed: wake the followers, unless they are awake already."""
+        awake = self._snapshot is None or self._snapshot.began_at <= self._noticed_at
+        self._noticed_at = self._clock()
+        if not awake:
+            for follower in tuple(self.followers):
+                follower.set()
 
-    def wake(self) -> None:
-        for follower in tuple(self.followers):
-            follower.set()
-
-    def seconds_until_look(self) -> float:
-        """How long the present look will do, if nothing more is heard."""
-        if self._look is None:
+    def seconds_until_due(self) -> float:
+        """How long the present snapshot will do, if no notice comes."""
+        if self._snapshot is None:
             return 0
-        heard = self._look.began_at <= self._heard_at
-        due = self._look.began_at + (_PAUSE_SECONDS if heard else _LOOK_SECONDS)
-        return max(0.0, due - time.monotonic())
+        changed = self._snapshot.began_at <= self._noticed_at
+        due = self._snapshot.began_at + (_PAUSE_SECONDS if changed else _POLL_SECONDS)
+        return max(0.0, due - self._clock())
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """The job as it is now, or was a moment ago. Raises JobNotFound and RedisError."""
         with self._reading:
-            if self._look is None or not self.seconds_until_look():
-                self._look = self._ask(self._read_job)
-            return self._look
+            if self._snapshot is None or not self.seconds_until_due():
+                with self._breaker:
+                    self._snapshot = self._read_job()
+            return self._snapshot
 
-    def page(self, start: int, look: Look) -> Page:
-        """Items that finished after the first `start`: all that `look` counts, or a page full.
+    def page(self, start: int, snapshot: Snapshot) -> Page:
+        """Items that finished after the first `start`: all that `snapshot` counts, or a full page.
 
         Raises JobNotFound and RedisError.
         """
         with self._reading:
             page = self._pages.get(start)
-            if page is None or (page.stop - start < _PAGE and page.began_at < look.began_at):
-                page = self._ask(lambda: self._read_page(start))
+            if page is None or (page.stop - start < _PAGE and page.began_at < snapshot.began_at):
+                with self._breaker:
+                    page = self._read_page(start)
                 self._pages.pop(start, None)
                 self._pages[start] = page
                 if len(self._pages) > _PAGES_KEPT:
                     del self._pages[next(iter(self._pages))]
             return page
 
-    def _ask(self, read: Callable[[], T]) -> T:
-        """What is read. One finds out about an outage, the others hear of it."""
-        if time.monotonic() < self._away_until:
-            raise ConnectionError("away a moment ago")
-        try:
-            return read()
-        except RedisError:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            raise
-
-    def _read_job(self) -> Look:
-        began_at = time.monotonic()
+    def _read_job(self) -> Snapshot:
+        began_at = self._clock()
         job = self._jobs.get(self._job_id)
-        return Look(began_at, job, self._tell(job))
+        return Snapshot(began_at, job, self._serialise(job))
 
     def _read_page(self, start: int) -> Page:
-        began_at = time.monotonic()
+        began_at = self._clock()
         indexes = self._jobs.finished(self._job_id, start, start + _PAGE)
         items = self._jobs.items_at(self._job_id, indexes) if indexes else []
-        if len(items) < len(indexes):  # expired meanwhile; an item must not be passed over
+        if len(items) < len(indexes):  # the job has expired meanwhile, and no item may be left out
             raise JobNotFound
         events = [
-            b"event: item\nid: %d\ndata: %s\n\n" % (told, item_json(item))
-            for told, item in enumerate(items, start + 1)
+            b"event: item\nid: %d\ndata: %s\n\n" % (number, item_json(item))
+            for number, item in enumerate(items, start + 1)
         ]
         return Page(began_at, start, start + len(items), b"".join(events))

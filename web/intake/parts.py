@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -13,6 +12,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from shared.errors import UnknownField, WrongPartSize
 from web.intake.uploads import HEAD_BYTES, Upload, clean, fault, no_picture
 from web.schemas.submission import PartEntry
+from web.server.pacing import let_others_run
 
 _ENTRIES = TypeAdapter(list[PartEntry])
 
@@ -68,7 +68,7 @@ def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:
     digest = hashlib.file_digest(picture.stream, "sha256").hexdigest()  # type: ignore[arg-type]
     size = picture.stream.tell()
     if size > _LARGE_BYTES:
-        time.sleep(0)  # lets other clients be served
+        let_others_run()
     return Upload(
         name=clean(entry.name),
         custom_id=entry.custom_id,

@@ -18,6 +18,7 @@ from web.routes.backend import backend, own_job, owner, room
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
+from web.server.pacing import mark_single_picture
 
 blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1")
 
@@ -87,6 +88,7 @@ def _seconds(query: ClassifyQuery) -> float:
 
 def _read(query: ClassifyQuery) -> tuple[Upload, int]:
     """The picture and `top_k`, from a form or from the body itself."""
+    mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
     if request.mimetype != "multipart/form-data":
@@ -119,8 +121,8 @@ def _submit(job_id: str, upload: Upload, top_k: int, claim: Claim | None = None)
 
 def _outcome(job_id: str, waiter: Waiter) -> Outcome | None:
     """The picture's outcome, as the notice brought it or as its record has it."""
-    if waiter.told:
-        return Outcome.from_json(waiter.told)
+    if waiter.outcome:
+        return Outcome.from_json(waiter.outcome)
     item = next(iter(backend().jobs.items(job_id, 0, 1)), None)
     if item is None:
         raise JobNotFound

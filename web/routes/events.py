@@ -10,8 +10,8 @@ from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
 from shared.errors import JobNotFound
-from web.follow.event_streams import EventStream
-from web.follow.job_feed import AWAY_SECONDS, JobFeed
+from web.follow.event_streams import AWAY_SECONDS, EventStream
+from web.follow.job_feed import JobFeed
 from web.http.answers import documented, streamed
 from web.routes.backend import backend, own_job
 from web.schemas.job import JobPath
@@ -67,23 +67,23 @@ class _Events:
     def new(self) -> Iterator[bytes]:
         try:
             yield from self._new()
-            self.pause = self._feed.seconds_until_look()
+            self.pause = self._feed.seconds_until_due()
         except RedisError:  # the job is stored and outlives an outage, and so may the stream
             self.pause = AWAY_SECONDS
         except JobNotFound:  # it has expired
             self.ended = True
 
     def _new(self) -> Iterator[bytes]:
-        look = self._feed.look()
-        if look.data != self._progress:
-            self._progress = look.data
-            yield b"event: progress\ndata: %s\n\n" % look.data
-        while self._with_items and (page := self._feed.page(self._sent, look)).data:
+        snapshot = self._feed.snapshot()
+        if snapshot.data != self._progress:
+            self._progress = snapshot.data
+            yield b"event: progress\ndata: %s\n\n" % snapshot.data
+        while self._with_items and (page := self._feed.page(self._sent, snapshot)).data:
             self._sent = page.stop
             yield page.data
-        if look.job.state.ended:
+        if snapshot.job.state.ended:
             self.ended = True
-            yield b"event: end\ndata: %s\n\n" % look.data
+            yield b"event: end\ndata: %s\n\n" % snapshot.data
 
 
 def _events(stream: EventStream, events: _Events) -> Iterator[bytes]:

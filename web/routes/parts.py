@@ -13,6 +13,7 @@ from web.routes.backend import backend, own_job
 from web.routes.jobs import blueprint
 from web.schemas.job import JobPath, MissingParts, PartSchema
 from web.schemas.submission import PartForm, PartPath
+from web.server.pacing import mark_single_picture
 
 #: Numbers of missing parts in one answer. A client is busy with these for a while.
 _MOST_MISSING = 10_000
@@ -40,6 +41,8 @@ def put_part(path: PartPath) -> Response:
         # A smaller body carries no pictures but their digests, and needs no room.
         if size > FORM_OVERHEAD:
             room.reserve([job.lane], size=size)
+        if items == 1:  # the page opens a job for a single picture, too
+            mark_single_picture(request.environ)
         request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
         uploads = read_part(request.form, request.files, items=items, max_bytes=max_bytes)
         put = backend().submission.put_part(job, path.number, uploads, room)

@@ -20,7 +20,7 @@ from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
-from web.server.pacing import BodyTurns
+from web.server.pacing import let_others_run
 
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"
@@ -132,11 +132,10 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
 
 
 def _read(form: SubmitForm) -> list[Upload]:
-    turns = BodyTurns()
     max_bytes = backend().settings.max_image_bytes
     uploads = []
     for k, file in enumerate(form.files):
-        turns.take()
+        let_others_run()
         custom_id = form.custom_id[k] if form.custom_id else None
         uploads.append(
             read_upload(file.filename, file.read(), max_bytes=max_bytes, custom_id=custom_id)

@@ -1,63 +1,86 @@
-"""Bodies are read in turns: who sends as fast as it is read would leave nobody else served."""
+"""How fast request bodies are read: single pictures at once, all other bodies at a set pace.
+
+One thread serves all clients of a process, so clients that send as fast as it reads could keep it
+busy. So a body is read in turns of 256 KiB. Before each turn it waits in a queue, from which one
+body at a time goes on, after gevent has handled everything else that has arrived.
+
+Single pictures have a queue of their own. All other bodies (parts of a folder, forms of many
+pictures, archives) share a second queue, which pauses for a millisecond before each turn. Together
+they get about 100 MB a second at most, and a picture never waits behind them.
+
+The first turn of each body is free, and most pictures end with it. A body leaves the queue before
+it is read. So a slow client delays nobody.
+"""
 
 from __future__ import annotations
 
-import math
-import threading
-import time
-from pathlib import Path
+from wsgiref.types import WSGIEnvironment
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
-#: Reads without a pause before them: a picture of usual size, by 64 KiB. Somebody waits for it, and
-#: would wait for all folders that are being uploaded.
-_FREE_READS = 4
+_TURN_BYTES = 2**18
+_PAUSE_SECONDS = 0.001
 
-#: How long a body is read while others wait, and how long it waits for them then. A pause of 0
-#: would only let go on who has begun: gevent looks for what else has come a thousand such later.
-_TURN_SECONDS = 0.003
-_PAUSE_SECONDS = 0.0001
+#: A timer that ends at once. gevent looks for new events before it ends.
+_NO_PAUSE_SECONDS = 1e-9
 
-#: Where cores are short, taking in more of what is to be done would leave less of it done, and web
-#: without a core for refusals. The pause is so many times what a turn waited for a core; at most:
-_PATIENCE = 30
-_LONGEST_PAUSE_SECONDS = 0.3
-
-#: Held in the pause: after each look for what else has come, one body goes on. Were it all of them,
-#: a refusal would wait for as many turns as there are uploads.
-_pause = threading.Lock()
-
-#: Nanoseconds that this thread has run, and has waited for a core; see proc(5).
-_SCHEDULED = Path("/proc/thread-self/schedstat")
+#: The request's key for whether its body is a single picture.
+_SINGLE = "classifier.single_picture"
 
 
-class BodyTurns:
-    """Of one body."""
+def mark_single_picture(environ: WSGIEnvironment) -> None:
+    """Read the body of this request as a single picture."""
+    environ[_SINGLE] = True
+
+
+def let_others_run() -> None:
+    """Return when gevent has handled everything that has arrived, new connections included.
+
+    gevent.sleep(0) is not enough: gevent looks for new events only after 5 ms of such pauses.
+    """
+    gevent.sleep(_NO_PAUSE_SECONDS)
+
+
+class Queue:
+    """From it one body at a time goes on, each after a pause."""
+
+    def __init__(self, pause_seconds: float) -> None:
+        self._pause_seconds = pause_seconds
+        self._first = BoundedSemaphore()
+
+    def wait(self) -> None:
+        let_others_run()  # or a body that was just read would go before those that wait
+        with self._first:
+            gevent.sleep(self._pause_seconds)
+
+
+class Pacing:
+    """The queues of one process."""
 
     def __init__(self) -> None:
-        self._free = _FREE_READS
-        self._ends = math.inf
-        self._waited = 0.0
+        self._pictures = Queue(_NO_PAUSE_SECONDS)
+        self._others = Queue(_PAUSE_SECONDS)
 
-    def take(self) -> None:
-        """Before each read. The first turn begins here; where one is over, others go on."""
-        if self._free:
-            self._free -= 1
-            return
-        if time.monotonic() > self._ends:
-            waited = _waited_for_core() - self._waited
-            pause = min(max(_PAUSE_SECONDS, _PATIENCE * waited), _LONGEST_PAUSE_SECONDS)
-            with _pause:
-                gevent.sleep(pause)
-            self._ends = math.inf
-        if self._ends == math.inf:
-            self._ends = time.monotonic() + _TURN_SECONDS
-            self._waited = _waited_for_core()
+    def queue(self, environ: WSGIEnvironment) -> Queue:
+        """The queue for this request's body; it changes when the request is marked."""
+        return self._pictures if _SINGLE in environ else self._others
 
 
-def _waited_for_core() -> float:
-    """Seconds so far; 0 where the kernel does not count them."""
-    try:
-        return int(_SCHEDULED.read_text().split()[1]) / 1e9
-    except OSError:
-        return 0.0
+class Turns:
+    """The turns of one body."""
+
+    def __init__(self, pacing: Pacing, environ: WSGIEnvironment) -> None:
+        self._pacing = pacing
+        self._environ = environ
+        self._left = _TURN_BYTES
+
+    def wait(self) -> None:
+        """Return when the body may be read. Call it before each read."""
+        if self._left <= 0:
+            self._pacing.queue(self._environ).wait()
+            self._left = _TURN_BYTES
+
+    def note(self, size: int) -> None:
+        """Count the bytes of a read."""
+        self._left -= size

@@ -1,4 +1,4 @@
-"""A request's body, read past gunicorn's buffers, which would copy it several times."""
+"""Reads a request's body from the socket itself. gunicorn's buffers would copy it several times."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from gunicorn.http.body import Body, LengthReader
 def read_into(
     body: Body, client: socket.socket, buffer: bytearray | memoryview, flags: int = 0
 ) -> int:
-    """Bytes read: as many as `buffer` holds, fewer where the body ends or the client has gone.
+    """Fill `buffer` and return its length, or less if the body ends or the client has gone.
 
-    One of known length comes from the socket itself; `flags` are recv(2)'s. The body keeps count,
-    whenever this is interrupted: gunicorn finds the next request where it ends.
+    A body of known length comes from the socket itself, with `flags` of recv(2). Others come from
+    gunicorn. An exception may interrupt this at any point: the body's own count stays right, so
+    gunicorn finds the next request.
     """
     if isinstance(body.reader, LengthReader):
         return _read_from_socket(body.reader, client, buffer, flags)
@@ -26,23 +27,23 @@ def _read_from_socket(
     reader: LengthReader, client: socket.socket, buffer: bytearray | memoryview, flags: int
 ) -> int:
     view = memoryview(buffer)[: reader.length]
-    got = _read_ahead(reader, view)
-    while got < len(view):
-        more = client.recv_into(view[got:], 0, flags)
+    size = _take_read_ahead(reader, view)
+    while size < len(view):
+        more = client.recv_into(view[size:], 0, flags)
         if not more:
             break
         reader.length -= more
-        got += more
-    return got
+        size += more
+    return size
 
 
-def _read_ahead(reader: LengthReader, view: memoryview) -> int:
-    """What gunicorn's parser has read beyond the head, as far as it is of this body."""
+def _take_read_ahead(reader: LengthReader, view: memoryview) -> int:
+    """Take the bytes of this body that gunicorn's parser has read with the head."""
     buffered = reader.unreader.take_buffered()
     if not buffered:
         return 0
-    got = min(len(view), len(buffered))
-    view[:got] = buffered[:got]
-    reader.unreader.unread(buffered[got:])
-    reader.length -= got
-    return got
+    size = min(len(view), len(buffered))
+    view[:size] = buffered[:size]
+    reader.unreader.unread(buffered[size:])
+    reader.length -= size
+    return size

@@ -1,6 +1,6 @@
-"""An upload that stands still is ended: a client must not hold a connection for ever.
+"""An upload that stands still is ended, so that a client cannot hold a connection for ever.
 
-gunicorn bounds the time for a request's head (`keepalive`), and has no limit for its body.
+gunicorn limits the time for the head of a request (`keepalive`), but not for its body.
 """
 
 from __future__ import annotations
@@ -14,46 +14,52 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import gevent
 from werkzeug.exceptions import RequestTimeout
 
-from web.server.pacing import BodyTurns
+from web.server.pacing import Pacing, Turns
 from web.server.request_body import read_into
 
 
 class SlowUploads:
-    """Middleware: whoever reads the body gets RequestTimeout where a read takes too long.
+    """Middleware: reads of the body raise RequestTimeout when one takes more than `seconds`.
 
-    Werkzeug reads 64 KiB at a time, so this asks for a pace, not for an end: 100 megabytes over a
-    telephone line may take their hour.
+    Werkzeug reads 64 KiB at a time. So a slow upload may take an hour if it keeps moving.
     """
 
-    def __init__(self, app: WSGIApplication, *, seconds: float) -> None:
+    def __init__(self, app: WSGIApplication, pacing: Pacing, *, seconds: float) -> None:
         self._app = app
+        self._pacing = pacing
         self._seconds = seconds
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         client = environ.get("gunicorn.socket")
         if client is not None:
             if "HTTP_TRANSFER_ENCODING" not in environ:
-                # gunicorn ends the body, it says, and does even where the client has gone half way.
-                # Werkzeug then counts for itself, and takes no half for the whole.
+                # gunicorn says that it ends the body, and it does so even if the client goes half
+                # way. Without this key Werkzeug counts, and refuses half a body.
                 environ.pop("wsgi.input_terminated", None)
-            environ["wsgi.input"] = _Paced(environ["wsgi.input"], client, self._seconds)
+            turns = Turns(self._pacing, environ)
+            environ["wsgi.input"] = _Body(environ["wsgi.input"], client, turns, self._seconds)
         return self._app(environ, start)
 
 
-class _Paced(io.RawIOBase):
-    def __init__(self, body: Any, client: socket.socket, seconds: float) -> None:
+class _Body(io.RawIOBase):
+    def __init__(self, body: Any, client: socket.socket, turns: Turns, seconds: float) -> None:
         self._body = body
         self._client = client
+        self._turns = turns
         self._seconds = seconds
-        self._turns = BodyTurns()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._turns.take()
+        self._turns.wait()
         with gevent.Timeout(self._seconds, False):
-            return read_into(self._body, self._client, buffer)
-        # Or gunicorn would read the rest, for as long as it takes, to reuse the connection.
+            size = read_into(self._body, self._client, buffer)
+            self._turns.note(size)
+            return size
+        # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
         self._client.shutdown(socket.SHUT_RD)
-        raise RequestTimeout("The upload stands still.")
+        raise RequestTimeout(
+            f"The upload stood still: 64 KiB took longer than {self._seconds:g} seconds. "
+            "Send the request again."
+        )

@@ -1,4 +1,4 @@
-"""What takes long and waits for nobody, beside the event loop that serves all clients."""
+"""Runs long work in a thread, beside the event loop that serves all clients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _Result = TypeVar("_Result")
 
 
 def in_thread(work: Callable[[], _Result]) -> _Result:
-    """Do `work` in a thread, and wait for it: its result, or what it raises."""
+    """The result of `work`, which runs in a thread. Raises what `work` raises."""
 
     def attempt() -> tuple[_Result | None, Exception | None]:
         try:
             return work(), None
-        except Exception as error:  # gevent would print it, and a refusal is nothing to print
+        except Exception as error:  # gevent would print it, even where it is a plain refusal
             return None, error
 
     result, error = gevent.get_hub().threadpool.apply(attempt)

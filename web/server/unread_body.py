@@ -1,8 +1,8 @@
-"""What is left of a body that was answered unread: taken in after the answer.
+"""The rest of a body that was answered before it was read is read and dropped after the answer.
 
-A connection that is closed on unread bytes is reset, and the reset overtakes the answer. One that
-stays open needs them out of the way too. gunicorn would read them by the kilobyte, and copy each
-several times.
+When a connection is closed while bytes of it are unread, the kernel resets it, and the reset may
+overtake the answer. A connection that stays open needs the bytes out of the way as well. gunicorn
+would read them by the kilobyte, and copy each several times.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import gevent
 from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
-from web.server.pacing import BodyTurns
+from web.server.pacing import let_others_run
 from web.server.request_body import read_into
 
-#: Where bytes go that nobody looks at, so it is one for all.
-_WASTE = bytearray(2**18)
+#: All dropped bytes go here. One buffer serves every request, because nothing reads it.
+_DROPPED = bytearray(2**18)
 
-#: Whoever takes longer is left to gunicorn, which closes the connection in its own time.
+#: After this the rest is left to gunicorn, which closes the connection in its own time.
 _LONGEST_SECONDS = 5.0
 
 
 class UnreadBody:
-    """Middleware, outside of any other that replaces `wsgi.input`."""
+    """Middleware. It goes outside of any other that replaces `wsgi.input`."""
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
@@ -39,21 +39,21 @@ class UnreadBody:
         answer = self._app(environ, start)
         if client is None or not _has_body(environ):
             return answer
-        return ClosingIterator(answer, lambda: _take_in(body, client))
+        return ClosingIterator(answer, lambda: _drop(body, client))
 
 
 def _has_body(environ: WSGIEnvironment) -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
 
 
-def _take_in(body: Any, client: socket.socket) -> None:
-    # What is raised: the client has gone, or what it sent is no body.
+def _drop(body: Any, client: socket.socket) -> None:
+    # An error means that the client has gone, or that what it sent is no body.
     with gevent.Timeout(_LONGEST_SECONDS, False), suppress(OSError, ParseException):
-        turns, flags = BodyTurns(), _discarding(client)
-        while read_into(body, client, _WASTE, flags):
-            turns.take()
+        flags = _uncopied(client)
+        while read_into(body, client, _DROPPED, flags):
+            let_others_run()
 
 
-def _discarding(client: socket.socket) -> int:
-    """Linux counts the bytes of a TCP connection without copying them, if so told."""
+def _uncopied(client: socket.socket) -> int:
+    """The flag with which Linux counts the bytes of a TCP connection and does not copy them."""
     return 0 if isinstance(client, ssl.SSLSocket) else socket.MSG_TRUNC

@@ -281,7 +281,7 @@ def test_streams_end_with_their_process(
 def test_a_stream_has_a_longest_life(app: OpenAPI, jobs: JobRecords) -> None:
     found: Backend = app.extensions["backend"]
     streams = EventStreams(
-        found.commits, jobs.reader, tell=lambda job: b"", most=1, longest_seconds=0.3
+        found.commits, jobs.reader, serialise=lambda job: b"", most=1, longest_seconds=0.3
     )
     stream = streams.open("job", None)
     assert not stream.over

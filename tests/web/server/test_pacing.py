@@ -1,105 +1,130 @@
-"""Uploads leave time for others: a look after each turn, and more where cores are short."""
+"""Bodies are read in turns: fairly, beside everything else, and pictures before folders."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import gevent
 import pytest
-from gevent.lock import Semaphore
+from gevent import socket
 
 from web.server import pacing
-from web.server.pacing import BodyTurns
+from web.server.pacing import Pacing, Queue, Turns, let_others_run, mark_single_picture
 
 
-def busy(seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+def run(*work: Callable[[], object]) -> None:
+    gevent.joinall([gevent.spawn(each) for each in work], timeout=10, raise_error=True)
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Those that were made; none is waited for."""
-    made: list[float] = []
-    monkeypatch.setattr(gevent, "sleep", made.append)
-    return made
+def body(queue: Queue, log: list[str], name: str, turns: int) -> Callable[[], None]:
+    """A body whose client sends as fast as it is read."""
+
+    def read() -> None:
+        for _ in range(turns):
+            queue.wait()
+            log.append(name)
+
+    return read
 
 
-def of_a_large_body() -> BodyTurns:
-    """As much of it has been read as nobody is made to wait for."""
-    turns = BodyTurns()
-    for _ in range(4):
-        turns.take()
-    return turns
+QUEUES = pytest.mark.parametrize("mark", [True, False], ids=["pictures", "folders"])
 
 
-def test_a_picture_is_read_without_a_pause_however_slowly_it_comes(pauses: list[float]) -> None:
-    turns = BodyTurns()
-    for _ in range(4):
-        busy(0.02)
-        turns.take()
-    assert pauses == []
+def queue_of(pacing: Pacing, *, mark: bool) -> Queue:
+    environ: dict[str, Any] = {}
+    if mark:
+        mark_single_picture(environ)
+    return pacing.queue(environ)
 
 
-def test_the_first_turn_begins_with_the_first_read_that_is_not_free(pauses: list[float]) -> None:
-    turns = of_a_large_body()
-    busy(0.02)
-    turns.take()
-    turns.take()
-    assert pauses == []
+@QUEUES
+def test_bodies_of_one_kind_are_read_in_rotation(mark: bool) -> None:
+    queue, log = queue_of(Pacing(), mark=mark), list[str]()
+    run(*(body(queue, log, name, 4) for name in "abc"))
+    assert "".join(log) == "abc" * 4
 
 
-def test_after_a_turn_others_have_a_look(
-    pauses: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pacing, "_waited_for_core", lambda: 5.0)
-    turns = of_a_large_body()
-    for _ in range(3):
-        turns.take()
-        busy(0.011)
-        turns.take()
-        turns.take()
-    assert len(pauses) >= 3 and max(pauses) < 0.001
+def turns_before_news(wait: Callable[[], object]) -> int:
+    """How many turns pass from the moment when bytes arrive until they are handled."""
+    near, far = socket.socketpair()
+    log: list[str] = []
 
-
-def test_who_waits_for_a_core_takes_in_less(
-    pauses: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waited = iter([0.0, 0.004, 0.004, 60.0, 60.0])
-    monkeypatch.setattr(pacing, "_waited_for_core", lambda: next(waited))
-    turns = of_a_large_body()
-    turns.take()
-    for _ in range(2):
-        busy(0.011)
-        turns.take()
-    assert pauses == [pytest.approx(0.12), 0.3]
-
-
-def test_of_many_uploads_one_goes_on_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each keeps the process for a turn: between two of them somebody else is served."""
-    # What gunicorn's worker makes of a lock before web is loaded.
-    monkeypatch.setattr(pacing, "_pause", Semaphore())
-    order: list[str] = []
-
-    def upload(name: str) -> None:
-        turns = of_a_large_body()
-        for _ in range(4):
-            turns.take()
-            order.append(name)
-            busy(0.011)
+    def upload() -> None:
+        for turn in range(20):
+            if turn == 5:
+                near.sendall(b"x")
+            wait()
+            log.append("turn")
 
     def other() -> None:
-        while not all(each.ready() for each in uploads):
-            order.append("other")
-            gevent.sleep(0)
+        far.recv(1)
+        log.append("news")
 
-    uploads = [gevent.spawn(upload, name) for name in ("a", "b", "c")]
-    gevent.joinall([*uploads, gevent.spawn(other)], timeout=10, raise_error=True)
-    later = order[3:]  # at first each has its first turn
-    assert later.count("other") >= 9
-    assert not [pair for pair in zip(later, later[1:], strict=False) if "other" not in pair]
+    with near, far:
+        run(other, upload)
+    return log.index("news") - 5
 
 
-def test_the_kernel_tells_how_long_a_thread_has_waited_for_a_core() -> None:
-    assert pacing._waited_for_core() > 0
+@QUEUES
+def test_between_two_turns_everything_that_has_arrived_is_handled(mark: bool) -> None:
+    assert turns_before_news(queue_of(Pacing(), mark=mark).wait) <= 1
+
+
+def test_others_run_where_a_pause_of_zero_would_not_let_them() -> None:
+    assert turns_before_news(let_others_run) <= 1
+    assert turns_before_news(lambda: gevent.sleep(0)) > 5
+
+
+def test_a_picture_does_not_wait_behind_folders() -> None:
+    both, log = Pacing(), list[str]()
+    folders, pictures = queue_of(both, mark=False), queue_of(both, mark=True)
+    uploads = [body(folders, log, "folder", 10) for _ in range(8)]
+    run(*uploads, body(pictures, log, "picture", 8))
+    last = len(log) - log[::-1].index("picture")
+    assert log[:last].count("folder") <= 8  # in one queue it would be 64
+
+
+class Counting(Pacing):
+    """Counts how often a body waits, and in which queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[str] = []
+
+    def queue(self, environ: Any) -> Any:
+        self.waited.append("picture" if super().queue(environ) is self._pictures else "other")
+        return super().queue(environ)
+
+
+def read(turns: Turns, sizes: Sequence[int]) -> None:
+    for size in sizes:
+        turns.wait()
+        turns.note(size)
+
+
+def test_a_usual_picture_never_waits() -> None:
+    counted = Counting()
+    read(Turns(counted, {}), [2**16] * 4)
+    assert counted.waited == []
+
+
+def test_a_large_body_waits_before_each_further_turn() -> None:
+    counted = Counting()
+    read(Turns(counted, {}), [2**16] * 17)
+    assert counted.waited == ["other"] * 4
+
+
+def test_small_reads_count_by_their_bytes() -> None:
+    counted = Counting()
+    read(Turns(counted, {}), [1000] * 600)
+    assert len(counted.waited) == 600_000 // pacing._TURN_BYTES
+
+
+def test_a_request_that_turns_out_to_be_a_picture_changes_its_queue() -> None:
+    counted, environ = Counting(), dict[str, Any]()
+    turns = Turns(counted, environ)
+    read(turns, [2**18, 2**18])
+    mark_single_picture(environ)
+    read(turns, [2**18])
+    assert counted.waited == ["other", "picture"]

@@ -1,0 +1,64 @@
+"""A body through the middleware: a client that stands still is refused, and delays nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from werkzeug.exceptions import RequestTimeout
+
+from tests.web.server.conftest import HEAD, Connection
+from web.server.pacing import Pacing
+from web.server.slow_uploads import SlowUploads
+
+
+def upload(pacing: Pacing, connection: Connection, seconds: float = 10) -> bytes:
+    """The body that an application reads."""
+    bodies: list[bytes] = []
+
+    def app(environ: Any, start: Any) -> list[bytes]:
+        piece = bytearray(2**16)
+        while size := environ["wsgi.input"].readinto(piece):
+            bodies.append(bytes(piece[:size]))
+        return []
+
+    request = next(connection.parser)
+    environ: Any = {"gunicorn.socket": connection.far, "wsgi.input": request.body}
+    SlowUploads(app, pacing, seconds=seconds)(environ, lambda *_: lambda _: None)
+    return b"".join(bodies)
+
+
+def test_a_client_that_stands_still_is_refused_and_reads_no_more(
+    connect: Callable[[], Connection],
+) -> None:
+    connection = connect()
+    connection.client.sendall(HEAD % 100_000 + bytes(70_000))
+    with pytest.raises(RequestTimeout, match="stood still"):
+        upload(Pacing(), connection, seconds=0.05)
+    assert connection.far.recv(1) == b""
+
+
+def test_a_slow_client_delays_no_other(connect: Callable[[], Connection]) -> None:
+    pacing, slow, quick = Pacing(), connect(), connect()
+    size = 2**20
+    slow.client.sendall(HEAD % size)
+    beginning = gevent.spawn(slow.client.sendall, bytes(2**18 + 1))
+    waiting = gevent.spawn(upload, pacing, slow)
+    sending = gevent.spawn(quick.client.sendall, HEAD % size + bytes(size))
+    assert upload(pacing, quick) == bytes(size)
+    gevent.joinall([beginning, sending], timeout=10, raise_error=True)
+    assert not waiting.ready()
+    slow.client.sendall(bytes(size - 2**18 - 1))
+    assert waiting.get(timeout=10) == bytes(size)
+
+
+def test_many_bodies_are_read_whole(connect: Callable[[], Connection]) -> None:
+    pacing, connections = Pacing(), [connect() for _ in range(5)]
+    sent = bytes(range(256)) * 4096
+    for each in connections:
+        gevent.spawn(each.client.sendall, HEAD % len(sent) + sent)
+    read = [gevent.spawn(upload, pacing, each) for each in connections]
+    gevent.joinall(read, timeout=10, raise_error=True)
+    assert all(each.value == sent for each in read)
