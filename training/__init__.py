@@ -1,1 +1,1 @@
-"""How the bundled demonstration model was trained. Nothing here runs in a worker."""
+"""Trains the demonstration model. No worker imports this package."""

@@ -1,4 +1,4 @@
-"""What makes each picture look new in every epoch. Whole batches at a time."""
+"""Random changes that make a picture look different in every epoch, for whole batches."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-# Each either way, at full strength.
-_SHIFT = 0.2  #: In half sides.
-_ZOOM = 0.25  #: Of the logarithm; zooming out mirrors the edges.
-_CLOSER = 0.07  #: By how much zooming in outweighs zooming out.
+# The largest change in either direction, at full strength.
+_SHIFT = 0.2  #: In half sides of the picture.
+_ZOOM = 0.25  #: Of the logarithm. Zooming out mirrors the edges.
+_CLOSER = 0.07  #: Zooming in is more frequent by this much.
 _ASPECT = 0.1  #: Of the logarithm.
-_TURN = math.radians(8)
-_COLOUR = 0.25  #: Of brightness, contrast and saturation, as a share.
-_HIDDEN = 0.4  #: Largest side of the square that is painted over, as a share of the picture's.
+_ROTATION = math.radians(8)
+_COLOUR = 0.25  #: Share of brightness, contrast and saturation.
+_HIDDEN = 0.4  #: Largest side of the hidden square, as a share of the picture's side.
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Chance:
         return torch.rand(self.n, generator=self.source)
 
     def within(self, most: float) -> torch.Tensor:
-        """Between `most` and its negative, less with less strength."""
+        """Between `-most` and `most`, times the strength."""
         return (2 * self.share() - 1) * most * self.strength
 
 
 def augment(pixels: torch.Tensor, side: int, chance: Chance) -> torch.Tensor:
-    """Flipped, moved, zoomed, turned, recoloured, and a square of every second picture hidden.
+    """Flip, shift, zoom, rotate and recolour pictures, and hide a square in every second one.
 
-    uint8 of shape (n, 3, h, w) in, float32 in 0..1 of shape (n, 3, side, side) out; a little
-    beyond 0..1 where colours were stretched.
+    uint8 of shape (n, 3, h, w) in, float32 of shape (n, 3, side, side) out. The values are in 0..1,
+    or a little outside where colours were stretched.
     """
     images = pixels.float() / 255
     grid = F.affine_grid(_views(chance), [chance.n, 3, side, side], align_corners=False)
@@ -47,14 +47,14 @@ def augment(pixels: torch.Tensor, side: int, chance: Chance) -> torch.Tensor:
 
 
 def _views(chance: Chance) -> torch.Tensor:
-    """Where each output pixel looks in its picture: matrices of shape (n, 2, 3)."""
-    seen = torch.exp(chance.within(_ZOOM) - _CLOSER * chance.strength)
+    """Matrices of shape (n, 2, 3) that map output pixels to positions in their picture."""
+    zoom = torch.exp(chance.within(_ZOOM) - _CLOSER * chance.strength)
     aspect = torch.exp(chance.within(_ASPECT))
     flip = torch.where(chance.share() < 0.5, -1.0, 1.0)
-    turn = chance.within(_TURN)
-    width, height = seen * aspect, seen / aspect
-    across = (flip * width * turn.cos(), -height * turn.sin(), chance.within(_SHIFT))
-    down = (flip * width * turn.sin(), height * turn.cos(), chance.within(_SHIFT))
+    rotation = chance.within(_ROTATION)
+    width, height = zoom * aspect, zoom / aspect
+    across = (flip * width * rotation.cos(), -height * rotation.sin(), chance.within(_SHIFT))
+    down = (flip * width * rotation.sin(), height * rotation.cos(), chance.within(_SHIFT))
     return torch.stack((torch.stack(across, 1), torch.stack(down, 1)), 1)
 
 
@@ -67,7 +67,7 @@ def _recolour(images: torch.Tensor, chance: Chance) -> torch.Tensor:
 
 
 def _hide(images: torch.Tensor, chance: Chance) -> torch.Tensor:
-    """Paint a square in the picture's own mean colour; its size is negative for every second."""
+    """Paint a square in the picture's mean colour. Half of the sizes are negative: no square."""
     size = chance.within(_HIDDEN).view(-1, 1)
     side = images.shape[-1]
     place = (torch.arange(side) + 0.5).view(1, side) / side

@@ -1,8 +1,8 @@
-"""Depthwise convolutions whose kernels are larger than what they look at, in training.
+"""A faster gradient for depthwise convolutions whose kernel is larger than the picture.
 
-On a CPU without AVX-512 oneDNN computes the gradient of such a kernel by a reference loop: at the
-end of the network, where pictures of 64 pixels are 2 x 2, that was two thirds of all convolutions'
-time. One product and sum for each tap that meets the picture takes a twentieth of it.
+On a CPU without AVX-512, oneDNN computes the gradient of such a kernel with a slow reference loop.
+At the end of the network a picture of 64 pixels has become 2 x 2, and this loop took two thirds of
+the time of all convolutions. One product and sum for each tap inside the picture takes a twentieth.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Kernels from this size on are slow; smaller ones are computed well.
+#: oneDNN is slow for kernels of this size and larger.
 _LARGE = 5
-#: Where the picture is larger than this, oneDNN is as fast.
+#: For larger pictures oneDNN is as fast.
 _SMALL_SIDE = 4
 
 
 def quicken(network: nn.Module) -> None:
-    """Have the network's large depthwise convolutions take the faster way. Weights are the same."""
+    """Make the network's large depthwise convolutions use the faster gradient."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and _is_slow(module):
             module.forward = partial(_forward, module)  # type: ignore[method-assign]
@@ -76,7 +76,7 @@ class _Convolution(torch.autograd.Function):
 def _of_weight(
     images: torch.Tensor, gradient: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
 ) -> torch.Tensor:
-    # (side, side, n, channels): each pixel is then one block, whose sum over n is quick.
+    # In the shape (side, side, n, channels) each pixel is one block, which is fast to sum over n.
     seen = images.permute(2, 3, 0, 1)
     given = gradient.permute(2, 3, 0, 1)
     result = torch.zeros_like(weight)
@@ -91,7 +91,7 @@ def _of_weight(
 def _taps(
     size: int, side: int, out: int, stride: int, padding: int
 ) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Each tap of a kernel that meets the picture: what it sees, and in which outputs."""
+    """Each tap inside the picture, with the slices of the inputs and outputs that it connects."""
     for tap in range(size):
         shift = tap - padding
         first = max(0, -(shift // stride))

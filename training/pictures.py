@@ -1,4 +1,4 @@
-"""The pictures to learn from: `train/<class>/*.jpg` and `test/<class>/*.jpg`."""
+"""The labelled pictures: `train/<class>/*.jpg` and `test/<class>/*.jpg`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Pictures:
 
 
 def read_files(data: Path) -> dict[str, list[Labelled]]:
-    """The files of each split, `train` and `test`, by class and name.
+    """The files of each split, `train` and `test`, sorted by class and name.
 
-    `data` is a folder or a tar archive of it. Raises OSError or tarfile.TarError where it cannot
-    be read, ValueError where a split has no pictures.
+    `data` is a folder or a tar archive of it. Raises OSError or tarfile.TarError if it cannot be
+    read, ValueError if a split has no pictures.
     """
-    # Sorted, because a folder lists its files in another order than an archive.
-    found = sorted(_members(data), key=lambda each: each[0])
+    # A folder lists its files in another order than an archive.
+    members = sorted(_members(data), key=lambda each: each[0])
     splits: dict[str, list[Labelled]] = {"train": [], "test": []}
-    for path, content in found:
+    for path, content in members:
         splits[path.parts[-3]].append(Labelled(path.parts[-2], content))
     for split, files in splits.items():
         if not files:
@@ -43,7 +43,7 @@ def read_files(data: Path) -> dict[str, list[Labelled]]:
 
 
 def decoded(files: Sequence[Labelled], labels: Sequence[str]) -> Pictures:
-    """All in one tensor. Raises ValueError where their sizes differ, or a label is none of ours."""
+    """All pictures in one tensor. Raises ValueError if sizes differ or a label is unknown."""
     pixels = [np.asarray(Image.open(io.BytesIO(each.content)).convert("RGB")) for each in files]
     return Pictures(
         pixels=torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous(),

@@ -1,4 +1,4 @@
-"""The file that ships: weights of half precision, with all that it takes to use them."""
+"""The shipped file: weights in half precision, and everything that is needed to use them."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MAX_PIXELS = 10**8
 
 
 def write(path: Path, state: State, description: Description, facts: Mapping[str, str]) -> None:
-    """Weights as float16, whole or not at all, and facts about them that no program reads."""
+    """Write weights as float16 in one step, with `facts` for human readers in the metadata."""
     shipped = {name: _half(tensor) for name, tensor in state.items()}
     entry = TypeAdapter(Description).dump_json(description).decode()
     metadata = {"format": "pt", DESCRIPTION_ENTRY: entry, "digest": digest(shipped), **facts}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(shipped, partial, metadata)
-    partial.chmod(0o644)  # It is written for its owner alone.
+    partial.chmod(0o644)  # save_file makes it readable for its owner only.
     os.replace(partial, path)
 
 
 def digest(state: State) -> str:
-    """SHA-256 of the tensors by name, hex: unlike the file's own, it can stand in the file."""
+    """SHA-256 of the tensors by name, hex. The file can contain it, unlike its own digest."""
     sha = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         sha.update(name.encode())
@@ -45,9 +45,9 @@ def digest(state: State) -> str:
 
 
 def measured_accuracy(weights: Path, model: str, pictures: list[Labelled], folder: Path) -> float:
-    """The share of pictures that the service would label right: its decoding, its CPU engine.
+    """The share of pictures that get the right label with the service's decoder and CPU engine.
 
-    `folder` gets the export. Raises ModelError where the weights cannot be exported.
+    The export is written to `folder`. Raises ModelError if the weights cannot be exported.
     """
     settings = Settings(
         model=model,
@@ -69,5 +69,5 @@ def measured_accuracy(weights: Path, model: str, pictures: list[Labelled], folde
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
-    # Vectors are few, and among them are variances, which half precision may turn to zero.
+    # Vectors are small, and half precision may round a variance among them to zero.
     return tensor.half().contiguous() if tensor.ndim > 1 else tensor.contiguous()

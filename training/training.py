@@ -1,4 +1,4 @@
-"""The training itself: a network, an optimizer and a schedule, in epochs that can be resumed."""
+"""The training: a network, an optimizer and a schedule, in epochs that can be resumed."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ from workers.decode.preprocessing import Preset
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Sides in pixels, one for each epoch: small pictures first, as they teach as much for less."""
+    """The parameters of a training."""
 
+    #: In pixels, one for each epoch. Small pictures come first: they teach as much and are cheaper.
     sides: tuple[int, ...]
     seed: int
     batch_size: int = 128
-    #: Of each batch, each learnt from by a process of its own. Each is normalised by itself.
+    #: Shares of each batch. Each share has its own process and its own batch normalisation.
     shares: int = 1
     peak_rate: float = 0.2
     warm_up_epochs: float = 1.0
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
-    average_decay: float = 0.998  #: Of the running average of the weights, which is what ships.
+    average_decay: float = 0.998  #: Of the running average of the weights, which is shipped.
 
     def rate(self, progress: float) -> float:
-        """Learning rate after `progress` epochs: a straight rise, then half a cosine."""
+        """Learning rate after `progress` epochs: it rises linearly, then falls as half a cosine."""
         if progress < self.warm_up_epochs:
             return self.peak_rate * progress / self.warm_up_epochs
         done = (progress - self.warm_up_epochs) / (len(self.sides) - self.warm_up_epochs)
         return self.peak_rate * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
     def strength(self, epoch: int) -> float:
-        """Of the augmentation: the last epochs show pictures much as they are."""
+        """Strength of the augmentation. In the last epochs the pictures are nearly unchanged."""
         return 0.5 - 0.4 * epoch / len(self.sides)
 
 
 class Training:
-    """A network on its way. `epoch` counts those that are done.
+    """A network in training. `epoch` is the number of finished epochs.
 
-    Where the recipe has more than one share, each process of torch's default group has a training,
-    of the share that is its rank; all their networks stay the same.
+    If the recipe has several shares, each process of torch's default group has a training for the
+    share of its rank. All their networks stay equal.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Training:
         depthwise.quicken(self.network)
         self._learning = self.network
         if recipe.shares > 1:
-            # The statistics that count are those of the first share.
+            # Only the statistics of the first share are used.
             self._learning = DistributedDataParallel(self.network, forward_sync_buffers=False)
         self._optimizer = torch.optim.SGD(
             _decayed(self.network, recipe.weight_decay),
@@ -84,9 +85,9 @@ class Training:
         return self.epoch >= len(self.recipe.sides)
 
     def run_epoch(self, pictures: Pictures) -> float:
-        """Every picture once, but for the last incomplete batch. Returns the share's mean loss."""
+        """Train on every picture once, except an incomplete last batch. Returns the mean loss."""
         recipe = self.recipe
-        # An epoch's chances depend on nothing before it: a resumed training sees the same.
+        # Random choices depend only on the epoch, so a resumed training makes the same ones.
         seeds = torch.Generator().manual_seed(recipe.seed * 1000 + self.epoch)
         order = torch.randperm(len(pictures.classes), generator=seeds)
         chance = self._chance(seeds)
@@ -120,9 +121,9 @@ class Training:
 
     @torch.inference_mode()
     def accuracy(self, pictures: Pictures, side: int) -> float:
-        """Of the weights as they are, on pictures enlarged to `side` pixels.
+        """Accuracy of the present weights on pictures that are enlarged to `side` pixels.
 
-        The averaged ones lag behind them until the rate is low.
+        The averaged weights are worse until the learning rate is low.
         """
         self.network.eval()
         right = 0
@@ -134,7 +135,7 @@ class Training:
         return right / len(pictures.classes)
 
     def save(self, path: Path) -> None:
-        """Whole or not at all."""
+        """Write a checkpoint in one step."""
         partial = path.with_suffix(".partial")
         state = {
             "epoch": self.epoch,
@@ -147,7 +148,7 @@ class Training:
         os.replace(partial, path)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises ValueError where it is of another recipe's epochs."""
+        """Continue from a checkpoint. Raises ValueError if its epochs had other sides."""
         state = torch.load(path, weights_only=True)
         if tuple(state["sides"][: state["epoch"]]) != self.recipe.sides[: state["epoch"]]:
             raise ValueError(f"{path} was trained with other sides: {state['sides']}")
@@ -162,7 +163,7 @@ class Training:
 
 
 def averaged(checkpoint: Path) -> State:
-    """What the training in a checkpoint would ship, by the network's own names."""
+    """The averaged weights in a checkpoint, by the network's names."""
     state = torch.load(checkpoint, weights_only=True)["average"]
     prefix = "module."
     return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
@@ -171,10 +172,10 @@ def averaged(checkpoint: Path) -> State:
 def _prepare(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.0  # So few epochs leave nothing to be held back from.
+            module.p = 0.0  # In so few epochs the network does not overfit.
         elif isinstance(module, nn.Conv2d) and module.groups > 1:
-            # torchvision counts as if each kernel fed all channels: some would begin 30 times as
-            # small as what they learn in a step.
+            # torchvision initialises as if each kernel fed all channels. Some kernels would start
+            # 30 times smaller than one training step changes them.
             nn.init.kaiming_normal_(module.weight, mode="fan_in")
 
 
@@ -183,7 +184,7 @@ def _enlarged(pixels: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _decayed(network: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Biases and normalisation are not pulled towards zero."""
+    """Parameter groups. Weight decay does not apply to biases and normalisation."""
     parameters = list(network.parameters())
     return [
         {"params": [each for each in parameters if each.ndim > 1], "weight_decay": decay},
