@@ -1,4 +1,4 @@
-"""A client of the whole service."""
+"""An HTTP client of the whole service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives through the whole service: labels, others' requests meanwhile, memory, crowds."""
+"""Archives through the whole service: labels, other requests meanwhile, memory, and limits."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tarfile
@@ -19,10 +18,13 @@ from statistics import median
 import httpx
 import pytest
 
+from tests.pipeline.jobs import completed
+from tests.support.connection import Connection, head
 from tests.support.local_service import LocalService
+from tests.support.waiting import wait_until
 from tests.web.intake.archive_files import tarred, zipped
 
-#: As web/intake/archives/uploads.py has it.
+#: Archives that a web process reads at a time; as in web/intake/archives.
 AT_ONCE = 4
 
 
@@ -33,8 +35,7 @@ def test_pictures_of_an_archive_get_the_labels_that_they_get_alone(
     files = [(f"holiday/{path.name}", path.read_bytes()) for path in chosen]
     files.insert(3, ("holiday/notes.txt", b"hello"))
     job = http.post("/jobs", files={"files": ("holiday.zip", zipped(files))}).json()
-    done = http.get(f"/jobs/{job['id']}", params={"wait": 50}).json()
-    assert done["state"] == "completed" and done["counts"]["failed"] == 1
+    assert completed(http, job["id"])["counts"]["failed"] == 1
     items = http.get(f"/jobs/{job['id']}/results", params={"limit": 100}).json()["items"]
     assert [item["name"] for item in items] == [name for name, _ in files]
     assert items[3]["error"]["code"] == "unsupported_format"
@@ -46,7 +47,7 @@ def test_pictures_of_an_archive_get_the_labels_that_they_get_alone(
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six hundred megabytes in thirty: a second of work to unpack, twice."""
+    """An archive of 30 MB with 600 MB in it. To unpack it takes a second of processor time."""
     noise = os.urandom(500_000) + bytes(9_500_000)
     path = tmp_path_factory.mktemp("large") / "large.tar.gz"
     with gzip.open(path, "wb", compresslevel=1) as out, tarfile.open(
@@ -59,7 +60,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-#: In a process of its own: it must not hold up who watches.
+#: The upload runs in a process of its own, so that it does not slow down the watching client.
 UPLOAD = """
 import sys, httpx
 url, kind, path = sys.argv[1:]
@@ -73,14 +74,14 @@ print(answer.text)
 
 
 class Watch:
-    """Looks at the service every few milliseconds while the block runs."""
+    """Asks web every few milliseconds while the block runs, and notes web's memory."""
 
     def __init__(self, service: LocalService) -> None:
         self._service = service
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.seconds: list[float] = []
-        self.resident: list[int] = []
+        self.seconds: list[float] = []  #: Of each answer.
+        self.resident: list[int] = []  #: Bytes.
 
     def __enter__(self) -> Watch:
         self._thread.start()
@@ -91,26 +92,26 @@ class Watch:
         self._thread.join()
 
     def _watch(self) -> None:
-        main = self._service.processes["web"].pid
-        [worker] = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        statm = Path(f"/proc/{self._service.web_process()}/statm")
         with httpx.Client(base_url=self._service.base_url, timeout=60) as http:
             while not self._over.wait(0.01):
                 started = time.perf_counter()
                 assert http.get("/livez").is_success
                 self.seconds.append(time.perf_counter() - started)
-                fields = Path(f"/proc/{worker}/statm").read_text().split()
-                self.resident.append(int(fields[1]) * os.sysconf("SC_PAGE_SIZE"))
+                pages = int(statm.read_text().split()[1])
+                self.resident.append(pages * os.sysconf("SC_PAGE_SIZE"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["form", "application/gzip"])
-def test_others_are_answered_while_a_large_archive_is_read(
+def test_other_requests_are_answered_while_a_large_archive_is_read(
     service: LocalService, large: Path, kind: str
 ) -> None:
     command = [sys.executable, "-c", UPLOAD, f"{service.base_url}/jobs", kind, str(large)]
     with Watch(service) as watch:
         upload = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(upload.stdout)["counts"]["failed"] == 60, upload.stdout
-    # A share of the time, not of the answers: one that stands still for a second is one answer.
+    # A share of the time, since a web process that stands still for a second is one slow answer.
     slow = sum(each for each in watch.seconds if each > 0.1)
     assert slow < 0.3 * sum(watch.seconds), sorted(watch.seconds)[-10:]
     assert median(watch.seconds) < 0.1
@@ -120,25 +121,22 @@ def test_others_are_answered_while_a_large_archive_is_read(
 def test_one_archive_too_many_is_refused_before_it_is_sent(
     service: LocalService, http: httpx.Client
 ) -> None:
-    port = int(service.base_url.rpartition(":")[2])
-    head = b"POST /jobs HTTP/1.1\r\nHost: test\r\nContent-Type: application/zip\r\n"
+    kind = {"Content-Type": "application/zip"}
+    unfinished = head("/jobs", 1_000_000, "Content-Type: application/zip") + b"PK"
     archive = zipped([("a", b"hello")])
+    answers: list[httpx.Response] = []
+
+    def answered_with(status: int) -> bool:
+        answers.append(http.post("/jobs", content=archive, headers=kind))
+        return answers[-1].status_code == status
+
     with ExitStack() as crowd:
         for _ in range(AT_ONCE):
-            client = socket.create_connection(("127.0.0.1", port))
-            crowd.enter_context(client)
-            client.sendall(head + b"Content-Length: 1000000\r\n\r\nPK")
-        time.sleep(0.5)
-        answer = http.post("/jobs", content=archive, headers={"Content-Type": "application/zip"})
-        assert (answer.status_code, answer.json()["code"]) == (503, "overloaded")
-        assert "Retry-After" in answer.headers
-        # Forms of pictures go on as ever.
+            crowd.enter_context(Connection(service.base_url, unfinished))
+        wait_until(lambda: answered_with(503))
+        assert answers[-1].json()["code"] == "overloaded"
+        assert "Retry-After" in answers[-1].headers
+        # Forms are accepted meanwhile.
         form = {"files": ("a.tar", tarred([("a", b"hello")]))}
         assert http.post("/jobs", files=form).status_code == 202
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        answer = http.post("/jobs", content=archive, headers={"Content-Type": "application/zip"})
-        if answer.status_code == 202:
-            return
-        time.sleep(0.1)
-    raise AssertionError("a place that a client has left stays taken")
+    wait_until(lambda: answered_with(202), problem="the places of clients that left stay taken")

@@ -1,25 +1,25 @@
-"""Streams of results over real connections: whole, cut off, and read slowly."""
+"""Streams of results over real connections: read whole, read slowly, not read, and cut off."""
 
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
 
 import httpx
 import pytest
 
-from tests.support.local_service import LocalService, local_service
 from shared import keys
 from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, Prediction, new_job_id
 from shared.redis_client import connect
+from tests.support.connection import Connection
+from tests.support.local_service import LocalService, local_service
 
-#: How long a stream may stand still here; the default is longer than a test should wait.
+#: Seconds that a stream may stand still here. The default is 60.
 STILL_SECONDS = 1.0
 TOTAL = 20_000
+LAST_CHUNK = b"0\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -35,46 +35,48 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
 
 @pytest.fixture(scope="module")
 def job_id(web: LocalService) -> str:
-    """A job that has ended; some ten megabytes of results."""
+    """A completed job with some ten megabytes of results."""
     redis = connect(web.redis_url, max_connections=1)
     jobs = JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60)
-    found = new_job_id()
+    job_id = new_job_id()
     predictions = tuple(Prediction(k, f"a class of pictures {k}", 0.123) for k in range(5))
     outcome = Outcome(state=ItemState.SUCCEEDED, predictions=predictions, model_version="m-1")
     items = [
         NewItem(name=f"{k}.jpg", digest=f"{k:064x}", data=b"", outcome=outcome)
         for k in range(TOTAL)
     ]
-    jobs.submitter.accept([NewJob(id=found, lane=Lane.BULK, top_k=5, items=items)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=5, items=items)])
     redis.connection_pool.disconnect()
-    return found
+    return job_id
 
 
-def test_a_stream_comes_whole_and_its_connection_lives_on(web: LocalService, job_id: str) -> None:
+def test_a_stream_arrives_whole_and_its_connection_stays_open(
+    web: LocalService, job_id: str
+) -> None:
     with httpx.Client(base_url=web.base_url, timeout=30) as http:
         lines = http.get(f"/jobs/{job_id}/results?format=jsonl").text.splitlines()
         table = http.get(f"/jobs/{job_id}/results?format=csv").text.splitlines()
-        time.sleep(STILL_SECONDS + 0.5)  # not a stream any more: it may stand still
+        time.sleep(STILL_SECONDS + 0.5)  # a connection without a stream may stand still
         assert http.get("/livez").is_success
     assert (len(lines), len(table)) == (TOTAL, TOTAL + 1)
 
 
-def test_a_stream_that_nobody_reads_is_ended(web: LocalService, job_id: str) -> None:
+def test_a_stream_that_the_client_does_not_read_is_ended(web: LocalService, job_id: str) -> None:
     with ask(web, f"/jobs/{job_id}/results?format=jsonl") as client:
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        assert client.receive(1000).startswith(b"HTTP/1.1 200 ")
         time.sleep(STILL_SECONDS + 1)
-        size, last = read(client)
-    assert size < 8_000_000 and not last.endswith(b"0\r\n\r\n")
+        rest = client.rest()
+    assert len(rest) < 8_000_000 and not rest.endswith(LAST_CHUNK)
     assert httpx.get(f"{web.base_url}/livez").is_success
     assert '"log.level":"error"' not in web.log("web") and "Traceback" not in web.log("web")
 
 
-def test_a_stream_that_is_read_slowly_comes_whole(web: LocalService, job_id: str) -> None:
+def test_a_stream_that_is_read_slowly_arrives_whole(web: LocalService, job_id: str) -> None:
     with ask(web, f"/jobs/{job_id}/results?format=jsonl") as client:
         for _ in range(8):
-            client.recv(300_000)
+            client.receive(300_000)
             time.sleep(STILL_SECONDS / 4)
-        assert read(client)[1].endswith(b"0\r\n\r\n")
+        assert client.rest().endswith(LAST_CHUNK)
 
 
 def test_a_stream_that_cannot_be_read_to_its_end_is_cut_off(web: LocalService, job_id: str) -> None:
@@ -86,20 +88,7 @@ def test_a_stream_that_cannot_be_read_to_its_end_is_cut_off(web: LocalService, j
     redis.restore(keys.part(job_id, 300), 3_600_000, whole)
 
 
-def ask(web: LocalService, path: str) -> socket.socket:
-    """A connection that has asked, and takes little before it is read."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    client.settimeout(10)
-    client.connect(("127.0.0.1", int(web.base_url.rpartition(":")[2])))
-    client.sendall(f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
-    return client
-
-
-def read(client: socket.socket) -> tuple[int, bytes]:
-    """Bytes that come until the end, and the last of them."""
-    size, last = 0, b""
-    with closing(client), suppress(ConnectionResetError):
-        while piece := client.recv(1_000_000):
-            size, last = size + len(piece), (last + piece)[-100:]
-    return size, last
+def ask(web: LocalService, path: str) -> Connection:
+    """A connection with a request, whose buffer holds little that is not read yet."""
+    request = f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    return Connection(web.base_url, request.encode(), receive_buffer=65_536)

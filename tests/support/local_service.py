@@ -41,6 +41,11 @@ class LocalService:
     _redis: ExitStack = field(default_factory=ExitStack)
     #: Ids of the processes below each program, as they were when it was ready.
     _children: dict[str, set[int]] = field(default_factory=dict)
+    _mortal: set[str] = field(default_factory=set)  #: Programs whose end is no failure now.
+
+    @property
+    def port(self) -> int:
+        return int(self.base_url.rpartition(":")[2])
 
     @property
     def redis_url(self) -> str:
@@ -87,6 +92,11 @@ class LocalService:
         """Ids of the processes below a worker's main process, the oldest first."""
         return self._children_now(lane)
 
+    def web_process(self) -> int:
+        """The id of the one web process that answers, below gunicorn's main process."""
+        [process] = self._children_now("web")
+        return process
+
     def kill_pool_process(self, lane: Lane) -> None:
         """Kill the youngest one. The worker starts another in its place."""
         process = self.pool_processes(lane)[-1]
@@ -96,9 +106,11 @@ class LocalService:
     @contextmanager
     def may_die(self, *names: str) -> Iterator[None]:
         """In this block the test ends these programs, or processes below them, on purpose."""
+        self._mortal.update(names)
         try:
             yield
         finally:
+            self._mortal.difference_update(names)
             for name in names:
                 self._children.pop(name, None)
                 if name in self.processes and self.processes[name].poll() is not None:
@@ -107,8 +119,8 @@ class LocalService:
     def deaths(self) -> list[str]:
         """Programs and processes below them that ended since the last call, not by `stop`."""
         deaths = []
-        for name, process in self.processes.items():
-            if process.poll() is not None:
+        for name in self.processes.keys() - self._mortal:
+            if self.processes[name].poll() is not None:
                 deaths.append(f"{name} ended: {self.log(name)[-2000:]}")
                 continue
             now = set(self._children_now(name))

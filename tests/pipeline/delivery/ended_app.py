@@ -1,4 +1,4 @@
-"""A web application that is told to end while it is still being loaded."""
+"""A web application whose gunicorn receives SIGTERM while the application is still being loaded."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from web import app
 
 def create_app() -> Flask:
     os.kill(os.getppid(), signal.SIGTERM)
-    time.sleep(1)  # in which gunicorn passes it on to this process
+    time.sleep(1)  # gunicorn passes the signal on to this process meanwhile
     return app.create_app()

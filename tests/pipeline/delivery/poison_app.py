@@ -1,4 +1,4 @@
-"""The worker, with a decoder that kills its process on marked bytes, as a bug in C would."""
+"""The worker with a decoder that kills its process at bytes with a mark, as a bug in C would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short history under fire; `make chaos` runs a long one."""
+"""A short run under faults; `make chaos` does a long one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 pytestmark = pytest.mark.long
 
 
-def test_nothing_accepted_is_lost_whatever_dies(
+def test_nothing_accepted_is_lost_while_any_process_may_die(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
     command = ["-m", "loadtest.chaos", str(pictures[0].parent), "--images", "500", "--seed", "11"]
-    history = subprocess.run(
+    run = subprocess.run(
         [sys.executable, *command],
         env=model_environment,
         capture_output=True,
@@ -23,5 +23,5 @@ def test_nothing_accepted_is_lost_whatever_dies(
         check=False,
         timeout=400,
     )
-    assert history.returncode == 0, history.stdout + history.stderr[-2000:]
-    assert "| lost | 0 |" in history.stdout
+    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
+    assert "| lost | 0 |" in run.stdout

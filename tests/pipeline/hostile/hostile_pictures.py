@@ -1,6 +1,7 @@
-"""A corpus of hostile pictures, all made here: damage, lies, and bombs of pixels, time and memory.
+"""A corpus of hostile pictures: damaged files, false headers, and files that are small to send and
+expensive to decode.
 
-After the threats that Pillow's security handbook lists. Each says what may become of it.
+All are made here, after the threats in Pillow's security handbook. Each names its right outcomes.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from PIL import Image
 OK = "succeeded"
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _BAD = ("truncated_image", "decode_failed")
-#: Any of these is right for bytes that were changed at random.
+#: After a random change of bytes any of these is right.
 ANY = (OK, *_BAD, "unsupported_format", "too_many_pixels", "too_much_memory", "empty_file")
-#: Whether such a picture just fits depends on the memory that a process holds already.
-_TOO_DEAR = (OK, "decode_timeout", "too_much_memory")
-#: The worst that the limit on pixels lets through.
+#: Whether such a picture fits depends on the memory that the process holds already.
+_EXPENSIVE = (OK, "decode_timeout", "too_much_memory")
+#: The largest square that the limit on pixels allows.
 _SIDE = 7000
 _MEGABYTE = 10**6
 
@@ -39,7 +40,7 @@ def corpus(seed: int) -> list[Hostile]:
 
 def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    # A copy: Pillow leaves a format's options on the picture, and the next format trips over them.
+    # A copy, since Pillow keeps the options of a format in the picture, where they break the next.
     picture.copy().save(buffer, form, **options)
     return buffer.getvalue()
 
@@ -53,7 +54,7 @@ def png(
     colour: int = 2,
     rows: bytes | None = None,
 ) -> bytes:
-    """A PNG with chunks `before` its data, black unless `rows` are given. `colour` as in IHDR."""
+    """A PNG with the chunks `before` ahead of its data. It is black without `rows`."""
     if rows is None:
         samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
         rows = bytes((width * samples * depth // 8 + 1) * height)
@@ -67,7 +68,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiff(entries: list[tuple[int, int, int, int]], data: bytes) -> bytes:
-    """A TIFF of one directory, (tag, type, count, value or offset) each; `data` begins at 200."""
+    """A TIFF with one directory of (tag, type, count, value or offset). `data` begins at 200."""
     directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
     return head.ljust(200, b"\0") + data
@@ -79,7 +80,7 @@ def _small(form: str) -> bytes:
 
 
 def _foreign() -> Iterator[Hostile]:
-    """Formats that Pillow knows and nobody may send, whatever the name says."""
+    """Formats that Pillow knows and the service refuses, with names of allowed formats."""
     heads = {
         "postscript.jpg": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "page.png": b"%PDF-1.7\n",
@@ -100,7 +101,7 @@ def _foreign() -> Iterator[Hostile]:
 
 
 def _lies() -> Iterator[Hostile]:
-    """Headers that say what is not so."""
+    """Headers that are false."""
     yield Hostile("nothing.png", png(0, 0, rows=b""), _BAD)
     yield Hostile("bomb.png", png(100_000, 100_000, rows=b"x"), ("too_many_pixels",))
     yield Hostile("empty promise.png", png(6000, 6000, rows=b"x"), _BAD)
@@ -119,7 +120,7 @@ def _lies() -> Iterator[Hostile]:
 
 
 def _damage(chance: random.Random) -> Iterator[Hostile]:
-    """Ends missing at many points, bits flipped in every part."""
+    """Files that end too early, at many points, and files with flipped bits in every part."""
     for form in FORMATS:
         whole = _small(form)
         for percent in (2, 5, 10, 20, 35, 50, 65, 80, 90):
@@ -133,7 +134,7 @@ def _damage(chance: random.Random) -> Iterator[Hostile]:
 
 
 def _metadata() -> Iterator[Hostile]:
-    """What surrounds a picture of a few pixels."""
+    """Pictures of a few pixels with too much around them."""
     mebibyte = zlib.compress(bytes(2**20 - 9), 9)
     texts = [chunk(b"zTXt", b"k%d\0\0" % k + mebibyte) for k in range(100)]
     yield Hostile("texts.png", png(9, 9, before=b"".join(texts)), ("decode_failed",))
@@ -155,7 +156,7 @@ def _metadata() -> Iterator[Hostile]:
     gif = encoded(Image.new("P", (9, 9)), "GIF")
     frame = gif[gif.index(b",", 13) : -1]
     yield Hostile("frames.gif", gif[:-1] + frame * 100_000 + b";", (OK,))
-    # A photograph's directory, again and again, each pointing to the next.
+    # The same directory many times; each points to the next.
     pages = bytearray(encoded(Image.new("L", (9, 9)), "TIFF"))
     (start,) = struct.unpack_from("<I", pages, 4)
     (entries,) = struct.unpack_from("<H", pages, start)
@@ -168,32 +169,32 @@ def _metadata() -> Iterator[Hostile]:
 
 
 def _bombs() -> Iterator[Hostile]:
-    """Small to send, dear to decode: what only the limits on time and memory stop."""
+    """Files that only the limits on time and memory stop."""
     yield Hostile("passes.jpg", jpeg_of_many_passes(40_000), ("decode_timeout",))
     fill = encoded(Image.new("L", (9, 9)), "JPEG")
     padded = fill[:2] + b"\xff" * (20 * _MEGABYTE) + fill[2:]
-    yield Hostile("padding.jpg", padded, _TOO_DEAR)
-    yield Hostile("strips.tif", tiff_of_many_strips(4_900_000), _TOO_DEAR[1:])
+    yield Hostile("padding.jpg", padded, _EXPENSIVE)
+    yield Hostile("strips.tif", tiff_of_many_strips(4_900_000), _EXPENSIVE[1:])
     gif = encoded(Image.new("P", (9, 9)), "GIF")
     start = gif.index(b",", 13)
     comment = b"!\xfe" + b"\x01a" * (9 * _MEGABYTE) + b"\0"
     yield Hostile("comment.gif", gif[:start] + comment + gif[start:], ("too_much_memory",))
-    yield Hostile("orientations.png", png_of_many_orientations(2_300_000), _TOO_DEAR)
+    yield Hostile("orientations.png", png_of_many_orientations(2_300_000), _EXPENSIVE)
     clear = png(_SIDE, _SIDE, colour=6)
-    yield Hostile("clear.png", clear, _TOO_DEAR)
+    yield Hostile("clear.png", clear, _EXPENSIVE)
     keyed = png(_SIDE, _SIDE, before=chunk(b"tRNS", bytes(6)))
-    yield Hostile("colour key.png", keyed, _TOO_DEAR)
+    yield Hostile("colour key.png", keyed, _EXPENSIVE)
     webp = encoded(Image.new("RGB", (_SIDE, _SIDE)), "WEBP", method=0, lossless=True)
     yield Hostile("large.webp", webp, ("too_much_memory", "decode_failed"))
     ink = Image.new("CMYK", (_SIDE, _SIDE))
     yield Hostile("ink.jpg", encoded(ink, "JPEG", progressive=True), (OK,))
     one = {278: _SIDE}  # rows per strip: all in one
     deep = encoded(Image.new("RGBA", (_SIDE, _SIDE)), "TIFF", compression="packbits", tiffinfo=one)
-    yield Hostile("one strip.tif", deep, _TOO_DEAR)
+    yield Hostile("one strip.tif", deep, _EXPENSIVE)
 
 
 def jpeg_of_many_passes(passes: int) -> bytes:
-    """A progressive JPEG of 49 million pixels that refines the same coefficients over and over."""
+    """A progressive JPEG of 49 million pixels that refines the same coefficients many times."""
     whole = encoded(Image.new("L", (_SIDE, _SIDE), 90), "JPEG", progressive=True)
     first = whole.index(b"\xff\xda")
     start = whole.index(b"\xff\xda", first + 2)
@@ -202,7 +203,7 @@ def jpeg_of_many_passes(passes: int) -> bytes:
 
 
 def tiff_of_many_strips(strips: int) -> bytes:
-    """A picture one pixel wide, each of its rows said to lie elsewhere."""
+    """A picture of one column. Its header gives each row a place of its own in the file."""
     entries = [
         (256, 4, 1, 1),
         (257, 4, 1, strips),
@@ -218,7 +219,7 @@ def tiff_of_many_strips(strips: int) -> bytes:
 
 
 def png_of_many_orientations(count: int) -> bytes:
-    """One EXIF tag with millions of fractions, each of which becomes an object."""
+    """One EXIF tag with millions of fractions. The decoder makes an object of each."""
     entry = struct.pack("<HHII", 0x0112, 10, count, 26)
     exif = b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4) + b"\1" * (8 * count)
     return png(9, 9, before=chunk(b"eXIf", exif))

@@ -16,17 +16,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.local_service import LocalService
 from shared.jobs import Lane
 from tests.pipeline.hostile.hostile_pictures import OK, chunk, corpus, encoded
+from tests.pipeline.jobs import completed, results
+from tests.support.local_service import LocalService
 
 SEED = 20_261_123
-#: A pool process at work holds 200 MB; decoding may take 490 MB more, by MAX_DECODE_BYTES; the
-#: rest is what its micro-batch carries.
+#: A working pool process holds 200 MB. MAX_DECODE_BYTES allows 490 MB more for decoding. The rest
+#: is for the files of its micro-batch.
 POOL_PROCESS_MEGABYTES = 750
 
-#: What a camera held that way does to the picture, by the EXIF orientation that it writes.
-HELD = {
+#: How a camera's position changes the pixels, by the EXIF orientation that it writes.
+ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -43,14 +44,14 @@ def good(pictures: list[Path]) -> list[Path]:
 
 
 def run(http: httpx.Client, files: Sequence[tuple[str, bytes]]) -> list[dict[str, Any]]:
-    """The items of a job of these files, once it has ended."""
+    """The items of a job of these files, once it has completed."""
     return finished(http, submit(http, files))
 
 
 def submit(http: httpx.Client, files: Sequence[tuple[str, bytes]]) -> str:
-    """The id of a job of these files; comes again where the service says so, as a client should."""
+    """The id of a job of these files. A busy service is asked again, as a client should do."""
     uploads = [("files", file) for file in files]
-    for _ in range(10):
+    for _ in range(30):
         answer = http.post("/jobs", files=uploads, data={"lane": "bulk"})
         if answer.status_code != 503:
             break
@@ -60,11 +61,8 @@ def submit(http: httpx.Client, files: Sequence[tuple[str, bytes]]) -> str:
 
 
 def finished(http: httpx.Client, job_id: str) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 180
-    while http.get(f"/jobs/{job_id}?wait=20").json()["state"] != "completed":
-        assert time.monotonic() < deadline, "the job did not end"
-    items: list[dict[str, Any]] = http.get(f"/jobs/{job_id}/results?limit=1000").json()["items"]
-    return items
+    completed(http, job_id)
+    return results(http, job_id)
 
 
 def best(item: dict[str, Any]) -> str:
@@ -78,6 +76,8 @@ def peak_megabytes(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+# A micro-batch of such pictures takes long. Beside other tests it could pass its time limit.
+@pytest.mark.long
 def test_good_pictures_are_classified_while_hostile_ones_are_refused(
     http: httpx.Client, service: LocalService, good: list[Path]
 ) -> None:
@@ -86,7 +86,7 @@ def test_good_pictures_are_classified_while_hostile_ones_are_refused(
     hostile = corpus(SEED)
     random.Random(SEED).shuffle(hostile)
     pairs = [
-        # A good picture before every bad one: whatever a bad one does, it has neighbours.
+        # A good picture comes before every bad one, so that each bad one has neighbours.
         (("good", good[k % len(good)].read_bytes() + b"%d" % k), (each.name, each.data))
         for k, each in enumerate(hostile)
     ]
@@ -102,9 +102,9 @@ def test_good_pictures_are_classified_while_hostile_ones_are_refused(
     neighbours = [expected[k % len(good)] for k in range(len(hostile))]
     assert [best(item) for item in items[::2]] == neighbours
     wrong = {
-        each.name: (found, each.outcomes)
+        each.name: (outcome, each.outcomes)
         for each, item in zip(hostile, items[1::2], strict=True)
-        if (found := item["error"]["code"] if item["error"] else OK) not in each.outcomes
+        if (outcome := item["error"]["code"] if item["error"] else OK) not in each.outcomes
     }
     assert not wrong
     assert {lane: service.pool_processes(lane) for lane in Lane} == pools, "a process died"
@@ -113,7 +113,7 @@ def test_good_pictures_are_classified_while_hostile_ones_are_refused(
 
 
 def deep_png(picture: Image.Image) -> bytes:
-    """RGB of 16 bits, which Pillow reads but does not write."""
+    """A PNG with 16 bits a channel, which Pillow reads but does not write."""
     pixels = np.asarray(picture).astype(">u2") * 257
     rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", *picture.size, 16, 2, 0, 0, 0)
@@ -121,18 +121,19 @@ def deep_png(picture: Image.Image) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
-def held(upright: Image.Image, orientation: int) -> bytes:
+def oriented(upright: Image.Image, orientation: int) -> bytes:
+    """A JPEG of turned pixels whose EXIF orientation turns them back."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(upright.transpose(HELD[orientation]), "JPEG", quality=95, exif=exif)
+    return encoded(upright.transpose(ORIENTATIONS[orientation]), "JPEG", quality=95, exif=exif)
 
 
 def colour_variants(upright: Image.Image) -> dict[str, bytes]:
-    """The same picture, written in every way that keeps its colours."""
+    """The same picture in every format and mode that keeps its colours."""
     palette = upright.quantize(255)
     clear = upright.convert("RGBA")
     return {
-        **{f"orientation {each}": held(upright, each) for each in HELD},
+        **{f"orientation {each}": oriented(upright, each) for each in ORIENTATIONS},
         "progressive": encoded(upright, "JPEG", quality=95, progressive=True),
         "no subsampling": encoded(upright, "JPEG", quality=95, subsampling=0),
         "cmyk jpeg": encoded(upright.convert("CMYK"), "JPEG", quality=95),
@@ -185,7 +186,7 @@ def test_a_picture_keeps_its_label_however_it_is_written(
 
 
 def _sure(http: httpx.Client, good: list[Path]) -> list[Path]:
-    """Most certain first: an undecided picture may change its label for a grain of noise."""
+    """The most certain pictures first. The labels of others may change with little noise."""
     items = run(http, [(picture.name, picture.read_bytes()) for picture in good])
     certain = [item["predictions"][0]["probability"] for item in items]
     return [good[k] for k in sorted(range(len(good)), key=lambda k: -certain[k])]

@@ -1,0 +1,21 @@
+"""A service without a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.local_service import LocalService, local_service
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
+    """Redis and one web process. A submission that waits here waits for Redis."""
+    folder = tmp_path_factory.mktemp("web")
+    environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(folder)}
+    with local_service(folder, environment) as running:
+        running.start_web()
+        running.await_web()
+        yield running
