@@ -27,7 +27,6 @@ def hasty(
         "PART_DEADLINE_SECONDS": "2",
         "BATCH_TIME_LIMIT_SECONDS": "1",
         "RECONCILE_SECONDS": "0.5",
-        "STALL_SECONDS": "2",
         "PYTHONPATH": f"{_ROOT}:{_HERE}",
     }
     with local_service(tmp_path_factory.mktemp("hasty"), environment) as service:
@@ -62,14 +61,20 @@ def test_a_message_that_a_dying_worker_took_is_sent_again(
     assert finish(hasty, job_id)["succeeded"] == 5
 
 
-def test_a_picture_that_kills_its_process_fails_alone_and_becomes_a_dead_letter(
-    hasty: LocalService, pictures: list[Path]
-) -> None:
+@pytest.fixture(scope="module")
+def poisoned(hasty: LocalService, pictures: list[Path]) -> tuple[str, dict[str, int]]:
+    """The id and the counts of a job of eight pictures, the fourth of which kills its process."""
     tails = [b"poison" if k == 3 else b"fine" for k in range(8)]
     files = [pictures[k].read_bytes() + tail for k, tail in enumerate(tails)]
     with hasty.may_die(Lane.BULK):
         job_id = submit(hasty, files)
-        counts = finish(hasty, job_id)
+        return job_id, finish(hasty, job_id)
+
+
+def test_a_picture_that_kills_its_process_fails_alone_and_becomes_a_dead_letter(
+    hasty: LocalService, poisoned: tuple[str, dict[str, int]]
+) -> None:
+    job_id, counts = poisoned
     assert (counts["succeeded"], counts["failed"]) == (7, 1)
     page = httpx.get(f"{hasty.base_url}/jobs/{job_id}/results").json()
     assert page["items"][3]["error"]["code"] == "worker_lost"
@@ -81,19 +86,15 @@ def test_a_picture_that_kills_its_process_fails_alone_and_becomes_a_dead_letter(
 
 
 def test_a_dead_letter_is_tried_again_after_the_fault_is_fixed(
-    hasty: LocalService, pictures: list[Path]
+    hasty: LocalService, poisoned: tuple[str, dict[str, int]]
 ) -> None:
-    with hasty.may_die(Lane.BULK):
-        job_id = submit(hasty, [pictures[9].read_bytes() + b"poison"])
-        assert finish(hasty, job_id)["failed"] == 1
-    letters = httpx.get(f"{hasty.base_url}/api/v1/dead-letters").json()["dead_letters"]
-    [letter] = [each for each in letters if each["job_id"] == job_id]
-
+    job_id, _ = poisoned
+    [letter] = httpx.get(f"{hasty.base_url}/api/v1/dead-letters").json()["dead_letters"]
     hasty.stop(Lane.BULK)
     hasty.start_worker(Lane.BULK)  # with the right decoder
     address = f"{hasty.base_url}/api/v1/dead-letters/{letter['id']}/retry"
     assert httpx.post(address).json()["state"] == "running"
-    assert finish(hasty, job_id)["succeeded"] == 1
+    assert finish(hasty, job_id)["succeeded"] == 8
     again = httpx.post(address)
     assert (again.status_code, again.json()["code"]) == (404, "dead_letter_not_found")
 
@@ -102,6 +103,8 @@ def test_a_worker_that_no_longer_consumes_ends_and_says_why(
     hasty: LocalService, pictures: list[Path]
 ) -> None:
     """A worker may lose its consumer after it reconnects, and otherwise live on."""
+    hasty.stop(Lane.BULK)
+    hasty.start_worker(Lane.BULK, STALL_SECONDS="2")
     process = hasty.processes[Lane.BULK]
     with hasty.may_die(Lane.BULK):
         wait_until(lambda: _cancel_consumer(hasty), 40, problem="the worker does not answer")
