@@ -2,7 +2,8 @@
 
 ImageClassifierError
 ├── UsageError                  the arguments are wrong; nothing was done
-├── NoAnswer                    no connection, a broken one, or a timeout
+├── NoAnswer                    a broken connection, or a timeout
+│   └── CannotConnect           nothing listens at the address
 ├── NotFinished                 the wait is over and the job still runs
 └── Refused                     the service answered with an error: `status`, `code`
     ├── NotAuthenticated
@@ -34,6 +35,16 @@ class UsageError(ImageClassifierError):
 
 class NoAnswer(ImageClassifierError):
     """The service could not be reached, or the connection broke or timed out."""
+
+
+class CannotConnect(NoAnswer):
+    """Nothing listens at the address of the service, or nothing that can be reached."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"Nothing answers at {address} ({reason})."
+            " Start the service, or set IMAGE_CLASSIFIER_URL to its address."
+        )
 
 
 class NotFinished(ImageClassifierError):
@@ -76,6 +87,9 @@ class Refused(ImageClassifierError):
 
 class NotAuthenticated(Refused, codes=("not_authenticated",)):
     """The API key is missing or not valid."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} Set IMAGE_CLASSIFIER_API_KEY to a valid API key."
 
 
 _INVALID = (

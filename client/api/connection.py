@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -11,13 +12,10 @@ from typing import Any
 import httpx
 
 from .. import errors
-from ..errors import ImageClassifierError, NoAnswer, Refused, TryLater
+from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, TryLater
 from ..version import __version__
+from .http_client import http_client
 from .retries import Retries
-
-#: The longest wait for the next byte. The service holds an answer for less than a minute.
-TIMEOUT_SECONDS = 75.0
-_CONNECT_SECONDS = 5.0
 
 #: The service ended an upload that was too slow. It stored nothing.
 _REQUEST_TIMEOUT = 408
@@ -58,13 +56,8 @@ class Connection:
             if not (api_key.isascii() and api_key.isprintable()):
                 raise ImageClassifierError("The API key has characters that no header can carry.")
             headers["Authorization"] = f"Bearer {api_key}"
-        self._http = httpx.Client(
-            base_url=_address(base_url),
-            headers=headers,
-            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
-            # One connection for each thread that calls.
-            limits=httpx.Limits(max_keepalive_connections=None, keepalive_expiry=30),
-        )
+        self._http = http_client(base_url, headers)
+        self._answered = False
         self.retries = retries
         self.on_retry = on_retry
         #: When set, no failed call is repeated, and pauses between attempts end.
@@ -111,7 +104,7 @@ class Connection:
             if isinstance(outcome, httpx.Response):
                 return outcome
             pause = self.retries.pause(attempt, getattr(outcome, "retry_after", None))
-            if not _may_pass(outcome) or time.monotonic() + pause > give_up:
+            if not self._may_pass(outcome) or time.monotonic() + pause > give_up:
                 raise outcome
             self.on_retry(outcome, pause)
             if self.stopping.wait(pause):
@@ -122,30 +115,29 @@ class Connection:
         try:
             response = self._http.send(request)
         except httpx.TransportError as error:
-            return NoAnswer(_message(error))
+            return _no_answer(request, error)
+        self._answered = True
         if response.is_success:
             return response
         # A redirect counts as an error. Following it would send the key to another address.
         return errors.refusal(response)
 
-
-def _address(url: str) -> httpx.URL:
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ImageClassifierError(f"{url!r} is not an address: {error}") from error
-    if address.scheme not in ("http", "https") or not address.host:
-        raise ImageClassifierError(f"{url!r} is not an address like http://host:port.")
-    return address
+    def _may_pass(self, error: ImageClassifierError) -> bool:
+        """Whether the same request may succeed later."""
+        if isinstance(error, Refused):
+            return isinstance(error, TryLater) or error.status == _REQUEST_TIMEOUT
+        if isinstance(error, CannotConnect) and not self._answered:
+            return self.retries.wait_for_service
+        return isinstance(error, NoAnswer)
 
 
-def _may_pass(error: ImageClassifierError) -> bool:
-    """Whether the same request may succeed later."""
-    if isinstance(error, Refused):
-        return isinstance(error, TryLater) or error.status == _REQUEST_TIMEOUT
-    return isinstance(error, NoAnswer)
-
-
-def _message(error: httpx.TransportError) -> str:
+def _no_answer(request: httpx.Request, error: httpx.TransportError) -> NoAnswer:
+    # The address as the user knows it, without a password.
+    address = f"{request.url.scheme}://{request.url.netloc.decode()}"
     # Some of these errors have no message.
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    message = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".")
+    reason = message or type(error).__name__
+    connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    if connecting and not message.startswith("[SSL"):
+        return CannotConnect(address, reason)
+    return NoAnswer(f"{address} did not answer: {reason}.")

@@ -13,6 +13,8 @@ class Retries:
     total_seconds: float = 60  #: From the first attempt; 0 means one attempt.
     first_seconds: float = 0.5
     longest_seconds: float = 20
+    #: Also retry while the service cannot be reached and has never answered.
+    wait_for_service: bool = True
 
     def pause(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait after a failed attempt. Attempts are counted from 0.

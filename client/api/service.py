@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from .. import errors
 from ..errors import NotFinished
+from ..text import path_text
 from . import settings
 from .connection import Connection, OnRetry, file_field
 from .job import HOLD_SECONDS, Job
 from .parts import Picture, open_job, part_count, part_range, put_part
-from .paths import path_text
 from .records import Classification, DeadLetter, JobStatus, ModelInfo
 from .retries import Retries
 

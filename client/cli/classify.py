@@ -6,10 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from ..api.paths import path_text
 from ..api.records import Prediction
 from ..api.service import ImageClassifier
 from ..errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
+from ..text import path_text
 from .connect import connect
 from .exits import Exit
 from .output import print_json, print_line

@@ -10,10 +10,11 @@ from typing import NoReturn
 
 from ..api import settings
 from ..errors import ImageClassifierError, NotFinished, UsageError
+from ..text import escaped
 from ..version import __version__
 from . import classify, dead_letters, jobs, upload
 from .exits import Exit
-from .output import disk_message, escaped, print_error, service_message
+from .output import disk_message, print_error, service_message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,9 +15,10 @@ PATIENCE_SECONDS = 15.0
 
 
 def connect(options: argparse.Namespace, *, on_retry: OnRetry | None = None) -> ImageClassifier:
-    retries = Retries(total_seconds=PATIENCE_SECONDS)
+    # A wrong address is reported at once. A service that restarts is waited for.
+    retries = Retries(total_seconds=PATIENCE_SECONDS, wait_for_service=False)
     return ImageClassifier(options.url, retries=retries, on_retry=on_retry or _report_retry)
 
 
 def _report_retry(error: ImageClassifierError, pause: float) -> None:
-    print_error(f"{error}; trying again in {pause:.0f} s")
+    print_error(f"{error} Trying again in {pause:.0f} s.")

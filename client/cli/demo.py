@@ -16,11 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import settings
-from ..api.paths import path_text
 from ..api.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError, Refused
-from .output import escaped
+from ..text import escaped, path_text
 
 #: Pictures that come with scikit-image.
 SAMPLES = ("chelsea.png", "coffee.png", "rocket.jpg")
@@ -52,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         rows = classify_all(pictures, options.url, console)
+    except ImageClassifierError as error:
+        parser.error(escaped(str(error)))
     except KeyboardInterrupt:
         return 130
     console.print(table(rows))

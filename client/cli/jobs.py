@@ -16,6 +16,7 @@ from ..api.records import JobStatus
 from ..tables.formats import row_format
 from ..tables.rows import Row, flat_columns, row
 from ..tables.table import Table, check_table_path, rows_path
+from ..text import escaped
 from .connect import connect
 from .exits import Exit
 from .output import print_error, print_json, print_line
@@ -96,9 +97,19 @@ def _print(rows: Iterator[Row], columns: list[str], suffix: str) -> None:
     out = sys.stdout.buffer
     lines = row_format(suffix, columns)
     out.write(lines.head().encode())
+    is_terminal = sys.stdout.isatty()
     while batch := list(islice(rows, _BATCH)):
-        out.write(lines.text(batch).encode())
+        out.write(lines.text(map(_escaped, batch) if is_terminal else batch).encode())
     out.flush()
+
+
+def _escaped(value: Any) -> Any:
+    """A row whose text cannot steer a terminal. A file or a pipe gets the text as it is."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, dict):
+        return {name: _escaped(each) for name, each in value.items()}
+    return [_escaped(each) for each in value] if isinstance(value, list) else value
 
 
 def _save(output: Path, columns: list[str], rows: Iterator[Row]) -> None:

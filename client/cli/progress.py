@@ -7,8 +7,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from ..text import escaped
 from ..upload.progress import Progress
-from .output import escaped
 
 if TYPE_CHECKING:
     from rich.progress import Task

@@ -12,12 +12,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..api.paths import path_text
 from ..api.retries import Retries
 from ..api.service import CONCURRENCY
 from ..errors import ImageClassifierError, UsageError
 from ..tables.rows import flat_columns
 from ..tables.table import Table, check_table_path, rows_path
+from ..text import path_text
 from ..upload.journal import Journal
 from ..upload.planner import Planner
 from ..upload.progress import Progress
@@ -233,7 +233,7 @@ class _RetryReports:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _REPORT_SECONDS
-            self._progress.report(f"{error}; trying again")
+            self._progress.report(f"{error} Trying again.")
 
 
 def _count(walk: Walk, progress: Progress) -> None:

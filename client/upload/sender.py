@@ -20,8 +20,8 @@ from ..api.parts import (
     part_range,
     put_part,
 )
-from ..api.paths import path_text
 from ..errors import JobCancelled, JobClosed, PartConflict
+from ..text import path_text
 from .journal import Journal
 from .plan import Plan
 from .planner import MAX_REQUEST_BYTES, reason

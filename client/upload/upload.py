@@ -16,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..api.job import Job
-from ..api.paths import path_text
 from ..api.records import Item, ItemError
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError
 from ..tables.rows import Row, row
 from ..tables.table import Table
+from ..text import path_text
 from .journal import Journal
 from .plan import Plan
 from .planner import MAX_FILES, UNREADABLE, Planner

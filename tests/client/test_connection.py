@@ -12,6 +12,7 @@ import pytest
 import shared.errors
 from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries
 from client import errors
+from tests.support.local_service import free_port
 from tests.client.scripted_server import Answer, Cut, in_order, refusal, scripted_server
 
 LABELS = Answer(
@@ -127,18 +128,39 @@ def test_the_key_is_sent_and_a_redirect_is_not_followed() -> None:
 def test_a_service_that_accepts_and_never_answers_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.api.connection.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("client.api.http_client.TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:
-            with pytest.raises(NoAnswer, match="ReadTimeout"):
+            with pytest.raises(NoAnswer, match=r"127\.0\.0\.1:\d+ did not answer: timed out"):
                 service.classify(b"picture")
 
 
-def test_an_address_that_cannot_work_is_refused_at_once() -> None:
-    for url in ("localhost:8000", "ftp://x", "", "http://"):
-        with pytest.raises(ImageClassifierError, match="address"):
-            ImageClassifier(url or " ")
+def test_the_first_call_waits_for_a_service_only_when_asked(pauses: list[float]) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    for waits in (False, True):
+        retries = Retries(total_seconds=10, wait_for_service=waits)
+        with ImageClassifier(address, retries=retries) as service:
+            with pytest.raises(errors.CannotConnect, match=rf"{address} \(Connection refused\)"):
+                service.check()
+        assert bool(pauses) == waits
+
+
+def test_a_service_that_has_answered_before_is_waited_for(pauses: list[float]) -> None:
+    retries = Retries(total_seconds=10, wait_for_service=False)
+    with scripted_server(in_order(Answer(200, {}, {"Connection": "close"}))) as server:
+        service = ImageClassifier(server.url, retries=retries)
+        service.check()
+    with service, pytest.raises(NoAnswer):
+        service.check()
+    assert pauses
+
+
+def test_a_missing_or_wrong_key_names_the_variable_to_set() -> None:
+    with scripted_server(in_order(refusal(401, "not_authenticated"))) as server:
+        with ImageClassifier(server.url) as service:
+            with pytest.raises(errors.NotAuthenticated, match="IMAGE_CLASSIFIER_API_KEY"):
+                service.check()
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it() -> None:

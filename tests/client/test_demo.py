@@ -59,7 +59,17 @@ def test_without_a_service_each_row_has_the_error_and_the_demo_fails(
 ) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"any")
     assert main([str(tmp_path), "--url", nowhere]) == 1
-    assert "ConnectError" in capsys.readouterr().out
+    assert "Nothing answers at" in capsys.readouterr().out
+
+
+def test_an_address_that_cannot_work_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cat.jpg").write_bytes(b"any")
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), "--url", "ftp://x"])
+    assert ended.value.code == 2
+    assert "'ftp://x' is not an address" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_read_has_a_row(tmp_path: Path, nowhere: str) -> None:

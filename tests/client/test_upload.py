@@ -162,7 +162,7 @@ def test_an_upload_goes_on_when_the_service_comes_back(
     process = uploads.start("--concurrency", "1")
     await_accepted(service, before + 1, process)
     service.stop("web", signal.SIGKILL)
-    assert process.stderr and "trying again" in process.stderr.readline()
+    assert process.stderr and "Trying again" in process.stderr.readline()
     assert process.poll() is None
     service.start_web()
     _, err = process.communicate(timeout=120)

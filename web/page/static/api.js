@@ -19,7 +19,7 @@ export class Problem extends Error {
 }
 
 /** The service cannot be reached at all. */
-export class Unreachable extends Error {}
+class Unreachable extends Error {}
 
 export class Api {
   #pause;

@@ -3,7 +3,7 @@
 import { plural } from "./words.js";
 
 /** The state of an item whose picture has not reached the service. */
-export const SENDING = "sending";
+const SENDING = "sending";
 
 const ENDED = new Set(["completed", "cancelled"]);
 

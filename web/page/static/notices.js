@@ -53,6 +53,6 @@ export function askForKey(wasRefused) {
 }
 
 /** Lets screen readers read the words. */
-export function say(words) {
+function say(words) {
   $("live").textContent = words;
 }

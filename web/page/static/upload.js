@@ -2,7 +2,7 @@
 
 import { idempotencyKey } from "./api.js";
 
-export const TOP_K = 5;
+const TOP_K = 5;
 
 /** A browser has six connections to a service. The others stay free for events and requests. */
 const AT_ONCE = 3;

@@ -1,0 +1,71 @@
+"""The HTTP client for an address, with the proxies and certificates that the environment sets."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Mapping
+
+import httpx
+
+from ..errors import ImageClassifierError
+
+#: The longest wait for the next byte. The service holds an answer for less than a minute.
+TIMEOUT_SECONDS = 75.0
+_CONNECT_SECONDS = 5.0
+
+
+def http_client(url: str, headers: Mapping[str, str]) -> httpx.Client:
+    """Raises ImageClassifierError if the address, a proxy or the certificates cannot be used."""
+    address = _address(url)
+    certificates = _certificates(address)
+    try:
+        return httpx.Client(
+            base_url=address,
+            headers=headers,
+            timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),
+            # One connection for each thread that calls.
+            limits=httpx.Limits(max_keepalive_connections=None, keepalive_expiry=30),
+            verify=certificates,
+            # No proxy can reach the loopback addresses of this machine.
+            trust_env=not _is_loopback(address.host),
+        )
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise ImageClassifierError(
+            f"The proxy settings of the environment cannot be used: {error}."
+            " Check HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."
+        ) from error
+
+
+def _address(url: str) -> httpx.URL:
+    """The URL of a service. Without a scheme, it is http."""
+    try:
+        address = httpx.URL(url if "://" in url else f"http://{url}")
+        address.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ImageClassifierError(f"{url!r} is not a valid address: {error}.") from error
+    # `http:/host` has no `://`, so `http` would be its host.
+    host_is_wrong = address.host in ("", "http", "https") or " " in url
+    if host_is_wrong or address.scheme not in ("http", "https") or (address.port or 1) > 65535:
+        raise ImageClassifierError(f"{url!r} is not an address like http://host:port.")
+    return address
+
+
+def _certificates(address: httpx.URL) -> ssl.SSLContext:
+    if address.scheme == "http":
+        # Loading the certificates takes 20 ms, and http does not need them.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        raise ImageClassifierError(
+            f"The certificates cannot be read: {error.strerror or error}."
+            " Check SSL_CERT_FILE and SSL_CERT_DIR."
+        ) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
