@@ -5,13 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
+from ..text import without_unsafe
 from .rows import Row, flat
 
-#: A spreadsheet treats a cell as a formula if it starts with one of these.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+#: Signs that start a formula, also in their wide forms.
+_SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+
+#: A cell that a spreadsheet may treat as a formula. Some skip white space before the sign.
+_FORMULA = re.compile(rf"[\t\r\n]|[\s\x00-\x1f\u200b\ufeff]*{_SIGNS}")
+
+#: The place inside a cell where a formula would start, if a spreadsheet splits cells at another
+#: separator than the comma. It ignores our quotes then.
+_INNER_FORMULA = re.compile(rf'([;|\t\r\n][\s"]*)(?={_SIGNS})')
 
 
 class RowFormat(Protocol):
@@ -35,7 +44,10 @@ class JsonLines:
 
 
 class Csv:
-    """RFC 4180. Text that a spreadsheet would treat as a formula starts with an apostrophe."""
+    """RFC 4180, with all text in quotes.
+
+    An apostrophe stands before each sign at which a spreadsheet could start a formula.
+    """
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
@@ -47,12 +59,12 @@ class Csv:
         return self._lines(self._cells(flat(each)) for each in rows)
 
     def _cells(self, cells: Row) -> list[Any]:
-        return [_cell(cells.get(name)) for name in self._columns]
+        return [_cell(name, cells.get(name)) for name in self._columns]
 
     @staticmethod
     def _lines(lines: Iterable[Iterable[Any]]) -> str:
         text = io.StringIO()
-        csv.writer(text).writerows(lines)
+        csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(lines)
         return text.getvalue()
 
 
@@ -64,10 +76,12 @@ def row_format(suffix: str, columns: Sequence[str]) -> RowFormat:
     return Csv(columns) if suffix == ".csv" else JsonLines()
 
 
-def _cell(value: Any) -> Any:
+def _cell(column: str, value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
-    # File names and messages come from others.
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    if column == "custom_id":
+        value = without_unsafe(value)
+    value = _INNER_FORMULA.sub(r"\1'", value)
+    return f"'{value}" if _FORMULA.match(value) else value

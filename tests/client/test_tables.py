@@ -46,12 +46,43 @@ def test_every_row_has_the_same_columns(tmp_path: Path) -> None:
 
 
 def test_a_name_is_not_a_formula_for_a_spreadsheet(tmp_path: Path) -> None:
-    names = ["=1+1.jpg", "+a.jpg", "-b.jpg", "@c.jpg", "\td.jpg", 'quo"te, and\nline.jpg']
+    signs = ["=1+1", "+a", "-b", "@c", "\td", "\n1", "\r1", " =1", "\uff1d1+1", "\ufeff=1"]
+    names = [*signs, 'quo"te, and\nline', "plain", "a-b", "x=1"]
     table = Table(tmp_path / "t.csv", COLUMNS)
     table.append([row(GOOD, path=name) for name in names])
     table.finish()
     written = [line["path"] for line in cells(tmp_path / "t.csv")]
-    assert written == [f"'{name}" for name in names[:5]] + names[5:]
+    assert written == [f"'{name}" for name in signs] + names[len(signs) :]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_no_separator_splits_a_text_into_a_formula(tmp_path: Path, separator: str) -> None:
+    names = ["x;=cmd|' /C calc'!A0", "x\t=1+1", "|=2", "x,=1", 'x";=1', 'x;"=1', "x\n=1;", "x; =1"]
+    error = ItemError("code", "=1;=2")
+    failed = Item(index=1, name="", state="failed", error=error)
+    columns = flat_columns(["path", "name"], 1)
+    table = Table(tmp_path / "t.csv", columns)
+    table.append([row(failed, path=name, name=name) for name in names])
+    table.finish()
+    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
+        read = [cell for line in csv.reader(file, delimiter=separator) for cell in line]
+    assert len(read) > len(names)
+    assert not [cell for cell in read if cell.strip().startswith(("=", "+", "-", "@"))]
+    # Names with signs in other places stay as they are.
+    table = Table(tmp_path / "t.csv", columns)
+    table.append([row(GOOD, path="IMG - 1 (a+b)=c;x.jpg", name="a;b|c\td")])
+    table.finish()
+    [line] = cells(tmp_path / "t.csv")
+    assert (line["path"], line["name"]) == ("IMG - 1 (a+b)=c;x.jpg", "a;b|c\td")
+
+
+def test_a_custom_id_has_no_control_characters_in_csv(tmp_path: Path) -> None:
+    table = Table(tmp_path / "t.csv", flat_columns(["custom_id"], 1))
+    ids = ["\n=1+1", "a\r\n=LINK(1)", "\x1b]0;evil\x07", "\u202egpj.exe", "Füße \u200d 写真"]
+    table.append([row(GOOD, custom_id=each) for each in ids])
+    table.finish()
+    written = [line["custom_id"] for line in cells(tmp_path / "t.csv")]
+    assert written == ["'=1+1", "a=LINK(1)", "]0;evil", "gpj.exe", "Füße \u200d 写真"]
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
