@@ -1,1 +1,1 @@
-"""What web and workers agree on: settings, words and records. No Flask, no torch."""
+"""The code that web and workers share: settings, errors, jobs and their records in Redis."""

@@ -1,4 +1,7 @@
-"""The words of the service: lane, job, part, item, prediction. Plain data, no Redis."""
+"""The terms of the service: lane, job, part, item, outcome. Plain data, without Redis.
+
+All times are Unix seconds of the process that writes the record.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from pydantic_core import from_json
 
 from shared.errors import ClassifierError
 
-#: Images in a part: the unit of upload, of delivery (one Celery message) and of retry. Every part
-#: of a job but its last carries exactly this many, so item i is found in part i // PART_SIZE.
+#: Images in a part, which is the unit of upload, of delivery (one Celery message) and of retry.
+#: Each part of a job except the last has exactly this many, so item i is in part i // PART_SIZE.
 PART_SIZE = 32
 
-#: Predictions kept for every picture; a client asks for at most this many.
+#: Predictions that are kept for each picture. A client can ask for at most this many.
 MAX_TOP_K = 10
 
 
 class Lane(StrEnum):
-    """One Celery queue, one worker deployment, one scaler each: bulk never starves a person."""
+    """A lane has its own queue, workers and scaler, so bulk work never delays interactive work."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
@@ -45,11 +48,11 @@ def part_size(total: int, number: int) -> int:
 
 
 class JobState(StrEnum):
-    RECEIVING = "receiving"  #: Open: parts are missing. Workers may be at those that are here.
-    QUEUED = "queued"  #: All here; no worker has started on it.
-    RUNNING = "running"  #: All here; a worker has started on one of its parts.
+    RECEIVING = "receiving"  #: Parts are missing. Workers may have started on the others.
+    QUEUED = "queued"  #: All parts are here. No worker has started.
+    RUNNING = "running"  #: All parts are here. A worker has started on one of them.
     COMPLETED = "completed"  #: Every item has succeeded or failed.
-    CANCELLED = "cancelled"  #: Ended by its owner; what was done by then stays readable.
+    CANCELLED = "cancelled"  #: The owner has ended it. Finished items can still be read.
 
     @property
     def ended(self) -> bool:
@@ -57,10 +60,10 @@ class JobState(StrEnum):
 
 
 class ItemState(StrEnum):
-    QUEUED = "queued"  #: Not yet committed, or not yet here.
-    SUCCEEDED = "succeeded"  #: Has predictions.
-    FAILED = "failed"  #: Has an error with a code.
-    CANCELLED = "cancelled"  #: Its job was cancelled first.
+    QUEUED = "queued"  #: It has no outcome yet, or its part is missing.
+    SUCCEEDED = "succeeded"  #: It has predictions.
+    FAILED = "failed"  #: It has an error with a code.
+    CANCELLED = "cancelled"  #: Its job was cancelled before it had an outcome.
 
 
 class Prediction(NamedTuple):
@@ -70,16 +73,16 @@ class Prediction(NamedTuple):
 
 
 class PartRef(NamedTuple):
-    """A part by name: all that travels in a Celery message."""
+    """The name of a part. A Celery message carries nothing else."""
 
     job_id: str
     number: int
-    images: int  #: Images still to be classified; a batch is sized by their sum.
-    only: int | None = None  #: Just this position: a suspect image, which runs alone.
+    images: int  #: Images without an outcome. Their sum is the size of a batch.
+    only: int | None = None  #: Position of a suspect image that runs alone; None: the whole part.
 
     @property
     def name(self) -> str:
-        """What its names in `outstanding:<lane>` begin with, whole or split."""
+        """The beginning of all its names in `outstanding:<lane>`, whole or split."""
         return f"{self.job_id}:{self.number}"
 
     @property
@@ -95,7 +98,7 @@ class PartRef(NamedTuple):
 
     @property
     def attempts_field(self) -> str:
-        """Where its starts are counted, in the part's hash."""
+        """The field of the part's hash that counts its starts."""
         return "attempts" if self.only is None else f"attempts:{self.only}"
 
 
@@ -107,22 +110,22 @@ class ItemError:
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Where an item's time went, in milliseconds."""
+    """How long each stage of an item took, in milliseconds."""
 
-    queue_ms: float  #: Accepted until its micro-batch was formed.
-    preprocess_ms: float  #: Decoding and resizing this picture.
-    inference_ms: float  #: The engine's run over this picture and those that it ran with.
+    queue_ms: float  #: From its acceptance until its micro-batch was formed.
+    preprocess_ms: float  #: To decode and resize this picture.
+    inference_ms: float  #: To run the engine over this picture and the others of its run.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of an item; written once and never changed."""
+    """The predictions of an item, or its error. It is written once and never changed."""
 
     state: ItemState
     predictions: tuple[Prediction, ...] = ()
     model_version: str | None = None
     cache_hit: bool = False
-    durations: Durations | None = None  #: None where no worker was needed.
+    durations: Durations | None = None  #: None if no worker was needed.
     error: ItemError | None = None
 
     @classmethod
@@ -137,7 +140,7 @@ class Outcome:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Outcome:
-        fields = from_json(text)  # four times as fast as json.loads, and a result stream has many
+        fields = from_json(text)  # four times as fast as json.loads; a result stream has many
         return cls(
             state=ItemState(fields["state"]),
             predictions=tuple(map(Prediction._make, fields["predictions"])),
@@ -150,7 +153,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class NewItem:
-    """One picture as it was submitted: bytes to classify, or an outcome that is known already."""
+    """One submitted picture: bytes to classify, or an outcome if no worker is needed."""
 
     name: str
     digest: str  #: SHA-256 of the bytes, hex.
@@ -161,15 +164,15 @@ class NewItem:
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
-    """Pictures as they were submitted."""
+    """Pictures that were submitted together."""
 
     id: str
     lane: Lane
     top_k: int
     items: Sequence[NewItem]
-    owner: str = ""  #: Name of the key that submits it; empty where keys are off.
+    owner: str = ""  #: Name of the API key; empty if keys are off.
     trace: str = ""  #: `traceparent` of the request that submits it.
-    webhook: str | None = None  #: Address that is told of its end.
+    webhook: str | None = None  #: Address that is notified of its end.
 
     @cached_property
     def pending(self) -> int:
@@ -184,14 +187,14 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenJob:
-    """A job whose pictures are still to come, in parts."""
+    """A job whose pictures will come in parts."""
 
     id: str
     lane: Lane
     top_k: int
     total: int
-    owner: str = ""  #: Name of the key that submits it; empty where keys are off.
-    webhook: str | None = None  #: Address that is told of its end.
+    owner: str = ""  #: Name of the API key; empty if keys are off.
+    webhook: str | None = None  #: Address that is notified of its end.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,35 +204,35 @@ class Item:
     index: int
     name: str  #: Empty while its part is missing.
     custom_id: str | None
-    outcome: Outcome | None  #: None while it waits, and for ever where the job was cancelled.
+    outcome: Outcome | None  #: None while it waits. It stays None if the job is cancelled.
     state: ItemState
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Pictures submitted together. Times are Unix seconds by Redis's clock."""
+    """The record of a job."""
 
     id: str
-    owner: str  #: Name of the key that submitted it; empty where keys were off.
+    owner: str  #: Name of the API key; empty if keys were off.
     lane: Lane
     state: JobState
     top_k: int
     total: int
-    opened: bool  #: For parts; otherwise all of it came at once.
-    received: int  #: Items that are here.
+    opened: bool  #: Whether it takes parts. Otherwise it was submitted in one request.
+    received: int  #: Items whose part is here.
     succeeded: int
     failed: int
     cancelled: int
-    cached: int  #: Of those succeeded, answered from the result cache.
-    model_version: str | None  #: Of the newest committed item.
+    cached: int  #: Succeeded items that the result cache answered.
+    model_version: str | None  #: That of the newest committed item.
     created_at: float
     started_at: float | None
     finished_at: float | None
     expires_at: float
-    webhook: str | None = None  #: Address that is told of its end.
-    # In a lane whose jobs take turns, once it has a part that waited for one:
-    first_turn: int | None = None  #: Of its first part.
-    next_turn: int | None = None  #: After its last part.
+    webhook: str | None = None  #: Address that is notified of its end.
+    # With fair scheduling, once a part of the job has waited for its round:
+    first_round: int | None = None  #: The round of its first part.
+    next_round: int | None = None  #: The round after that of its last part.
     first_due: float | None = None  #: Deadline of its first part, once that was queued.
 
     @property

@@ -1,34 +1,37 @@
-"""Every Redis key and channel, spelt once.
+"""The name of every Redis key and channel.
 
 job:<id>                  hash: state, counts and options of a job
-part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>`: outcome of item k, and
-                          while it waits its turn `message`
-images:<id>:<n>           hash: k -> bytes of the k-th item; gone once the part is committed
-parts:<id>                bitmap: parts that are here, of a job that was opened for parts
-finished:<id>             list: indexes of items in the order in which they finished; none for a
-                          job of one item. An item that is tried again is told again
-idempotency:<owner>:<key> "<job id> <fingerprint>": what a client's key for a request has made
-staged:<token>            hash: a part on its way in; renamed to `part:` once all of it is here
-staged_images:<token>     hash: its images, likewise; both are soon gone where it never is
+part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k), and
+                          `message` while the part waits for its round
+images:<id>:<n>           hash: k -> bytes of the k-th item; deleted when the part is committed
+parts:<id>                bitmap: the parts that are here, of a job that was opened for parts
+finished:<id>             list: indexes of items in the order in which they finished, once more for
+                          an item that was retried. A job of one item has no list
+idempotency:<owner>:<key> "<job id> <fingerprint>": the job that a request with this key has made
+staged:<token>            hash: a part during its upload; renamed to `part:` when all of it is here
+staged_images:<token>     hash: the images of that part, likewise. If not renamed, both expire soon
 <lane>                    list: Celery's queue, messages that name parts
-waiting:<lane>            sorted set: parts that are not in the queue yet, by turn
-turn:<lane>               integer: turn of the part that was queued last
-outstanding:<lane>        sorted set: parts accepted and not yet committed, by deadline; of a part
-                          that waits its turn, a thousand million seconds later
+waiting:<lane>            sorted set: parts that are not in the queue yet, by round
+turn:<lane>               integer: the round of the part that was queued last
+outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
+                          WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
-held                      hash: part -> bytes of its images, and their sum as `total`
-drained:<lane>:<second>   integer: images committed in that second; gone soon after
-result:<version>:<digest> outcome that answers for the same bytes and model
-dead_letters              hash: member -> what is known of an image that no worker survived
-dead_image:<member>       its bytes, for a retry
-webhooks_due              sorted set: ended jobs whose webhook is to be delivered, by when
-webhooks                  list: Celery's queue of the worker that delivers them
+held                      hash: part -> bytes of its images; `total` is their sum
+drained:<lane>:<second>   integer: images committed in that second; expires soon
+result:<version>:<digest> outcome: the cached result for this model version and these bytes
+dead_letters              hash: member -> JSON about an image on which workers died
+dead_image:<member>       the bytes of that image, for a retry
+webhooks_due              sorted set: ended jobs whose webhook is due, by time
+webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
-workers:<lane>            sorted set: workers that take parts, by their last sign of life
-model                     what the workers have loaded
-committed                 channel: "<job id> <job state>" for each commit, part and cancellation
-                          (`running` of any job that goes on); for the end of a job of one item
-                          "<job id> <job state> <outcome>"
+workers:<lane>            sorted set: workers that accept parts, by their last sign of life
+model                     JSON: the model that the workers have loaded
+committed                 channel: "<job id> <job state>" for each commit, part and cancellation.
+                          The state is `running` until the job ends. At the end of a job of one
+                          item: "<job id> <job state> <outcome>"
+
+The stored names call a round of fair scheduling a turn: `turn:<lane>`, and in a job's hash
+`first_turn` and `next_turn`. Running deployments have records with these names.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
 WEBHOOKS_DUE = "webhooks_due"
 
-#: Added to the deadline of a part that waits for its round: no worker is expected to start on it.
+#: Added to the deadline of a part that waits for its round. No worker is expected to start on it.
 WAITING_SECONDS = 1_000_000_000
 
 

@@ -1,8 +1,8 @@
-"""The message that names parts to a worker, in the form in which Celery would have sent it.
+"""The message that names parts to a worker, in the form in which Celery would send it.
 
-Celery's message protocol 2 inside the envelope of kombu's Redis transport, made here so that it
-can join the transaction that accepts the parts: a part is stored and queued, or neither. It also
-costs a tenth of `send_task`. A test holds it against what Celery itself sends.
+It is Celery's message protocol 2 in the envelope of kombu's Redis transport. It is made here, so
+that it can be in the transaction that stores the parts: a part is stored and queued, or neither. It
+also costs a tenth of `send_task`. A test compares it with what Celery sends.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ from collections.abc import Iterable, Iterator, Sequence
 from shared.jobs import PART_SIZE, Lane, PartRef
 from shared.portions import portions
 
-#: The task by name: who sends never imports the workers' code.
+#: The name of the task. The web process does not import the workers' code.
 CLASSIFY = "workers.classify"
 
-#: Header with the number of images in a message, so that a batch is sized without decoding.
+#: Header with the number of images in a message. A worker sizes a batch by it without decoding.
 IMAGES = "images"
 
-#: What Celery adds to the arguments of a task that is part of no canvas.
+#: Celery adds this to the arguments of a task that is not in a canvas.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
-
-#: Size that a message claims so that nothing joins its batch.
+#: The size in the header of a suspect image: no other message fits into its batch.
 _ALONE = 1_000_000
 
 
 def message(lane: Lane, refs: Sequence[PartRef]) -> str:
-    """One message for these parts; it goes to the head of the list that is named as the lane.
+    """One message, as JSON, for these parts. The caller pushes it to the head of the lane's queue.
 
-    A suspect image travels and runs alone: whatever it does, it does to nobody else.
+    A suspect image is alone in its message and its batch, so it can harm no other image.
     """
     parts = [list(ref) for ref in refs]
     alone = any(ref.only is not None for ref in refs)
@@ -72,5 +71,5 @@ def message(lane: Lane, refs: Sequence[PartRef]) -> str:
 
 
 def packed(refs: Iterable[PartRef]) -> Iterator[list[PartRef]]:
-    """Parts by message: together while their images make no more than one full part."""
+    """The parts of each message: together as long as they have no more images than a full part."""
     return portions(refs, size=lambda ref: ref.images, most=PART_SIZE)

@@ -1,4 +1,4 @@
-"""What the workers have loaded, as everyone else knows it."""
+"""The model that the workers have loaded. They announce it in Redis for all other programs."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _FRESH_SECONDS = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    name: str  #: torchvision's name; says so where the weights are not the usual ones.
-    version: str  #: Name, digest of the weights, preprocessing version: stamped on every result.
-    weights: str  #: A file's name, or MODEL_WEIGHTS' word.
+    name: str  #: torchvision's name; with an addition if the weights are not the usual ones.
+    version: str  #: Of name, weights' digest and preprocessing; part of every result.
+    weights: str  #: The name of the file, or the value of MODEL_WEIGHTS.
     weights_digest: str  #: SHA-256, hex.
     engine: str
     classes: int
-    input_size: int  #: Side of the square that a picture is cropped to, in pixels.
-    notice: str = ""  #: What whoever reads its answers should know; mostly empty.
+    input_size: int  #: Side of the square that each picture is cropped to, in pixels.
+    notice: str = ""  #: A remark to show with the results; mostly empty.
 
 
 def announce(redis: Redis, info: ModelInfo) -> None:
-    """Told by every pool process once its engine is loaded."""
+    """Each pool process calls this when it has loaded its engine."""
     redis.set(keys.MODEL, json.dumps(asdict(info)))
 
 
 def forget(redis: Redis) -> None:
-    """For who knows that no worker is running."""
+    """Remove the announcement. The caller knows that no worker is running."""
     redis.delete(keys.MODEL)
 
 
 def read(redis: Redis) -> ModelInfo:
-    """The announced model. Raises ModelNotReady where no worker has ever started."""
+    """The announced model. Raises ModelNotReady if no worker has announced one."""
     text = redis.get(keys.MODEL)
     if text is None:
         raise ModelNotReady

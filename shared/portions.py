@@ -1,4 +1,4 @@
-"""Items in their order, together as far as they fit."""
+"""Split a sequence into portions of a limited size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ T = TypeVar("T")
 
 
 def portions(items: Iterable[T], *, size: Callable[[T], int], most: int) -> Iterator[list[T]]:
-    """Lists whose sizes make no more than `most` together; what is larger by itself is alone."""
+    """Lists of items in their order. The sizes in a list add up to at most `most`.
+
+    An item that is larger than `most` is alone in its list.
+    """
     together: list[T] = []
     room = most
     for item in items:

@@ -1,4 +1,4 @@
-"""Workers that take parts, as everyone else knows them: each gives a sign of life now and then."""
+"""Which workers accept parts. Each worker gives a sign of life in Redis every few seconds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shared.jobs import Lane
 
 logger = logging.getLogger(__name__)
 
-#: Between two signs of life of a worker.
+#: Seconds between two signs of life of a worker.
 SECONDS = 5
 
-#: A worker that was silent for longer is not counted: some signs may be late, or lost.
+#: A worker that was silent for longer is not counted. Some signs may be late or lost.
 _SILENCE_SECONDS = 4 * SECONDS
 
 
 class Presence:
-    """One worker's."""
+    """The presence of one worker."""
 
     def __init__(self, redis: Redis, lane: Lane, worker: str) -> None:
         self._redis = redis
@@ -30,11 +30,11 @@ class Presence:
         self._worker = worker
 
     def tick(self) -> None:
-        """In the worker's event loop: short, and silent about an outage that others tell of."""
+        """Give a sign of life. The event loop calls it, so it is short and only logs an outage."""
         now = time.time()
         pipe = self._redis.pipeline(transaction=False)
         pipe.zadd(self._key, {self._worker: now})
-        # Of hosts that are gone for good; nobody else would forget them.
+        # Workers of hosts that are gone: no other code removes them.
         pipe.zremrangebyscore(self._key, 0, now - _SILENCE_SECONDS)
         try:
             pipe.execute()
@@ -42,13 +42,13 @@ class Presence:
             logger.warning("cannot give a sign of life: %s", error)
 
     def leave(self) -> None:
-        """This worker takes no more parts."""
+        """Remove this worker, because it accepts no more parts."""
         try:
             self._redis.zrem(self._key, self._worker)
         except RedisError as error:
-            logger.warning("cannot say that this worker leaves: %s", error)
+            logger.warning("cannot remove this worker from the list: %s", error)
 
 
 def count(pipe: Pipeline, lane: Lane, now: float) -> None:
-    """Add to a round trip: how many workers of a lane take parts, and no word to any of them."""
+    """Add to a pipeline: count the workers of a lane that accept parts. `now` is Unix seconds."""
     pipe.zcount(keys.workers(lane), now - _SILENCE_SECONDS, "+inf")

@@ -1,4 +1,4 @@
-"""Same bytes and same model: the same answer, without a worker."""
+"""The result cache: the same bytes and the same model version get the same result again."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from shared import keys
 from shared.jobs import Outcome
 from shared.records.scripts import Script
 
-#: Digests of a manifest in one round trip: a millisecond of Redis's time.
-_ASKED_AT_ONCE = 1000
+#: Digests in one round trip: a millisecond of Redis's time.
+_AT_ONCE = 1000
 
 _CACHED = Script("cached")
 
 
 class ResultCache:
-    """Outcomes with all of MAX_TOP_K predictions, by digest and model version."""
+    """Outcomes by digest and model version, each with all of its MAX_TOP_K predictions."""
 
     def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
         self._redis = redis
         self._ttl_seconds = ttl_seconds
 
     def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
-        """The known outcome of each digest, in order; one round trip."""
+        """The cached outcome of each digest, in order, or None; one round trip."""
         if not self._ttl_seconds or not digests:
             return [None] * len(digests)
-        found = self._redis.mget([keys.result(model_version, digest) for digest in digests])
-        return [_from_cache(text) if text else None for text in found]
+        texts = self._redis.mget([keys.result(model_version, digest) for digest in digests])
+        return [_from_cache(text) if text else None for text in texts]
 
-    def known(self, model_version: str, digests: Sequence[str]) -> list[int]:
-        """Positions of the digests that have an outcome; a round trip for each thousand.
+    def cached(self, model_version: str, digests: Sequence[str]) -> list[int]:
+        """Positions of the digests that have an outcome; one round trip for each thousand.
 
-        Without the outcomes themselves, a kilobyte each.
+        It does not read the outcomes, which are a kilobyte each.
         """
         if not self._ttl_seconds:
             return []
-        known: list[int] = []
-        for start in range(0, len(digests), _ASKED_AT_ONCE):
-            asked = digests[start : start + _ASKED_AT_ONCE]
-            found = _CACHED(self._redis, [[keys.result(model_version, each)] for each in asked])
-            known += [start + k for k in found]
-        return known
+        cached: list[int] = []
+        for start in range(0, len(digests), _AT_ONCE):
+            some = digests[start : start + _AT_ONCE]
+            positions = _CACHED(self._redis, [[keys.result(model_version, each)] for each in some])
+            cached += [start + k for k in positions]
+        return cached
 
     def put(self, pipeline: Pipeline, outcomes: Mapping[str, Outcome]) -> None:
-        """Add succeeded outcomes, by digest, to the round trip of a commit."""
+        """Add succeeded outcomes, by digest, to the pipeline of a commit."""
         if not self._ttl_seconds:
             return
         for digest, outcome in outcomes.items():

@@ -119,7 +119,7 @@ def _backend(settings: Settings) -> Backend:
         redis=redis,
         jobs=records.reader,
         canceller=records.canceller,
-        recovery=records.recovery,
+        dead_letters=records.dead_letters,
         model=model,
         admission=admission,
         submission=submission,

@@ -1,7 +1,7 @@
-"""A key that a client made up for a request: the same key again means the same job.
+"""Idempotency claims: a client's key for a request. The same key again means the same job.
 
-It is written in the transaction that makes the job, so two requests with one key that come at the
-same moment make one job, and a process that dies has made both or neither.
+The transaction that makes the job writes the claim. So two requests with one key at the same moment
+make one job, and a process that dies has written both or neither.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from shared.errors import IdempotencyKeyReused
 
 
 class Claim(NamedTuple):
-    owner: str  #: Name of the API key; empty where keys are off. Keys of different owners differ.
-    key: str
-    fingerprint: str  #: Of all that the request asks for.
+    owner: str  #: Name of the API key; empty if keys are off. Claims of other owners are separate.
+    key: str  #: The client's key for the request.
+    fingerprint: str  #: A hash of all that the request asks for.
 
     @property
     def name(self) -> str:
-        """Where it is kept in Redis."""
+        """The Redis key of the claim."""
         return keys.idempotency(self.owner, self.key)
 
 
 class AlreadyClaimed(Exception):
-    """The job exists: the request was made before."""
+    """The request was made before, and its job exists."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -35,14 +35,14 @@ class AlreadyClaimed(Exception):
 
 
 def claimed(redis: Redis, claim: Claim) -> str | None:
-    """Id of the job that was made with this key; None where there is none, or no more.
+    """The id of the job that was made with this key; None if there is none, or it has expired.
 
-    Raises IdempotencyKeyReused where another request was made with it.
+    Raises IdempotencyKeyReused if the job was made by a request with another fingerprint.
     """
-    found = redis.get(claim.name)
-    if not isinstance(found, bytes):
+    stored = redis.get(claim.name)
+    if not isinstance(stored, bytes):
         return None
-    job_id, _, fingerprint = found.decode().partition(" ")
+    job_id, _, fingerprint = stored.decode().partition(" ")
     if not redis.exists(keys.job(job_id)):
         return None
     if fingerprint != claim.fingerprint:
@@ -51,9 +51,10 @@ def claimed(redis: Redis, claim: Claim) -> str | None:
 
 
 def begin(redis: Redis, claim: Claim | None, job_id: str, *, ttl: int) -> Pipeline:
-    """A transaction that makes a job, and keeps its claim where there is one.
+    """Begin a transaction that makes a job, and write its claim in it if there is one.
 
-    Raises AlreadyClaimed; executing it raises WatchError where another was faster.
+    Raises AlreadyClaimed and IdempotencyKeyReused. The transaction itself raises WatchError if
+    another request with the same key is faster.
     """
     pipe = redis.pipeline(transaction=True)
     if not claim:
@@ -63,7 +64,7 @@ def begin(redis: Redis, claim: Claim | None, job_id: str, *, ttl: int) -> Pipeli
         if earlier := claimed(pipe, claim):
             raise AlreadyClaimed(earlier)
     except BaseException:
-        pipe.reset()  # the connection still watches
+        pipe.reset()  # because the connection still watches the key
         raise
     pipe.multi()
     pipe.set(claim.name, value(claim, job_id), ex=2 * ttl)
@@ -72,4 +73,5 @@ def begin(redis: Redis, claim: Claim | None, job_id: str, *, ttl: int) -> Pipeli
 
 
 def value(claim: Claim, job_id: str) -> str:
+    """The value of the claim's key: its job."""
     return f"{job_id} {claim.fingerprint}"

@@ -34,6 +34,11 @@ def text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def outcome_field(position: int) -> str:
+    """The field of a part's hash with the outcome of the item at this position in the part."""
+    return f"r{position}"
+
+
 # To Redis
 
 
@@ -87,7 +92,9 @@ def part_fields(items: Sequence[NewItem], top_k: int, now: float, trace: str) ->
         "trace": trace,
         "items": [[item.name, item.custom_id, item.digest] for item in items],
     }
-    outcomes = {f"r{k}": item.outcome.to_json() for k, item in enumerate(items) if item.outcome}
+    outcomes = {
+        outcome_field(k): item.outcome.to_json() for k, item in enumerate(items) if item.outcome
+    }
     return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
 
 
@@ -117,8 +124,8 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         started_at=_number(fields.get("started_at"), float),
         finished_at=_number(fields.get("finished_at"), float),
         expires_at=float(fields["expires_at"]),
-        first_turn=_number(fields.get("first_turn"), int),
-        next_turn=_number(fields.get("next_turn"), int),
+        first_round=_number(fields.get("first_turn"), int),
+        next_round=_number(fields.get("next_turn"), int),
         first_due=_number(fields.get("first_due"), float),
         webhook=fields.get("webhook"),
     )
@@ -135,7 +142,7 @@ def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[It
     unfinished = _unfinished(job_state)
     read = []
     for k, (name, custom_id, _) in enumerate(from_json(fields[b"spec"])["items"]):
-        result = fields.get(b"r%d" % k)
+        result = fields.get(outcome_field(k).encode())
         outcome = Outcome.from_json(result) if result else None
         read.append(
             Item(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from redis import Redis
 
 from shared.records.cancel import JobCanceller
+from shared.records.dead_letters import DeadLetters
 from shared.records.read import JobReader
 from shared.records.recovery import Recovery
 from shared.records.submit import JobSubmitter
@@ -25,8 +26,9 @@ class JobRecords:
         self.submitter = JobSubmitter(redis, ttl_seconds=ttl, deadline_seconds=deadline)
         self.parts = PartRecords(redis, ttl_seconds=ttl, deadline_seconds=deadline)
         self.canceller = JobCanceller(redis, self.reader, ttl_seconds=ttl)
+        self.dead_letters = DeadLetters(redis, ttl_seconds=ttl, deadline_seconds=deadline)
         self.recovery = Recovery(
-            redis, self.reader, self.parts, ttl_seconds=ttl, deadline_seconds=deadline
+            redis, self.reader, self.parts, self.dead_letters, deadline_seconds=deadline
         )
 
     @classmethod

@@ -51,7 +51,9 @@ class JobReader:
         positions: dict[int, set[int]] = {}
         for index in indexes:
             positions.setdefault(index // PART_SIZE, set()).add(index % PART_SIZE)
-        names = {number: ["spec", *(f"r{k}" for k in ks)] for number, ks in positions.items()}
+        names = {
+            number: ["spec", *map(codec.outcome_field, ks)] for number, ks in positions.items()
+        }
         pipe = self._redis.pipeline(transaction=False)
         pipe.hmget(keys.job(job_id), "total", "state")
         for number, fields in names.items():

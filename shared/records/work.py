@@ -13,6 +13,7 @@ from redis.client import Pipeline
 from shared import keys
 from shared.jobs import Lane, Outcome, PartRef
 from shared.records import fairness
+from shared.records.codec import outcome_field
 from shared.records.scripts import Script
 
 #: A part is started this often, and then each of its images alone, before recovery gives up.
@@ -62,7 +63,7 @@ class PartRecords:
                 member=ref.member,
                 image_count=ref.images,
                 attempts_field=ref.attempts_field,
-                outcome_field="" if ref.only is None else f"r{ref.only}",
+                outcome_field="" if ref.only is None else outcome_field(ref.only),
                 max_attempts=MAX_ATTEMPTS,
                 now=now,
                 deadline=now + self._deadline,
@@ -124,7 +125,7 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
     digests = {
         k: digest
         for k, (_, _, digest) in enumerate(spec["items"])
-        if b"r%d" % k not in fields and ref.only in (None, k)
+        if outcome_field(k).encode() not in fields and ref.only in (None, k)
     }
     return PartWork(
         ref=ref,

@@ -428,15 +428,15 @@ def test_an_image_of_a_cancelled_job_is_neither_buried_nor_tried_again(
     _wear_out(jobs, recovery, ref(job, 0))
     first, second = (PartRef(job.id, 0, 1, k) for k in range(2))
     assert _wear_out(jobs, recovery, first) == Recovered(0, 0, 1)
-    [letter] = recovery.dead_letters()
+    [letter] = jobs.dead_letters.all()
     for _ in range(MAX_ATTEMPTS):
         jobs.parts.start([second], LANE)
     jobs.parts.start([second], LANE)
     redis.hset(keys.job(job.id), "state", JobState.CANCELLED)  # and its canceller dies
     assert recovery.recover(LANE).buried == 0
-    assert recovery.dead_letters() == [letter]
+    assert jobs.dead_letters.all() == [letter]
     assert nothing_is_held(redis, jobs)
-    assert not recovery.retry(letter)
+    assert not jobs.dead_letters.retry(letter)
     assert jobs.reader.get(job.id).state is JobState.CANCELLED
 
 
@@ -448,7 +448,7 @@ def test_a_dead_letter_of_a_job_that_still_receives_leaves_it_open(
     put(jobs, job, 1)
     _wear_out(jobs, recovery, ref(job, 1))
     _wear_out(jobs, recovery, PartRef(job.id, 1, 1, 0))
-    assert recovery.retry(recovery.dead_letters()[0])
+    assert jobs.dead_letters.retry(jobs.dead_letters.all()[0])
     assert jobs.reader.get(job.id).state is JobState.RECEIVING
     assert put(jobs, job, 0).missing_parts == 0
 

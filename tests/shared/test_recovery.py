@@ -156,11 +156,11 @@ def test_a_dead_letter_can_be_tried_again(
 ) -> None:
     ref = accept(jobs, 1)
     guilty = _bury(jobs, redis, recovery, ref)
-    [letter] = recovery.dead_letters()
+    [letter] = jobs.dead_letters.all()
     assert (letter.job_id, letter.index, letter.name) == (ref.job_id, 0, "0.jpg")
 
-    assert recovery.retry(letter)
-    assert recovery.dead_letters() == []
+    assert jobs.dead_letters.retry(letter)
+    assert jobs.dead_letters.all() == []
     job = jobs.reader.get(ref.job_id)
     assert (job.state, job.failed, job.queued) == (JobState.RUNNING, 0, 1)
     assert take_message(redis) == [guilty]
@@ -170,7 +170,7 @@ def test_a_dead_letter_can_be_tried_again(
     job = jobs.reader.get(ref.job_id)
     assert (job.state, job.succeeded) == (JobState.COMPLETED, 1)
     assert backlog.of_lane(redis, LANE) == (0, 0, None)
-    assert not recovery.retry(letter)
+    assert not jobs.dead_letters.retry(letter)
 
 
 def test_a_dead_letter_of_an_expired_job_is_gone(
@@ -178,22 +178,22 @@ def test_a_dead_letter_of_an_expired_job_is_gone(
 ) -> None:
     ref = accept(jobs, 1)
     _bury(jobs, redis, recovery, ref)
-    [letter] = recovery.dead_letters()
+    [letter] = jobs.dead_letters.all()
     redis.delete(keys.job(ref.job_id))
-    assert not recovery.retry(letter)
-    assert recovery.dead_letters() == []
+    assert not jobs.dead_letters.retry(letter)
+    assert jobs.dead_letters.all() == []
 
 
 def test_dead_letters_are_forgotten_with_their_images(
     jobs: JobRecords, redis: Redis, recovery: Recovery, clock: Clock
 ) -> None:
     first = _bury(jobs, redis, recovery, accept(jobs, 1))
-    assert len(recovery.dead_letters()) == 1
+    assert len(jobs.dead_letters.all()) == 1
     assert 3590 < redis.ttl(keys.dead_image(first.member)) <= 3600
     clock.now += 3601
     later = accept(jobs, 1)
     _bury(jobs, redis, recovery, later)
-    assert [letter.job_id for letter in recovery.dead_letters()] == [later.job_id]
+    assert [letter.job_id for letter in jobs.dead_letters.all()] == [later.job_id]
     assert redis.hlen(keys.DEAD_LETTERS) == 1
 
 
@@ -207,7 +207,7 @@ def test_an_image_that_a_slow_worker_saved_is_not_buried(
     redis.zadd(keys.outstanding(LANE), {guilty.member: 1.0})
 
     assert recovery.recover(LANE).buried == 0
-    assert recovery.dead_letters() == []
+    assert jobs.dead_letters.all() == []
     [first, _] = jobs.reader.items(ref.job_id, 0, 2)
     assert first.outcome and first.outcome.state is ItemState.SUCCEEDED
 

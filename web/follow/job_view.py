@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from shared.jobs import Job
-from shared.records import backlog
+from shared.records import estimate
 from web.schemas.job import JobSchema
 
 
@@ -16,8 +16,8 @@ class JobView:
 
     def schema(self, job: Job) -> JobSchema:
         """One round trip for the estimate, if the job has not ended. Raises RedisError."""
-        estimate = backlog.outlook(self._redis, job, deadline_seconds=self._deadline)
-        return JobSchema.of(job, estimate)
+        present = estimate.of_job(self._redis, job, deadline_seconds=self._deadline)
+        return JobSchema.of(job, present)
 
     def json(self, job: Job) -> bytes:
         return self.schema(job).model_dump_json().encode()

@@ -12,7 +12,7 @@ from shared.jobs import Job
 from shared.observe import log
 from shared.records.cancel import JobCanceller
 from shared.records.read import JobReader
-from shared.records.recovery import Recovery
+from shared.records.dead_letters import DeadLetters
 from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
@@ -33,7 +33,7 @@ class Backend:
     redis: Redis
     jobs: JobReader
     canceller: JobCanceller
-    recovery: Recovery
+    dead_letters: DeadLetters
     model: CurrentModel
     admission: Admission
     submission: Submission

@@ -6,7 +6,7 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from shared.errors import DeadLetterNotFound
-from shared.records.recovery import DeadLetter
+from shared.records.dead_letters import DeadLetter
 from web.http import idempotency
 from web.http.answers import answer, documented
 from web.routes.backend import backend, own_job, owner
@@ -36,7 +36,7 @@ def retry(path: DeadLetterPath) -> Response:
 
     def make() -> str:
         for letter in _letters():
-            if letter.member == path.letter_id and backend().recovery.retry(letter, claim):
+            if letter.member == path.letter_id and backend().dead_letters.retry(letter, claim):
                 return letter.job_id
         # Another request with this key may have come at the same moment, and retried it first.
         if claim and (earlier := backend().jobs.claimed(claim)):
@@ -50,4 +50,4 @@ def retry(path: DeadLetterPath) -> Response:
 def _letters() -> list[DeadLetter]:
     """The dead letters of the client that asks."""
     mine = owner()
-    return [each for each in backend().recovery.dead_letters() if each.owner == mine]
+    return [each for each in backend().dead_letters.all() if each.owner == mine]

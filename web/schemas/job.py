@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.jobs import PART_SIZE, Job, JobState, Lane
-from shared.records.backlog import Outlook
+from shared.records.estimate import Estimate
 from web.schemas.schema import Request, Schema, Wait
 
 
@@ -58,7 +58,7 @@ class JobSchema(Schema):
     ]
 
     @classmethod
-    def of(cls, job: Job, estimate: Outlook) -> JobSchema:
+    def of(cls, job: Job, estimate: Estimate) -> JobSchema:
         seconds = estimate.seconds
         return cls(
             **job.public_fields(),

@@ -49,7 +49,7 @@ class CachedAnswers:
             version = self._model.get().version
         except ModelNotReady:
             return []
-        return self._cache.known(version, digests)
+        return self._cache.cached(version, digests)
 
     def _look_up(self, digests: Sequence[str]) -> list[Outcome | None]:
         if not digests:

@@ -193,7 +193,7 @@ def test_the_bytes_held_are_exact_through_a_split_a_burial_and_a_retry(
     assert jobs.reader.get(job.id).failed == 2
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
 
-    assert recovery.retry(recovery.dead_letters()[0])
+    assert jobs.dead_letters.retry(jobs.dead_letters.all()[0])
     assert backlog.read(redis).bytes_held == SIZE
     pipe = redis.pipeline(transaction=False)
     done = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")

@@ -12,7 +12,8 @@ from redis import Redis
 from shared import keys
 from shared.records.job_records import JobRecords
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
-from shared.records.backlog import Outlook, outlook
+from shared.records import estimate
+from shared.records.estimate import Estimate
 from tests.conftest import Clock
 
 DEADLINE = 60.0
@@ -44,26 +45,26 @@ def work_next(jobs: JobRecords, redis: Redis) -> None:
     work(jobs, redis, PartRef(*part))
 
 
-def told(jobs: JobRecords, redis: Redis, refs: Sequence[PartRef]) -> Outlook:
-    return outlook(redis, jobs.reader.get(refs[0].job_id), deadline_seconds=DEADLINE)
+def estimated(jobs: JobRecords, redis: Redis, refs: Sequence[PartRef]) -> Estimate:
+    return estimate.of_job(redis, jobs.reader.get(refs[0].job_id), deadline_seconds=DEADLINE)
 
 
 def test_the_position_counts_what_is_ahead_and_nothing_behind(
     jobs: JobRecords, redis: Redis
 ) -> None:
     first, second, third = (accept(jobs, parts) for parts in (3, 2, 5))
-    positions = [told(jobs, redis, job).position for job in (first, second, third)]
+    positions = [estimated(jobs, redis, job).position for job in (first, second, third)]
     assert positions == [0, 3 * PART_SIZE, 5 * PART_SIZE]
-    assert told(jobs, redis, third).seconds is None  # nothing drains
+    assert estimated(jobs, redis, third).seconds is None  # nothing drains
 
     for _ in range(3):
         work_next(jobs, redis)
-    assert told(jobs, redis, first) == Outlook(position=None, seconds=None)
-    assert told(jobs, redis, second).position == 0
+    assert estimated(jobs, redis, first) == Estimate(position=None, seconds=None)
+    assert estimated(jobs, redis, second).position == 0
     # The second part of the second job has the same turn as the first of the third.
-    assert told(jobs, redis, third).position in (PART_SIZE, 2 * PART_SIZE)
+    assert estimated(jobs, redis, third).position in (PART_SIZE, 2 * PART_SIZE)
     work_next(jobs, redis)
-    assert told(jobs, redis, second).position == 0
+    assert estimated(jobs, redis, second).position == 0
 
 
 def test_a_small_job_is_told_that_it_does_not_wait_for_a_large_one(
@@ -72,7 +73,7 @@ def test_a_small_job_is_told_that_it_does_not_wait_for_a_large_one(
     accept(jobs, 100)
     for _ in range(5):
         work_next(jobs, redis)
-    small = told(jobs, redis, accept(jobs, 1))
+    small = estimated(jobs, redis, accept(jobs, 1))
     assert small.position == 5 * PART_SIZE  # four in the queue, and one of the same turn
     assert small.seconds and small.seconds < 10
 
@@ -80,7 +81,7 @@ def test_a_small_job_is_told_that_it_does_not_wait_for_a_large_one(
 def test_a_cancelled_job_waits_for_nothing(jobs: JobRecords, redis: Redis) -> None:
     job = accept(jobs, 2)
     jobs.canceller.cancel(job[0].job_id)
-    assert told(jobs, redis, job) == Outlook()
+    assert estimated(jobs, redis, job) == Estimate()
 
 
 def test_one_round_trip_while_a_job_goes_on_and_none_after(jobs: JobRecords, redis: Redis) -> None:
@@ -89,7 +90,7 @@ def test_one_round_trip_while_a_job_goes_on_and_none_after(jobs: JobRecords, red
     for state, expected in (("queued", 1), ("completed", 0)):
         before = _packets(redis)
         assert job.state == state
-        outlook(redis, job, deadline_seconds=DEADLINE)
+        estimate.of_job(redis, job, deadline_seconds=DEADLINE)
         assert _packets(redis) - before == expected + 1  # and the question itself
         work(jobs, redis, refs[0])
         job = jobs.reader.get(job.id)
@@ -110,7 +111,7 @@ def test_on_a_steady_load_the_estimate_is_right_within_a_factor_of_two(
     for _ in range(90):
         work_next(jobs, redis)
         for k, job in enumerate(both):
-            seconds = told(jobs, redis, job).seconds
+            seconds = estimated(jobs, redis, job).seconds
             if seconds is not None:
                 estimates[k].append((clock.now, seconds))
             else:
@@ -131,8 +132,8 @@ def test_a_lane_that_had_little_to_do_is_not_a_slow_one(
     """One image eight seconds ago says nothing about how fast the next thousand will be."""
     redis.set(keys.drained(Lane.BULK, int(clock.now) - 8), 1)
     refs = accept(jobs, 20)
-    assert told(jobs, redis, refs).seconds is None
+    assert estimated(jobs, redis, refs).seconds is None
     for ref in refs[:10]:
         work(jobs, redis, ref)
         clock.now += 0.1
-    assert 1 / 2 < (told(jobs, redis, refs).seconds or 0) < 2
+    assert 1 / 2 < (estimated(jobs, redis, refs).seconds or 0) < 2

@@ -1,0 +1,90 @@
+"""Dead letters: images on which a worker died each time, kept so that they can be retried."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from redis import Redis
+from redis.client import Pipeline
+
+from shared import keys
+from shared.jobs import Lane, PartRef
+from shared.message import message
+from shared.records.claims import Claim, value
+from shared.records.codec import outcome_field
+from shared.records.scripts import Script
+
+_REVIVE = Script("revive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    member: str  #: PartRef.member of the single image.
+    lane: Lane
+    job_id: str
+    index: int  #: Of the item in its job.
+    name: str
+    owner: str  #: Name of the API key that submitted it; empty if keys were off.
+    at: float  #: When recovery gave up; Unix seconds.
+
+
+class DeadLetters:
+    def __init__(self, redis: Redis, *, ttl_seconds: int, deadline_seconds: float) -> None:
+        self._redis = redis
+        self._ttl = ttl_seconds
+        self._deadline = deadline_seconds
+
+    def all(self) -> list[DeadLetter]:
+        """All dead letters, oldest first.
+
+        Removes those whose image has expired, because nobody can retry them.
+        """
+        texts = self._redis.hvals(keys.DEAD_LETTERS)
+        letters = sorted((_letter(json.loads(text)) for text in texts), key=lambda each: each.at)
+        oldest = time.time() - self._ttl
+        if expired := [letter.member for letter in letters if letter.at < oldest]:
+            self._redis.hdel(keys.DEAD_LETTERS, *expired)
+        return [letter for letter in letters if letter.at >= oldest]
+
+    def retry(self, letter: DeadLetter, claim: Claim | None = None) -> bool:
+        """Queue the image again; False if the letter is gone, or its job expired or cancelled."""
+        ref = PartRef.from_member(letter.member)
+        position = ref.only or 0
+        revived = _REVIVE(
+            self._redis,
+            job=keys.job(ref.job_id),
+            part=keys.part(ref.job_id, ref.number),
+            images=keys.images(ref.job_id, ref.number),
+            outstanding=keys.outstanding(letter.lane),
+            outstanding_images=keys.outstanding_images(letter.lane),
+            held=keys.HELD,
+            queue=keys.queue(letter.lane),
+            dead_letters=keys.DEAD_LETTERS,
+            dead_image=keys.dead_image(letter.member),
+            claim=claim.name if claim else "",
+            member=letter.member,
+            position=position,
+            outcome_field=outcome_field(position),
+            attempts_field=ref.attempts_field,
+            deadline=time.time() + self._deadline,
+            message=message(letter.lane, [ref]),
+            claim_value=value(claim, ref.job_id) if claim else "",
+            claim_seconds=2 * self._ttl if claim else "",
+        )
+        return bool(revived)
+
+    def add(self, pipe: Pipeline, letter: DeadLetter, image: bytes) -> None:
+        """Add to a transaction: keep the letter and its image."""
+        pipe.hset(keys.DEAD_LETTERS, letter.member, json.dumps(asdict(letter)))
+        pipe.set(keys.dead_image(letter.member), image, ex=self._ttl)
+
+    def remove(self, member: str) -> None:
+        self._redis.hdel(keys.DEAD_LETTERS, member)
+        self._redis.delete(keys.dead_image(member))
+
+
+def _letter(fields: dict[str, Any]) -> DeadLetter:
+    return DeadLetter(**{**fields, "lane": Lane(fields["lane"])})
