@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from redis.exceptions import ConnectionError, RedisError
@@ -20,13 +21,14 @@ class Breaker:
     breaker is open.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._failed_at = -math.inf
         self._succeeded_at = -math.inf
 
     def __enter__(self) -> None:
-        if self._succeeded_at <= self._failed_at > time.monotonic() - self._seconds:
+        if self._succeeded_at <= self._failed_at > self._clock() - self._seconds:
             raise ConnectionError("Redis could not be reached a moment ago.")
 
     def __exit__(
@@ -41,11 +43,11 @@ class Breaker:
             self.note_failure()
 
     def note_success(self) -> None:
-        self._succeeded_at = time.monotonic()
+        self._succeeded_at = self._clock()
 
     def note_failure(self) -> None:
-        self._failed_at = time.monotonic()
+        self._failed_at = self._clock()
 
     def only_failed_since(self, moment: float) -> bool:
-        """Whether calls have failed since `moment` (monotonic clock), and none has succeeded."""
+        """Whether calls have failed since `moment`, by the clock, and none has succeeded."""
         return self._failed_at >= moment > self._succeeded_at

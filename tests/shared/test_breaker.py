@@ -11,12 +11,13 @@ from shared.breaker import Breaker
 class Clock:
     now = 1000.0
 
+    def __call__(self) -> float:
+        return self.now
+
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("shared.breaker.time.monotonic", lambda: clock.now)
-    return clock
+def clock() -> Clock:
+    return Clock()
 
 
 def fail(breaker: Breaker, error: Exception) -> None:
@@ -33,7 +34,7 @@ def is_open(breaker: Breaker) -> bool:
 
 
 def test_it_opens_for_a_while_when_redis_cannot_be_reached(clock: Clock) -> None:
-    breaker = Breaker(0.25)
+    breaker = Breaker(0.25, clock)
     assert not is_open(breaker)
     fail(breaker, TimeoutError("frozen"))
     assert is_open(breaker)
@@ -44,7 +45,7 @@ def test_it_opens_for_a_while_when_redis_cannot_be_reached(clock: Clock) -> None
 
 
 def test_a_success_closes_it(clock: Clock) -> None:
-    breaker = Breaker(10)
+    breaker = Breaker(10, clock)
     fail(breaker, ConnectionError("away"))
     clock.now += 0.1
     breaker.note_success()
@@ -52,13 +53,13 @@ def test_a_success_closes_it(clock: Clock) -> None:
 
 
 def test_an_error_that_is_no_outage_leaves_it_closed(clock: Clock) -> None:
-    breaker = Breaker(10)
+    breaker = Breaker(10, clock)
     fail(breaker, KeyError("no outage"))
     assert not is_open(breaker)
 
 
 def test_it_knows_what_calls_met_since_a_moment(clock: Clock) -> None:
-    breaker = Breaker(10)
+    breaker = Breaker(10, clock)
     asked_at = clock.now
     assert not breaker.only_failed_since(asked_at)
     breaker.note_failure()

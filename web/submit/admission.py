@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
@@ -119,14 +119,16 @@ class Admission:
         *,
         max_images: Mapping[Lane, int],
         max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_images` may be outstanding in each lane, and `max_bytes` of images in Redis."""
+        self._clock = clock
         self.max_images = max_images
         self._redis = redis
         self._submitter = submitter
         self._max_bytes = max_bytes
         self._reads: SingleFlight[None, Load] = SingleFlight(self._read)
-        self._breaker = Breaker(_AWAY_SECONDS)
+        self._breaker = Breaker(_AWAY_SECONDS, clock)
         self._load: Load | None = None  #: None: not known, at the start and in an outage.
         self._read_at = -math.inf
         self._bytes_limit = max_bytes
@@ -199,7 +201,7 @@ class Admission:
             self._bytes = accepted.bytes_held
 
     def _age(self) -> float:
-        return time.monotonic() - self._read_at
+        return self._clock() - self._read_at
 
     def _read_again(self) -> Load:
         """The load as one caller reads it now.
@@ -222,7 +224,7 @@ class Admission:
         return [self._load] * len(callers)
 
     def _note_read(self, load: Load) -> None:
-        self._load, self._read_at = load, time.monotonic()
+        self._load, self._read_at = load, self._clock()
         self._images, self._bytes = Counter(load.images), load.bytes_held
         self._bytes_limit = self._max_bytes
         if load.memory_limit:

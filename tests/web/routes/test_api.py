@@ -1,4 +1,4 @@
-"""Every refusal has its own status and code; nothing is logged as an error, no worker is asked."""
+"""Calls of the API without a worker: refusals, each with its status and code, and short answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from werkzeug.datastructures import FileStorage
 from shared import model_info
 from shared.jobs import Lane
 from shared.model_info import ModelInfo
-
-JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
+from tests.support.bodies import JPEG
 
 
 def file(data: bytes = JPEG, name: str = "cat.jpg") -> FileStorage:
@@ -37,6 +36,7 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], int, str]] = {
     "file too large": (CLASSIFY, form(file=file(JPEG + bytes(300_000))), 413, "image_too_large"),
     "body too large": (CLASSIFY, {"data": JPEG + bytes(400_000)}, 413, "request_too_large"),
     "no file": (CLASSIFY, form(top_k="3"), 422, "no_files"),
+    "file in another field": (CLASSIFY, form(image=file()), 422, "no_files"),
     "two files": (CLASSIFY, form(file=[file(), file()]), 422, "invalid_request"),
     "file as text": (CLASSIFY, form(file="cat"), 422, "invalid_request"),
     "unknown form field": (CLASSIFY, form(file=file(), topk="3"), 422, "unknown_field"),
@@ -95,12 +95,14 @@ def test_classify_answers_202_when_the_wait_ends_first(client: FlaskClient) -> N
     assert response.json["id"] == job["id"]
 
 
-def test_prefer_wait_bounds_the_wait_too(client: FlaskClient) -> None:
+def test_the_header_prefer_bounds_the_wait_too(client: FlaskClient) -> None:
     response = client.post("/api/v1/classify", data=JPEG, headers={"Prefer": "wait=0"})
     assert response.status_code == 202
 
 
-def test_a_bad_file_is_an_item_and_its_neighbours_wait_for_a_worker(client: FlaskClient) -> None:
+def test_a_bad_file_is_an_item_with_an_error_and_the_others_wait_for_a_worker(
+    client: FlaskClient,
+) -> None:
     files = [file(), file(b"text", "notes.jpg"), file(b"", "empty.png")]
     data = {"files": files, "custom_id": ["a", "b", "c"]}
     response = client.post("/jobs", data=data)
@@ -167,13 +169,13 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
 
 
 @pytest.mark.parametrize("value", ["0", "abc"])
-def test_a_field_that_is_refused_is_named_as_it_was_sent(client: FlaskClient, value: str) -> None:
-    asked = (
+def test_a_refusal_names_the_field_as_it_was_sent(client: FlaskClient, value: str) -> None:
+    requests = (
         (CLASSIFY, form(file=file(), top_k=value)),
         (f"{CLASSIFY}?top_k={value}", {"data": JPEG}),
         (f"{JOBS}?top_k={value}", form(files=file())),
     )
-    for path, request in asked:
+    for path, request in requests:
         assert client.post(path, **request).json["detail"].startswith("top_k: Input"), path
 
 
@@ -184,6 +186,19 @@ def test_probes_and_metrics_answer(client: FlaskClient) -> None:
     text = client.get("/metrics").text
     assert 'classifier_outstanding_images{lane="bulk"} 1.0' in text
     assert "classifier_http_request_duration_seconds_bucket" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "detail"),
+    [
+        (CLASSIFY, "image", "Send the picture in the field `file`; the form had `image`."),
+        (JOBS, "file", "Send the pictures in the field `files`; the form had `file`."),
+    ],
+)
+def test_a_form_without_its_picture_is_told_what_to_send(
+    client: FlaskClient, path: str, field: str, detail: str
+) -> None:
+    assert client.post(path, **form(**{field: file()})).json["detail"] == detail
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
@@ -215,7 +230,7 @@ def test_the_openapi_document_names_every_call(client: FlaskClient) -> None:
     assert "multipart/form-data" in body and "image/*" in body
 
 
-def test_a_request_id_is_taken_over_only_where_harmless(client: FlaskClient) -> None:
+def test_a_request_id_is_kept_only_if_it_is_harmless(client: FlaskClient) -> None:
     kept = client.get("/livez", headers={"X-Request-Id": "abc-1"})
     assert kept.headers["X-Request-Id"] == "abc-1"
     replaced = client.get("/livez", headers={"X-Request-Id": 'x" onload='})

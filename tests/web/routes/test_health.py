@@ -1,4 +1,4 @@
-"""What anybody may know of the service without asking a worker."""
+"""What every client may know of the service. No worker is asked."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from shared.presence import Presence
 from web.submit import admission
 
 
-def test_health_tells_workers_backlog_and_the_time_it_takes(
-    client: FlaskClient, redis: Redis
-) -> None:
+def test_health_reports_workers_backlog_and_an_estimate(client: FlaskClient, redis: Redis) -> None:
     Presence(redis, Lane.BULK, "one").tick()
     redis.set(keys.outstanding_images(Lane.BULK), 120)
     redis.set(keys.drained(Lane.BULK, int(time.time())), 40)
@@ -28,29 +26,29 @@ def test_health_tells_workers_backlog_and_the_time_it_takes(
     assert (interactive["workers"], interactive["estimated_seconds"]) == (0, 0)
 
 
-def test_where_nothing_drains_no_time_is_told(client: FlaskClient, redis: Redis) -> None:
+def test_there_is_no_estimate_where_nothing_drains(client: FlaskClient, redis: Redis) -> None:
     redis.set(keys.outstanding_images(Lane.BULK), 120)
     bulk = client.get("/api/v1/health").get_json()["lanes"]["bulk"]
     assert (bulk["images_per_second"], bulk["estimated_seconds"]) == (0, None)
 
 
-def test_within_a_second_health_goes_by_the_last_look(
+def test_within_a_second_health_does_not_read_the_load_again(
     client: FlaskClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def outstanding() -> int:
         images: int = client.get("/api/v1/health").json["lanes"]["bulk"]["outstanding_images"]
         return images
 
-    def looks() -> int:
-        told: int = redis.info("commandstats")["cmdstat_zcard"]["calls"]
-        return told
+    def reads() -> int:
+        calls: int = redis.info("commandstats")["cmdstat_zcard"]["calls"]
+        return calls
 
     # However long this machine stands still.
     monkeypatch.setattr(admission, "_FRESH_SECONDS", 60)
     assert outstanding() == 0
     redis.set(keys.outstanding_images(Lane.BULK), 120)
-    before = looks()
-    assert outstanding() == 0 and looks() == before
+    before = reads()
+    assert outstanding() == 0 and reads() == before
     monkeypatch.setattr(admission, "_FRESH_SECONDS", 0)
     monkeypatch.setattr(admission, "_FRESH_FOR_REFUSAL_SECONDS", 0)
-    assert outstanding() == 120 and looks() > before
+    assert outstanding() == 120 and reads() > before

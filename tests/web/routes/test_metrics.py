@@ -1,14 +1,16 @@
-"""What a scrape of the web process tells of the lanes; no worker."""
+"""What a scrape of the web process says about the lanes, without a worker."""
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
 
 from shared.jobs import Lane
-from tests.monitoring.scrapes import value, wait_until
+from tests.conftest import Clock
+from tests.monitoring.scrapes import value
 
 
-def test_a_scrape_tells_each_lane_before_anything_has_come(client: FlaskClient) -> None:
+def test_a_scrape_reports_each_lane_before_any_picture_has_come(client: FlaskClient) -> None:
     text = client.get("/metrics").text
     for lane in Lane:
         for name in (
@@ -23,17 +25,17 @@ def test_a_scrape_tells_each_lane_before_anything_has_come(client: FlaskClient) 
     assert value(text, "classifier_redis_up") == 1
 
 
-def test_a_waiting_picture_grows_older(client: FlaskClient) -> None:
+def test_a_waiting_picture_grows_older(client: FlaskClient, clock: Clock) -> None:
     client.post("/api/v1/classify?wait=0", data=b"\xff\xd8\xff picture").close()
 
     def age() -> float:
         text = client.get("/metrics").text
-        found = value(text, "classifier_oldest_waiting_seconds", lane="interactive")
-        assert found is not None
-        return found
+        seconds = value(text, "classifier_oldest_waiting_seconds", lane="interactive")
+        assert seconds is not None
+        return seconds
 
-    first = age()
-    assert 0 < first < 5
-    wait_until(lambda: age() > first)
+    assert age() == 0
+    clock.now += 3
+    assert age() == pytest.approx(3)
     text = client.get("/metrics").text
     assert value(text, "classifier_estimated_wait_seconds", lane="interactive") == float("inf")

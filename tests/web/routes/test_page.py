@@ -1,4 +1,4 @@
-"""The page as the web process serves it; what a browser does with it is in tests/page."""
+"""The page as the web process serves it. tests/page has what a browser does with it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_part_of_the_page_is_served_with_its_type(client: FlaskClient, par
     with client.get(f"/page/{part}") as answer:
         assert answer.status_code == 200
         assert answer.mimetype == kinds[part.rpartition(".")[2]]
-        # After an upgrade nobody may mix old modules with new ones.
+        # After an upgrade a browser must not mix old modules with new ones.
         assert answer.headers["Cache-Control"] == "no-cache"
 
 

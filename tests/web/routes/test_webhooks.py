@@ -1,4 +1,4 @@
-"""A webhook is taken where they are enabled, and tells what `GET /jobs/<id>` tells."""
+"""A webhook is accepted if webhooks are enabled, and carries the job as `GET /jobs/<id>` does."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from werkzeug.test import TestResponse
 
 from shared import keys
 from shared.records.job_records import JobRecords
+from tests.support.bodies import JPEG
 from tests.web.intake.archive_files import zipped
 from workers.webhooks.event import event
 
 URL = "https://example.com/hook?token=secret"
-JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
 
 
 def form(client: FlaskClient, url: str, query: str = "") -> TestResponse:
@@ -51,7 +51,7 @@ def enabled(make_app: Callable[..., OpenAPI]) -> FlaskClient:
 
 
 @pytest.mark.parametrize("submit", EVERY_WAY)
-def test_where_they_are_off_a_webhook_is_refused(
+def test_a_webhook_is_refused_where_webhooks_are_off(
     client: FlaskClient, redis: Redis, submit: Submit
 ) -> None:
     answer = submit(client, URL)
@@ -70,7 +70,7 @@ def test_an_address_that_cannot_be_called_is_refused_at_once(
 
 
 @pytest.mark.parametrize("submit", EVERY_WAY)
-def test_a_webhook_is_kept_with_the_job_and_told_to_nobody(
+def test_a_webhook_is_stored_with_the_job_and_no_answer_shows_it(
     enabled: FlaskClient, jobs: JobRecords, submit: Submit
 ) -> None:
     answer = submit(enabled, URL)
@@ -84,14 +84,14 @@ def test_two_different_addresses_are_refused(enabled: FlaskClient) -> None:
     assert form(enabled, URL, "?webhook=https://example.org/").json["code"] == "invalid_request"
 
 
-def test_a_private_address_is_taken_where_that_is_allowed(
+def test_a_private_address_is_accepted_where_that_is_allowed(
     make_app: Callable[..., OpenAPI],
 ) -> None:
     client = make_app(webhooks=True, webhook_allow_private=True).test_client()
     assert form(client, "http://127.0.0.1:8080/").status_code == 202
 
 
-def test_it_tells_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobRecords) -> None:
+def test_it_carries_the_job_as_it_is_answered(enabled: FlaskClient, jobs: JobRecords) -> None:
     job_id = form(enabled, URL).json["id"]
     answered: dict[str, Any] = enabled.delete(f"/jobs/{job_id}").json
     body = json.loads(event(jobs.reader.get(job_id)).body)
