@@ -57,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="image-classifier",
         description="Get the labels of pictures from an image classifier service.",
-        epilog="Set IMAGE_CLASSIFIER_API_KEY if the service asks for an API key. Exit status: "
-        + ", ".join(f"{each.value} {each.name.lower().replace('_', ' ')}" for each in Exit)
-        + ".",
+        epilog="Set IMAGE_CLASSIFIER_API_KEY if the service needs an API key. Exit status:"
+        " 0 all is done, 1 some pictures failed, 2 wrong arguments, 3 too many failures,"
+        " 4 no answer or an error of the service, 5 an error of the disk, 6 the job still runs,"
+        " 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     common = argparse.ArgumentParser(add_help=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from client import errors
+from client.cli.command import main
 from client.cli.exits import Exit
 from tests.client.conftest import ROOT, Installation
 from tests.support.local_service import LocalService
@@ -67,9 +68,15 @@ def test_the_readme_of_the_package_works(
     assert ended.returncode == 0, ended.stderr
 
 
-def test_the_guide_lists_every_exit_status() -> None:
-    numbers = re.findall(r"^\| (\d+) \|", GUIDE.read_text(), re.M)
-    assert list(map(int, numbers)) == [status.value for status in Exit]
+def test_the_guide_and_the_help_list_every_exit_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    statuses = [str(status.value) for status in Exit]
+    assert re.findall(r"^\| (\d+) \|", GUIDE.read_text(), re.M) == statuses
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert re.findall(r"(\d+) \w", text.partition("Exit status: ")[2]) == statuses
 
 
 def test_the_tree_of_errors_names_every_exception() -> None:
