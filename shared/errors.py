@@ -1,49 +1,8 @@
-"""Everything that can go wrong, by name.
+"""Everything that can go wrong, each with a code.
 
-ClassifierError                     code
-    InvalidRequest                  invalid_request
-        UnknownField                unknown_field
-        InvalidWebhook              invalid_webhook
-            WebhooksDisabled        webhooks_disabled
-        EmptyFile                   empty_file
-        UnsupportedFormat           unsupported_format
-        ImageTooLarge               image_too_large
-        TooManyPixels               too_many_pixels
-        TruncatedImage              truncated_image
-        DecodeFailed                decode_failed
-        DecodeTimeout               decode_timeout
-        TooMuchMemory               too_much_memory
-        NoFiles                     no_files
-        TooManyFiles                too_many_files
-        BadArchive                  bad_archive
-        ArchiveTooLarge             archive_too_large
-        NestedArchive               nested_archive
-        NotAFile                    not_a_file
-        UnsafePath                  unsafe_path
-        EncryptedMember             encrypted_member
-        UnsupportedCompression      unsupported_compression
-        CorruptMember               corrupt_member
-        WrongPartSize               wrong_part_size
-        IdempotencyKeyReused        idempotency_key_reused
-    ImageExpired                    image_expired
-    DeadLetterNotFound              dead_letter_not_found
-    WorkerLost                      worker_lost
-    NotAuthenticated                not_authenticated
-    JobNotFound                     job_not_found
-    NotAcceptable                   not_acceptable
-    JobClosed                       job_closed
-    JobCancelled                    job_cancelled
-    PartConflict                    part_conflict
-    ImagesNeeded                    images_needed
-    ModelNotReady                   model_not_ready
-    TryLater                        unavailable
-        Unavailable                 unavailable
-        Overloaded                  overloaded
-        RateLimited                 rate_limited
-    ModelError                      model_error
-
-A class's docstring is its message where none is given, so each must have one. The codes are part
-of the API: clients branch on them. No HTTP here; web.http.errors has the one table to statuses.
+Clients branch on the codes, so a code never changes. A docstring is the default message, so it says
+what is wrong and what to do. web.http.errors gives each error its HTTP status. docs/http.md lists
+codes and messages, and a test compares.
 """
 
 from __future__ import annotations
@@ -53,7 +12,7 @@ from typing import ClassVar
 
 
 class ClassifierError(Exception):
-    """Something went wrong."""
+    """The service has failed. Its log says why."""
 
     code: ClassVar[str] = "internal_error"
 
@@ -61,228 +20,246 @@ class ClassifierError(Exception):
         super().__init__(message or type(self).__doc__)
 
 
+# The request
+
+
 class InvalidRequest(ClassifierError):
-    """The request is not valid."""
+    """The request is not valid. Correct it and send it again."""
 
     code = "invalid_request"
 
 
 class UnknownField(InvalidRequest):
-    """The request carries a field that this call does not know."""
+    """The request has a field that this call does not know. Remove it, or correct its name."""
 
     code = "unknown_field"
 
 
 class RequestTooLarge(InvalidRequest):
-    """The request's body has more bytes than allowed."""
+    """The request is larger than allowed. Send fewer or smaller files in one request."""
 
     code = "request_too_large"
 
 
 class NoFiles(InvalidRequest):
-    """The request carries no picture."""
+    """The request has no picture. Send at least one."""
 
     code = "no_files"
 
 
 class TooManyFiles(InvalidRequest):
-    """The request carries more files than one request may."""
+    """The request has more files than allowed. Send them in several requests."""
 
     code = "too_many_files"
 
 
+# The archive
+
+
 class BadArchive(InvalidRequest):
-    """The archive is damaged, or was cut off."""
+    """The archive is damaged or incomplete. Make it again, and send it again."""
 
     code = "bad_archive"
 
 
 class ArchiveTooLarge(InvalidRequest):
-    """The archive holds more than allowed."""
+    """The archive holds more than allowed. Split it into smaller ones."""
 
     code = "archive_too_large"
 
 
 class NestedArchive(InvalidRequest):
-    """An archive in the archive; it is not opened."""
+    """The file is an archive inside the archive. Unpack it, or send it on its own."""
 
     code = "nested_archive"
 
 
 class NotAFile(InvalidRequest):
-    """A link, a device or the like in the archive; only files are read."""
+    """The archive has a link or a device here. Put the picture itself into the archive."""
 
     code = "not_a_file"
 
 
 class UnsafePath(InvalidRequest):
-    """The name in the archive is absolute or leads out of its folder."""
+    """The name in the archive is absolute or leads out of its folder. Use a relative name."""
 
     code = "unsafe_path"
 
 
 class EncryptedMember(InvalidRequest):
-    """The file in the archive is encrypted."""
+    """The file in the archive is encrypted. Make the archive without a password."""
 
     code = "encrypted_member"
 
 
 class UnsupportedCompression(InvalidRequest):
-    """The file in the archive is packed in a way that is not read: stored and deflated are."""
+    """The file's compression is not supported. Use deflate, or no compression."""
 
     code = "unsupported_compression"
 
 
 class CorruptMember(InvalidRequest):
-    """The file in the archive is damaged."""
+    """The file in the archive is damaged. Make the archive again."""
 
     code = "corrupt_member"
 
 
+# The options of a job
+
+
 class WrongPartSize(InvalidRequest):
-    """A part carries exactly the items that its number says."""
+    """The part has the wrong number of items. Send exactly the items of its number."""
 
     code = "wrong_part_size"
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """Another request was made with this Idempotency-Key."""
+    """Another request used this Idempotency-Key. Use a new key for a new request."""
 
     code = "idempotency_key_reused"
 
 
 class InvalidWebhook(InvalidRequest):
-    """The webhook's address cannot be used."""
+    """The webhook's address cannot be used. Send a public https:// or http:// address."""
 
     code = "invalid_webhook"
 
 
 class WebhooksDisabled(InvalidWebhook):
-    """Webhooks are off here."""
+    """Webhooks are off. Leave `webhook` out, or have the operator set WEBHOOKS=true."""
 
     code = "webhooks_disabled"
 
 
+# The picture
+
+
 class EmptyFile(InvalidRequest):
-    """The file is empty."""
+    """The file is empty. Send a picture."""
 
     code = "empty_file"
 
 
 class UnsupportedFormat(InvalidRequest):
-    """Not a JPEG, PNG, WebP, GIF, BMP or TIFF picture."""
+    """The file is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture. Send one of these."""
 
     code = "unsupported_format"
 
 
 class ImageTooLarge(InvalidRequest):
-    """The file has more bytes than allowed."""
+    """The file is larger than allowed. Send a smaller one."""
 
     code = "image_too_large"
 
 
 class TooManyPixels(InvalidRequest):
-    """The picture has more pixels than allowed."""
+    """The picture has more pixels than allowed. Send a smaller one."""
 
     code = "too_many_pixels"
 
 
 class TruncatedImage(InvalidRequest):
-    """The picture ends before its data does."""
+    """The end of the picture is missing. Send the whole file."""
 
     code = "truncated_image"
 
 
 class DecodeFailed(InvalidRequest):
-    """The picture cannot be decoded."""
+    """The picture cannot be decoded. Save it again in an image program."""
 
     code = "decode_failed"
 
 
 class DecodeTimeout(InvalidRequest):
-    """Decoding the picture takes longer than allowed."""
+    """The picture takes too long to decode. Send a smaller one, or another format."""
 
     code = "decode_timeout"
 
 
 class TooMuchMemory(InvalidRequest):
-    """Decoding the picture takes more memory than allowed."""
+    """The picture takes too much memory to decode. Send a smaller one, or another format."""
 
     code = "too_much_memory"
 
 
 class ImageExpired(ClassifierError):
-    """The picture waited longer than pictures are kept."""
+    """The picture waited too long and was deleted. Send it again."""
 
     code = "image_expired"
 
 
-class DeadLetterNotFound(ClassifierError):
-    """No such dead letter: it has been tried again, or its job has expired."""
-
-    code = "dead_letter_not_found"
-
-
 class WorkerLost(ClassifierError):
-    """The worker died on this picture each time that it was tried."""
+    """The worker died at each try of this picture. Retry it from the list of dead letters."""
 
     code = "worker_lost"
 
 
+# What the request asks for
+
+
 class NotAuthenticated(ClassifierError):
-    """This call needs an API key that is in use here."""
+    """The API key is missing or not valid. Send `Authorization: Bearer <key>`."""
 
     code = "not_authenticated"
 
 
 class JobNotFound(ClassifierError):
-    """No such job: the id is unknown or its results have expired."""
+    """No job has this id, or its results have expired. Check the id, or submit again."""
 
     code = "job_not_found"
 
 
+class DeadLetterNotFound(ClassifierError):
+    """No dead letter has this id. It was retried or has expired: list the dead letters again."""
+
+    code = "dead_letter_not_found"
+
+
 class NotAcceptable(ClassifierError):
-    """This call has no answer of a kind that the client accepts."""
+    """This call cannot answer in a format that you accept. Change the header `Accept`."""
 
     code = "not_acceptable"
 
 
 class JobClosed(ClassifierError):
-    """The job takes no parts: it was cancelled, or was not opened for parts."""
+    """The job takes no parts. It was cancelled, or not opened for parts: open a new job."""
 
     code = "job_closed"
 
 
 class JobCancelled(ClassifierError):
-    """The job was cancelled before this picture was classified."""
+    """The job was cancelled before this picture was classified. Send the picture again."""
 
     code = "job_cancelled"
 
 
 class PartConflict(ClassifierError):
-    """Other pictures are stored as this part."""
+    """Other pictures are stored as this part. Check the part's number and its pictures."""
 
     code = "part_conflict"
 
 
 class ImagesNeeded(ClassifierError):
-    """Pictures that were named by their digest are not known any more; send their bytes."""
+    """Some digests have no cached result any more. Send the files of these items."""
 
     code = "images_needed"
 
     def __init__(self, indexes: Sequence[int]) -> None:
         super().__init__()
-        self.indexes = indexes  #: Positions in the job.
+        self.indexes = indexes  #: Of these items in the job.
+
+
+# The service
 
 
 class ModelNotReady(ClassifierError):
-    """No worker has announced a model yet."""
+    """No worker has loaded a model yet. Try again later."""
 
     code = "model_not_ready"
 
 
 class TryLater(ClassifierError):
-    """Not now; try again."""
+    """The service cannot do this now. Try again later."""
 
     code = "unavailable"
 
@@ -292,28 +269,28 @@ class TryLater(ClassifierError):
 
 
 class Unavailable(TryLater):
-    """The service cannot take this now; try again."""
+    """The service cannot answer now. Try again later."""
 
     code = "unavailable"
 
 
 class Overloaded(TryLater):
-    """The service has as much to do as it may hold; nothing of this request was kept."""
+    """The service has no room for this request, and kept nothing of it. Try again later."""
 
     code = "overloaded"
 
 
 class RateLimited(TryLater):
-    """This client asks more often than it may."""
+    """You send requests faster than allowed. Wait as long as `Retry-After` says."""
 
     code = "rate_limited"
 
 
 class ModelError(ClassifierError):
-    """The model cannot be loaded."""
+    """The model cannot be loaded. Check MODEL, MODEL_WEIGHTS and MODEL_LABELS."""
 
     code = "model_error"
 
 
 class WeightsUnreachable(ModelError):
-    """The network does not bring the weights; nothing else is known to be wrong."""
+    """The weights cannot be downloaded. Check the network, or set MODEL_WEIGHTS to a file."""

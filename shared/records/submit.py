@@ -190,7 +190,7 @@ def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
     if word == "closed":
         raise JobClosed
     if word == "lost":
-        raise Unavailable("The part took too long to arrive; send it again.")
+        raise Unavailable("The part took too long to arrive. Send it again.")
     if word == "stored":
         missing_parts, spec = reply
         if codec.digests(spec) != digests:

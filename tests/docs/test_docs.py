@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,7 @@ def errors_table() -> str:
 
 
 def settings_table() -> str:
+    meanings = _meanings()
     lines = ["| variable | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = field.default
@@ -95,5 +99,17 @@ def settings_table() -> str:
             default = ""
         else:
             default = f"`{default}`"
-        lines.append(f"| `{name.upper()}` | {default} | {field.description} |")
+        lines.append(f"| `{name.upper()}` | {default} | {meanings[name]} |")
     return "\n".join(lines) + "\n"
+
+
+def _meanings() -> dict[str, str]:
+    """The text below each field of Settings. pydantic does not read it: it takes 60 ms."""
+    [tree] = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(tree.body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }

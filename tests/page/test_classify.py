@@ -77,8 +77,8 @@ def test_a_bad_picture_says_why_and_its_neighbours_get_their_labels(
     page.goto(service.base_url)
     page.set_input_files("#pictures", [*noise(2), text, cut])
     expect(page.locator("#figures")).to_contain_text(re.compile("2 pictures labelled.* · 2 failed"))
-    expect(page.locator("[title='notes.txt']")).to_contain_text("Not a JPEG, PNG")
-    expect(page.locator("[title='cut.jpg']")).to_contain_text("ends before its data does")
+    expect(page.locator("[title='notes.txt']")).to_contain_text("not a JPEG, PNG")
+    expect(page.locator("[title='cut.jpg']")).to_contain_text("The end of the picture is missing")
 
 
 def test_a_file_that_is_too_large_is_refused_without_sending_all_of_it(

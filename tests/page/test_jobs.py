@@ -54,7 +54,7 @@ def test_a_failed_picture_without_a_thumbnail_shows_its_name(
     job = httpx.post(f"{service.base_url}/jobs", files=files).raise_for_status().json()
     page = new_page()
     page.goto(f"{service.base_url}/?job={job['id']}")
-    expect(page.locator('.cell[data-state="failed"] .label')).to_contain_text("Not a JPEG")
+    expect(page.locator('.cell[data-state="failed"] .label')).to_contain_text("not a JPEG")
     box = page.locator('.cell[data-state="failed"] .picture').bounding_box()
     assert box and box["height"] >= 20, "the error has pushed out the name"
 

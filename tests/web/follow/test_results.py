@@ -115,7 +115,7 @@ def test_a_table_tells_what_the_pages_tell(client: FlaskClient, mixed: str) -> N
         **{"queue_ms": "12.5", "preprocess_ms": "2.25", "inference_ms": "7.125"},
         **{"label_2": 'cock, "rooster"', "probability_2": "0.0625"},
     }
-    failed = {"error_code": "decode_failed", "error_message": "The picture cannot be decoded."}
+    failed = {"error_code": "decode_failed", "error_message": str(DecodeFailed())}
     empty = {"label": "", "probability": "", "queue_ms": "", "label_2": "", "probability_2": ""}
     assert table[40].items() >= (failed | empty | {"state": "failed"}).items()
     assert table[69].items() >= (empty | {"state": "queued", "error_code": ""}).items()
@@ -249,7 +249,7 @@ def test_a_part_that_expires_meanwhile_cuts_the_stream_off(
     job_id = done(jobs, redis, 1000)
     redis.delete(keys.part(job_id, 20))
     response = client.get(f"/jobs/{job_id}/results?format=csv", buffered=False)
-    with pytest.raises(Exception, match="No such job"):
+    with pytest.raises(Exception, match="No job has this id"):
         list(response.response)
 
 
