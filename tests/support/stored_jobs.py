@@ -1,10 +1,12 @@
-"""Jobs that tests store and commit without a web process and without a worker."""
+"""What tests store in Redis in place of a web process or a worker: jobs, outcomes, a model."""
 
 from __future__ import annotations
 
 from redis import Redis
 
+from shared import model_info
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
+from shared.model_info import ModelInfo
 from shared.records.job_records import JobRecords
 
 #: Bytes of a picture, unless a test says otherwise.
@@ -26,3 +28,17 @@ def commit(redis: Redis, jobs: JobRecords, job: NewJob) -> None:
         ref = PartRef(job.id, start // PART_SIZE, images)
         jobs.parts.commit(pipe, ref, job.lane, dict.fromkeys(range(images), DONE))
     pipe.execute()
+
+
+def announce_model(redis: Redis, version: str = "m-1") -> None:
+    """Announce a model, as a worker does."""
+    info = ModelInfo(
+        name="m",
+        version=version,
+        weights="w",
+        weights_digest="d",
+        engine="e",
+        classes=2,
+        input_size=8,
+    )
+    model_info.announce(redis, info)

@@ -18,14 +18,13 @@ from flask_openapi import OpenAPI
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from shared import keys, model_info
+from shared import keys
 from shared.jobs import ItemState, Lane, Outcome
-from shared.model_info import ModelInfo
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
 from tests.monitoring.scrapes import value
 from tests.support.bodies import JPEG, Unreadable
-from tests.support.stored_jobs import new_job
+from tests.support.stored_jobs import announce_model, new_job
 from web.submit import early_refusals
 from web.submit.admission import Admission
 from web.submit.early_refusals import EarlyRefusals
@@ -194,21 +193,6 @@ def test_every_refusal_is_counted_by_one_route_whatever_path_was_asked(
 
 
 # Room comes back
-
-
-def announce_model(redis: Redis) -> None:
-    model_info.announce(
-        redis,
-        ModelInfo(
-            name="m",
-            version="m-1",
-            weights="w",
-            weights_digest="d",
-            engine="e",
-            classes=2,
-            input_size=8,
-        ),
-    )
 
 
 def cache_answer(redis: Redis, data: bytes) -> None:

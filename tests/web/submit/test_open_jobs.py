@@ -20,9 +20,9 @@ from werkzeug.test import TestResponse
 from shared import keys, model_info
 from shared.records.job_records import JobRecords
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
-from shared.model_info import ModelInfo
 from shared.result_cache import ResultCache
 from tests.support.bodies import JPEG, Unreadable
+from tests.support.stored_jobs import announce_model
 from web.schemas.submission import OpenRequest
 
 KNOWN = Outcome(
@@ -38,19 +38,6 @@ def picture(index: int) -> bytes:
 
 def digest(index: int) -> str:
     return hashlib.sha256(picture(index)).hexdigest()
-
-
-def announce_model(redis: Redis, version: str = "m-1") -> None:
-    info = ModelInfo(
-        name="m",
-        version=version,
-        weights="w",
-        weights_digest="d",
-        engine="e",
-        classes=2,
-        input_size=8,
-    )
-    model_info.announce(redis, info)
 
 
 def learn(redis: Redis, *indexes: int) -> None:
