@@ -1,6 +1,6 @@
 -- Write outcomes of a part's items, each at most once: a second delivery changes nothing.
 --
--- uses: holding, ending
+-- uses: holding, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
 -- arguments: job_id, number, name, member, whole, model_version, now, ttl
 -- row arguments: position, state, outcome

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from redis import Redis
 
-from shared.records.cancel import JobCanceller
-from shared.records.dead_letters import DeadLetters
+from shared.records.ending.canceller import JobCanceller
+from shared.records.overdue.dead_letters import DeadLetters
 from shared.records.read import JobReader
-from shared.records.recovery import Recovery
+from shared.records.overdue.recovery import Recovery
 from shared.records.submit import JobSubmitter
 from shared.records.work import PartRecords
 from shared.settings import Settings

@@ -1,6 +1,6 @@
 -- Accept a part of an open job: all of it, or nothing.
 --
--- uses: holding, ending, rounds
+-- uses: holding, ending/complete, fairness/rounds
 -- keys: job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue
 -- keys: parts, finished, waiting, current_round
 -- arguments: job_id, number, member, message, item_count, pending, bytes

@@ -19,8 +19,9 @@ from shared import keys
 from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, parts_of
 from shared.message import message, packed
-from shared.records import codec, fairness
+from shared.records import codec
 from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
+from shared.records.fairness import rounds
 from shared.records.scripts import Script
 from shared.records.staging import StagedPart, store_images
 
@@ -66,8 +67,8 @@ class JobSubmitter:
             self._execute(pipe, claim)
             return None
         deadline = now + self._deadline
-        if lane in fairness.FAIR:
-            fairness.join(pipe, lane, sizes, deadline=deadline)
+        if lane in rounds.FAIR:
+            rounds.join(pipe, lane, sizes, deadline=deadline)
             *_, (images, bytes_held) = self._execute(pipe, claim)
         else:
             _queue(pipe, lane, sizes, deadline)
@@ -95,7 +96,7 @@ class JobSubmitter:
         for item in items:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
-        fair = job.lane in fairness.FAIR
+        fair = job.lane in rounds.FAIR
         pipe = staged.rest()
         _PUT_PART(
             pipe,

@@ -12,8 +12,8 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Lane, Outcome, PartRef
-from shared.records import fairness
 from shared.records.codec import outcome_field
+from shared.records.fairness import rounds
 from shared.records.scripts import Script
 
 #: A part is started this often, and then each of its images alone, before recovery gives up.
@@ -69,8 +69,8 @@ class PartRecords:
                 deadline=now + self._deadline,
             )
             pipe.hgetall(images)
-        if lane in fairness.FAIR:
-            fairness.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
+        if lane in rounds.FAIR:
+            rounds.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
         replies = pipe.execute()[: 2 * len(refs)]
         return [
             _part_work(ref, record, images)
@@ -83,9 +83,9 @@ class PartRecords:
 
         Recovery calls this in case all messages of the lane were lost.
         """
-        if lane in fairness.FAIR:
+        if lane in rounds.FAIR:
             pipe = self._redis.pipeline(transaction=False)
-            fairness.feed(pipe, lane, deadline=time.time() + self._deadline, taken=0)
+            rounds.feed(pipe, lane, deadline=time.time() + self._deadline, taken=0)
             pipe.execute()
 
     def commit(

@@ -19,7 +19,7 @@ import yaml
 from shared.observe import log
 from shared.jobs import Lane, PartRef
 from shared.message import message
-from shared.records.recovery import Recovered
+from shared.records.overdue.recovery import Recovered
 from shared.observe.tracing import TraceContext
 from tests.monitoring.conftest import ROOT, Watched
 from tests.monitoring.scrapes import wait_until

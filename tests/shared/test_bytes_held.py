@@ -7,7 +7,7 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane, PartRef
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.records.work import MAX_ATTEMPTS
 from tests.support.stored_jobs import DONE, SIZE, commit, new_job

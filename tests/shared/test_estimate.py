@@ -12,8 +12,8 @@ from redis import Redis
 from shared import keys
 from shared.records.job_records import JobRecords
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
-from shared.records import estimate
-from shared.records.estimate import Estimate
+from shared.records.load import estimate
+from shared.records.load.estimate import Estimate
 from tests.conftest import Clock
 
 DEADLINE = 60.0

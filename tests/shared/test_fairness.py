@@ -11,7 +11,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import (
     PART_SIZE,
@@ -24,7 +24,7 @@ from shared.jobs import (
     PartRef,
     new_job_id,
 )
-from shared.records.recovery import Recovered, Recovery
+from shared.records.overdue.recovery import Recovered, Recovery
 
 LANE = Lane.BULK
 READY = 4  #: As in rounds.lua.

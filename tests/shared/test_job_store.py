@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from shared import keys
 from shared.errors import EmptyFile, JobNotFound
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import (
     PART_SIZE,

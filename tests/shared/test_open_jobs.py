@@ -15,7 +15,7 @@ from redis import Redis
 from shared import keys
 from shared.records.claims import Claim
 from shared.errors import EmptyFile, JobClosed, JobNotFound, PartConflict, Unavailable
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.records.submit import PutPart
 from shared.records.work import MAX_ATTEMPTS
@@ -34,7 +34,7 @@ from shared.jobs import (
     part_size,
     new_job_id,
 )
-from shared.records.recovery import Recovered, Recovery
+from shared.records.overdue.recovery import Recovered, Recovery
 
 LANE = Lane.BULK
 SUCCESS = Outcome(

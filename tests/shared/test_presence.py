@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from shared import keys, presence
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.jobs import Lane
 from shared.presence import Presence
 from shared.redis_client import connect

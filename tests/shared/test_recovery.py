@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import ItemState, JobState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
-from shared.records.recovery import Recovered, Recovery
+from shared.records.overdue.recovery import Recovered, Recovery
 from tests.conftest import Clock
 
 LANE = Lane.BULK

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.webhook_outbox import Lease, WebhookOutbox
+from shared.records.webhooks.outbox import Lease, WebhookOutbox
 
 
 @pytest.fixture

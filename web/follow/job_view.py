@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from shared.jobs import Job
-from shared.records import estimate
+from shared.records.load import estimate
 from web.schemas.job import JobSchema
 
 

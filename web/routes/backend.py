@@ -10,9 +10,9 @@ from redis import Redis
 from shared.errors import JobNotFound
 from shared.jobs import Job
 from shared.observe import log
-from shared.records.cancel import JobCanceller
+from shared.records.ending.canceller import JobCanceller
 from shared.records.read import JobReader
-from shared.records.dead_letters import DeadLetters
+from shared.records.overdue.dead_letters import DeadLetters
 from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams

@@ -6,7 +6,7 @@ from flask import Response, request
 from flask_openapi import APIBlueprint
 
 from shared.errors import DeadLetterNotFound
-from shared.records.dead_letters import DeadLetter
+from shared.records.overdue.dead_letters import DeadLetter
 from web.http import idempotency
 from web.http.answers import answer, documented
 from web.routes.backend import backend, own_job, owner

@@ -13,12 +13,12 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from shared import keys, model_info
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.observe import metrics
 from shared.errors import ModelNotReady
 from shared.observe.exposition import SharedSeries
 from shared.jobs import Lane
-from shared.records.backlog import Backlog
+from shared.records.load.backlog import Backlog
 from web.routes.backend import Backend, backend
 
 blueprint = Blueprint("metrics", __name__)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.jobs import Lane
-from shared.records.dead_letters import DeadLetter
+from shared.records.overdue.dead_letters import DeadLetter
 from web.schemas.schema import Request, Schema
 
 

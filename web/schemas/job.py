@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.jobs import PART_SIZE, Job, JobState, Lane
-from shared.records.estimate import Estimate
+from shared.records.load.estimate import Estimate
 from web.schemas.schema import Request, Schema, Wait
 
 

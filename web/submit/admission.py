@@ -25,8 +25,8 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from shared.breaker import Breaker
 from shared.errors import Overloaded
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
-from shared.records import backlog
-from shared.records.backlog import Load
+from shared.records.load import backlog
+from shared.records.load.backlog import Load
 from shared.records.claims import Claim
 from shared.records.submit import Accepted, JobSubmitter, PutPart
 from shared.single_flight import SingleFlight

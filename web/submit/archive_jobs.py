@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from shared.errors import BadArchive, JobNotFound, NoFiles, Overloaded
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id
-from shared.records.cancel import JobCanceller
+from shared.records.ending.canceller import JobCanceller
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.settings import Settings

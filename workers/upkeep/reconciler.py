@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.observe import metrics
 from shared.jobs import Lane
-from shared.records.recovery import Recovered, Recovery
+from shared.records.overdue.recovery import Recovered, Recovery
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from shared.errors import WebhooksDisabled
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from shared.settings import Settings
-from shared.records.webhook_outbox import Lease, WebhookOutbox
+from shared.records.webhooks.outbox import Lease, WebhookOutbox
 from workers.upkeep import health
 from workers.celery_app import make_celery
 from workers.webhooks import QUEUE

@@ -11,7 +11,7 @@ from shared import webhook_address
 from shared.errors import JobNotFound
 from shared.records.read import JobReader
 from shared.jobs import Job
-from shared.records.webhook_outbox import Lease, Try, WebhookOutbox
+from shared.records.webhooks.outbox import Lease, Try, WebhookOutbox
 from shared.webhook_address import Target
 from workers.webhooks.event import event
 from workers.webhooks.post import Answer, NotDelivered, post

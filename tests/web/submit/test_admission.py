@@ -17,7 +17,7 @@ from quickstart import redis_server
 from shared import keys
 from shared.errors import Overloaded
 from shared.jobs import Lane
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from tests.support.ports import free_port

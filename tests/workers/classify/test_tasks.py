@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from redis import Redis
 
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.result_cache import ResultCache

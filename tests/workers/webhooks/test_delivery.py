@@ -26,7 +26,7 @@ from shared.jobs import (
     Prediction,
     new_job_id,
 )
-from shared.records.webhook_outbox import Lease, WebhookOutbox
+from shared.records.webhooks.outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause

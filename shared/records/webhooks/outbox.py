@@ -15,9 +15,9 @@ from redis import Redis
 from shared import keys
 from shared.records.scripts import Script
 
-_LEASE = Script("webhooks_lease")
-_BEGIN = Script("webhooks_begin")
-_SETTLE = Script("webhooks_settle")
+_LEASE = Script("webhooks/lease")
+_BEGIN = Script("webhooks/begin")
+_SETTLE = Script("webhooks/settle")
 
 
 class Lease(NamedTuple):

@@ -1,7 +1,7 @@
 -- Cancel a job that no client knows, while parts of it are missing. A job that has all its parts
 -- stays: another request with the same claim has completed it.
 --
--- uses: ending, cancelling
+-- uses: ending/complete, ending/cancelling
 -- keys: job, claim
 -- arguments: job_id, now, ttl
 -- `claim` is empty if the request had none. `now` is in Unix seconds; `ttl` is the results' time

@@ -14,7 +14,7 @@ from redis import Redis
 
 from shared import keys, presence
 from shared.jobs import Lane
-from shared.records import drain
+from shared.records.load import drain
 
 
 class Backlog(NamedTuple):

@@ -1,6 +1,6 @@
 -- Cancel a job.
 --
--- uses: ending, cancelling
+-- uses: ending/complete, ending/cancelling
 -- keys: job
 -- arguments: job_id, now, ttl
 -- `now` is in Unix seconds; `ttl` is the results' time to live in seconds.

@@ -17,7 +17,7 @@ from shared.records.claims import Claim, value
 from shared.records.codec import outcome_field
 from shared.records.scripts import Script
 
-_REVIVE = Script("revive")
+_REVIVE = Script("overdue/revive")
 
 
 @dataclass(frozen=True, kw_only=True)

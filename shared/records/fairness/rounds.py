@@ -20,8 +20,8 @@ from shared.records.scripts import Script
 #: The lanes with fair scheduling.
 FAIR = frozenset({Lane.BULK})
 
-_JOIN = Script("join")
-_FEED = Script("feed")
+_JOIN = Script("fairness/join")
+_FEED = Script("fairness/feed")
 
 
 def join(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], *, deadline: float) -> None:

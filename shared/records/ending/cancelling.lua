@@ -1,4 +1,4 @@
--- The last step of cancel.lua and abandon.lua. It needs ending.lua.
+-- The last step of cancel.lua and abandon.lua. It needs complete.lua.
 
 -- Cancel a job, unless it has ended. Its parts are not released here, because there may be many:
 -- the canceller releases them afterwards. If the canceller dies, each part is released when a

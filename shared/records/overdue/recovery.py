@@ -20,7 +20,7 @@ from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
 from shared.records.codec import outcome_field
-from shared.records.dead_letters import DeadLetter, DeadLetters
+from shared.records.overdue.dead_letters import DeadLetter, DeadLetters
 from shared.records.read import JobReader
 from shared.records.scripts import Script
 from shared.records.work import MAX_ATTEMPTS, PartRecords
@@ -28,8 +28,8 @@ from shared.records.work import MAX_ATTEMPTS, PartRecords
 #: Parts of one pass. It runs in a worker's main process, which must not be busy for long.
 _AT_ONCE = 200
 
-_REQUEUE = Script("requeue")
-_SPLIT = Script("split")
+_REQUEUE = Script("overdue/requeue")
+_SPLIT = Script("overdue/split")
 
 
 class Recovered(NamedTuple):

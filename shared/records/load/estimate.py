@@ -11,7 +11,8 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Job
-from shared.records import drain, fairness
+from shared.records.fairness import rounds
+from shared.records.load import drain
 
 #: A job that was submitted longer ago than this is estimated by the lane's speed since then.
 _SETTLED_SECONDS = 3.0
@@ -34,7 +35,7 @@ def of_job(redis: Redis, job: Job, *, deadline_seconds: float) -> Estimate:
     """
     if job.state.ended:
         return Estimate()
-    if job.lane in fairness.FAIR:
+    if job.lane in rounds.FAIR:
         return _by_rounds(redis, job)
     return _by_deadlines(redis, job, deadline_seconds)
 

@@ -17,9 +17,9 @@ from shared.records.scripts import Script
 #: Parts of a cancelled job that one script releases: a few milliseconds of Redis's time.
 _RELEASED_AT_ONCE = 100
 
-_CANCEL = Script("cancel")
-_ABANDON = Script("abandon")
-_RELEASE = Script("release")
+_CANCEL = Script("ending/cancel")
+_ABANDON = Script("ending/abandon")
+_RELEASE = Script("ending/release")
 
 
 class JobCanceller:

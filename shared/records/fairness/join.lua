@@ -1,7 +1,7 @@
 -- New parts wait for their round, and are counted. All of it is one script, so that a full Redis
 -- refuses all of it. As commands of a transaction, the counts would stay when the script is refused.
 --
--- uses: holding, rounds
+-- uses: holding, fairness/rounds
 -- keys: waiting, current_round, queue, outstanding, outstanding_images, held
 -- arguments: deadline
 -- row keys: job, part

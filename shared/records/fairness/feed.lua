@@ -1,6 +1,6 @@
 -- Queue the parts whose round has come.
 --
--- uses: holding, rounds
+-- uses: holding, fairness/rounds
 -- keys: waiting, current_round, queue, outstanding, outstanding_images, held
 -- arguments: deadline, taken
 -- `deadline` is in Unix seconds; `taken` parts were just started.

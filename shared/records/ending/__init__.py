@@ -1,0 +1,1 @@
+"""The end of a job: cancelled by its owner, abandoned, or complete."""
