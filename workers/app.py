@@ -17,7 +17,7 @@ from celery import Celery, signals
 from shared.observe import log, metrics, tracing
 from shared import model_info
 from shared.errors import ModelError
-from shared.observe.exposition import forget_dead, start_over
+from shared.observe.exposition import start_over
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
@@ -131,17 +131,15 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(SECONDS, presence.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     presence.tick()
-    _serve_metrics(sender.timer)
+    _serve_metrics()
 
 
-def _serve_metrics(timer: Any) -> None:
+def _serve_metrics() -> None:
     if not (settings.metrics_port and metrics.FOLDER):
         return
     worker_metrics.serve(
         settings.host, settings.metrics_port, metrics.FOLDER, classify.batcher, settings.lane
     )
-    # The counters of a pool process that was lost must stay.
-    timer.call_repeatedly(settings.reconcile_seconds, forget_dead, (metrics.FOLDER,))
 
 
 def _decode_limits() -> DecodeLimits:
@@ -156,6 +154,8 @@ def _decode_limits() -> DecodeLimits:
 def _load(**_: Any) -> None:
     """Set up a pool process after the fork, because sessions and connections cannot be shared."""
     global _classifier
+    # A process that replaces another has its index, and goes on counting where that one stopped.
+    metrics.count_as(f"{settings.lane}{current_process().index}")
     return_large_blocks()
     engine = load_engine(settings)
     redis = connect(settings.redis_url, max_connections=1)

@@ -1,83 +1,55 @@
-"""What a scrape answers where several processes count together.
+"""What a scrape answers when several processes count together.
 
-prometheus-client gives each process files of its own and adds them up. It never gives up those of
-a dead process, or counters would go backwards, so files pile up with every restart. Here the dead
-are added to one file that stands for them all.
+prometheus-client gives each process its own files and adds them up. It keeps the files of processes
+that have died, because counters may not go back. They do not pile up here: a process that takes the
+place of another goes on counting in the same files (shared.observe.metrics).
 """
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client.core import Metric
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+logger = logging.getLogger(__name__)
+
 
 class SharedSeries(Collector):
-    """The sum of what all processes of this program have counted, the dead included."""
+    """The sum of what all processes of this program have counted since it started."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def collect(self) -> Iterator[Metric]:
-        with _alone(self._folder):
-            found = MultiProcessCollector(None, str(self._folder))  # type: ignore[no-untyped-call]
-            yield from list(found.collect())  # type: ignore[no-untyped-call]
+        # A process makes its file empty and sizes it afterwards. It may have been killed between.
+        files = [path for path in self._folder.glob("*.db") if path.stat().st_size]
+        try:
+            yield from _sum(files)
+        except Exception:  # a scrape shows what can be read, rather than nothing
+            yield from _sum([path for path in files if _is_readable(path)])
 
 
 def start_over(folder: Path) -> None:
-    """Forget what processes of an earlier run have counted; ours stays, it is open already."""
+    """Remove what processes of an earlier run have counted. Files of this process are in use."""
     for path in folder.glob("*.db"):
-        if _owner(path) != str(os.getpid()):
+        if path.stem.rpartition("_")[2] != str(os.getpid()):
             path.unlink(missing_ok=True)
 
 
-def forget_dead(folder: Path) -> None:
-    """Add what dead processes have counted to one file, and remove theirs."""
-    with _alone(folder):
-        for path in folder.glob("*.db"):
-            owner = _owner(path)
-            if owner.isdecimal() and not Path("/proc", owner).exists():
-                if not path.name.startswith("gauge"):  # a gauge says how it is, not how it was
-                    _bury(path)
-                path.unlink()
+def _sum(files: Sequence[Path]) -> Iterable[Metric]:
+    paths = [str(path) for path in files]
+    return list(MultiProcessCollector.merge(paths))  # type: ignore[no-untyped-call]
 
 
-def _owner(path: Path) -> str:
-    """Process id in `counter_4711.db`; `dead` of the file that stands for all of them."""
-    return path.stem.rpartition("_")[2]
-
-
-def _bury(path: Path) -> None:
-    """Add a file's values to the dead; killed between this and the unlink, they count twice."""
-    kind, _, _ = path.stem.partition("_")
-    everyone = path.with_name(f"{kind}_dead.db")
-    aside = path.with_name(f"{kind}_dead.new")
-    aside.unlink(missing_ok=True)
-    if everyone.exists():
-        shutil.copyfile(everyone, aside)
-    dead = MmapedDict(str(aside))  # type: ignore[no-untyped-call]
-    for key, value, *_ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore
-        before, _ = dead.read_value(key)  # type: ignore[no-untyped-call]
-        dead.write_value(key, before + value, 0.0)  # type: ignore[no-untyped-call]
-    dead.close()  # type: ignore[no-untyped-call]
-    aside.replace(everyone)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Nobody reads while somebody moves: between replace and unlink a value would count twice."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            # Not left to closing: a pool process that was forked meanwhile has a copy of it.
-            fcntl.flock(lock, fcntl.LOCK_UN)
+def _is_readable(path: Path) -> bool:
+    try:
+        _sum([path])
+    except Exception as error:
+        logger.warning("metrics in %s cannot be read, and are left out: %s", path, error)
+        return False
+    return True

@@ -1,22 +1,43 @@
-"""Every Prometheus series that our processes count: name, help, labels, and why those buckets.
+"""The Prometheus series that our processes count: name, help, labels and buckets.
 
-What is read when Prometheus asks (backlogs, the model, a worker's pool) is in
-`web/routes/metrics.py` and `workers/upkeep/metrics.py`. Labels are bounded: lanes, routes, codes,
-stages; never a job, a picture or a client. Buckets lie around what was measured on two cores
-(docs/performance.md), closest where a change would be felt; each costs a series per label.
+Values that are read at a scrape (backlogs, the model, the pool of a worker) are in
+`web/routes/metrics.py` and `workers/upkeep/metrics.py`. A label has few values: lanes, routes,
+codes, stages; never a job, a picture or a client. Each bucket is a series per label. So they lie
+around the times that were measured on two cores, and close together where a change would be felt.
 """
 
 from __future__ import annotations
+
+import os
 
 from prometheus_client import Counter, Histogram, values
 
 from shared.settings import share_metrics
 
+#: In it the processes of this program count together. None if the program is one process.
 FOLDER = share_metrics()
 
-# prometheus-client looks whether processes count together when it is imported, and Celery's command
-# line has imported it before us wherever Flower is installed. So it looks again.
-values.ValueClass = values.get_value_class()  # type: ignore[no-untyped-call]
+_process = ""
+
+
+def count_as(process: str) -> None:
+    """Count in the files of `process` from now on, and go on with the values that they have.
+
+    No other living process may have that name.
+    """
+    global _process
+    _process = process
+
+
+def _name() -> str:
+    return _process or str(os.getpid())
+
+
+# prometheus-client chooses this class when it is imported, by the environment. That is too early:
+# where Flower is installed, Celery's command line imports it before this module.
+if FOLDER:
+    values.ValueClass = values.MultiProcessValue(_name)  # type: ignore[no-untyped-call]
+
 
 # Web processes
 

@@ -1,4 +1,4 @@
-"""What a scrape answers: complete, and never going backwards."""
+"""A scrape shows everything that was counted, and counters never go back."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ import httpx
 import pytest
 
 from shared.observe import metrics
-from shared.observe.exposition import SharedSeries, forget_dead, start_over
+from shared.observe.exposition import SharedSeries, start_over
 from shared.jobs import Lane
 from tests.monitoring.conftest import Watched
 from tests.monitoring.scrapes import value, wait_until
 
 
-def count_in_a_process_of_its_own(folder: Path, images: int) -> None:
-    """A process that counts and dies at once, as a killed pool process does."""
+def count_in_a_process(folder: Path, images: int, name: str = "bulk0") -> None:
+    """A process that counts and is killed at once, as a pool process may be."""
     code = (
         "import os; from shared.observe import metrics\n"
+        f"metrics.count_as({name!r})\n"
         f"metrics.IMAGES_FINISHED.labels('bulk', 'succeeded').inc({images})\n"
         "metrics.BATCH_IMAGES.labels('bulk').observe(8)\n"
         "os.kill(os.getpid(), 9)"
@@ -36,27 +37,40 @@ def total(folder: Path, name: str) -> float:
     return sum(sample.value for sample in samples if sample.name == name)
 
 
-def test_what_dead_processes_counted_stays_and_their_files_go(tmp_path: Path) -> None:
-    for dead in range(1, 5):
-        count_in_a_process_of_its_own(tmp_path, 3)
-        assert total(tmp_path, "classifier_images_finished_total") == 3 * dead
-        forget_dead(tmp_path)
-        assert total(tmp_path, "classifier_images_finished_total") == 3 * dead
-        assert total(tmp_path, "classifier_batch_images_sum") == 8 * dead
-        assert sorted(path.name for path in tmp_path.glob("*.db")) == [
-            "counter_dead.db",
-            "histogram_dead.db",
-        ]
+def test_a_process_goes_on_counting_where_a_dead_one_stopped(tmp_path: Path) -> None:
+    for deaths in range(1, 5):
+        count_in_a_process(tmp_path, 3)
+        assert total(tmp_path, "classifier_images_finished_total") == 3 * deaths
+        assert total(tmp_path, "classifier_batch_images_sum") == 8 * deaths
+    files = sorted(path.name for path in tmp_path.glob("*.db"))
+    assert files == ["counter_bulk0.db", "histogram_bulk0.db"]
 
 
-def test_an_earlier_runs_counts_are_forgotten(tmp_path: Path) -> None:
-    count_in_a_process_of_its_own(tmp_path, 3)
-    forget_dead(tmp_path)
+def test_what_several_processes_count_is_added_up(tmp_path: Path) -> None:
+    for number in range(2):
+        count_in_a_process(tmp_path, 3, f"bulk{number}")
+    assert total(tmp_path, "classifier_images_finished_total") == 6
+    assert total(tmp_path, "classifier_batch_images_count") == 2
+
+
+def test_the_counts_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    count_in_a_process(tmp_path, 3)
+    own = tmp_path / f"counter_{os.getpid()}.db"
+    own.touch()
     start_over(tmp_path)
-    assert not list(tmp_path.glob("*.db"))
+    assert list(tmp_path.glob("*.db")) == [own]
 
 
-def test_every_series_is_named_as_prometheus_asks() -> None:
+@pytest.mark.parametrize(
+    "damaged", [b"", b"\xff", b"\xff\xff\x00\x00" + bytes(100)], ids=["empty", "short", "corrupt"]
+)
+def test_a_damaged_file_is_left_out(tmp_path: Path, damaged: bytes) -> None:
+    count_in_a_process(tmp_path, 3)
+    (tmp_path / "counter_bulk1.db").write_bytes(damaged)
+    assert total(tmp_path, "classifier_images_finished_total") == 3
+
+
+def test_every_series_has_a_name_as_prometheus_recommends() -> None:
     for name, series in vars(metrics).items():
         if not name.isupper() or name == "FOLDER":
             continue
@@ -64,12 +78,12 @@ def test_every_series_is_named_as_prometheus_asks() -> None:
         assert described.name.startswith("classifier_")
         assert described.documentation.endswith(".")
         if described.type == "counter":
-            assert not described.name.endswith("_total")  # prometheus-client appends it, once
+            assert not described.name.endswith("_total")  # prometheus-client appends it
         if "DURATION" in name:
             assert described.name.endswith("_duration_seconds")
 
 
-def test_requests_and_refusals_are_told_while_redis_is_away(watched: Watched) -> None:
+def test_a_scrape_shows_requests_and_refusals_while_redis_is_away(watched: Watched) -> None:
     service = watched.service
     watched.classify()
     service.stop_redis()
@@ -87,7 +101,7 @@ def test_requests_and_refusals_are_told_while_redis_is_away(watched: Watched) ->
     watched.classify()
 
 
-def test_a_worker_tells_what_became_of_pictures_and_where_their_time_went(
+def test_a_worker_counts_outcomes_and_the_time_of_each_stage(
     watched: Watched,
 ) -> None:
     finished = "classifier_images_finished_total"
@@ -116,7 +130,7 @@ def test_a_killed_pool_process_takes_nothing_back(watched: Watched) -> None:
     assert before and started
 
     for killed in range(1, 4):
-        os.kill(watched.service.pool_processes(Lane.BULK)[0], signal.SIGKILL)
+        watched.service.kill_pool_process(Lane.BULK)
         wait_until(
             lambda k=killed: value(  # type: ignore[misc]
                 watched.scrape(Lane.BULK), "classifier_pool_processes_started_total"
@@ -126,8 +140,31 @@ def test_a_killed_pool_process_takes_nothing_back(watched: Watched) -> None:
     after = value(watched.scrape(Lane.BULK), finished, lane="bulk", outcome="succeeded")
     assert after == before
     folder = Path(watched.service.environment["DATA_DIR"], "metrics", "bulk")
-    owners = lambda: {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}  # noqa: E731
-    wait_until(lambda: len(owners()) <= 3)  # main, its pool process, and the dead
+    owners = {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}
+    assert len(owners) <= 2, "the main process and its one pool process"
+
+
+def test_a_killed_web_process_takes_nothing_back_and_an_empty_file_harms_nothing(
+    watched: Watched,
+) -> None:
+    def accepted() -> float | None:
+        return value(watched.scrape(), "classifier_images_accepted_total", lane="bulk")
+
+    service = watched.service
+    watched.run_job(3)
+    before = accepted()
+    assert before
+    folder = Path(service.environment["DATA_DIR"], "metrics", "web")
+    (folder / "counter_999999.db").touch()
+    with service.may_die("web"):
+        killed = service.web_process()
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: service.web_process() != killed)
+        service.await_web()
+    assert service.processes["web"].poll() is None
+    assert accepted() == before
+    owners = {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}
+    assert owners == {"web0", "999999"}
 
 
 @pytest.mark.parametrize("lane", list(Lane))

@@ -1,9 +1,10 @@
 """gunicorn's settings. Every name here is one of gunicorn's."""
 
 import resource
+from itertools import count
 from typing import Any
 
-from shared.observe.exposition import forget_dead, start_over
+from shared.observe.exposition import start_over
 from shared.settings import Settings
 
 _settings = Settings()
@@ -39,5 +40,14 @@ def on_starting(server: Any) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def child_exit(server: Any, worker: Any) -> None:
-    forget_dead(_metrics)
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give each process the lowest number that no living process has."""
+    taken = {each.number for each in server.WORKERS.values()}
+    worker.number = next(number for number in count() if number not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Let a process go on counting where the one before it has stopped."""
+    from shared.observe import metrics  # not earlier: it counts for the process that imports it
+
+    metrics.count_as(f"web{worker.number}")
