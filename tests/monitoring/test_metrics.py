@@ -123,22 +123,21 @@ def test_a_worker_counts_outcomes_and_the_time_of_each_stage(
 
 
 def test_a_killed_pool_process_takes_nothing_back(watched: Watched) -> None:
-    finished = "classifier_images_finished_total"
-    watched.run_job(3)
-    before = value(watched.scrape(Lane.BULK), finished, lane="bulk", outcome="succeeded")
-    started = value(watched.scrape(Lane.BULK), "classifier_pool_processes_started_total")
-    assert before and started
+    def counted(name: str, **labels: str) -> float:
+        return value(watched.scrape(Lane.BULK), f"classifier_{name}_total", **labels) or 0
 
-    for killed in range(1, 4):
+    def finished() -> float:
+        return counted("images_finished", lane="bulk", outcome="succeeded")
+
+    before = finished()
+    watched.run_job(3)
+    wait_until(lambda: finished() == before + 3)  # a worker counts after the client has its answer
+    started = counted("pool_processes_started")
+    assert started
+    for deaths in range(1, 4):
         watched.service.kill_pool_process(Lane.BULK)
-        wait_until(
-            lambda k=killed: value(  # type: ignore[misc]
-                watched.scrape(Lane.BULK), "classifier_pool_processes_started_total"
-            )
-            == started + k
-        )
-    after = value(watched.scrape(Lane.BULK), finished, lane="bulk", outcome="succeeded")
-    assert after == before
+        wait_until(lambda: counted("pool_processes_started") == started + deaths)
+    assert finished() == before + 3
     folder = Path(watched.service.environment["DATA_DIR"], "metrics", "bulk")
     owners = {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}
     assert len(owners) <= 2, "the main process and its one pool process"
