@@ -4,6 +4,8 @@ Values that are read at a scrape (backlogs, the model, the pool of a worker) are
 `web/routes/metrics.py` and `workers/upkeep/metrics.py`. A label has few values: lanes, routes,
 codes, stages; never a job, a picture or a client. Each bucket is a series per label. So they lie
 around the times that were measured on two cores, and close together where a change would be felt.
+
+The label `route` is the rule of the call under `/api/v1`, also for a client that used `/jobs…`.
 """
 
 from __future__ import annotations
