@@ -13,8 +13,17 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.local_service import LocalService, local_service
 from quickstart.ready import new_picture
+from tests.support import machine
+from tests.support.local_service import LocalService, local_service
+
+#: Makes so many new pictures.
+Noise = Callable[[int], list[Path]]
+#: Opens a page, with options of Playwright's `new_context`.
+NewPage = Callable[..., Page]
+
+#: The console message of a browser after a refusal.
+STATUS = "the server responded with a status of {}"
 
 _ROOT = Path(__file__).parents[2]
 _AXE = "axe-core-4.14.1"
@@ -47,7 +56,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+def new_page(browser: Browser) -> Iterator[NewPage]:
     """Opens pages, each with its own storage. A script error or a broken policy fails the test.
 
     `refusals` are errors that the test provokes: resources that fail to load.
@@ -77,7 +86,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         assert errors == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     """A service without workers, which accepts at most one interactive image."""
     folder = tmp_path_factory.mktemp("idle")
@@ -89,7 +98,7 @@ def idle_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServ
 
 
 @pytest.fixture
-def noise(tmp_path: Path) -> Callable[[int], list[Path]]:
+def noise(tmp_path: Path) -> Noise:
     """Makes small pictures, none of which is cached."""
 
     def make(count: int) -> list[Path]:
@@ -120,6 +129,6 @@ def _fetch(folder: Path) -> None:
     name, _, version = _AXE.rpartition("-")
     command = ["npm", "pack", "--silent", "--pack-destination", str(folder), f"{name}@{version}"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, timeout=60, env=machine.MACHINE)
     except (OSError, subprocess.SubprocessError):
         missing(f"{_AXE} cannot be fetched; `{' '.join(command)}` does it once")

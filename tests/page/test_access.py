@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.page.conftest import NewPage, Noise
 from tests.support.local_service import LocalService
-
-Noise = Callable[[int], list[Path]]
-NewPage = Callable[..., Page]
 
 _PHONE = {"viewport": {"width": 320, "height": 640}, "has_touch": True, "is_mobile": True}
 _LOOKS: dict[str, dict[str, Any]] = {

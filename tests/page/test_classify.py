@@ -5,18 +5,15 @@ from __future__ import annotations
 import base64
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 from skimage import data
 
+from tests.page.conftest import NewPage, Noise
 from tests.support.local_service import LocalService
-
-Noise = Callable[[int], list[Path]]
-NewPage = Callable[..., Page]
 
 _SAMPLES = Path(data.__file__).parent
 

@@ -34,9 +34,9 @@ FAST = (
     "workers/webhooks",
 )
 
-#: Fixtures that are running services. All tests that use one run in the same process, so that it is
-#: started once. These groups take longest, so they are started first.
-SERVICES = ("service", "watched")
+#: Groups of tests, in the order in which they start. The tests of a group run in one process, so
+#: that the running service or the browser of its fixtures is started once. They take longest.
+GROUPS = ("service", "page", "watched")
 
 
 class Scheduling(LoadGroupScheduling):
@@ -64,12 +64,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if "model_environment" in fixtures:
             item.add_marker("torch")  # it makes the export
-        for name in SERVICES:
-            if name in fixtures:
-                item.add_marker(pytest.mark.xdist_group(name))
+        if group := _group(item.path, fixtures):
+            item.add_marker(pytest.mark.xdist_group(group))
         if _in_fast_folder(item.path) and not _has(item, "long", "torch"):
             item.add_marker("fast")
     items.sort(key=_rank)
+
+
+def _group(path: Path, fixtures: list[str]) -> str | None:
+    """All tests of the page are a group; elsewhere a group is named after its fixture."""
+    if path.is_relative_to(_TESTS / "page"):
+        return "page"
+    return next((name for name in GROUPS if name in fixtures), None)
 
 
 def _in_fast_folder(path: Path) -> bool:
@@ -85,8 +91,8 @@ def _has(item: pytest.Item, *markers: str) -> bool:
 
 
 def _rank(item: pytest.Item) -> int:
-    """Sorts the tests: shared services, then other slow tests, then the fast ones."""
+    """Sorts the tests: the groups, then other slow tests, then the fast ones."""
     group = item.get_closest_marker("xdist_group")
-    if group and group.args[0] in SERVICES:
-        return SERVICES.index(group.args[0])
-    return len(SERVICES) + (1 if _has(item, "fast") else 0)
+    if group and group.args[0] in GROUPS:
+        return GROUPS.index(group.args[0])
+    return len(GROUPS) + _has(item, "fast")

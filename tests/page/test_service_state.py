@@ -1,0 +1,90 @@
+"""A busy service, a model with a notice, and a service that asks for keys."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from pathlib import Path
+
+import httpx
+from playwright.sync_api import expect
+
+from shared import model_info
+from shared.jobs import Lane
+from shared.model_info import ModelInfo
+from tests.page.conftest import STATUS, NewPage, Noise
+from tests.support.local_service import LocalService, local_service
+
+
+def test_a_request_to_a_busy_service_is_repeated(
+    idle_service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    first, second = noise(2)
+    page = new_page(refusals=(STATUS.format(503),))
+    page.clock.install()
+    page.goto(idle_service.base_url)
+    page.set_input_files("#pictures", first)
+    expect(page.locator(".cell")).to_contain_text("waiting")
+    waiting = page.url
+    page.set_input_files("#pictures", second)
+    busy = page.locator("#busy-text")
+    expect(busy).to_have_text(re.compile(r"The service is busy, retrying in \d+ s"))
+    seconds = int(busy.inner_text().split()[-2])
+    page.clock.run_for(5000)
+    expect(busy).not_to_contain_text(f"in {seconds} s")
+    # Make room, and move the clock of the page on. The service, with its own clock, checks for room
+    # ten times a second.
+    httpx.delete(f"{idle_service.base_url}/jobs/{waiting.rpartition('=')[2]}").raise_for_status()
+    time.sleep(0.2)
+    page.clock.run_for(1000 * seconds)
+    expect(page.locator("#busy")).to_be_hidden()
+    expect(page.locator(".cell")).to_contain_text("waiting")
+    page.click("#cancel")
+
+
+def test_the_notice_of_the_model_is_on_the_page(
+    idle_service: LocalService, new_page: NewPage
+) -> None:
+    redis = idle_service.redis()
+    page = new_page()
+    page.clock.install()
+    page.goto(idle_service.base_url)
+    expect(page.locator("#status")).to_contain_text("No worker has loaded a model yet")
+    expect(page.locator("#model-notice")).to_be_hidden()
+    words = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e"}
+    model = ModelInfo(**words, version="m-demonstration-1", classes=10, input_size=32, notice="ten")
+    model_info.announce(redis, model)
+    try:
+        page.clock.run_for(10_000)  # the page asks again every few seconds
+        expect(page.locator("#model-notice")).to_have_text("ten")
+        expect(page.locator("#status")).to_contain_text("m-demonstration-1")
+    finally:
+        model_info.forget(redis)
+    page.close()
+
+
+def test_the_page_asks_for_an_api_key_and_continues(
+    new_page: NewPage, noise: Noise, tmp_path: Path, model_environment: dict[str, str]
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"alice:{hashlib.sha256(b'imgc_secret').hexdigest()}\n")
+    with local_service(tmp_path, model_environment | {"API_KEYS_FILE": str(keys)}) as locked:
+        locked.start_web()
+        locked.start_worker(Lane.INTERACTIVE)
+        locked.await_web()
+        page = new_page(refusals=(STATUS.format(401),))
+        page.goto(locked.base_url)
+        page.set_input_files("#pictures", noise(3))
+        page.fill("#key", "imgc_wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-note")).to_contain_text("not valid")
+        page.fill("#key", "imgc_secret")
+        page.keyboard.press("Enter")
+        expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
+        with page.expect_download() as download:
+            page.click("#csv")
+        assert len(Path(download.value.path()).read_text().splitlines()) == 4
+        page.reload()
+        expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
+        page.close()  # before the service stops, which would be an error in its console
