@@ -152,7 +152,6 @@ def model_environment(tmp_path_factory: pytest.TempPathFactory, weights: str) ->
     environment = os.environ | {
         "MODEL_WEIGHTS": weights,
         "MODELS_DIR": str(run / "models"),
-        "DATA_DIR": str(tmp_path_factory.mktemp("data")),
         "WORKER_PROCESSES": "2",
         "WEB_PROCESSES": "1",
     }

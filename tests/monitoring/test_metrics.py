@@ -15,8 +15,9 @@ import pytest
 from shared.observe import metrics
 from shared.observe.exposition import SharedSeries, start_over
 from shared.jobs import Lane
-from tests.monitoring.conftest import Watched
-from tests.monitoring.scrapes import value, wait_until
+from tests.monitoring.scrapes import value
+from tests.monitoring.watched import Watched
+from tests.support.waiting import wait_until
 
 
 def count_in_a_process(folder: Path, images: int, name: str = "bulk0") -> None:

@@ -1,4 +1,4 @@
-"""A trace from the request through the queue into the micro-batch, as a collector receives it."""
+"""A trace from a request through the queue into the micro-batch, as a collector receives it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import pytest
 
 from shared.jobs import Lane
 from shared.observe.tracing import TraceContext
-from tests.monitoring.conftest import ROOT, Collector, Watched
-from tests.monitoring.scrapes import wait_until
+from tests.monitoring.watched import Collector, Watched
+from tests.monitoring.watchers import ROOT
+from tests.support.waiting import wait_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
 def ids(answer: httpx.Response) -> TraceContext:
-    found = TraceContext.from_header(answer.headers["traceparent"])
-    assert found
-    return found
+    context = TraceContext.from_header(answer.headers["traceparent"])
+    assert context
+    return context
 
 
 def test_one_picture_is_one_trace_from_upload_to_commit(
@@ -51,7 +52,7 @@ def test_one_picture_is_one_trace_from_upload_to_commit(
     assert spans["queue"][1].end_time_unix_nano == batch.start_time_unix_nano
 
 
-def test_a_micro_batch_of_a_crowd_is_linked_with_every_part(
+def test_a_micro_batch_of_several_requests_is_linked_with_every_part(
     watched: Watched, collector: Collector
 ) -> None:
     watched.service.stop(Lane.INTERACTIVE)
@@ -59,12 +60,12 @@ def test_a_micro_batch_of_a_crowd_is_linked_with_every_part(
     def ask() -> str:
         url = f"{watched.service.base_url}/api/v1/classify?wait=0"
         header = {"traceparent": f"00-{os.urandom(16).hex()}-{PARENT}-01"}
-        picture = watched.fresh_picture()
+        picture = watched.new_picture()
         return ids(httpx.post(url, content=picture, headers=header, timeout=60)).trace_id
 
     try:
-        with ThreadPoolExecutor(5) as crowd:
-            traces = set(crowd.map(lambda _: ask(), range(5)))
+        with ThreadPoolExecutor(5) as clients:
+            traces = set(clients.map(lambda _: ask(), range(5)))
     finally:
         watched.start_worker(Lane.INTERACTIVE)
     wait_until(lambda: all("queue" in collector.of_trace(trace) for trace in traces), 30)
@@ -75,11 +76,11 @@ def test_a_micro_batch_of_a_crowd_is_linked_with_every_part(
         batch = batches[to_batch.span_id]
         assert wait.span_id in {link.span_id for link in batch.links}
         assert {a.key for a in wait.attributes} == {"job.id", "part.id", "items"}
-    crowds = [batches[wait.links[0].span_id] for wait in waits]
-    assert any(len(batch.links) > 1 and not batch.parent_span_id for batch in crowds)
+    linked = [batches[wait.links[0].span_id] for wait in waits]
+    assert any(len(batch.links) > 1 and not batch.parent_span_id for batch in linked)
 
 
-def test_a_trace_that_is_not_sampled_is_kept_and_not_exported(
+def test_a_trace_that_is_not_sampled_keeps_its_id_and_is_not_exported(
     watched: Watched, collector: Collector
 ) -> None:
     trace = os.urandom(16).hex()
@@ -101,17 +102,17 @@ def test_a_trace_that_is_not_sampled_is_kept_and_not_exported(
         f"00-{TRACE}-{PARENT}-01\tx",
     ],
 )
-def test_a_header_that_is_no_traceparent_begins_a_new_trace(header: str) -> None:
+def test_a_malformed_traceparent_begins_a_new_trace(header: str) -> None:
     assert TraceContext.from_header(header) is None
     assert TraceContext.below(None).trace_id != TraceContext.below(None).trace_id
 
 
-def test_a_later_version_is_read_as_far_as_we_know_it() -> None:
-    found = TraceContext.from_header(f"01-{TRACE}-{PARENT}-03-more")
-    assert found == TraceContext(TRACE, PARENT, sampled=True)
+def test_the_known_fields_of_a_later_version_are_read() -> None:
+    context = TraceContext.from_header(f"01-{TRACE}-{PARENT}-03-more")
+    assert context == TraceContext(TRACE, PARENT, sampled=True)
 
 
-#: As an installation without requirements/tracing.txt is.
+#: Makes an installation without requirements/tracing.txt.
 _WITHOUT = """
 import os, sys
 class Missing:
@@ -127,14 +128,14 @@ sys.meta_path.insert(0, Missing())
     "program",
     ["from web.app import create_app; create_app()", "import workers.app, workers.flower"],
 )
-def test_no_span_is_made_and_nothing_loaded_for_it_when_it_is_off(
+def test_without_a_collector_nothing_of_opentelemetry_is_loaded(
     program: str, installed: bool, redis_url: str
 ) -> None:
-    # redis-py loads OpenTelemetry's metrics by itself, wherever they are installed.
+    # redis-py loads OpenTelemetry's metrics itself where they are installed.
     ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter") if installed else "opentelemetry"
     code = "import os, sys" if installed else _WITHOUT
-    code += f"\n{program}\nfound = [name for name in sys.modules if name.startswith({ours!r})]\n"
-    code += "print(found, flush=True); os._exit(bool(found))"
+    code += f"\n{program}\nloaded = [name for name in sys.modules if name.startswith({ours!r})]\n"
+    code += "print(loaded, flush=True); os._exit(bool(loaded))"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("OTEL")}
     ran = subprocess.run(
         [sys.executable, "-c", code],

@@ -93,9 +93,8 @@ class LocalService:
         return self._children_now(lane)
 
     def web_process(self) -> int:
-        """The id of the one web process that answers, below gunicorn's main process."""
-        [process] = self._children_now("web")
-        return process
+        """The id of the process that answers, below gunicorn's main one; 0 while none is there."""
+        return next(iter(self._children_now("web")), 0)
 
     def kill_pool_process(self, lane: Lane) -> None:
         """Kill the youngest one. The worker starts another in its place."""
@@ -203,7 +202,8 @@ def local_service(
 ) -> Iterator[LocalService]:
     """Run a Redis; the caller starts the other programs. All of them are killed at the end.
 
-    Redis listens on a free port, or with `redis_socket` on a socket as in the quick start.
+    Redis listens on a free port, or with `redis_socket` on a socket as in the quick start. The
+    service keeps its data in `folder` if `environment` has a MODELS_DIR and no DATA_DIR.
     """
     port = free_port()
     service = LocalService(
@@ -213,7 +213,8 @@ def local_service(
         logs=folder,
     )
     own = {"REDIS_URL": service.redis_url, "WEB_PORT": str(port)}
-    service.environment = {**environment, **own}
+    data = {"DATA_DIR": str(folder / "data")} if "MODELS_DIR" in environment else {}
+    service.environment = {**data, **environment, **own}
     service.start_redis()
     _running.append(service)
     try:

@@ -24,6 +24,7 @@ FAST = (
     "loadtest/test_figures.py",
     "loadtest/test_load_client.py",
     "loadtest/test_peers.py",
+    "monitoring",
     "shared",
     "ship",
     "web",

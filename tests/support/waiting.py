@@ -14,4 +14,4 @@ def wait_until(
     while not true():
         if time.monotonic() > deadline:
             raise AssertionError(problem() if callable(problem) else problem)
-        time.sleep(0.02)
+        time.sleep(0.05)

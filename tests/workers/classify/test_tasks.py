@@ -41,7 +41,7 @@ class Dying:
 
 @pytest.fixture
 def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Dying:
-    for name in ("MODEL_WEIGHTS", "DATA_DIR"):
+    for name in ("MODEL_WEIGHTS", "MODELS_DIR"):
         monkeypatch.setenv(name, model_environment[name])
     return Dying(load_engine(Settings()))
 

@@ -1,0 +1,60 @@
+"""The shipped rules and dashboards are valid, tested and documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+
+import pytest
+import yaml
+
+from shared.jobs import Lane
+from tests.monitoring.rules import DASHBOARDS, RULES, panels, rules
+from tests.monitoring.watchers import ROOT
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "quickstart.yml"])
+def test_promtool_accepts_the_configuration(program: Callable[[str], str], name: str) -> None:
+    command = [program("promtool"), "check", "config", f"monitoring/prometheus/{name}"]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_rules_pass_their_tests(program: Callable[[str], str]) -> None:
+    command = [program("promtool"), "test", "rules", "monitoring/prometheus/rules_test.yml"]
+    tested = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_every_alert_has_a_test_that_fires_it_and_one_that_does_not() -> None:
+    cases = yaml.safe_load((ROOT / "monitoring/prometheus/rules_test.yml").read_text())["tests"]
+    tests = [test for case in cases for test in case.get("alert_rule_test", [])]
+    fired = {test["alertname"] for test in tests if test["exp_alerts"]}
+    silent = {test["alertname"] for test in tests if not test["exp_alerts"]}
+    assert fired == silent == {rule["alert"] for rule in rules("alert")}
+
+
+def test_every_alert_has_a_section_that_says_what_to_do() -> None:
+    headings = re.findall(r"^### (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    anchors = {f"docs/operations.md#{heading.lower()}" for heading in headings}
+    assert {rule["annotations"]["runbook_url"] for rule in rules("alert")} == anchors
+    for rule in rules("alert"):
+        assert rule["annotations"]["runbook_url"].endswith(f"#{rule['alert'].lower()}")
+
+
+def test_every_lane_in_rules_and_dashboards_exists() -> None:
+    text = "".join(path.read_text() for path in [*RULES.glob("*.yml"), *DASHBOARDS])
+    assert set(re.findall(r'lane=\\?"(\w+)\\?"', text)) <= set(Lane)
+
+
+def test_dashboards_find_their_data_source() -> None:
+    folder = ROOT / "monitoring/grafana/provisioning"
+    provisioned = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())
+    uids = {each["uid"] for each in provisioned["datasources"]}
+    assert len(DASHBOARDS) == 3
+    for dashboard in DASHBOARDS:
+        assert {panel["datasource"]["uid"] for panel in panels(dashboard)} == uids
+        ids = [panel["id"] for panel in json.loads(dashboard.read_text())["panels"]]
+        assert len(ids) == len(set(ids))
