@@ -1,4 +1,4 @@
-"""The worker's entry: what stops it before it takes a picture."""
+"""A worker that cannot load its model does not start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 
 
-def test_without_its_weights_a_worker_says_why_and_ends(redis_url: str, tmp_path: Path) -> None:
+def test_a_worker_without_its_weights_logs_why_and_ends(redis_url: str, tmp_path: Path) -> None:
     environment = os.environ | {
         "REDIS_URL": redis_url,
         "DATA_DIR": str(tmp_path),
@@ -23,7 +23,7 @@ def test_without_its_weights_a_worker_says_why_and_ends(redis_url: str, tmp_path
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert worker.returncode == 2
     assert "CRITICAL" in worker.stdout and "nothing.safetensors" in worker.stdout

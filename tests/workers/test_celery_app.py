@@ -1,4 +1,4 @@
-"""Celery's address of Redis is the one that the records have."""
+"""Celery and the job records use the same database of Redis."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from workers.celery_app import make_celery
 
 
 @pytest.mark.parametrize("database", ["", "?db=0", "?db=3"])
-def test_messages_are_where_a_socket_s_address_says(tmp_path: Path, database: str) -> None:
+def test_messages_go_to_the_database_in_the_url_of_a_socket(tmp_path: Path, database: str) -> None:
     with redis_server.running(tmp_path / "a folder") as url:
-        there = url + database
-        make_celery(Settings(redis_url=there)).send_task("nothing", queue="bulk")
-        with Redis.from_url(there) as redis:
+        url += database
+        make_celery(Settings(redis_url=url)).send_task("nothing", queue="bulk")
+        with Redis.from_url(url) as redis:
             assert redis.llen("bulk") == 1

@@ -1,7 +1,7 @@
-"""A small Celery app that batches, so that the strategy is tested by itself.
+"""A small Celery app for tests of the batching strategy.
 
-Each run of a batch is told in Redis lists: `began` when it starts, `runs` when it ends. What an
-entry of a message says is what happens: sleep, wait for the gate, raise, run out of memory, die.
+Each run of a batch adds to Redis lists: to `began` when it starts, to `runs` when it ends. An entry
+of a message says what the run does: sleep, wait for the gate, raise, run out of memory, die.
 """
 
 from __future__ import annotations
@@ -34,13 +34,12 @@ app.conf.update(
 def batch(entries: list[dict[str, Any]], *, alone: bool) -> int:
     redis = Redis.from_url(settings.redis_url)
     names = [entry["name"] for entry in entries]
-    began = {"names": names, "pid": os.getpid(), "alone": alone, "at": time.monotonic()}
-    redis.rpush("began", json.dumps(began))
+    redis.rpush("began", json.dumps({"names": names, "pid": os.getpid(), "alone": alone}))
     time.sleep(max(entry.get("sleep", 0) for entry in entries))
     while any("gate" in entry for entry in entries) and not redis.exists("open"):
         time.sleep(0.01)
     for entry in entries:
-        # Once: the second delivery finds the mark and succeeds.
+        # Only the first delivery does it. The second one finds the mark and succeeds.
         if "once" in entry and redis.set(f"did:{entry['name']}", 1, nx=True):
             {"raise": _raise, "memory": _run_out_of_memory, "die": _die}[entry["once"]]()
     redis.rpush("runs", json.dumps(names))

@@ -1,4 +1,4 @@
-"""A micro-batch is worked off in runs of the engine, and each run's answers are out at its end."""
+"""A micro-batch is processed in runs of the engine, and each run is committed at its end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.result_cache import ResultCache
-from shared.settings import Settings
+from tests.workers.engine.tiny_export import tiny_settings
 from workers.decode.limits import DecodeLimits
 from workers.decode.decoder import Decoder
 from workers.engine import Engine, load_engine
 from workers.classify.tasks import BatchClassifier
 
 
-class Dying:
-    """An engine that gives up after so many runs, as a process does that is killed there."""
+class MortalEngine:
+    """An engine that stops after `last` runs, as if its process were killed."""
 
     def __init__(self, engine: Engine) -> None:
         self.name = engine.name
@@ -40,14 +40,12 @@ class Dying:
 
 
 @pytest.fixture
-def engine(model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Dying:
-    for name in ("MODEL_WEIGHTS", "MODELS_DIR"):
-        monkeypatch.setenv(name, model_environment[name])
-    return Dying(load_engine(Settings()))
+def engine(tmp_path: Path) -> MortalEngine:
+    return MortalEngine(load_engine(tiny_settings(tmp_path)))
 
 
 @pytest.fixture
-def classifier(engine: Dying, redis: Redis, jobs: JobRecords) -> BatchClassifier:
+def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchClassifier:
     limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
     return BatchClassifier(
         Decoder(engine.model.preset, limits),
@@ -77,8 +75,8 @@ def states(jobs: JobRecords, refs: Sequence[PartRef]) -> list[JobState]:
     return [jobs.reader.get(ref.job_id).state for ref in refs]
 
 
-def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
-    classifier: BatchClassifier, engine: Dying, jobs: JobRecords, pictures: list[Path]
+def test_whole_parts_run_together_until_the_engine_has_enough_images(
+    classifier: BatchClassifier, engine: MortalEngine, jobs: JobRecords, pictures: list[Path]
 ) -> None:
     assert engine.pictures_at_once == 8
     refs = submit(jobs, pictures, [1] * 10 + [5, 32, 1])
@@ -87,21 +85,25 @@ def test_whole_parts_run_together_until_they_are_as_many_as_the_engine_needs(
     assert set(states(jobs, refs)) == {JobState.COMPLETED}
 
 
-def test_the_cache_has_learnt_when_the_end_is_told(
+def test_the_cache_is_written_before_the_end_is_published(
     classifier: BatchClassifier, jobs: JobRecords, redis: Redis, pictures: list[Path]
 ) -> None:
     refs = submit(jobs, pictures, [2])
     with redis.monitor() as monitor:
         classifier.classify(refs)
         redis.echo("done")
-        told = list(iter(lambda: monitor.next_command()["command"], "ECHO done"))
-    learnt = [k for k, command in enumerate(told) if command.startswith("SET result:")]
-    [end] = [k for k, command in enumerate(told) if command.lower().startswith("publish")]
-    assert len(learnt) == 2 and max(learnt) < end
+        commands = list(iter(lambda: monitor.next_command()["command"], "ECHO done"))
+    cached = [k for k, command in enumerate(commands) if command.startswith("SET result:")]
+    [end] = [k for k, command in enumerate(commands) if command.lower().startswith("publish")]
+    assert len(cached) == 2 and max(cached) < end
 
 
-def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
-    classifier: BatchClassifier, engine: Dying, jobs: JobRecords, redis: Redis, pictures: list[Path]
+def test_an_earlier_run_stays_committed_if_a_later_one_fails(
+    classifier: BatchClassifier,
+    engine: MortalEngine,
+    jobs: JobRecords,
+    redis: Redis,
+    pictures: list[Path],
 ) -> None:
     refs = submit(jobs, pictures, [8, 8])
     engine.last = 1
@@ -111,7 +113,7 @@ def test_who_came_first_has_an_answer_whatever_becomes_of_the_rest(
     assert int(redis.get("outstanding_images:interactive") or 0) == 8
 
     engine.last = 1000
-    assert classifier.classify(refs) == 8, "what has an outcome is not classified again"
+    assert classifier.classify(refs) == 8, "pictures with an outcome are not classified again"
     assert states(jobs, refs) == [JobState.COMPLETED] * 2
     assert int(redis.get("outstanding_images:interactive") or 0) == 0
     assert backlog.of_lane(redis, Lane.INTERACTIVE) == (0, 0, None)

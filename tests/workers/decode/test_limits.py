@@ -1,4 +1,4 @@
-"""A picture may take so much of a pool process and no more, whatever it does."""
+"""Decoding a picture stays within its limits of processor time and memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.workers.decode.preset import PRESET
 from workers.decode.limits import DecodeLimits, return_large_blocks
 from workers.decode.preprocessing import decode
 
-# Where the exception lands in a finaliser, Python prints it; the next tick raises it again.
+# Python prints an exception that is raised in a finaliser. The next tick raises it again.
 may_land_in_a_finaliser = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -42,7 +42,7 @@ def code(data: bytes, within: DecodeLimits) -> str:
 
 @pytest.fixture
 def pool_process() -> Iterator[ProcessPoolExecutor]:
-    """A new one: memory that other tests have freed is there to be used, and is no growth."""
+    """A new process. In an old one, a picture could use memory that other tests have freed."""
     with ProcessPoolExecutor(1, get_context("spawn"), return_large_blocks) as pool:
         yield pool
 
@@ -61,7 +61,7 @@ def test_a_picture_that_computes_for_long_is_stopped(make: Callable[[], bytes]) 
     data = make()
     started = time.process_time()
     assert code(data, limits(seconds=0.3)) == "decode_timeout"
-    # The signal waits for the call into C under way, and the kernel counts in ticks.
+    # Processor time: the signal waits for the running call into C, and the kernel counts ticks.
     assert time.process_time() - started < 1.5
 
 
@@ -77,12 +77,12 @@ def test_a_picture_that_needs_more_memory_is_refused(
     make: Callable[[], bytes], pool_process: ProcessPoolExecutor
 ) -> None:
     refusal = pool_process.submit(code, make(), limits(megabytes=50)).result()
-    # Short of memory, Python first crawls along on what it has; then its time runs out.
+    # With little memory left, Python may become so slow that the time runs out first.
     assert refusal in ("too_much_memory", "decode_timeout")
 
 
 @may_land_in_a_finaliser
-def test_afterwards_the_process_is_as_it_was() -> None:
+def test_the_limits_end_with_the_block() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
     code(tiff_of_many_strips(2_000_000), limits(megabytes=50))
     code(png_of_many_orientations(700_000), limits(seconds=0.2))
@@ -97,7 +97,7 @@ def test_waiting_costs_no_processor_time() -> None:
         time.sleep(0.5)
 
 
-def test_what_runs_too_long_hears_of_it() -> None:
+def test_a_loop_in_python_is_stopped() -> None:
     with pytest.raises(DecodeTimeout), limits(seconds=0.1).enforced():
         while True:
             pass

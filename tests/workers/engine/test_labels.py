@@ -1,4 +1,4 @@
-"""Labels: names by class id, and the best of them."""
+"""Labels are read from a file, and the best ones become predictions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_labels_are_read_one_per_line(tmp_path: Path) -> None:
         (b"caf\xe9\n", "cannot read"),
     ],
 )
-def test_a_file_that_names_no_classes_is_a_model_error(
+def test_a_malformed_file_of_labels_is_a_model_error(
     tmp_path: Path, content: bytes | None, reason: str
 ) -> None:
     file = tmp_path / "labels.txt"
@@ -38,7 +38,7 @@ def test_a_file_that_names_no_classes_is_a_model_error(
         read_labels(file)
 
 
-def test_the_best_come_first_and_of_equals_the_lower_id() -> None:
+def test_the_best_come_first_and_among_equals_the_lower_id() -> None:
     scores = np.array([0.1, 0.2, 0.3, 0.2, 0.2], np.float32)
     best = top(scores, "abcde", 3)
     assert [(each.class_id, each.class_name) for each in best] == [(2, "c"), (1, "b"), (3, "d")]
@@ -50,11 +50,11 @@ def test_predictions_are_plain_numbers() -> None:
     assert (type(best.class_id), type(best.probability)) == (int, float)
 
 
-def test_more_than_there_are_gives_all() -> None:
+def test_with_fewer_classes_than_asked_for_all_are_given() -> None:
     assert len(top(np.array([0.25, 0.75], np.float32), ("no", "yes"), 10)) == 2
 
 
-def test_the_cheap_way_agrees_with_sorting_everything() -> None:
+def test_the_result_equals_sorting_all_classes() -> None:
     scores = np.random.default_rng(0).integers(0, 50, 1000).astype(np.float32)
     labels = [str(i) for i in range(1000)]
     expected = sorted(range(1000), key=lambda i: (-scores[i], i))

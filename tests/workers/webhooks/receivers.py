@@ -1,4 +1,4 @@
-"""Receivers of webhooks, good and bad: real servers on loopback."""
+"""Receivers of webhooks: real servers on loopback."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class Delivery:
 
     @property
     def event(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
+        event: dict[str, Any] = json.loads(self.body)
+        return event
 
 
 @dataclass
 class Receiver:
-    """Notes what comes, and answers one status after the other; the last one for ever."""
+    """Records deliveries, and answers with one status after the other. The last one repeats."""
 
     port: int
     statuses: list[int]
     headers: dict[str, str]  #: Of every answer.
     deliveries: list[Delivery] = field(default_factory=list)
-    #: Closed: an answer waits until it is set.
+    #: An answer waits until it is set.
     gate: threading.Event = field(default_factory=threading.Event)
     _came: threading.Condition = field(default_factory=threading.Condition)
 
@@ -56,34 +56,34 @@ class Receiver:
 
 @contextmanager
 def receiver(*statuses: int, **headers: str) -> Iterator[Receiver]:
-    """Underscores in the names of headers stand for hyphens."""
+    """Run a receiver. Underscores in the names of headers stand for hyphens."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = found.note(Delivery(self.path, dict(self.headers.items()), body))
+            status = running.note(Delivery(self.path, dict(self.headers.items()), body))
             try:
                 self.send_response(status)
                 self.send_header("Location", "/elsewhere")
-                for name, value in found.headers.items():
+                for name, value in running.headers.items():
                     self.send_header(name.replace("_", "-"), value)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             except OSError:
-                pass  # whoever asked has given up, or was killed
+                pass  # The sender has given up, or was killed.
 
         def log_message(self, *_: Any) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    found = Receiver(server.server_port, list(statuses), headers)
-    found.gate.set()
-    thread = threading.Thread(target=server.serve_forever)
+    running = Receiver(server.server_port, list(statuses), headers)
+    running.gate.set()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield found
+        yield running
     finally:
-        found.gate.set()
+        running.gate.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -91,7 +91,7 @@ def receiver(*statuses: int, **headers: str) -> Iterator[Receiver]:
 
 @contextmanager
 def raw_receiver(answer: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Gives its port; each connection is answered by `answer`, and then closed."""
+    """Run a receiver whose `answer` handles each connection; gives its port."""
 
     def serve() -> None:
         while True:

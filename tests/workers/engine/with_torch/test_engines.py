@@ -1,12 +1,10 @@
-"""The engines: real pictures in, the right classes out, from either, in little memory."""
+"""Both engines give real pictures the right classes, and agree with each other."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,49 +15,13 @@ from PIL import Image
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from workers.engine import Engine, load_engine, resolve_engine
-from workers.engine.export import export
+from workers.engine import Engine, load_engine
 from workers.engine.labels import top
 from workers.decode.preprocessing import decode
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.torch
 
-
-@pytest.fixture(scope="session")
-def random_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A small model of random weights, exported."""
-    settings = Settings(
-        model="mobilenet_v3_small",
-        model_weights="random",
-        model_labels=None,
-        engine="onnxruntime",
-        data_dir=tmp_path_factory.mktemp("random"),
-    )
-    export(settings)
-    return settings
-
-
-@pytest.fixture(scope="session")
-def real_settings(tmp_path_factory: pytest.TempPathFactory, real_weights: Path) -> Settings:
-    """The default model with real weights, exported."""
-    settings = Settings(
-        model="mobilenet_v3_large",
-        model_weights=str(real_weights),
-        model_labels=None,
-        engine="onnxruntime",
-        data_dir=tmp_path_factory.mktemp("real"),
-    )
-    export(settings)
-    return settings
-
-
-def test_the_library_tells_nobody_what_is_classified(tmp_path: Path) -> None:
-    """Left alone, it makes up an identifier for the machine and a queue of what to send."""
-    code = "import workers.engine.onnx_engine, sys; assert 'onnxruntime' in sys.modules"
-    # It keeps silent by itself under continuous integration.
-    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
-    assert not list(tmp_path.iterdir())
+ROOT = Path(__file__).parents[4]
 
 
 def noise(engine: Engine, pictures: int) -> NDArray[np.uint8]:
@@ -68,9 +30,7 @@ def noise(engine: Engine, pictures: int) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_an_engine_gives_one_row_of_probabilities_per_picture(
-    random_settings: Settings, name: str
-) -> None:
+def test_a_picture_gets_one_row_of_probabilities(random_settings: Settings, name: str) -> None:
     engine = load_engine(random_settings.model_copy(update={"engine": name}))
     assert engine.name == name
     probabilities = engine.predict(noise(engine, 3))
@@ -80,7 +40,7 @@ def test_an_engine_gives_one_row_of_probabilities_per_picture(
 
 
 @pytest.mark.parametrize("pictures", [1, 7, 8, 9, 32])
-def test_a_picture_scores_alike_alone_and_in_any_batch(
+def test_a_picture_gets_the_same_probabilities_in_any_batch(
     real_settings: Settings, pictures: int
 ) -> None:
     engine = load_engine(real_settings)
@@ -89,7 +49,7 @@ def test_a_picture_scores_alike_alone_and_in_any_batch(
     assert np.abs(engine.predict(batch) - alone).max() < 1e-4
 
 
-def test_several_threads_change_no_score(real_settings: Settings) -> None:
+def test_several_threads_give_the_same_probabilities(real_settings: Settings) -> None:
     engine = load_engine(real_settings.model_copy(update={"worker_processes": 2}))
     [picture] = noise(engine, 1)
     scores = engine.predict(picture[None], alone=True)
@@ -99,11 +59,11 @@ def test_several_threads_change_no_score(real_settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Answers:
-    """Probabilities of the hundred pictures, (100, 1000) each."""
+    """Probabilities of the hundred pictures, each of shape (100, 1000)."""
 
     onnx: NDArray[np.float32]
     torch: NDArray[np.float32]
-    reference: NDArray[np.float32]  #: torchvision's own transforms and model, in fp32.
+    reference: NDArray[np.float32]  #: From torchvision's own transforms and model, in fp32.
     labels: tuple[str, ...]
 
 
@@ -122,7 +82,7 @@ def answers(real_settings: Settings, real_weights: Path, pictures: list[Path]) -
 
 
 def torchvision_answers(weights: Path, pictures: list[Path]) -> NDArray[np.float32]:
-    """With nothing of ours between the file and the probabilities."""
+    """Probabilities from torchvision alone, without any code of ours."""
     import torch
     from safetensors.torch import load_file
 
@@ -142,18 +102,18 @@ def torchvision_answers(weights: Path, pictures: list[Path]) -> NDArray[np.float
 
 
 def classes_of(pictures: list[Path], labels: tuple[str, ...]) -> list[int]:
-    """Class ids by the names of the files, which are sorted as the classes are.
+    """Class ids by the names of the files, which are sorted like the classes.
 
-    A name alone would not do: there are two cardigans, one of them a dog, and torchvision calls
-    one crane "crane bird". The next class in order whose label begins with the name is right.
+    A name alone is ambiguous: there are two cardigans, one of them a dog, and torchvision calls one
+    crane "crane bird". So the next class whose label begins with the name is taken.
     """
     words = [label.lower().replace("-", " ").replace("_", " ") + " " for label in labels]
-    found: list[int] = []
+    ids: list[int] = []
     for picture in pictures:
         name = picture.stem.partition("_")[2].lower().replace("-", " ").replace("_", " ") + " "
-        after = found[-1] + 1 if found else 0
-        found.append(next(i for i in range(after, 1000) if words[i].startswith(name)))
-    return found
+        after = ids[-1] + 1 if ids else 0
+        ids.append(next(i for i in range(after, 1000) if words[i].startswith(name)))
+    return ids
 
 
 def test_real_pictures_get_the_class_that_torchvision_gives_them(answers: Answers) -> None:
@@ -202,7 +162,7 @@ def test_a_worker_on_a_cpu_needs_little_memory_and_no_torch(
         [sys.executable, "-c", WORKER, picture],
         env={
             "MODEL_WEIGHTS": real_settings.model_weights,
-            "DATA_DIR": str(real_settings.data_dir),
+            "MODELS_DIR": str(real_settings.models_dir),
             "ENGINE": "onnxruntime",
         },
         cwd=ROOT,
@@ -210,38 +170,24 @@ def test_a_worker_on_a_cpu_needs_little_memory_and_no_torch(
         text=True,
         check=True,
     )
-    told = json.loads(ran.stdout)
-    assert told["engine"] == "onnxruntime"
-    assert told["libraries"] == []
-    assert told["peak_megabytes"] < 350
+    report = json.loads(ran.stdout)
+    assert report["engine"] == "onnxruntime"
+    assert report["libraries"] == []
+    assert report["peak_megabytes"] < 350
     assert ran.stderr == ""
 
 
-def test_without_a_card_the_engine_is_onnxruntime() -> None:
-    if any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists():
-        pytest.skip("this machine has a card")
-    assert resolve_engine(Settings(engine="auto")) == "onnxruntime"
-    program = (
-        "import sys; from shared.settings import Settings; from workers.engine import *\n"
-        "resolve_engine(Settings(engine='auto')); sys.exit('torch' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-
-
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_an_engine_named_is_the_engine(name: str) -> None:
-    assert resolve_engine(Settings(engine=name)) == name
-
-
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_random_weights_say_so(random_settings: Settings, name: str) -> None:
+def test_the_name_and_version_of_random_weights_say_random(
+    random_settings: Settings, name: str
+) -> None:
     model = load_engine(random_settings.model_copy(update={"engine": name})).model
     assert model.name == "mobilenet_v3_small (random weights)"
     assert model.weights == "random"
     assert model.version == f"mobilenet_v3_small-random-{model.weights_digest[:12]}-p1"
 
 
-def test_of_a_weights_file_only_the_name_is_told(real_settings: Settings) -> None:
+def test_of_a_weights_file_only_the_name_is_public(real_settings: Settings) -> None:
     model = load_engine(real_settings).model
     assert (model.name, model.weights) == (
         "mobilenet_v3_large",
@@ -250,61 +196,17 @@ def test_of_a_weights_file_only_the_name_is_told(real_settings: Settings) -> Non
     assert model.version == f"mobilenet_v3_large-{model.weights_digest[:12]}-p1"
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_labels_of_ones_own_change_the_version(
-    random_settings: Settings, tmp_path: Path, name: str
-) -> None:
-    versions = set()
-    for word in ("class", "Klasse"):
-        file = tmp_path / f"{word}.txt"
-        file.write_text("\n".join(f"{word} {i}" for i in range(1000)), encoding="utf-8")
-        own = random_settings.model_copy(update={"engine": name, "model_labels": file})
-        model = load_engine(own).model
-        assert model.labels[:2] == (f"{word} 0", f"{word} 1")
-        versions.add(model.version)
-    before = load_engine(random_settings).model.version
-    assert len(versions) == 2
-    assert all(version.startswith(f"{before}-l") for version in versions)
-
-
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_too_few_labels_are_a_model_error(
-    random_settings: Settings, tmp_path: Path, name: str
-) -> None:
-    file = tmp_path / "labels.txt"
-    file.write_text("cat\ndog\n", encoding="utf-8")
-    own = random_settings.model_copy(update={"engine": name, "model_labels": file})
-    with pytest.raises(ModelError, match="2 labels, .* 1000 classes"):
-        load_engine(own)
-
-
-def test_without_an_export_the_error_names_the_command(tmp_path: Path) -> None:
-    settings = Settings(model_weights="random", engine="onnxruntime", data_dir=tmp_path)
-    with pytest.raises(ModelError, match="python -m workers.engine.export"):
-        load_engine(settings)
-
-
-@pytest.mark.parametrize("damage", [lambda whole: whole[:-1000], lambda whole: b"", bytes.upper])
-def test_a_damaged_export_is_a_model_error_that_names_the_file(
-    random_settings: Settings, tmp_path: Path, damage: Callable[[bytes], bytes]
-) -> None:
-    (whole,) = random_settings.models_dir.glob("*.onnx")
-    damaged = tmp_path / "models" / whole.name
-    damaged.parent.mkdir()
-    damaged.write_bytes(damage(whole.read_bytes()))
-    with pytest.raises(ModelError, match=str(damaged)):
-        load_engine(random_settings.model_copy(update={"models_dir": tmp_path / "models"}))
-
-
-def test_an_onnx_file_of_someone_elses_is_a_model_error(
+def test_labels_from_a_file_change_the_version_of_the_torch_engine(
     random_settings: Settings, tmp_path: Path
 ) -> None:
-    import onnx
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(f"class {i}" for i in range(1000)), encoding="utf-8")
+    by_torch = random_settings.model_copy(update={"engine": "torch"})
+    before = load_engine(by_torch).model
+    model = load_engine(by_torch.model_copy(update={"model_labels": file})).model
+    assert model.labels[:2] == ("class 0", "class 1")
+    assert model.version.startswith(f"{before.version}-l")
 
-    (whole,) = random_settings.models_dir.glob("*.onnx")
-    stranger = onnx.load(whole)
-    del stranger.metadata_props[:]
-    (tmp_path / "models").mkdir()
-    onnx.save(stranger, tmp_path / "models" / whole.name)
-    with pytest.raises(ModelError, match="not a complete export"):
-        load_engine(random_settings.model_copy(update={"models_dir": tmp_path / "models"}))
+    file.write_text("cat\ndog\n", encoding="utf-8")
+    with pytest.raises(ModelError, match="2 labels, .* 1000 classes"):
+        load_engine(by_torch.model_copy(update={"model_labels": file}))

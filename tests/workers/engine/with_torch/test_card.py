@@ -1,4 +1,4 @@
-"""What a card is given and gives back. A CPU stands in for it: computes instead of replaying."""
+"""Batches for a card. The tests use the CPU, which computes instead of replaying a graph."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from workers.engine.card import Card
 
+pytestmark = pytest.mark.torch
+
 
 class Brightness(torch.nn.Module):
-    """Two numbers for each picture, by which it is known again; remembers the batches it saw."""
+    """Gives two numbers that identify a picture, and records the sizes of its batches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,17 +33,17 @@ def numbered(*values: int) -> NDArray[np.uint8]:
     "pictures, batches",
     [(1, [1]), (2, [2]), (3, [4]), (8, [8]), (9, [8, 1]), (21, [8, 8, 8])],
 )
-def test_a_batch_is_padded_to_the_next_size_or_cut(pictures: int, batches: list[int]) -> None:
+def test_a_batch_is_padded_to_the_next_size_or_split(pictures: int, batches: list[int]) -> None:
     classifier = Brightness()
     card = Card(classifier, 4, largest=7, device="cpu")
-    assert classifier.batches == [8, 4, 2, 1]  # what a card records
+    assert classifier.batches == [8, 4, 2, 1]  # One graph for each.
     classifier.batches.clear()
     answers = card.predict(numbered(*range(pictures)))
     assert classifier.batches == batches
     assert answers.tolist() == [[each, 255 - each] for each in range(pictures)]
 
 
-def test_an_answer_stays_when_the_next_batch_is_computed() -> None:
+def test_the_next_batch_does_not_overwrite_a_result() -> None:
     card = Card(Brightness(), 4, largest=4, device="cpu")
     first = card.predict(numbered(1, 2, 3))
     second = card.predict(numbered(9))

@@ -1,4 +1,4 @@
-"""The demonstration model that ships: what it says of itself, and how often it is right."""
+"""The demonstration model describes itself correctly, and is right as often as it says."""
 
 from __future__ import annotations
 
@@ -24,22 +24,24 @@ from workers.engine.weights_file import read_description
 from workers.engine.export import export
 from workers.decode.preprocessing import decode
 
-ROOT = Path(__file__).parents[3]
-CARD = ROOT / "docs" / "demonstration-model.md"
+pytestmark = pytest.mark.torch
 
-#: The pictures that it was measured on, beside the checkout where they exist.
+ROOT = Path(__file__).parents[4]
+PAGE = ROOT / "docs" / "demonstration-model.md"
+
+#: The test pictures, if they are beside the checkout.
 PICTURES = ROOT.parent / "shared" / "cifar10" / "cifar10-jpeg.tar.xz"
 
 
 @pytest.fixture(scope="module")
-def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """As the quick start asks for it, exported."""
+def demonstration(model_environment: dict[str, str]) -> Settings:
+    """The settings of the quick start, with the model exported."""
     settings = Settings(
         model=Settings.model_fields["model"].default,
         model_weights="demonstration",
         model_labels=None,
         engine="onnxruntime",
-        data_dir=tmp_path_factory.mktemp("demonstration"),
+        models_dir=model_environment["MODELS_DIR"],
     )
     export(settings)
     return settings
@@ -47,8 +49,8 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def facts() -> dict[str, str]:
     with safe_open(DEMONSTRATION, framework="np") as file:
-        found: dict[str, str] = file.metadata()
-    return found
+        metadata: dict[str, str] = file.metadata()
+    return metadata
 
 
 def accuracy() -> float:
@@ -61,37 +63,37 @@ def labelled(engine: Engine, pictures: list[bytes]) -> list[str]:
     return [engine.model.labels[best] for best in engine.predict(pixels).argmax(axis=1)]
 
 
-def test_the_file_is_small_and_whole() -> None:
+def test_the_file_is_small_and_complete() -> None:
     assert DEMONSTRATION.stat().st_size <= 9_000_000
     assert facts()["digest"] == shipped_file.digest(load_file(DEMONSTRATION))
     assert facts()["accuracy"].endswith(" on 10000 test pictures")
 
 
-def test_it_is_as_often_right_as_it_should_be() -> None:
+def test_its_accuracy_is_at_least_86_percent() -> None:
     assert accuracy() >= 0.86
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_a_cat_is_a_cat_by_either_engine(demonstration: Settings, name: str) -> None:
+def test_both_engines_recognise_a_cat(demonstration: Settings, name: str) -> None:
     engine = load_engine(demonstration.model_copy(update={"engine": name}))
     assert labelled(engine, [sample_pictures()[0].read_bytes()]) == ["cat"]
 
 
-def test_of_pictures_that_it_has_not_seen_it_knows_as_many_as_it_says(
+def test_a_sample_of_the_test_pictures_confirms_its_accuracy(
     demonstration: Settings,
 ) -> None:
     if not PICTURES.exists():
-        pytest.skip("the pictures that it was measured on are not beside this checkout")
+        pytest.skip("the test pictures are not beside this checkout")
     pictures = sample(every=20)
-    found = labelled(load_engine(demonstration), [each.content for each in pictures])
-    right = sum(one == each.label for one, each in zip(found, pictures, strict=True))
+    labels = labelled(load_engine(demonstration), [each.content for each in pictures])
+    right = sum(label == each.label for label, each in zip(labels, pictures, strict=True))
     assert len(pictures) == 500
     # Four standard deviations of a sample of this size.
     assert right / len(pictures) == pytest.approx(accuracy(), abs=0.055)
 
 
 def sample(every: int) -> list[Labelled]:
-    """Test pictures of all classes; they come first in the archive."""
+    """Some test pictures of all classes. They come first in the archive."""
     chosen = []
     with tarfile.open(PICTURES) as archive:
         files = (member for member in archive if member.name.endswith(".jpg"))
@@ -102,7 +104,7 @@ def sample(every: int) -> list[Labelled]:
     return chosen
 
 
-def test_it_says_what_it_is(demonstration: Settings) -> None:
+def test_its_name_and_notice_say_demonstration(demonstration: Settings) -> None:
     description = read_description(DEMONSTRATION)
     assert description and description.architecture.startswith("mobilenet_v3_")
     model = load_engine(demonstration).model
@@ -113,15 +115,15 @@ def test_it_says_what_it_is(demonstration: Settings) -> None:
     assert model.notice.startswith("demonstration model (10 classes); for ImageNet's 1,000 classes")
 
 
-def test_its_export_is_found_without_torch(demonstration: Settings) -> None:
+def test_its_export_is_used_without_torch(demonstration: Settings) -> None:
     path = find_export(demonstration)
     assert path and path.name.startswith("demonstration-")
     program = (
         "import sys; from shared.settings import Settings; from workers.engine import *\n"
         "print(find_export(Settings())); sys.exit('torch' in sys.modules)"
     )
-    environment = {"MODEL_WEIGHTS": "demonstration", "DATA_DIR": str(demonstration.data_dir)}
-    found = subprocess.run(
+    environment = {"MODEL_WEIGHTS": "demonstration", "MODELS_DIR": str(demonstration.models_dir)}
+    run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
         env=environment,
@@ -129,10 +131,10 @@ def test_its_export_is_found_without_torch(demonstration: Settings) -> None:
         text=True,
         check=True,
     )
-    assert found.stdout == f"{path}\n"
+    assert run.stdout == f"{path}\n"
 
 
-def test_it_is_no_other_model_than_it_is(tmp_path: Path) -> None:
+def test_another_model_cannot_be_named_with_it(tmp_path: Path) -> None:
     settings = Settings(
         model="resnet50", model_weights="demonstration", model_labels=None, data_dir=tmp_path
     )
@@ -140,10 +142,10 @@ def test_it_is_no_other_model_than_it_is(tmp_path: Path) -> None:
         export(settings)
 
 
-def test_its_card_says_what_the_file_says() -> None:
-    _, _, rest = CARD.read_text().partition("by a test -->\n")
-    told, _, _ = rest.partition("<!-- end of facts -->")
-    assert told == facts_table(), f"the table should be:\n{facts_table()}"
+def test_its_page_shows_the_facts_of_the_file() -> None:
+    _, _, rest = PAGE.read_text().partition("by a test -->\n")
+    table, _, _ = rest.partition("<!-- end of facts -->")
+    assert table == facts_table(), f"the table should be:\n{facts_table()}"
 
 
 def facts_table() -> str:

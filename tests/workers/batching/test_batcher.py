@@ -1,0 +1,141 @@
+"""The rule of batching with a pool and a clock of the test."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from shared.message import IMAGES
+from tests.conftest import Clock
+from workers.batching.micro_batch import _QUIET_SECONDS, Batcher, MicroBatch
+
+
+@dataclass
+class Message:
+    """A Celery request."""
+
+    id: str
+    images: int = 1
+    gone: bool = False  #: Revoked or expired.
+
+    @property
+    def request_dict(self) -> dict[str, int]:
+        return {IMAGES: self.images}
+
+    @property
+    def args(self) -> list[Any]:
+        return [[self.id]]
+
+    def revoked(self) -> bool:
+        return self.gone
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None: ...
+
+    def on_success(self, result: Any) -> None: ...
+
+
+@dataclass
+class Pool:
+    """Records the batches that it gets, and ends them when the test says so."""
+
+    num_processes: int = 2
+    closing: bool = False
+    batches: list[tuple[list[str], bool]] = field(default_factory=list)
+    callbacks: list[dict[str, Any]] = field(default_factory=list)
+
+    def apply_async(self, _: Any, arguments: tuple[Any, ...], **callbacks: Any) -> object | None:
+        if self.closing:
+            return None
+        _, lists, _, alone = arguments
+        self.batches.append(([name for each in lists for name in each], alone))
+        self.callbacks.append(callbacks)
+        return object()
+
+    def accept(self, batch: int) -> None:
+        self.callbacks[batch]["accept_callback"](1, 0.0)
+
+    def end(self, batch: int) -> None:
+        self.callbacks[batch]["callback"]((1, 0.0))
+
+
+class Task(MicroBatch):
+    name = "batch"
+    max_batch_size = 8
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool()
+
+
+@pytest.fixture
+def batcher(pool: Pool) -> Batcher:
+    return Batcher(Task(), pool)
+
+
+def test_a_message_goes_to_a_free_process_at_once(batcher: Batcher, pool: Pool) -> None:
+    batcher.add(Message("a"))
+    batcher.add(Message("b"))
+    assert [names for names, _ in pool.batches] == [["a"], ["b"]]
+    batcher.add(Message("c"))
+    assert len(pool.batches) == 2 and batcher.waiting == 1
+
+
+def test_a_process_that_becomes_free_gets_all_that_waits(batcher: Batcher, pool: Pool) -> None:
+    for k in range(14):
+        batcher.add(Message(f"{k}"))
+    pool.end(1)
+    assert pool.batches[2][0] == [f"{k}" for k in range(2, 10)], "eight fit"
+    pool.end(0)
+    assert pool.batches[3][0] == ["10", "11", "12", "13"]
+    assert batcher.waiting == 0 and batcher.running == 2
+
+
+def test_messages_that_are_gone_take_no_place(batcher: Batcher, pool: Pool) -> None:
+    for k in range(2):
+        batcher.add(Message(f"busy-{k}"))
+    for message in (Message("gone", 7, gone=True), Message("a", 5), Message("b", 3)):
+        batcher.add(message)
+    pool.end(0)
+    assert pool.batches[2][0] == ["a", "b"]
+    batcher.add(Message("gone, too", gone=True))
+    pool.end(1)
+    assert len(pool.batches) == 3 and batcher.idle, "nothing was left to run"
+
+
+def test_a_batch_is_alone_if_no_other_ran_for_a_while(
+    batcher: Batcher, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    batcher.add(Message("first"))
+    batcher.add(Message("beside it"))
+    assert [alone for _, alone in pool.batches] == [True, False]
+    pool.end(0)
+    pool.end(1)
+    clock.now += _QUIET_SECONDS / 2
+    batcher.add(Message("soon after"))
+    assert not pool.batches[2][1]
+    pool.end(2)
+    clock.now += _QUIET_SECONDS
+    batcher.add(Message("later"))
+    assert pool.batches[3][1]
+
+
+def test_after_a_reconnect_only_accepted_batches_hold_a_slot(batcher: Batcher, pool: Pool) -> None:
+    for name in ("accepted", "not accepted", "waiting"):
+        batcher.add(Message(name))
+    pool.accept(0)
+    batcher.forget_old_connection()
+    assert (batcher.running, batcher.waiting) == (1, 0)
+    batcher.add(Message("delivered again"))
+    assert pool.batches[2][0] == ["delivered again"]
+
+
+def test_a_pool_that_is_closing_leaves_no_slot_blocked(batcher: Batcher, pool: Pool) -> None:
+    pool.closing = True
+    batcher.add(Message("a"))
+    assert (pool.batches, batcher.running) == ([], 0)

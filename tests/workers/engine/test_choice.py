@@ -1,0 +1,89 @@
+"""The settings choose the engine, the export and the weights file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from workers.engine import find_export, resolve_engine
+from workers.engine.export import export
+
+ROOT = Path(__file__).parents[3]
+
+
+def settings(folder: Path, weights: str) -> Settings:
+    return Settings(
+        model="squeezenet1_1",
+        model_weights=weights,
+        model_labels=None,
+        engine="onnxruntime",
+        data_dir=folder,
+    )
+
+
+def test_without_a_card_the_engine_is_onnxruntime() -> None:
+    if any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists():
+        pytest.skip("this machine has a card")
+    assert resolve_engine(Settings(engine="auto")) == "onnxruntime"
+    program = (
+        "import sys; from shared.settings import Settings; from workers.engine import *\n"
+        "resolve_engine(Settings(engine='auto')); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+def test_the_setting_names_the_engine(name: str) -> None:
+    assert resolve_engine(Settings(engine=name)) == name
+
+
+@pytest.mark.parametrize("call", ["workers.engine.export.export", "workers.engine.load_engine"])
+def test_if_torch_is_not_installed_the_error_says_what_to_install(
+    tmp_path: Path, call: str
+) -> None:
+    module, _, function = call.rpartition(".")
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from shared.errors import ModelError; from shared.settings import Settings\n"
+        f"from {module} import {function}\n"
+        f"try: {function}(Settings(engine='torch'))\n"
+        "except ModelError as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"DATA_DIR": str(tmp_path), "MODEL_WEIGHTS": "random"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "needs torch, see requirements/export.txt" in run.stdout
+
+
+def test_the_newest_export_of_downloaded_weights_is_used(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    for age, name in enumerate(("squeezenet1_1-default-b", "squeezenet1_1-default-a")):
+        path = models / f"{name}-p1.onnx"
+        path.touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    for other in (
+        ".squeezenet1_1-default-c-p1.onnx.partial",
+        "squeezenet1_1-default-c-p0.onnx",
+        "squeezenet1_1-random-c-p1.onnx",
+        "squeezenet1_0-default-c-p1.onnx",
+    ):
+        (models / other).touch()
+    assert find_export(settings(tmp_path, "DEFAULT")) == models / "squeezenet1_1-default-b-p1.onnx"
+
+
+def test_a_missing_weights_file_is_a_model_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="missing.pth is neither DEFAULT .* nor a file"):
+        export(settings(tmp_path, str(tmp_path / "missing.pth")))
