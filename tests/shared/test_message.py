@@ -1,4 +1,4 @@
-"""Our message against Celery's own: a new version of Celery or kombu must not go unnoticed."""
+"""Our message is compared with Celery's, so that a change in Celery or kombu is noticed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def as_celery_sends_it(redis: Redis, redis_url: str) -> dict[str, Any]:
     return sent
 
 
-def test_a_message_is_what_celery_would_have_sent(redis: Redis, redis_url: str) -> None:
+def test_a_message_is_what_celery_would_send(redis: Redis, redis_url: str) -> None:
     ours = json.loads(message(Lane.BULK, REFS))
     theirs = as_celery_sends_it(redis, redis_url)
 
@@ -47,7 +47,7 @@ def test_a_message_is_what_celery_would_have_sent(redis: Redis, redis_url: str) 
         }
         assert differing <= {"id", "root_id", "correlation_id", "delivery_tag", "argsrepr"}
         assert set(ours[kind]) <= set(theirs[kind])
-    # What only Celery sends: who sent it, and features that we have no use for.
+    # Only Celery sends these: the sender, and features that the service does not use.
     assert set(theirs["headers"]) - set(ours["headers"]) == {
         "shadow",
         "group_index",

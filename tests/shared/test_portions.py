@@ -1,4 +1,4 @@
-"""What goes together, and what is alone."""
+"""Portions of a limited size."""
 
 from __future__ import annotations
 
@@ -17,5 +17,7 @@ from shared.portions import portions
         ([1, 1, 1, 1], [[1, 1, 1], [1]]),
     ],
 )
-def test_items_are_together_as_far_as_they_fit(sizes: list[int], together: list[list[int]]) -> None:
+def test_items_are_together_as_long_as_they_fit(
+    sizes: list[int], together: list[list[int]]
+) -> None:
     assert list(portions(sizes, size=int, most=3)) == together

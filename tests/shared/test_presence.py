@@ -1,4 +1,4 @@
-"""Who takes parts, told by signs of life in a real Redis."""
+"""Counting the workers that accept parts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_worker_that_leaves_is_not_counted(redis: Redis) -> None:
     assert backlog.read(redis).workers[Lane.BULK] == 0
 
 
-def test_a_worker_that_fell_silent_is_not_counted_and_is_forgotten(redis: Redis) -> None:
+def test_a_silent_worker_is_not_counted_and_is_removed(redis: Redis) -> None:
     redis.zadd(keys.workers(Lane.BULK), {"gone": time.time() - 5 * presence.SECONDS})
     assert backlog.read(redis).workers[Lane.BULK] == 0
     Presence(redis, Lane.BULK, "here").tick()
@@ -35,7 +35,7 @@ def test_a_worker_that_fell_silent_is_not_counted_and_is_forgotten(redis: Redis)
 
 
 def test_an_outage_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("WARNING")  # an application that was made before may want to hear less
+    caplog.set_level("WARNING")  # an application of another test may have set another level
     away = connect("redis://127.0.0.1:1/0", max_connections=1)
     worker = Presence(away, Lane.BULK, "one")
     worker.tick()

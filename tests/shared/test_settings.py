@@ -1,4 +1,4 @@
-"""Where settings come from."""
+"""Settings: where they come from, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def test_an_address_with_a_password_is_read_from_a_file(tmp_path: Path) -> None:
     assert settings.redis_url == "redis://:secret@redis:6379/0"
 
 
-def test_the_environment_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_wins_over_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "redis_url").write_text("redis://from-a-file/0")
     monkeypatch.setenv("REDIS_URL", "redis://from-the-environment/0")
     assert Settings(_secrets_dir=tmp_path).redis_url == "redis://from-the-environment/0"
 
 
-def test_models_lie_with_the_data_unless_they_are_elsewhere(tmp_path: Path) -> None:
+def test_models_are_in_the_data_folder_by_default(tmp_path: Path) -> None:
     assert Settings(data_dir=tmp_path).models_dir == tmp_path / "models"
     assert Settings(data_dir=tmp_path, models_dir="/models").models_dir == Path("/models")
 

@@ -1,4 +1,4 @@
-"""No webhook is lost and none is settled by two: on a real Redis."""
+"""Leases of webhooks: none is lost, and no two workers settle the same try."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ def due(redis: Redis) -> dict[bytes, float]:
     return dict(redis.zrange(keys.WEBHOOKS_DUE, 0, -1, withscores=True))
 
 
-def test_what_is_due_is_taken_once_until_its_time_is_over(outbox: WebhookOutbox) -> None:
+def test_a_webhook_has_one_lease_at_a_time(outbox: WebhookOutbox) -> None:
     assert outbox.lease(now=99, until=150, most=10) == []
     assert outbox.lease(now=100, until=150.5, most=1) == [Lease("one", 150.5)]
     assert outbox.lease(now=101, until=151, most=10) == [Lease("two", 151)]
     assert outbox.lease(now=149, until=200, most=10) == []
-    # Whoever took them has died.
+    # The workers that had the leases have died.
     assert [each.job_id for each in outbox.lease(now=151, until=200, most=10)] == ["one", "two"]
 
 
-def test_a_try_is_counted_and_a_lease_that_is_over_starts_none(
+def test_tries_are_counted_and_an_old_lease_starts_none(
     outbox: WebhookOutbox, redis: Redis
 ) -> None:
     [lease, _] = outbox.lease(now=100, until=150.25, most=10)
     first = outbox.begin(lease, until=160)
     assert first and first.number == 1
-    assert outbox.begin(lease, until=170) is None, "the same message once more"
+    assert outbox.begin(lease, until=170) is None, "the same message again"
     outbox.try_again(first.lease, at=300)
     assert due(redis)[b"one"] == 300
     [again] = [each for each in outbox.lease(now=300, until=350, most=10) if each.job_id == "one"]
@@ -44,7 +44,7 @@ def test_a_try_is_counted_and_a_lease_that_is_over_starts_none(
     assert second and second.number == 2
 
 
-def test_what_is_settled_is_gone(outbox: WebhookOutbox, redis: Redis) -> None:
+def test_a_settled_webhook_is_removed(outbox: WebhookOutbox, redis: Redis) -> None:
     for lease in outbox.lease(now=100, until=150, most=10):
         attempt = outbox.begin(lease, until=160)
         assert attempt
@@ -52,7 +52,7 @@ def test_what_is_settled_is_gone(outbox: WebhookOutbox, redis: Redis) -> None:
     assert due(redis) == {}
 
 
-def test_a_job_that_ends_anew_during_a_try_is_told_again(
+def test_a_job_that_ends_again_during_a_try_is_notified_again(
     outbox: WebhookOutbox, redis: Redis
 ) -> None:
     [lease] = outbox.lease(now=100, until=150, most=1)
@@ -64,7 +64,7 @@ def test_a_job_that_ends_anew_during_a_try_is_told_again(
     assert due(redis)[b"one"] == 120
 
 
-def test_a_job_that_has_expired_leaves_nothing_behind(outbox: WebhookOutbox, redis: Redis) -> None:
+def test_the_webhook_of_an_expired_job_is_removed(outbox: WebhookOutbox, redis: Redis) -> None:
     [lease] = outbox.lease(now=100, until=150, most=1)
     redis.delete(keys.job("one"))
     assert outbox.begin(lease, until=160) is None

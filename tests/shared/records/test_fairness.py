@@ -1,83 +1,50 @@
-"""Jobs of the bulk lane take turns, against a real Redis."""
+"""Fair scheduling: the jobs of the bulk lane share it in rounds."""
 
 from __future__ import annotations
-
-import base64
-import json
-import time
-from typing import Any
 
 import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.load import backlog
+from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
-from shared.jobs import (
-    PART_SIZE,
-    ItemState,
-    Lane,
-    NewItem,
-    NewJob,
-    OpenJob,
-    Outcome,
-    PartRef,
-    new_job_id,
-)
-from shared.records.overdue.recovery import Recovered, Recovery
+from shared.records.load import backlog
+from shared.records.overdue.recovery import Recovered
+from tests.conftest import Clock
+from tests.shared.records.parts import EMPTY, LANE, commit, take_message
 
-LANE = Lane.BULK
-READY = 4  #: As in rounds.lua.
+READY = 4  #: Messages that rounds.lua keeps in the queue.
 NOTHING = Recovered(0, 0, 0)
-SUCCESS = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
 
-def accept(jobs: JobRecords, parts: int, lane: Lane = LANE) -> str:
+def accept(jobs: JobRecords, parts: int, *, name: str = "", lane: Lane = LANE) -> str:
+    """Submit a job of full parts; gives its id, which begins with `name`."""
     items = [NewItem(name="", digest="d", data=b"data")] * (PART_SIZE * parts)
-    job_id = new_job_id()
+    job_id = name + new_job_id()
     jobs.submitter.accept([NewJob(id=job_id, lane=lane, top_k=5, items=items)])
     return job_id
 
 
 def take(redis: Redis) -> PartRef | None:
-    """As a worker's BRPOP does."""
-    text: Any = redis.rpop(LANE)
-    if text is None:
-        return None
-    body = json.loads(base64.b64decode(json.loads(text)["body"]))
-    [part] = body[0][0]
-    return PartRef(*part)
+    """Take the next message, which names one part; None if the queue is empty."""
+    return next(iter(take_message(redis)), None)
 
 
 def work(redis: Redis, jobs: JobRecords, parts: int) -> str:
-    """Take, start and commit so many parts; gives the first letter of each one's job."""
-    done = ""
+    """Take, start and commit so many parts; gives the first letter of each part's job."""
+    letters = ""
     for _ in range(parts):
-        ref = take(redis)
-        if ref is None:
+        if (ref := take(redis)) is None:
             break
         assert jobs.parts.start([ref], LANE)
-        pipe = redis.pipeline(transaction=False)
-        jobs.parts.commit(pipe, ref, LANE, dict.fromkeys(range(ref.images), SUCCESS))
-        pipe.execute()
-        done += names.get(ref.job_id, "?")
-    return done
+        commit(redis, jobs, ref)
+        letters += ref.job_id[0]
+    return letters
 
 
-names: dict[str, str] = {}
-
-
-def named(name: str, job_id: str) -> str:
-    names[job_id] = name
-    return job_id
-
-
-@pytest.fixture
-def recovery(redis: Redis, jobs: JobRecords) -> Recovery:
-    return jobs.recovery
-
-
-def test_few_parts_are_in_the_queue_and_all_come_in_the_end(jobs: JobRecords, redis: Redis) -> None:
+def test_the_queue_has_few_parts_at_a_time_and_all_in_the_end(
+    jobs: JobRecords, redis: Redis
+) -> None:
     job_id = accept(jobs, 50)
     assert redis.llen(LANE) == READY
     assert backlog.of_lane(redis, LANE)[:2] == (50, 1600)
@@ -92,37 +59,37 @@ def test_few_parts_are_in_the_queue_and_all_come_in_the_end(jobs: JobRecords, re
 
 
 def test_a_small_job_does_not_wait_for_a_large_one(jobs: JobRecords, redis: Redis) -> None:
-    named("L", accept(jobs, 300))
+    accept(jobs, 300, name="L")
     work(redis, jobs, 20)
-    named("s", accept(jobs, 1))
-    assert "s" in work(redis, jobs, READY + 2)
+    accept(jobs, 1, name="S")
+    assert "S" in work(redis, jobs, READY + 2)
 
 
-def test_two_large_jobs_take_turns(jobs: JobRecords, redis: Redis) -> None:
-    named("A", accept(jobs, 100))
+def test_two_large_jobs_share_the_lane(jobs: JobRecords, redis: Redis) -> None:
+    accept(jobs, 100, name="A")
     work(redis, jobs, 30)
-    named("B", accept(jobs, 100))
+    accept(jobs, 100, name="B")
     work(redis, jobs, READY)
     order = work(redis, jobs, 40)
-    for k in range(40):  # at no time is one ahead of the other
+    for k in range(40):  # neither is ever far ahead
         assert abs(order[:k].count("A") - order[:k].count("B")) <= 2, order
 
 
-def test_a_stream_of_new_jobs_holds_nobody_up(jobs: JobRecords, redis: Redis) -> None:
-    named("A", accept(jobs, 100))
+def test_a_stream_of_new_jobs_does_not_stop_an_older_job(jobs: JobRecords, redis: Redis) -> None:
+    accept(jobs, 100, name="A")
     work(redis, jobs, 5)
     order = ""
-    for _ in range(40):  # as much as the workers can do
-        named("n", accept(jobs, 1))
-        named("n", accept(jobs, 1))
+    for _ in range(40):  # as many parts come as the workers can do
+        accept(jobs, 1, name="N")
+        accept(jobs, 1, name="N")
         order += work(redis, jobs, 2)
     assert order.count("A") >= 10, order
     assert "A" in order[-15:]
 
 
-def test_parts_that_come_one_by_one_take_their_jobs_turns(jobs: JobRecords, redis: Redis) -> None:
-    def opened(name: str) -> Any:
-        job_id = named(name, new_job_id())
+def test_jobs_that_are_filled_in_parts_share_the_lane(jobs: JobRecords, redis: Redis) -> None:
+    def opened(name: str) -> Job:
+        job_id = name + new_job_id()
         jobs.submitter.open(OpenJob(id=job_id, lane=LANE, top_k=5, total=PART_SIZE * 40))
         return jobs.reader.get(job_id)
 
@@ -130,14 +97,14 @@ def test_parts_that_come_one_by_one_take_their_jobs_turns(jobs: JobRecords, redi
     items = [NewItem(name="", digest="d", data=b"data")] * PART_SIZE
     for number in range(30):
         jobs.submitter.put_part(first, number, items)
-    for number in reversed(range(20, 40)):  # its first part is the last of all
+    for number in reversed(range(20, 40)):  # the last parts come first
         jobs.submitter.put_part(second, number, items)
     work(redis, jobs, READY)
     order = work(redis, jobs, 30)
     assert abs(order.count("A") - order.count("B")) <= 2
 
 
-def test_who_takes_many_at_once_finds_more(jobs: JobRecords, redis: Redis) -> None:
+def test_a_worker_that_takes_many_parts_at_once_finds_more(jobs: JobRecords, redis: Redis) -> None:
     accept(jobs, 100)
     for expected in (8, 16, 32):
         refs = [ref for ref in (take(redis) for _ in range(expected // 2)) if ref]
@@ -151,44 +118,42 @@ def test_the_interactive_lane_is_first_come_first_served(jobs: JobRecords, redis
     assert not redis.exists(keys.waiting(Lane.INTERACTIVE), keys.current_round(Lane.INTERACTIVE))
 
 
-def test_a_part_that_waits_its_turn_is_never_overdue(
-    jobs: JobRecords, redis: Redis, recovery: Recovery
+def test_a_part_that_waits_for_its_round_is_never_overdue(
+    jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:
     accept(jobs, 10)
-    late = time.time() + keys.WAITING_SECONDS / 2
+    late = clock.now + keys.WAITING_SECONDS / 2
     assert redis.zcount(keys.outstanding(LANE), late, "+inf") == 10 - READY
-    assert recovery.recover(LANE) == NOTHING
+    assert jobs.recovery.recover(LANE) == NOTHING
     assert redis.llen(LANE) == READY
 
 
-def test_the_age_of_a_lane_is_that_of_its_oldest_part(jobs: JobRecords, redis: Redis) -> None:
-    before = time.time()
-    accept(jobs, 10)
-    first = backlog.of_lane(redis, LANE).oldest_deadline or 0
-    assert before + 60 <= first <= time.time() + 60
-    while ref := take(redis):
-        redis.zadd(keys.outstanding(LANE), {ref.member: time.time() + 900})
-    oldest = backlog.of_lane(redis, LANE).oldest_deadline or 0
-    assert oldest == pytest.approx(first, abs=0.01)
-
-
-def test_a_queue_that_was_lost_is_filled_again(
-    jobs: JobRecords, redis: Redis, recovery: Recovery
+def test_the_age_of_a_lane_is_that_of_its_oldest_part(
+    jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:
+    accept(jobs, 10)
+    deadline = pytest.approx(clock.now + 60, abs=0.01)
+    assert backlog.of_lane(redis, LANE).oldest_deadline == deadline
+    while ref := take(redis):
+        redis.zadd(keys.outstanding(LANE), {ref.member: clock.now + 900})
+    assert backlog.of_lane(redis, LANE).oldest_deadline == deadline
+
+
+def test_a_lost_queue_is_filled_again(jobs: JobRecords, redis: Redis) -> None:
     job_id = accept(jobs, 10)
     lost = [take(redis) for _ in range(READY)]
-    assert recovery.recover(LANE) == NOTHING
+    assert jobs.recovery.recover(LANE) == NOTHING
     assert redis.llen(LANE) == READY
 
     redis.zadd(keys.outstanding(LANE), {ref.member: 1.0 for ref in lost if ref})
-    assert recovery.recover(LANE).requeued == READY
+    assert jobs.recovery.recover(LANE).requeued == READY
     work(redis, jobs, 10)
     assert jobs.reader.get(job_id).succeeded == 320
-    assert backlog.of_lane(redis, LANE) == (0, 0, None)
+    assert backlog.of_lane(redis, LANE) == EMPTY
 
 
-def test_a_cancelled_job_waits_for_no_turn(jobs: JobRecords, redis: Redis) -> None:
-    job_id, other = accept(jobs, 10), named("o", accept(jobs, 10))
+def test_a_cancelled_job_waits_for_no_round(jobs: JobRecords, redis: Redis) -> None:
+    job_id, other = accept(jobs, 10), accept(jobs, 10)
     jobs.canceller.cancel(job_id)
     assert not [m for m in redis.zrange(keys.waiting(LANE), 0, -1) if job_id.encode() in m]
     assert backlog.of_lane(redis, LANE)[:2] == (10, 320)
@@ -199,11 +164,13 @@ def test_a_cancelled_job_waits_for_no_turn(jobs: JobRecords, redis: Redis) -> No
     assert not redis.zcard(keys.waiting(LANE)) and not redis.llen(LANE)
 
 
-def test_a_part_that_expired_while_it_waited_is_given_up(jobs: JobRecords, redis: Redis) -> None:
+def test_a_part_that_expires_while_it_waits_leaves_the_backlog(
+    jobs: JobRecords, redis: Redis
+) -> None:
     job_id = accept(jobs, 10)
     redis.delete(keys.job(job_id), *(keys.part(job_id, n) for n in range(10)))
     while ref := take(redis):
         assert jobs.parts.start([ref], LANE) == []
-    assert backlog.of_lane(redis, LANE) == (0, 0, None)
+    assert backlog.of_lane(redis, LANE) == EMPTY
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
     assert not redis.exists(keys.waiting(LANE))

@@ -1,0 +1,71 @@
+"""Dead letters: how long they are kept, and retrying them."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from shared import keys
+from shared.jobs import JobState, NewItem, NewJob, PartRef, new_job_id
+from shared.records.job_records import JobRecords
+from shared.records.load import backlog
+from tests.conftest import Clock
+from tests.shared.records.open_jobs import open_job, put, ref
+from tests.shared.records.parts import EMPTY, LANE, bury, commit, take_message
+
+
+def accept(jobs: JobRecords) -> PartRef:
+    job_id = new_job_id()
+    items = [NewItem(name="0.jpg", digest="0", data=b"data 0")]
+    jobs.submitter.accept([NewJob(id=job_id, lane=LANE, top_k=5, items=items)])
+    return PartRef(job_id, 0, 1)
+
+
+def test_a_dead_letter_can_be_retried_once(jobs: JobRecords, redis: Redis) -> None:
+    part = accept(jobs)
+    image = bury(redis, jobs, part)
+    [letter] = jobs.dead_letters.all()
+    assert (letter.job_id, letter.index, letter.name) == (part.job_id, 0, "0.jpg")
+
+    assert jobs.dead_letters.retry(letter)
+    assert jobs.dead_letters.all() == []
+    job = jobs.reader.get(part.job_id)
+    assert (job.state, job.failed, job.queued) == (JobState.RUNNING, 0, 1)
+    assert take_message(redis) == [image]
+    [work] = jobs.parts.start([image], LANE)
+    assert work.images == {0: b"data 0"}
+    commit(redis, jobs, image)
+    job = jobs.reader.get(part.job_id)
+    assert (job.state, job.succeeded) == (JobState.COMPLETED, 1)
+    assert backlog.of_lane(redis, LANE) == EMPTY
+    assert not jobs.dead_letters.retry(letter)
+
+
+def test_a_dead_letter_of_an_expired_job_cannot_be_retried(jobs: JobRecords, redis: Redis) -> None:
+    part = accept(jobs)
+    bury(redis, jobs, part)
+    [letter] = jobs.dead_letters.all()
+    redis.delete(keys.job(part.job_id))
+    assert not jobs.dead_letters.retry(letter)
+    assert jobs.dead_letters.all() == []
+
+
+def test_dead_letters_expire_with_their_images(
+    jobs: JobRecords, redis: Redis, clock: Clock
+) -> None:
+    first = bury(redis, jobs, accept(jobs))
+    assert len(jobs.dead_letters.all()) == 1
+    assert 3590 < redis.ttl(keys.dead_image(first.member)) <= 3600
+    clock.now += 3601
+    later = accept(jobs)
+    bury(redis, jobs, later)
+    assert [letter.job_id for letter in jobs.dead_letters.all()] == [later.job_id]
+    assert redis.hlen(keys.DEAD_LETTERS) == 1
+
+
+def test_a_retry_in_an_incomplete_job_leaves_the_job_open(jobs: JobRecords, redis: Redis) -> None:
+    job = open_job(jobs, 33)
+    put(jobs, job, 1)
+    bury(redis, jobs, ref(job, 1))
+    assert jobs.dead_letters.retry(jobs.dead_letters.all()[0])
+    assert jobs.reader.get(job.id).state is JobState.RECEIVING
+    assert put(jobs, job, 0).missing_parts == 0
