@@ -1,4 +1,4 @@
-"""The task `classify` turns a micro-batch of parts into committed outcomes."""
+"""The task `classify` decodes, classifies and commits the parts of a micro-batch."""
 
 from __future__ import annotations
 

@@ -13,25 +13,22 @@ from standardwebhooks import Webhook
 
 from shared import keys
 from shared.records.job_records import JobRecords
-from shared.jobs import (
-    ItemState,
-    Lane,
-    NewItem,
-    NewJob,
-    OpenJob,
-    Outcome,
-    PartRef,
-    Prediction,
-    new_job_id,
-)
+from shared.jobs import Lane, NewItem, OpenJob, PartRef, new_job_id
 from shared.records.webhooks.outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
+from tests.workers.webhooks.ended_jobs import (
+    SUCCESS,
+    commit,
+    deliver_all,
+    due,
+    ended_job,
+    new_job,
+)
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause
 from workers.webhooks.signature import Signer
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-SUCCESS = Outcome(state=ItemState.SUCCEEDED, predictions=(Prediction(1, "a", 0.5),))
 Make = Callable[..., WebhookDelivery]
 
 
@@ -52,41 +49,6 @@ def make_delivery(redis: Redis, jobs: JobRecords) -> Make:
 @pytest.fixture
 def delivery(make_delivery: Make) -> WebhookDelivery:
     return make_delivery()
-
-
-def new_job(url: str, items: int = 1, outcome: Outcome | None = None) -> NewJob:
-    new = [
-        NewItem(name=f"{k}", digest=f"{k:064}", data=b"x", outcome=outcome) for k in range(items)
-    ]
-    return NewJob(id=new_job_id(), lane=Lane.BULK, top_k=1, items=new, webhook=url)
-
-
-def commit(redis: Redis, jobs: JobRecords, job: NewJob, positions: range) -> None:
-    """Commit outcomes as a worker does."""
-    pipe = redis.pipeline()
-    ref = PartRef(job.id, 0, len(job.items))
-    jobs.parts.start([ref], Lane.BULK)
-    jobs.parts.commit(pipe, ref, Lane.BULK, {k: SUCCESS for k in positions})
-    pipe.execute()
-
-
-def due(redis: Redis) -> dict[str, float]:
-    entries = redis.zrange(keys.WEBHOOKS_DUE, 0, -1, withscores=True)
-    return {job_id.decode(): score for job_id, score in entries}
-
-
-def deliver_all(delivery: WebhookDelivery) -> int:
-    leases = delivery.lease(100)
-    for lease in leases:
-        delivery.deliver(lease)
-    return len(leases)
-
-
-def ended_job(redis: Redis, jobs: JobRecords, url: str) -> NewJob:
-    job = new_job(url)
-    jobs.submitter.accept([job])
-    commit(redis, jobs, job, range(1))
-    return job
 
 
 def test_the_commit_that_ends_a_job_adds_its_webhook(
