@@ -1,4 +1,4 @@
-"""The web application on a real Redis; no worker."""
+"""The web application on a real Redis, without a worker."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from web.routes.backend import Backend
 
 @pytest.fixture
 def make_app(redis: Redis, redis_url: str) -> Iterator[Callable[..., OpenAPI]]:
-    """Makes applications, with settings of their own."""
-    services: list[Backend] = []
+    """A function that makes applications with given settings."""
+    backends: list[Backend] = []
 
     def make(**settings: Any) -> OpenAPI:
-        known = {"redis_url": redis_url, "log_format": "text", "max_image_bytes": 300_000}
-        app = create_app(Settings(**known | settings))
-        service: Backend = app.extensions["backend"]
-        services.append(service)
-        service.commits.subscribed.wait(5)
+        defaults = {"redis_url": redis_url, "log_format": "text", "max_image_bytes": 300_000}
+        app = create_app(Settings(**defaults | settings))
+        backend: Backend = app.extensions["backend"]
+        backends.append(backend)
+        backend.commits.subscribed.wait(5)
         return app
 
     yield make
-    for service in services:
-        service.close()
+    for backend in backends:
+        backend.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Admission: which lanes have room, when a refused client should return, and reserved room."""
+"""Admission: which lanes have room, and when a refused client should return."""
 
 from __future__ import annotations
 
@@ -22,21 +22,8 @@ from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from tests.support.ports import free_port
 from tests.support.stored_jobs import SIZE, commit, new_job
+from tests.web.submit.asking import Clock, ask, fits
 from web.submit.admission import Admission
-
-
-class Clock:
-    """A monotonic clock that stands still until a test moves it on."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 class Reads:
@@ -59,36 +46,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 
 
 @pytest.fixture
-def make(redis: Redis, jobs: JobRecords, clock: Clock) -> Callable[..., Admission]:
-    """Makes admissions with limits of their own."""
-
-    def made(*, images: int = 10, size: int = 2**30) -> Admission:
-        max_images = dict.fromkeys(Lane, images)
-        return Admission(redis, jobs.submitter, max_images=max_images, max_bytes=size, clock=clock)
-
-    return made
-
-
-@pytest.fixture
 def full_redis(redis: Redis) -> Iterator[Redis]:
     """A Redis that stores nothing more."""
     redis.config_set("maxmemory", 1)
     yield redis
     redis.config_set("maxmemory", 0)
-
-
-def ask(admission: Admission, images: int = 1, lane: Lane = Lane.BULK, size: int = 0) -> None:
-    """Take room and give it back. Raises Overloaded."""
-    with admission.room() as room:
-        room.fill(lane, images=images, size=size)
-
-
-def fits(admission: Admission, images: int = 1, lane: Lane = Lane.BULK, size: int = 0) -> bool:
-    try:
-        ask(admission, images, lane, size)
-    except Overloaded:
-        return False
-    return True
 
 
 def seconds_to_wait(admission: Admission) -> int:
@@ -163,98 +125,6 @@ def test_a_full_redis_is_an_overload(make: Callable[..., Admission], full_redis:
     with pytest.raises(Overloaded):
         make().accept([new_job()])
     assert not full_redis.keys()
-
-
-# Room
-
-
-def test_reserved_room_is_promised_to_no_other_request(make: Callable[..., Admission]) -> None:
-    admission = make()
-    with admission.room() as one, admission.room() as other:
-        one.fill(Lane.BULK, images=6, size=0)
-        other.fill(Lane.BULK, images=4, size=0)
-        assert not fits(admission)
-    assert fits(admission, 10)
-
-
-def test_the_head_of_a_request_reserves_one_image_and_no_bytes(
-    make: Callable[..., Admission],
-) -> None:
-    admission = make(images=3, size=10 * SIZE)
-    with admission.room() as slow:
-        slow.reserve([Lane.INTERACTIVE], size=9 * SIZE)
-        assert fits(admission, 2, lane=Lane.INTERACTIVE, size=10 * SIZE)
-        assert not fits(admission, 3, lane=Lane.INTERACTIVE)
-
-
-def test_a_request_whose_bytes_have_no_room_is_refused_by_its_head(
-    make: Callable[..., Admission],
-) -> None:
-    admission = make(images=1000, size=10 * SIZE)
-    admission.accept([new_job(8)])
-    with admission.room() as room, pytest.raises(Overloaded):
-        room.reserve([Lane.INTERACTIVE], size=3 * SIZE)
-
-
-def test_a_reserved_place_is_used_even_if_the_lane_has_filled_up_since(
-    make: Callable[..., Admission],
-) -> None:
-    admission = make()
-    with admission.room() as room:
-        room.reserve([Lane.BULK], size=0)
-        admission.accept([new_job(12)])  # more than there was room for, by another way
-        assert not fits(admission)
-        room.fill(Lane.BULK, images=1, size=SIZE)
-        with pytest.raises(Overloaded):
-            room.fill(Lane.BULK, images=2, size=SIZE)
-
-
-def test_what_a_request_has_reserved_does_not_stand_in_its_own_way(
-    make: Callable[..., Admission],
-) -> None:
-    admission = make()
-    with admission.room() as room:
-        room.reserve([Lane.BULK], size=0)
-        room.fill(Lane.BULK, images=10, size=SIZE)
-        room.fill(Lane.BULK, images=10, size=SIZE)
-        room.give_back()
-        room.fill(Lane.BULK, images=500, size=SIZE)  # nothing else is there
-
-
-def test_the_first_lane_with_room_is_taken(make: Callable[..., Admission]) -> None:
-    admission = make(images=1)
-    both = [Lane.BULK, Lane.INTERACTIVE]
-    with admission.room() as first, admission.room() as second, admission.room() as third:
-        first.reserve(both, size=0)
-        second.reserve(both, size=0)
-        assert (first.lane, second.lane) == (Lane.BULK, Lane.INTERACTIVE)
-        with pytest.raises(Overloaded):
-            third.reserve(both, size=0)
-
-
-def test_a_reservation_moves_with_its_request_to_another_lane(
-    make: Callable[..., Admission],
-) -> None:
-    admission = make(images=1)
-    with admission.room() as room:
-        room.reserve([Lane.BULK], size=0)
-        room.fill(Lane.INTERACTIVE, images=1, size=0)
-        assert fits(admission, lane=Lane.BULK)
-        assert not fits(admission, lane=Lane.INTERACTIVE)
-
-
-def test_room_is_given_back_once_whatever_happens(make: Callable[..., Admission]) -> None:
-    admission = make()
-    with pytest.raises(KeyError), admission.room() as room:
-        room.fill(Lane.BULK, images=6, size=SIZE)
-        room.give_back()
-        room.give_back()
-        room.fill(Lane.BULK, images=4, size=SIZE)
-        raise KeyError
-    with admission.room() as other:
-        other.fill(Lane.BULK, images=9, size=SIZE)
-        room.give_back()
-        assert fits(admission, 1) and not fits(admission, 2)
 
 
 # When to return

@@ -4,67 +4,28 @@ from __future__ import annotations
 
 import io
 import os
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from redis import Redis
 from werkzeug.datastructures import FileStorage
-from werkzeug.test import TestResponse
 
-from quickstart import redis_server
 from shared import keys
-from shared.jobs import Lane
-from tests.support.bodies import JPEG, Unreadable
-from tests.support.ports import free_port
+from tests.support.bodies import JPEG
 from tests.web.intake.archive_files import Make, tar_gz, tarred, zipped
-from web.submit import archive_jobs
+from tests.web.submit.archive_posts import (
+    items,
+    left_over,
+    pictures,
+    post_form,
+    post_raw,
+    post_with_key,
+)
 
 TYPES = {zipped: "application/zip", tarred: "application/x-tar", tar_gz: "application/gzip"}
-
-
-def pictures(count: int) -> list[tuple[str, bytes]]:
-    return [(f"cats/{k}.jpg", JPEG + b"%d" % k) for k in range(count)]
-
-
-def post_form(client: FlaskClient, data: bytes, **fields: Any) -> TestResponse:
-    files = FileStorage(io.BytesIO(data), "holiday.zip")
-    return client.post("/jobs", data={"files": files, **fields}, content_type="multipart/form-data")
-
-
-def post_raw(client: FlaskClient, data: bytes, query: str = "", kind: str = "zip") -> TestResponse:
-    return client.post(f"/jobs?{query}", data=data, content_type=f"application/{kind}")
-
-
-def post_with_key(client: FlaskClient, data: bytes, query: str = "") -> TestResponse:
-    return client.post(
-        f"/jobs?{query}",
-        data=data,
-        content_type="application/zip",
-        headers={"Idempotency-Key": "key"},
-    )
-
-
-def items(client: FlaskClient, job_id: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = client.get(f"/jobs/{job_id}/results?limit=1000").json["items"]
-    return found
-
-
-def left_over(redis: Redis) -> dict[str, int]:
-    """What Redis holds for parts that wait."""
-    counts = {
-        "parts": redis.zcard(keys.outstanding(Lane.BULK)),
-        "images": int(redis.get(keys.outstanding_images(Lane.BULK)) or 0),
-        "bytes": int(redis.hget(keys.HELD, "total") or 0),
-        "image keys": len(redis.keys("images:*")) + len(redis.keys("staged*")),
-    }
-    return {name: count for name, count in counts.items() if count}
 
 
 @pytest.mark.parametrize("make", TYPES)
@@ -86,8 +47,8 @@ def test_an_archive_is_a_job_with_an_item_for_each_picture(
     # The bytes that wait for a worker are those of the archive, part by part.
     refs = [f"{job['id']}:{number}" for number in range(3)]
     stored = [redis.hgetall(f"images:{ref}") for ref in refs]
-    found = [part[b"%d" % k] for part in stored for k in range(len(part))]
-    assert found == [data for _, data in pictures(70)]
+    waiting = [part[b"%d" % k] for part in stored for k in range(len(part))]
+    assert waiting == [data for _, data in pictures(70)]
 
 
 def test_a_member_that_cannot_be_used_is_an_item_with_an_error(client: FlaskClient) -> None:
@@ -177,90 +138,6 @@ def test_an_archive_may_be_larger_than_any_other_body_and_nothing_else_may(
     assert not redis.keys("job:*")
 
 
-class Clock:
-    """The clock of the archive jobs. A pause moves it on, and takes hardly any time."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.pauses = 0
-        self.paused = threading.Event()
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        self.pauses += 1
-        self.paused.set()
-        time.sleep(0.005)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(archive_jobs, "time", clock)
-    return clock
-
-
-def test_an_archive_that_finds_no_room_in_time_is_cancelled(
-    make_app: Callable[..., OpenAPI], redis: Redis, clock: Clock
-) -> None:
-    client = make_app(max_outstanding_bulk=40, max_wait_seconds=5).test_client()
-    answer = post_raw(client, zipped(pictures(100)))
-    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
-    assert int(answer.headers["Retry-After"]) > 0
-    assert clock.pauses == 10  # it asked twice a second
-    assert not left_over(redis)
-    [key] = redis.keys("job:*")
-    assert redis.hget(key, "state") == b"cancelled"
-
-
-def test_a_full_lane_refuses_an_archive_before_it_is_read(
-    make_app: Callable[..., OpenAPI],
-) -> None:
-    client = make_app(max_outstanding_bulk=32, max_wait_seconds=30).test_client()
-    assert post_raw(client, zipped(pictures(32)), "lane=bulk").status_code == 202
-    answer = client.post(
-        "/jobs?lane=bulk",
-        input_stream=Unreadable(bytes(10_000)),
-        content_type="application/zip",
-    )
-    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
-
-
-def test_an_archive_waits_for_room_and_goes_on(
-    make_app: Callable[..., OpenAPI], clock: Clock
-) -> None:
-    app = make_app(max_outstanding_bulk=64, max_wait_seconds=10_000)
-    other = post_raw(app.test_client(), zipped(pictures(32))).json["id"]
-    answers: list[TestResponse] = []
-    upload = threading.Thread(
-        target=lambda: answers.append(post_raw(app.test_client(), zipped(pictures(70))))
-    )
-    upload.start()
-    assert clock.paused.wait(5) and not answers, "there was no room for it"
-    assert app.test_client().delete(f"/jobs/{other}").status_code == 200
-    # Its second part has room now. Its third part has none before the first two are done.
-    job_id = running_job(app, other)
-    assert app.test_client().get(f"/jobs/{job_id}").json["counts"]["received"] == 64
-    assert app.test_client().delete(f"/jobs/{job_id}").status_code == 200
-    upload.join(20)
-    # Its job was cancelled during the upload, so it was not accepted.
-    assert answers[0].status_code == 409
-
-
-def running_job(app: OpenAPI, other: str) -> str:
-    """The archive's job, once its second part is stored. No client knows it yet."""
-    redis = app.extensions["backend"].redis
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        for key in redis.keys("job:*"):
-            if other not in key.decode() and redis.hget(key, "received") == b"64":
-                return str(key.decode().removeprefix("job:"))
-        time.sleep(0.005)
-    raise AssertionError("the archive did not go on")
-
-
 def test_the_same_key_and_archive_are_the_same_job(client: FlaskClient) -> None:
     post = partial(post_with_key, client)
     first, again = post(zipped(pictures(40))), post(zipped(pictures(40)))
@@ -295,22 +172,3 @@ def test_after_a_failure_the_same_key_makes_another_job_and_no_webhook_is_sent(
     assert not redis.exists(keys.WEBHOOKS_DUE)
     again = post_with_key(make_app(webhooks=True).test_client(), archive, query)
     assert again.status_code == 202 and keys.job(again.json["id"]) != failed.decode()
-
-
-def test_an_archive_that_meets_an_outage_is_not_accepted(
-    make_app: Callable[..., OpenAPI], tmp_path: Path, clock: Clock
-) -> None:
-    with redis_server.running(tmp_path, free_port()) as url:
-        app = make_app(redis_url=url, max_outstanding_bulk=40, max_wait_seconds=10_000)
-        answers: list[TestResponse] = []
-        upload = threading.Thread(
-            target=lambda: answers.append(post_raw(app.test_client(), zipped(pictures(100))))
-        )
-        upload.start()
-        redis = app.extensions["backend"].redis
-        deadline = time.monotonic() + 10
-        while not redis.get(keys.outstanding_images(Lane.BULK)):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    upload.join(20)
-    assert (answers[0].status_code, answers[0].json["code"]) == (503, "unavailable")

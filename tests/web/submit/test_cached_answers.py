@@ -115,8 +115,8 @@ def test_what_is_asked_meanwhile_is_asked_together(
 ) -> None:
     asking = ask(answers, model, ("v", "a"), ("v", "known b", "c"), ("v", "known d"))
     cache.may_answer.set()
-    found = [each.wait() for each in asking]
-    assert found == [[None], [_outcome("known b"), None], [_outcome("known d")]]
+    answered = [each.wait() for each in asking]
+    assert answered == [[None], [_outcome("known b"), None], [_outcome("known d")]]
     assert cache.asked == [("v", ["a"]), ("v", ["known b", "c", "known d"])]
 
 
@@ -125,8 +125,8 @@ def test_each_is_asked_for_its_own_model_version(
 ) -> None:
     asking = ask(answers, model, ("v", "a"), ("v", "b"), ("w", "known c"), ("v", "d"))
     cache.may_answer.set()
-    found = [each.wait() for each in asking]
-    assert found == [[None], [None], [_outcome("known c")], [None]]
+    answered = [each.wait() for each in asking]
+    assert answered == [[None], [None], [_outcome("known c")], [None]]
     assert cache.asked[0] == ("v", ["a"])
     assert sorted(cache.asked[1:]) == [("v", ["b", "d"]), ("w", ["known c"])]
 

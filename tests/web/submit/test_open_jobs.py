@@ -1,12 +1,9 @@
-"""Jobs that are filled in parts, over HTTP; no worker."""
+"""Jobs that are filled in parts, over HTTP and without a worker."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,75 +12,11 @@ from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from pydantic import ValidationError
 from redis import Redis
-from werkzeug.test import TestResponse
 
-from shared import keys, model_info
-from shared.records.job_records import JobRecords
-from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
-from shared.result_cache import ResultCache
-from tests.support.bodies import JPEG, Unreadable
+from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
+from tests.web.submit.open_jobs import code, digest, learn, open_id, open_job, picture, put
 from web.schemas.submission import OpenRequest
-
-KNOWN = Outcome(
-    state=ItemState.SUCCEEDED,
-    predictions=tuple(Prediction(k, f"label {k}", 0.1) for k in range(10)),
-    model_version="m-1",
-)
-
-
-def picture(index: int) -> bytes:
-    return JPEG + b"%d" % index
-
-
-def digest(index: int) -> str:
-    return hashlib.sha256(picture(index)).hexdigest()
-
-
-def learn(redis: Redis, *indexes: int) -> None:
-    """Put answers for these pictures into the result cache."""
-    announce_model(redis)
-    pipe = redis.pipeline()
-    ResultCache(redis, ttl_seconds=60).put(pipe, {digest(k): KNOWN for k in indexes})
-    pipe.execute()
-
-
-def open_job(client: FlaskClient, **fields: Any) -> dict[str, Any]:
-    response = client.post("/jobs", json=fields)
-    assert response.status_code == 201, response.text
-    opened: dict[str, Any] = response.json
-    assert response.headers["Location"] == f"/api/v1/jobs/{opened['job']['id']}"
-    return opened
-
-
-def open_id(client: FlaskClient, total: int, **fields: Any) -> str:
-    return str(open_job(client, total=total, **fields)["job"]["id"])
-
-
-def put(
-    client: FlaskClient,
-    job_id: str,
-    number: int,
-    indexes: range | list[int],
-    items: object = None,
-) -> TestResponse:
-    data: dict[str, Any] = {
-        "files": [(io.BytesIO(picture(k)), f"{k}.jpg") for k in indexes],
-    }
-    if items is not None:
-        data["items"] = items if isinstance(items, str) else json.dumps(items)
-    return client.put(f"/jobs/{job_id}/parts/{number}", data=data)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.002)
-
-
-def code(response: TestResponse) -> tuple[int, str]:
-    return response.status_code, response.json["code"]
 
 
 def test_a_job_is_opened_and_filled(client: FlaskClient) -> None:
@@ -95,10 +28,10 @@ def test_a_job_is_opened_and_filled(client: FlaskClient) -> None:
     assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0, 1]}
 
     first = put(client, job["id"], 1, [32])
-    told = {"job_id": job["id"], "number": 1, "items": 1, "missing_parts": 1}
-    assert (first.status_code, first.json) == (201, told)
+    part = {"job_id": job["id"], "number": 1, "items": 1, "missing_parts": 1}
+    assert (first.status_code, first.json) == (201, part)
     again = put(client, job["id"], 1, [32])
-    assert (again.status_code, again.json) == (200, told)
+    assert (again.status_code, again.json) == (200, part)
     assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0]}
 
     assert put(client, job["id"], 0, range(32)).json["missing_parts"] == 0
@@ -287,124 +220,3 @@ def test_a_job_that_was_sent_in_one_request_accepts_no_parts(client: FlaskClient
     assert client.get(f"/jobs/{made['id']}/parts").json == {"total": 1, "missing": []}
     assert code(put(client, "nothing", 0, range(1))) == (404, "job_not_found")
     assert code(client.get("/jobs/nothing/parts")) == (404, "job_not_found")
-
-
-# Cancelling
-
-
-def test_a_job_is_cancelled_and_keeps_what_is_done(client: FlaskClient, redis: Redis) -> None:
-    learn(redis, 0)
-    job_id = open_id(client, 40)
-    put(client, job_id, 0, range(32)).close()
-
-    response = client.delete(f"/jobs/{job_id}")
-    assert response.status_code == 200
-    counts = response.json["counts"]
-    assert (response.json["state"], counts["succeeded"], counts["cancelled"]) == (
-        "cancelled",
-        1,
-        39,
-    )
-    items = client.get(f"/jobs/{job_id}/results").json["items"]
-    assert [item["state"] for item in items] == ["succeeded"] + ["cancelled"] * 39
-    assert client.delete(f"/jobs/{job_id}").json == response.json
-    assert code(put(client, job_id, 1, range(8))) == (409, "job_closed")
-    lane = client.get("/api/v1/health").json["lanes"]["bulk"]
-    assert (lane["outstanding_parts"], lane["outstanding_images"]) == (0, 0)
-    assert code(client.delete("/jobs/nothing")) == (404, "job_not_found")
-
-
-def answer_while_waiting(app: OpenAPI, ask: Callable[[FlaskClient], TestResponse]) -> TestResponse:
-    """The answer to a request that waits for a job, which is cancelled meanwhile."""
-    answers: list[TestResponse] = []
-    asking = threading.Thread(target=lambda: answers.append(ask(app.test_client())))
-    asking.start()
-    waiting = app.extensions["backend"].commits._waiting
-    redis = app.extensions["backend"].redis
-    until(lambda: waiting and redis.exists(keys.job(next(iter(waiting)))))
-    app.test_client().delete(f"/jobs/{next(iter(waiting))}").close()
-    asking.join(timeout=5)  # without a notice it would wait ten times as long
-    assert answers, "it still waits"
-    return answers[0]
-
-
-def test_a_client_that_waits_for_a_job_hears_that_it_was_cancelled(
-    make_app: Callable[..., OpenAPI],
-) -> None:
-    app = make_app()
-    job_id = open_id(app.test_client(), 1)
-    answer = answer_while_waiting(app, lambda client: client.get(f"/jobs/{job_id}?wait=50"))
-    assert answer.json["state"] == "cancelled"
-
-
-def test_a_client_that_waits_for_a_picture_hears_that_its_job_was_cancelled(
-    make_app: Callable[..., OpenAPI],
-) -> None:
-    answer = answer_while_waiting(
-        make_app(), lambda client: client.post("/api/v1/classify?wait=50", data=JPEG)
-    )
-    assert code(answer) == (409, "job_cancelled")
-
-
-# Room
-
-
-def test_a_full_lane_refuses_a_part_before_its_body_is_read(
-    make_app: Callable[..., OpenAPI],
-    redis: Redis,
-    jobs: JobRecords,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    client = make_app(max_outstanding_bulk=2).test_client()
-    job_id = open_id(client, 64)  # an open job needs no room
-    put(client, job_id, 0, range(32)).close()
-    response = client.put(
-        f"/jobs/{job_id}/parts/1",
-        input_stream=Unreadable(bytes(100_000)),
-        content_type="multipart/form-data; boundary=x",
-    )
-    assert code(response) == (503, "overloaded")
-    assert "Retry-After" in response.headers
-    assert code(put(client, job_id, 1, range(32, 64))) == (503, "overloaded")
-    assert open_id(client, 64)
-
-    learn(redis, *range(32, 64))  # pictures that need no worker need no room
-    monkeypatch.setattr(model_info, "_FRESH_SECONDS", 0)
-    assert put(client, job_id, 1, range(32, 64)).status_code == 201
-
-    ref = PartRef(job_id, 0, 32)
-    pipe = redis.pipeline(transaction=False)
-    jobs.parts.commit(pipe, ref, Lane.BULK, dict.fromkeys(range(32), KNOWN))
-    pipe.execute()
-    assert client.get(f"/jobs/{job_id}").json["state"] == "completed"
-
-
-def test_a_full_redis_is_503_and_keeps_nothing(client: FlaskClient, redis: Redis) -> None:
-    job_id = open_id(client, 2)
-    before = set(redis.keys())
-    redis.config_set("maxmemory", 1)
-    try:
-        assert code(put(client, job_id, 0, range(2))) == (503, "overloaded")
-        assert code(client.post("/jobs", json={"total": 1})) == (503, "overloaded")
-        assert set(redis.keys()) == before
-    finally:
-        redis.config_set("maxmemory", 0)
-    assert put(client, job_id, 0, range(2)).status_code == 201
-
-
-def test_a_client_cannot_see_the_job_of_another_key(
-    make_app: Callable[..., OpenAPI], tmp_path: Any
-) -> None:
-    file = tmp_path / "keys"
-    file.write_text("".join(f"{n}:{hashlib.sha256(n.encode()).hexdigest()}\n" for n in "ab"))
-    client = make_app(api_keys_file=file).test_client()
-    mine, other = ({"Authorization": f"Bearer {name}"} for name in "ab")
-    job_id = client.post("/jobs", json={"total": 1}, headers=mine).json["job"]["id"]
-    files = {"files": (io.BytesIO(JPEG), "a.jpg")}
-    for response in (
-        client.put(f"/jobs/{job_id}/parts/0", data=files, headers=other),
-        client.get(f"/jobs/{job_id}/parts", headers=other),
-        client.delete(f"/jobs/{job_id}", headers=other),
-    ):
-        assert code(response) == (404, "job_not_found")
-    assert client.get(f"/jobs/{job_id}", headers=mine).json["state"] == "receiving"

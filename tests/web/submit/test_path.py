@@ -20,10 +20,6 @@ from tests.support.stored_jobs import announce_model
 _ROOT = Path(__file__).parents[3]
 
 
-class Stored(Exception):
-    """The picture has reached Redis."""
-
-
 @contextmanager
 def files_that_run() -> Iterator[list[str]]:
     """Files of the web process whose code runs in this block, in order."""
