@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from shared import keys
 from shared.jobs import ItemState, Lane, Outcome
-from shared.records import backlog
+from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
 from tests.support.bodies import JPEG
