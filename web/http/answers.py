@@ -1,4 +1,4 @@
-"""Answers as bytes, and how the OpenAPI document tells of them."""
+"""Answers as bytes, and their part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from flask import Response, request
 from pydantic import BaseModel
 
-from web.server import slow_downloads
 from web.schemas.problem import Problem
+from web.server import slow_downloads
 
 
 def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -> Response:
+    """`body` as JSON. `location` is the address of the job that the answer is about."""
     response = Response(body.model_dump_json(), status, mimetype="application/json")
     if location:
         response.headers["Location"] = location
@@ -32,7 +33,7 @@ def streamed(pieces: Iterator[bytes], media_type: str, *, seconds: float) -> Res
 
 
 def request_body(contents: Mapping[str, type[BaseModel]], description: str) -> dict[str, Any]:
-    """`request_body` of a route that reads it itself."""
+    """`request_body` of a route that reads its body itself: a schema for each content type."""
     schemas = {kind: _schema(model) for kind, model in contents.items()}
     return {
         "description": description,
@@ -42,7 +43,7 @@ def request_body(contents: Mapping[str, type[BaseModel]], description: str) -> d
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """What it refers to is among the answers' schemas."""
+    """The schema without those that it refers to. The document has them, from the answers."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {name: value for name, value in schema.items() if name != "$defs"}
 
@@ -50,13 +51,14 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
 def documented(
     answers: Mapping[int, type[BaseModel]], *problems: int, open_to_all: bool = False
 ) -> dict[str | int, Any]:
-    """`responses` of a route: its answers, and the statuses that carry a problem.
+    """`responses` of a route: its answers, and the statuses of its problems.
 
-    Every call but the open ones may be refused for want of a key, or for coming too often.
+    A call that is not open to all may also be refused because it has no key (401) or comes too
+    often (429).
     """
     if not open_to_all:
         problems += (401, 429)
     schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
-    refusal = {"description": "A problem.", "content": {"application/problem+json": schema}}
-    found: dict[str | int, Any] = dict(answers.items())
-    return found | {status: refusal for status in problems}
+    problem = {"description": "A problem.", "content": {"application/problem+json": schema}}
+    responses: dict[str | int, Any] = dict(answers.items())
+    return responses | {status: problem for status in problems}

@@ -1,8 +1,9 @@
-"""API keys: a file of names and hashes, and `python -m web.http.api_keys NAME` to make one.
+"""API keys: a file of names and hashes. `python -m web.http.api_keys NAME` makes a key.
 
-A line is `name:sha256`, blank lines and `#` comments are allowed. A name may stand twice, so that
-a key is rotated without a gap: add the new line, move the clients, remove the old line. A key is
-256 random bits, which nobody guesses, so a plain fast hash protects it as well as a slow one.
+A line of the file is `name:sha256`. Blank lines and `#` comments are allowed. A name may stand in
+several lines, so that a key can be replaced without a gap. Add a line with the new key, move the
+clients to it, then remove the line with the old key. A key is 256 random bits. Nobody can guess it,
+so a fast hash protects it as well as a slow one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from shared.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
 
-#: Tells people and secret scanners what it is.
+#: By this prefix people and secret scanners know such a key.
 _PREFIX = "imgc_"
 
 _NAME = r"[A-Za-z0-9._-]{1,64}"
@@ -34,26 +35,26 @@ class _Key(NamedTuple):
 
 
 class ApiKeys:
-    """The keys of a file, re-read when it changes."""
+    """The keys of a file, which is read again when it changes."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError or InvalidRequest where the file is missing or malformed."""
+        """Raises OSError if the file cannot be read, and InvalidRequest if it is malformed."""
         self._path = path
         self._stamp = _stamp(path)
         self._keys = _read(path)
 
     def name_of(self, key: str) -> str | None:
-        """Whose key this is; None where it is nobody's. Takes equally long for all."""
+        """The name of a key; None if the file does not have it. Takes equally long for each key."""
         self._refresh()
         digest = _digest(key)
-        found = None
+        name = None
         for each in self._keys:
             if hmac.compare_digest(each.digest, digest):
-                found = each.name
-        return found
+                name = each.name
+        return name
 
     def _refresh(self) -> None:
-        """A file that is being replaced, or was spoilt, must not lock everybody out."""
+        """Read the file again if it has changed. While it cannot be read, its last keys stay."""
         try:
             stamp = _stamp(self._path)
             if stamp == self._stamp:
@@ -61,9 +62,9 @@ class ApiKeys:
             self._stamp = stamp
             self._keys = _read(self._path)
         except (OSError, InvalidRequest) as error:
-            logger.error("the API keys stay as they were: %s", error)
+            logger.error("cannot read the API keys again, so the old ones stay: %s", error)
         else:
-            logger.info("API keys read again: %d", len(self._keys))
+            logger.info("read %d API keys again", len(self._keys))
 
 
 def new_key() -> str:
@@ -71,7 +72,7 @@ def new_key() -> str:
 
 
 def line(name: str, key: str) -> str:
-    """What stands in the file for a key."""
+    """The line of the file for a key."""
     return f"{name}:{_digest(key)}"
 
 
@@ -80,8 +81,8 @@ def _digest(key: str) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    status = path.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _read(path: Path) -> tuple[_Key, ...]:
@@ -90,22 +91,25 @@ def _read(path: Path) -> tuple[_Key, ...]:
         text = text.partition("#")[0].strip()
         if not text:
             continue
-        found = _LINE.fullmatch(text)
-        if not found:  # not quoted: somebody may have put a key there
-            raise InvalidRequest(f"{path}, line {number}: not `name:sha256` in lower-case hex")
-        keys.append(_Key(*found.groups()))
+        match = _LINE.fullmatch(text)
+        if not match:  # the message does not quote the line, which may hold a key by mistake
+            raise InvalidRequest(
+                f"{path}, line {number} is not `name:sha256` with a hash in lower-case hex. "
+                "`python -m web.http.api_keys NAME` prints a line."
+            )
+        keys.append(_Key(*match.groups()))
     return tuple(keys)
 
 
 def main() -> None:
-    """Make a key: the key goes to standard error, once, its line to standard output."""
+    """Make a key. Print it to standard error, and its line of the file to standard output."""
     if len(sys.argv) != 2 or not re.fullmatch(_NAME, sys.argv[1]):
         sys.exit("usage: python -m web.http.api_keys NAME >> KEYS_FILE")
     key = new_key()
-    print(f"The key, shown once: {key}", file=sys.stderr, flush=True)
+    print(f"The key, which is shown only once: {key}", file=sys.stderr, flush=True)
     print(line(sys.argv[1], key), flush=True)
     if os.isatty(sys.stdout.fileno()):
-        print("Add the second line to API_KEYS_FILE; no restart is needed.", file=sys.stderr)
+        print("Add the second line to API_KEYS_FILE. No restart is needed.", file=sys.stderr)
 
 
 if __name__ == "__main__":

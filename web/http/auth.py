@@ -1,4 +1,4 @@
-"""Who asks: the name that goes with the request's API key, where keys are used."""
+"""Checks the API key of a request, if keys are on, and notes its name."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.observe import log
 from shared.errors import NotAuthenticated
 from web.http.api_keys import ApiKeys
 
-#: Open to all. Probes and scrapes carry no keys, and tell of nobody's pictures; the documents say
-#: how to use a key, and the page asks a person for one. All else needs one: a new call is closed
-#: until somebody adds it here.
+#: Endpoints that are open to all. Probes and scrapes have no keys and show nothing about pictures.
+#: The documents say how to use a key, and the page asks for one. Every other call needs a key, so a
+#: new call is closed until it is added here.
 OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.metrics"})
 _OPEN_DOCUMENTS = frozenset({"docs", "redoc", "openapi_json", "static"})
 _OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
 
-#: In the WSGI environment: the name of the key that the request came with.
+#: The name of the request's key, in the WSGI environment.
 OWNER = "classifier.owner"
 
 #: For the OpenAPI document.
@@ -30,6 +30,8 @@ SECURITY_SCHEMES: dict[str, dict[str, Any] | SecurityScheme] = {
 
 
 def register(app: Flask, keys: ApiKeys) -> None:
+    """Let every call that is not open raise NotAuthenticated unless it has one of `keys`."""
+
     def authenticate() -> None:
         if is_open():
             return
@@ -43,7 +45,7 @@ def register(app: Flask, keys: ApiKeys) -> None:
 
 
 def is_open() -> bool:
-    """Whether the present request needs no key; what does not exist needs none either."""
+    """Whether the present request needs no key. An address that does not exist needs none."""
     endpoint = request.endpoint
     return (
         endpoint is None
@@ -52,9 +54,9 @@ def is_open() -> bool:
     )
 
 
-def name_of(keys: ApiKeys, asked: Request) -> str | None:
-    """Name of the key that a request presents; None where it is nobody's."""
-    given = asked.authorization
-    if given and given.type == "bearer" and given.token:
-        return keys.name_of(given.token)
-    return keys.name_of(asked.headers.get("X-API-Key", ""))
+def name_of(keys: ApiKeys, request: Request) -> str | None:
+    """The name of the request's key; None if it has no key or an unknown one."""
+    authorization = request.authorization
+    if authorization and authorization.type == "bearer" and authorization.token:
+        return keys.name_of(authorization.token)
+    return keys.name_of(request.headers.get("X-API-Key", ""))

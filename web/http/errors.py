@@ -1,4 +1,4 @@
-"""Errors as clients see them: the one table from our errors to HTTP, in RFC 9457's shape."""
+"""Turns errors into HTTP answers: the table of statuses, and bodies as in RFC 9457."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
-#: Statuses of an item's error, by code: what `/classify` answers when the worker refused.
+#: Status by error code, for errors of items. `/classify` answers with the error of its one item.
 _STATUS_BY_CODE = {error.code: status for error, status in _STATUS.items()}
 
-#: Seconds after which a client may try again what could not be taken.
-_RETRY_AFTER = 2
+#: `Retry-After` of an answer 503 whose error has no time of its own.
+_RETRY_AFTER_SECONDS = 2
 
 
 def problem(
@@ -58,7 +58,7 @@ def problem(
     body = problem_body(status, code, detail, job_id=job_id, indexes=indexes)
     response = Response(body, status, mimetype="application/problem+json")
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        response.headers["Retry-After"] = str(_RETRY_AFTER)
+        response.headers["Retry-After"] = str(_RETRY_AFTER_SECONDS)
     return response
 
 
@@ -69,19 +69,21 @@ def problem_body(status: int, code: str, detail: str, **more: Any) -> str:
 
 
 def status_of(code: str) -> int:
-    """Status for the code of a failed item; the fallback is a picture that is no good."""
+    """The status for the code of a failed item. Codes of the decoder mean a bad picture: 422."""
     return _STATUS_BY_CODE.get(code, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 def invalid(error: ValidationError) -> Response:
-    """A request that a schema refused: the first fault, by field."""
+    """The answer to a request that a schema refused: its first fault, and the field of that."""
     fault, *others = error.errors()
     steps = fault["loc"]
     if (*steps[:-1], "none") in [other["loc"] for other in others]:
-        steps = steps[:-1]  # which of a field's types refused it; it may be left out, too
+        steps = steps[:-1]  # the field has several types, and the last step names one of them
     field = ".".join(str(step) for step in steps)
     if fault["type"] == "extra_forbidden":
-        refused: errors.InvalidRequest = errors.UnknownField(f"Unknown field: {field}")
+        refused: errors.InvalidRequest = errors.UnknownField(
+            f"Unknown field `{field}`. Leave it out, or check how it is spelt."
+        )
     elif fault["type"] == "missing" and field in ("file", "files"):
         refused = errors.NoFiles()
     else:
@@ -99,9 +101,9 @@ def register(app: Flask) -> None:
 
 
 def status_for(error: type[errors.ClassifierError]) -> int:
-    """Status of an answer that is this error."""
-    known = (_STATUS[each] for each in error.__mro__ if each in _STATUS)
-    return next(known, HTTPStatus.INTERNAL_SERVER_ERROR)
+    """The status of an answer with this error: that of the nearest class in the table."""
+    statuses = (_STATUS[each] for each in error.__mro__ if each in _STATUS)
+    return next(statuses, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _on_classifier_error(error: errors.ClassifierError) -> Response:
@@ -118,7 +120,7 @@ def _on_classifier_error(error: errors.ClassifierError) -> Response:
 
 
 def _on_http_exception(error: HTTPException) -> Response:
-    """Werkzeug's own refusals: no such route, wrong method, a body over the limit."""
+    """Refusals of Werkzeug: an unknown address, a wrong method, a body over the limit."""
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
@@ -133,18 +135,20 @@ def _on_http_exception(error: HTTPException) -> Response:
 
 
 def _on_outage(error: Exception) -> Response:
-    logger.warning("redis cannot be reached: %s", error)
+    logger.warning("Redis cannot be reached: %s", error)
     return _on_classifier_error(errors.Unavailable())
 
 
 def _on_os_error(error: OSError) -> Response:
-    """Large uploads wait on disk."""
+    """Large uploads are kept on disk, which may be full."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return _on_bug(error)
-    logger.error("no room on disk for an upload", exc_info=error)
-    return _on_classifier_error(errors.Overloaded("The disk is full.", retry_after_seconds=30))
+    logger.error("the disk is full, so an upload was refused", exc_info=error)
+    full = "The disk of the service is full. Try again later."
+    return _on_classifier_error(errors.Overloaded(full, retry_after_seconds=30))
 
 
 def _on_bug(error: Exception) -> Response:
     logger.error("unhandled error", exc_info=error)
-    return problem(500, errors.ClassifierError.code, "Something went wrong on our side.")
+    detail = "The service has a fault. Its log says more, under the id in X-Request-Id."
+    return problem(500, errors.ClassifierError.code, detail)

@@ -1,4 +1,4 @@
-"""The OpenAPI document, told as the service answers."""
+"""The OpenAPI document, corrected so that it matches the answers of the service."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from flask_openapi import OpenAPI
 from web.http import idempotency
 from web.schemas.results import MEDIA_TYPES, ResultFormat
 
-#: gunicorn's own answers, before the application hears of the request.
-_UNREADABLE = {"400": "No HTTP.", "414": "The address is too long.", "431": "Too many headers."}
-#: Kinds of answer that no schema object describes, by operation.
+#: Answers of gunicorn itself. Such a request does not reach the application.
+_UNREADABLE = {
+    "400": "The request is not valid HTTP.",
+    "414": "The address is too long.",
+    "431": "The request has too many headers.",
+}
+#: Media types that no schema object describes, by operation.
 _STREAMS = {
     "results": [name for name, kind in MEDIA_TYPES.items() if kind is not ResultFormat.JSON],
 }
-#: Every POST takes it: here, because as a schema object it would cost each request its reading.
+#: A header of every POST. As a schema object it would have to be validated at each request.
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,
     "in": "header",
-    "description": "Your own name for this request: sent again, it is answered with the same job.",
+    "description": "Your own name for this request. If you send the request again with the same "
+    "name, the answer is the same job.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 }
 _TEXT = {"schema": {"type": "string"}}
@@ -25,9 +30,10 @@ _PAGE = {"text/html": {"schema": {"type": "string"}}}
 
 
 class DocumentedApi(OpenAPI):
-    """flask-openapi, less the answer that it makes up and with those that it cannot know.
+    """flask-openapi with the answers and the header that it cannot know.
 
-    It adds a 422 with a list to every call that documents none; ours answer problems, and say so.
+    It adds an answer 422 of its own form to each call that documents none. Our calls answer with
+    problems, so that one is removed.
     """
 
     def generate_spec_json(self) -> None:

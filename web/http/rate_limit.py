@@ -1,4 +1,4 @@
-"""How often one client may ask: counted in Redis, so for all web processes together."""
+"""Limits how often one client may ask. Redis counts, for all web processes together."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from web.http import auth
 
 
 def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
-    """Count every call but the open ones; one round trip each.
+    """Count every call that needs a key, with one round trip each.
 
-    In an outage it raises RedisError as everything else does.
+    A call over the limit raises RateLimited. In an outage a call raises RedisError.
     """
     limiter = Limiter(
         _client,
         app=app,
         application_limits=[f"{per_minute}/minute"],
-        storage_uri="redis://",  # names the kind; the connections are ours, with their time limits
+        storage_uri="redis://",  # only the kind: the pool has the address and the time limits
         storage_options={"connection_pool": redis.connection_pool},  # type: ignore[dict-item]
         key_prefix="rate",
         on_breach=_refuse,
@@ -30,12 +30,13 @@ def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
 
 
 def _client() -> str:
+    """The client of the present request: its key, or its address if it came without a key."""
     if name := request.environ.get(auth.OWNER):
         return f"key {name}"
     return f"address {request.remote_addr}"
 
 
 def _refuse(limit: RequestLimit) -> None:
-    # The limiter has rounded up already.
+    # `reset_at` is a whole second that has been rounded up.
     seconds = max(1, int(limit.reset_at - time.time()))
     raise RateLimited(retry_after_seconds=seconds)

@@ -18,25 +18,25 @@ logger = logging.getLogger(__name__)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-#: Probes, scrapes and pages that watch come every few seconds and say nothing about people.
+#: Routes of probes, scrapes and the page's polling. They come every few seconds, so they get no log
+#: line and no span.
 _QUIET = {
     *("/livez", "/readyz", "/metrics", "/api/v1/health", "/api/v1/model/info"),
     "/page/<path:filename>",
 }
-
 
 #: In the WSGI environment: the path as the client sent it, if it was rewritten.
 SENT_PATH = "classifier.sent_path"
 
 
 class _Request(NamedTuple):
-    """What is told of a request once its answer has left."""
+    """What is logged and measured of a request after its answer."""
 
     method: str
     route: str
     path: str
     span: Span
-    started: float  #: By the monotonic clock.
+    started: float  #: time.perf_counter()
 
 
 def register(app: Flask) -> None:
@@ -45,12 +45,12 @@ def register(app: Flask) -> None:
 
 
 def id_of(given: str) -> str:
-    """The id that a request came with, where that is harmless in a log line and in a header."""
+    """`given`, the request id of a client, or a new id if `given` may harm a log or a header."""
     return given if _ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def _begin() -> None:
-    # The rule, not the path: a label for every job id would never end.
+    # A label is the route's rule. Paths have job ids, of which there is no end.
     route = request.url_rule.rule if request.url_rule else "unknown"
     method = request.method if request.method in _METHODS else "other"
     parent = TraceContext.from_header(request.headers.get("traceparent", ""))
@@ -68,27 +68,28 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers["traceparent"] = g.request.span.context.header
-    told: _Request = g.request
-    # Once the answer has left: nobody need wait for our bookkeeping.
-    response.call_on_close(lambda: _tell(told, response.status_code))
+    ended: _Request = g.request
+    # This runs after the answer has left, so no client waits for it.
+    response.call_on_close(lambda: _report(ended, response.status_code))
     return response
 
 
-def _tell(told: _Request, status: int) -> None:
-    seconds = time.perf_counter() - told.started
-    metrics.HTTP_REQUESTS.labels(told.route, told.method, status).inc()
-    metrics.HTTP_DURATION.labels(told.route).observe(seconds)
-    if told.route in _QUIET:
+def _report(ended: _Request, status: int) -> None:
+    """Measure and log a request, and end its span."""
+    seconds = time.perf_counter() - ended.started
+    metrics.HTTP_REQUESTS.labels(ended.route, ended.method, status).inc()
+    metrics.HTTP_DURATION.labels(ended.route).observe(seconds)
+    if ended.route in _QUIET:
         return
-    known: dict[str, str | int] = {
-        "http.request.method": told.method,
-        "http.route": told.route,
-        "url.path": told.path,
+    attributes: dict[str, str | int] = {
+        "http.request.method": ended.method,
+        "http.route": ended.route,
+        "url.path": ended.path,
         "http.response.status_code": status,
     }
-    told.span.note(known)
-    told.span.end()
-    duration = int(1e9 * seconds)  # in nanoseconds, as ECS has it
+    ended.span.note(attributes)
+    ended.span.end()
+    duration = int(1e9 * seconds)  # ECS counts in nanoseconds
     logger.info(
-        "request", extra={"event.dataset": log.REQUEST, "event.duration": duration, **known}
+        "request", extra={"event.dataset": log.REQUEST, "event.duration": duration, **attributes}
     )

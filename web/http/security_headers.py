@@ -1,4 +1,4 @@
-"""What a browser may do with our answers: as little as it can."""
+"""Headers that let a browser do as little as possible with our answers."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from flask import Flask, Response, request
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    # Another site may show a picture's labels only by asking for them; it may not embed the page.
+    # No other site may load an answer into its pages.
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
 
-#: For data: nothing in it is ever run or fetched.
+#: The policy of data: nothing in it may be run, fetched or embedded.
 _DATA = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
-#: What an answer with data carries, by name.
+#: The headers of an answer with data.
 FOR_DATA = _ALWAYS | {"Content-Security-Policy": _DATA}
 
-#: The packaged pages bring a script inside the page, told here by its digest, and write styles as
-#: they run. ReDoc searches in a worker made of a blob.
+#: The policy of the documentation's pages. They have a script inside the page, which is allowed by
+#: its digest, and they add styles as they run. ReDoc's search runs in a worker made of a blob.
 _DOCUMENTS = (
     "default-src 'none'; script-src 'self' {scripts}; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; "
