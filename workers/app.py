@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 from billiard.process import current_process
@@ -126,6 +127,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(seconds, detector.tick)
     heartbeat = settings.heartbeat_file(settings.lane)
     sender.timer.call_repeatedly(seconds, health.beat, (heartbeat,))
+    sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
     presence = Presence(redis, settings.lane, sender.hostname)
     sender.timer.call_repeatedly(SECONDS, presence.tick)

@@ -9,6 +9,7 @@ from kombu import Queue
 
 from shared.jobs import Lane
 from shared.settings import Settings
+from workers.broker import transport
 
 _TRANSPORT = {
     # After this time, a message of a dead worker returns to the queue. The job records notice it
@@ -30,11 +31,13 @@ _TRANSPORT = {
 
 
 def make_celery(settings: Settings) -> Celery:
+    transport.use()
     app = Celery("classifier", broker=_broker(settings.redis_url))
     app.conf.update(
         broker_transport_options=_TRANSPORT,
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
+        worker_consumer="workers.broker.consumer:Consumer",
+        # A Redis that refuses writes for a while does not end a worker, like one that is away.
+        broker_channel_error_retry=True,
         task_queues=[Queue(lane) for lane in Lane],
         task_create_missing_queues=False,
         # With pickle, everybody who can write to Redis could run code in a worker.

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from client.cli.demo import sample_pictures
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart.fallback import fallback
 from shared.errors import ClassifierError
 from shared.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart.ports import check_ports
 from shared.errors import ClassifierError
 from shared.settings import Settings

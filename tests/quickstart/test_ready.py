@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart.ready import api_url, banner, new_picture, wait_until_ready
 from shared.errors import ClassifierError
 from shared.model_info import ModelInfo

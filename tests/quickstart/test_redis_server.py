@@ -15,7 +15,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart import redis_server
 from shared.errors import ClassifierError
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from client.cli.demo import sample_pictures
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from tests.quickstart.terminal import ROOT, Terminal, await_no_process, processes
 
 

@@ -22,7 +22,7 @@ import pytest
 import redis as redis_client
 import yaml
 
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart import redis_server
 from quickstart.programs import programs
 from shared.jobs import Lane

@@ -19,7 +19,7 @@ import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
 from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
 
-from tests.support.local_service import free_port
+from tests.support.ports import free_port
 from quickstart import redis_server
 from shared import keys, webhook_address
 from shared.errors import InvalidWebhook

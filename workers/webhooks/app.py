@@ -8,7 +8,7 @@ each.
 from __future__ import annotations
 
 import logging
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from celery import Celery, signals
@@ -101,6 +101,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(_POLL_SECONDS, _queue_due_webhooks)
     heartbeat = settings.heartbeat_file(QUEUE)
     sender.timer.call_repeatedly(settings.reconcile_seconds, health.beat, (heartbeat,))
+    sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
 
 

@@ -1,0 +1,198 @@
+"""Redis restarts or refuses writes under load. No worker ends, no accepted picture is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from redis import Redis, ResponseError
+
+from shared.jobs import Lane
+from tests.support.local_service import LocalService, local_service
+
+_CLIENTS = 8
+
+#: Short times, so that what an outage interrupts is soon done again.
+_SETTINGS = {
+    "PART_DEADLINE_SECONDS": "6",
+    "BATCH_TIME_LIMIT_SECONDS": "5",
+    "RECONCILE_SECONDS": "1",
+    "WORKER_PROCESSES": "1",
+    "WEB_PROCESSES": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def service(
+    model_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalService]:
+    folder = tmp_path_factory.mktemp("outages")
+    with local_service(folder, model_environment | _SETTINGS) as running:
+        running.start_worker(Lane.INTERACTIVE)
+        running.start_web()
+        running.await_ready()
+        yield running
+
+
+class Crowd:
+    """Clients that each send one picture after the other and wait for its labels."""
+
+    def __init__(self, service: LocalService, pictures: list[Path]) -> None:
+        self.labelled = 0
+        #: The ids of jobs that were accepted, and whose labels did not come within the wait.
+        self.unfinished: list[str] = []
+        self.unexpected: list[str] = []
+        self._url = service.base_url
+        self._pictures = [path.read_bytes() for path in pictures]
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(k,)) for k in range(_CLIENTS)]
+
+    def _ask(self, client: int) -> None:
+        number = 0
+        with httpx.Client(base_url=self._url, timeout=60) as http:
+            while not self._over.is_set():
+                number += 1
+                # Bytes after the end of a JPEG make the picture new to the result cache.
+                picture = self._pictures[number % len(self._pictures)]
+                tail = f"{client}-{number}-{time.time()}".encode()
+                answer = http.post("/api/v1/classify?wait=10", content=picture + tail)
+                self._note(answer)
+
+    def _note(self, answer: httpx.Response) -> None:
+        if answer.status_code == 200 and answer.json()["predictions"]:
+            self.labelled += 1
+        elif answer.status_code == 202:
+            self.unfinished.append(answer.json()["id"])
+        elif answer.status_code in (429, 503):
+            time.sleep(0.05)
+        else:
+            self.unexpected.append(answer.text)
+
+    def wait_for_labels(self, more: int) -> None:
+        wanted, give_up = self.labelled + more, time.monotonic() + 60
+        while self.labelled < wanted:
+            assert time.monotonic() < give_up, f"{self.labelled} labels, {self.unexpected[:3]}"
+            time.sleep(0.05)
+
+    def __enter__(self) -> Crowd:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def assert_all_labelled(service: LocalService, crowd: Crowd) -> None:
+    assert crowd.unexpected == []
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+        for job_id in crowd.unfinished:
+            job = http.get(f"/jobs/{job_id}?wait=30").json()
+            assert (job["state"], job["counts"]["succeeded"]) == ("completed", 1), job
+
+
+def test_a_worker_outlives_restarts_of_redis_under_load(
+    service: LocalService, pictures: list[Path]
+) -> None:
+    worker = service.processes[Lane.INTERACTIVE]
+    with Crowd(service, pictures) as crowd:
+        for signum in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
+            crowd.wait_for_labels(10)
+            service.stop_redis(signum)
+            time.sleep(0.3)
+            service.start_redis()
+        crowd.wait_for_labels(10)
+    assert_all_labelled(service, crowd)
+    assert worker.poll() is None and service.processes[Lane.INTERACTIVE] is worker
+    assert service.log(Lane.INTERACTIVE).count("Redis accepts writes again") >= 1
+
+
+@contextmanager
+def read_only(redis: Redis) -> Iterator[None]:
+    """READONLY: after a failover the old address is that of a replica."""
+    redis.execute_command("REPLICAOF", "127.0.0.1", "1")
+    yield
+    redis.execute_command("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def full_memory(redis: Redis) -> Iterator[None]:
+    """OOM."""
+    before = redis.config_get("maxmemory")["maxmemory"]
+    redis.config_set("maxmemory", "1mb")
+    yield
+    redis.config_set("maxmemory", before)
+
+
+@contextmanager
+def full_disk(redis: Redis) -> Iterator[None]:
+    """MISCONF: a snapshot could not be written, here because a folder has its name."""
+    folder = Path(redis.config_get("dir")["dir"]) / "dump.rdb"
+    folder.mkdir()
+    redis.config_set("save", "3600 1")
+    redis.bgsave()
+    while redis.info("persistence")["rdb_bgsave_in_progress"]:
+        time.sleep(0.02)
+    yield
+    redis.config_set("save", "")
+    folder.rmdir()
+
+
+@contextmanager
+def no_replica(redis: Redis) -> Iterator[None]:
+    """NOREPLICAS: fewer replicas than `min-replicas-to-write` asks for."""
+    redis.config_set("min-replicas-to-write", 1)
+    yield
+    redis.config_set("min-replicas-to-write", 0)
+
+
+@pytest.mark.parametrize(
+    "refusing",
+    [
+        read_only,
+        pytest.param(full_memory, marks=pytest.mark.long),
+        full_disk,
+        pytest.param(no_replica, marks=pytest.mark.long),
+    ],
+    ids=lambda refusing: refusing.__name__,
+)
+def test_a_worker_waits_while_redis_refuses_writes(
+    service: LocalService, pictures: list[Path], refusing: Callable[[Redis], object]
+) -> None:
+    worker = service.processes[Lane.INTERACTIVE]
+    already = len(service.log(Lane.INTERACTIVE))
+    with Crowd(service, pictures) as crowd, closing(service.redis()) as redis:
+        crowd.wait_for_labels(10)
+        with refusing(redis):  # type: ignore[attr-defined]
+            with pytest.raises(ResponseError):
+                redis.set("refused", "x" * 100)
+            time.sleep(2.5)
+        crowd.wait_for_labels(10)
+    assert_all_labelled(service, crowd)
+    assert worker.poll() is None and service.processes[Lane.INTERACTIVE] is worker
+    log = service.log(Lane.INTERACTIVE)[already:]
+    assert log.count("waiting for Redis at") == log.count("Redis accepts writes again") == 1
+
+
+def test_a_waiting_worker_beats_for_its_probe_and_stops_when_it_is_asked_to(
+    service: LocalService,
+) -> None:
+    heartbeat = Path(service.environment["DATA_DIR"]) / "heartbeat-interactive"
+    service.stop_redis()
+    try:
+        time.sleep(1.5)
+        before, give_up = heartbeat.stat().st_mtime, time.monotonic() + 10
+        while heartbeat.stat().st_mtime == before:
+            assert time.monotonic() < give_up, "the probe would restart the worker"
+            time.sleep(0.05)
+        service.stop(Lane.INTERACTIVE)
+    finally:
+        service.start_redis()

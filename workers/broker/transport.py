@@ -1,0 +1,91 @@
+"""kombu's Redis transport, with which an outage of Redis does not end a worker.
+
+An outage is an absent Redis, or one that refuses writes (READONLY, MISCONF, OOM). Celery then
+closes the broken connection and makes a new one. With kombu 5.7.0 and Celery 5.7.0 three errors
+leave this path and end the worker:
+
+- Celery closes a broken connection twice. The second time kombu looks for the address of the
+  connection, which the first time has removed: AttributeError.
+- A micro-batch that outlives its connection is acknowledged on the closed channel: the same error.
+- Redis refuses the acknowledgement, or kombu's note about a message: ResponseError. This ends a
+  worker unless `broker_channel_error_retry` is set.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+
+def use() -> None:
+    """Let every `redis://` and `rediss://` address of this process use the transport below."""
+    for scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+
+
+class NotAcknowledged(ResponseError):
+    """Redis did not take an acknowledgement.
+
+    A channel error for Celery, which answers with a new connection. Celery would only log a
+    connection error, and the message would hold its place in the prefetch window.
+    """
+
+
+class QoS(redis.QoS):  # type: ignore[misc]
+    """Acknowledges messages, unless their channel is closed.
+
+    The messages of a closed channel are in the queue again, or come back after the visibility
+    timeout. A second delivery changes no result.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        if self.channel.is_open:
+            try:
+                super().ack(delivery_tag)
+            except self.channel.connection_errors as error:
+                raise NotAcknowledged(str(error)) from error
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        if self.channel.is_open:
+            try:
+                super().reject(delivery_tag, requeue=requeue)
+            except self.channel.connection_errors as error:
+                raise NotAcknowledged(str(error)) from error
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    QoS = QoS
+
+    @property
+    def is_open(self) -> bool:
+        return not self.closed and self._has_address
+
+    @property
+    def _has_address(self) -> bool:
+        return bool(self.connection and self.connection.client)
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        """Called by kombu before it opens a socket. Raises ConnectionError on a closed channel."""
+        if not self._has_address:
+            raise RedisConnectionError("the channel is closed")
+        return super()._connparams(asynchronous)
+
+
+class Transport(redis.Transport):  # type: ignore[misc]
+    Channel = Channel
+
+    def establish_connection(self) -> Any:
+        """Raises ResponseError while Redis refuses writes; Celery pauses and tries again."""
+        connection = super().establish_connection()
+        channel = self._avail_channels[-1]
+        try:
+            # With XX it adds nothing. Redis refuses it whenever it would refuse a real write.
+            channel.client.zadd(channel.unacked_index_key, {"": 0}, xx=True)
+        except ResponseError:
+            self._avail_channels.remove(channel)
+            channel.close()
+            raise
+        return connection
