@@ -183,7 +183,10 @@ def test_each_program_would_start_beside_the_variables_of_services(
     )
     assert started.stdout == "started\n", started.stderr
     for name in ("WEB_PORT", "FLOWER_PORT") if program != "health" else ():
-        assert started.stderr.count(f"{name}={links[name]} is the address of a Service") == 1
+        assert (
+            started.stderr.count(f"{name}={links[name]} is the address of a Kubernetes Service")
+            == 1
+        )
 
 
 def test_images_are_those_that_are_built_or_pinned(whole: Objects) -> None:
