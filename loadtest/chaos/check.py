@@ -58,7 +58,7 @@ class Check:
         faults["left over"] = sum(self._left_over().values())
         # Jobs, not pictures. No webhook is due any more, so none of these will still come.
         faults["ends without a webhook"] = len(
-            self._history.accepted.keys() - self._history.receiver.told
+            self._history.accepted.keys() - self._history.receiver.notified
         )
         return faults
 

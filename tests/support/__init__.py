@@ -1,1 +1,1 @@
-"""What several tests and load tests share: a whole service, receivers, proxies."""
+"""Helpers of several tests and load tests: running services, receivers and proxies."""

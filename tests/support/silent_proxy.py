@@ -1,4 +1,4 @@
-"""A network that swallows everything, as behind a firewall that drops packets."""
+"""A proxy that never answers, like a network whose firewall drops all packets."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 
 
 class SilentProxy:
-    """Takes connections, counts them and never says a word."""
+    """Accepts connections, keeps them and sends nothing."""
 
     def __init__(self, server: socket.socket) -> None:
         self.url = f"http://127.0.0.1:{server.getsockname()[1]}"
         self.connections: list[socket.socket] = []
         self._server = server
 
-    def take(self) -> None:
+    def accept(self) -> None:
         with suppress(OSError):  # The server is closed.
             while True:
                 self.connections.append(self._server.accept()[0])
@@ -26,12 +26,12 @@ class SilentProxy:
 def silent_proxy() -> Iterator[SilentProxy]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         proxy = SilentProxy(server)
-        taking = threading.Thread(target=proxy.take)
-        taking.start()
+        accepting = threading.Thread(target=proxy.accept)
+        accepting.start()
         try:
             yield proxy
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            taking.join()
+            accepting.join()
             for connection in proxy.connections:
                 connection.close()

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: notes of which jobs it was told that they ended."""
+"""A receiver of webhooks, which notes the jobs that it was notified of."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @dataclass
 class WebhookReceiver:
     url: str
-    told: set[str] = field(default_factory=set)  #: Ids of jobs, each told once or more.
+    notified: set[str] = field(default_factory=set)  #: Ids of jobs, each notified once or more.
 
 
 @contextmanager
 def webhook_receiver() -> Iterator[WebhookReceiver]:
-    """Answers 200 to whatever comes, on a free port of loopback."""
+    """Answer 200 to every request, on a free port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            receiver.told.add(json.loads(body)["data"]["id"])
+            receiver.notified.add(json.loads(body)["data"]["id"])
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
