@@ -1,4 +1,4 @@
-"""What can be said of the peers without installing them."""
+"""The comparison with peers, as far as it can be tested without installing them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_every_peer_has_a_program_and_pinned_requirements() -> None:
             assert line.startswith(("-r ", "#")) or "==" in line
 
 
-def test_a_peer_that_starves_most_of_its_clients_is_not_called_fair() -> None:
+def test_the_table_shows_the_slowest_requests_and_the_errors_of_a_peer() -> None:
     level = Level(rate=100, p50=500, p95=900, p99=7000, errors=2, client_core=0.1)
     levels = dict.fromkeys((1, 8, 32, 128), level)
-    row = runner.Row(says="somebody", limit=200, levels=levels, paced=level, wrong=3, megabytes=512)
+    row = runner.Row(says="a peer", limit=200, levels=levels, paced=level, wrong=3, megabytes=512)
     last = runner.table([row]).splitlines()[-1]
-    assert last.startswith("| somebody | 200 | 0.50 | 0.50 | 0.50 | 0.50 | 500 / 7000 |")
+    assert last.startswith("| a peer | 200 | 0.50 | 0.50 | 0.50 | 0.50 | 500 / 7000 |")
     assert last.endswith("| 0.39 | 900, 1.8 times | 10 | 3 | 512 |")

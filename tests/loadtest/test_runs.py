@@ -1,4 +1,4 @@
-"""Short runs of what measures; the long ones are `make overload`, `make load`, `make bench`."""
+"""Short runs of the measurements. `make overload`, `make load` and `make bench` do long ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(
     )
 
 
-def test_under_five_times_its_capacity_it_answers_all_that_it_accepts(
+def test_under_five_times_the_possible_load_every_accepted_picture_is_answered(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
     small = {"MAX_OUTSTANDING_INTERACTIVE": "100", "MAX_OUTSTANDING_BULK": "300"}
@@ -43,7 +43,7 @@ def test_under_five_times_its_capacity_it_answers_all_that_it_accepts(
     assert not re.search(r"answers 5(?!03)", ended.stdout)
 
 
-def test_people_of_all_habits_get_what_they_should(
+def test_users_of_all_kinds_get_their_answers(
     pictures: list[Path], model_environment: dict[str, str], tmp_path: Path
 ) -> None:
     report = tmp_path / "people.html"
@@ -51,12 +51,12 @@ def test_people_of_all_habits_get_what_they_should(
     ended = run("loadtest.people", pictures, model_environment, *options, "--most-p95-ms", "10000")
     assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
     assert "/api/v1/classify" in report.read_text()
-    asked = ended.stdout + ended.stderr
+    requests = ended.stdout + ended.stderr
     for name in (r"/jobs\?lane=bulk", "/api/v1/health", r"/api/v1/classify \(\w+\)"):
-        assert re.search(name, asked), f"nobody asked for {name}"
+        assert re.search(name, requests), f"no user sent {name}"
 
 
-def test_a_threshold_that_is_passed_fails_the_run(
+def test_a_run_above_its_limit_fails(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
     options = ["--users", "6", "--spawn-rate", "6", "--run-time", "3s", "--most-p95-ms", "0.1"]
@@ -64,7 +64,7 @@ def test_a_threshold_that_is_passed_fails_the_run(
     assert ended.returncode == 1, ended.stdout + ended.stderr[-3000:]
 
 
-def test_it_is_told_which_stage_is_the_limit(
+def test_the_slowest_stage_is_named_as_the_limit(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
     ended = run("loadtest.stages", pictures, model_environment, "--images", "320", "--rounds", "1")
