@@ -92,7 +92,8 @@ class Room:
 
     def give_back(self) -> None:
         """Reserve nothing any more."""
-        self._set(None, 0, 0)
+        if self.lane:
+            self._set(None, 0, 0)
 
     def _set(self, lane: Lane | None, images: int, size: int) -> None:
         self._admission.count(self, -1)
