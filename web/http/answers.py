@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from pydantic import BaseModel
 
 from web.schemas.problem import Problem
@@ -20,12 +21,13 @@ def answer(body: BaseModel, status: int = 200, *, location: str | None = None) -
     return response
 
 
-def streamed(pieces: Iterator[bytes], media_type: str, *, seconds: float) -> Response:
-    """An answer that is made while the client reads it. A client has `seconds` for each piece.
+def streamed(
+    pieces: Iterator[bytes], media_type: str, client: socket.socket | None, *, seconds: float
+) -> Response:
+    """An answer that is made while `client` reads it, which has `seconds` for each piece.
 
     `pieces` is closed when the client has gone.
     """
-    client = request.environ.get("gunicorn.socket")
     pieces = slow_downloads.bounded(pieces, client, seconds=seconds)
     response = Response(pieces, mimetype=media_type)
     response.headers["Cache-Control"] = "no-store"

@@ -84,8 +84,6 @@ def invalid(error: ValidationError) -> Response:
         refused: errors.InvalidRequest = errors.UnknownField(
             f"Unknown field `{field}`. Leave it out, or check how it is spelt."
         )
-    elif fault["type"] == "missing" and field in ("file", "files"):
-        refused = errors.NoFiles()
     else:
         refused = errors.InvalidRequest(f"{field}: {fault['msg']}")
     return _on_classifier_error(refused)

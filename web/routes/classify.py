@@ -82,7 +82,10 @@ def _seconds(query: ClassifyQuery) -> float:
     """How long to wait for the outcome."""
     settings = backend().settings
     return wait_seconds(
-        query.wait, default=settings.wait_seconds, longest=settings.max_wait_seconds
+        query.wait,
+        request.headers,
+        default=settings.wait_seconds,
+        longest=settings.max_wait_seconds,
     )
 
 

@@ -43,10 +43,11 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     """
     job = own_job(path.job_id)
     last_id = query.last_event_id if header.last_event_id is None else header.last_event_id
-    stream = backend().streams.open(job.id, request.environ.get("gunicorn.socket"))
+    client = request.environ.get("gunicorn.socket")
+    stream = backend().streams.open(job.id, client)
     events = _events(stream, _Events(stream.feed, last_id or 0, query.items))
     seconds = backend().settings.slow_download_seconds
-    response = streamed(events, "text/event-stream", seconds=seconds)
+    response = streamed(events, "text/event-stream", client, seconds=seconds)
     response.call_on_close(stream.close)
     # Otherwise nginx keeps events back until it has many.
     response.headers["X-Accel-Buffering"] = "no"

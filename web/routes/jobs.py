@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from flask import Response, request
 from flask_openapi import APIBlueprint
-from flask import Response
 
 from shared.jobs import Job
 from web.http.answers import answer, documented
@@ -19,7 +19,7 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1")
 def read(path: JobPath, query: WaitQuery) -> Response:
     """Read a job's state and counts. `?wait=n` delays the answer until the job ends."""
     longest = backend().settings.max_wait_seconds
-    seconds = wait_seconds(query.wait, default=0, longest=longest)
+    seconds = wait_seconds(query.wait, request.headers, default=0, longest=longest)
     with backend().commits.waiting(path.job_id) as waiter:
         job = own_job(path.job_id)
         if not job.state.ended and seconds:

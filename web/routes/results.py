@@ -52,7 +52,8 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
     else:
         lines = _lines(backend().jobs, job, query, kind)
         seconds = backend().settings.slow_download_seconds
-        response = streamed(lines, media_type, seconds=seconds)
+        client = request.environ.get("gunicorn.socket")
+        response = streamed(lines, media_type, client, seconds=seconds)
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
     response.headers["Vary"] = "Accept"
