@@ -1,9 +1,9 @@
-"""Whether the service says what torchvision's own transforms and model say.
+"""Compare the labels of the service with those of torchvision's own transforms and model.
 
     python -m loadtest.accuracy PICTURES
 
-PICTURES is a folder of JPEGs named `<anything>_<class name>.JPEG`, as ImageNet samples are. The
-model is what MODEL and MODEL_WEIGHTS say. The reference is torchvision's, in fp32, in this process.
+PICTURES is a folder of JPEGs with names like `<anything>_<class name>.JPEG`, as ImageNet samples
+have. MODEL and MODEL_WEIGHTS choose the model. The reference runs in fp32 in this process.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def main() -> None:
     wanted = [_letters(picture.stem.partition("_")[2]) for picture in pictures]
 
     print(f"pictures: {len(pictures)}")
-    print(f"the service and torchvision say the same: {_equal(served, reference)}")
-    print(f"the service is right: {_equal(served, wanted)}")
-    print(f"torchvision is right: {_equal(reference, wanted)}")
+    print(f"same label from the service and torchvision: {_equal(served, reference)}")
+    print(f"right labels from the service: {_equal(served, wanted)}")
+    print(f"right labels from torchvision: {_equal(reference, wanted)}")
 
 
 def _served(pictures: list[Path]) -> list[str]:
-    """The best label of each picture, by the whole service, over HTTP."""
+    """The best label of each picture, from the whole service over HTTP."""
     with tempfile.TemporaryDirectory() as folder, local_service(
         Path(folder), os.environ
     ) as service:
@@ -74,7 +74,7 @@ def _equal(some: list[str], others: list[str]) -> int:
 
 
 def _letters(name: str) -> str:
-    """Names are written `great_grey_owl` in one place and `great grey owl` in another."""
+    """Only the letters, because some names are `great_grey_owl` and some `great grey owl`."""
     return re.sub(r"[^a-z]", "", name.lower())
 
 

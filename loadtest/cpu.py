@@ -1,11 +1,11 @@
-"""Where the processor's time goes: of each role, for one image, by the way of asking.
+"""Measure the processor time of each role for one image, for several kinds of load.
 
     python -m loadtest.cpu PICTURES --publish
     python -m loadtest.cpu PICTURES --flame web
 
-The table tells processor time of all processes of a role over images answered, and beside it the
-bare work on this machine. `--flame` records a role's first process with py-spy while single
-pictures are asked for, into `<role>.svg` of DATA_DIR.
+The table shows the processor time of all processes of a role, divided by the images, and the bare
+work on this machine. `--flame` records the first process of a role with py-spy under a load of
+single pictures, and writes `<role>.svg` in DATA_DIR.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _CLIENTS = 32
 
 _FLAME = {"web": process_table.WEB, "master": process_table.MASTER, "pool": process_table.POOL}
 
-#: Of the crowd's rate.
+#: The second load, as a share of the rate of the first.
 _SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What one way of asking took of the machine."""
+    """The processor time that one kind of load took."""
 
-    by_role: Mapping[str, float]  #: Seconds of processor time.
+    by_role: Mapping[str, float]  #: In seconds.
     images: int
     seconds: float
 
@@ -53,7 +53,7 @@ class Spent:
 
     @property
     def cores(self) -> float:
-        """Cores that the service kept busy."""
+        """The number of cores that the service kept busy."""
         return sum(self.by_role.values()) / self.seconds
 
 
@@ -65,10 +65,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), os.environ | own, redis_socket=True) as service:
             service.start_all()
-            measures.closed_loop(service, pictures, clients=_CLIENTS, seconds=3)  # warms up
+            measures.closed_loop(
+                service, pictures, clients=_CLIENTS, seconds=3
+            )  # The service warms up.
             if options.flame:
                 return _record(service, pictures, options.flame, options.seconds)
-            spent = _by_way(service, pictures, options.seconds)
+            spent = _by_load(service, pictures, options.seconds)
     text = table(spent, _bare(pictures))
     print(text)
     if options.publish:
@@ -78,20 +80,22 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("pictures", type=Path)
-    arguments.add_argument("--seconds", type=float, default=15, help="of single pictures")
-    arguments.add_argument("--flame", choices=list(_FLAME), help="draw one role instead")
+    arguments.add_argument(
+        "--seconds", type=float, default=15, help="length of each load of single pictures"
+    )
+    arguments.add_argument("--flame", choices=list(_FLAME), help="record one role instead")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     return arguments.parse_args()
 
 
-def _by_way(service: LocalService, pictures: Sequence[bytes], seconds: float) -> dict[str, Spent]:
-    """By way of asking. The second is what `make bench` calls 60 % of the peak."""
+def _by_load(service: LocalService, pictures: Sequence[bytes], seconds: float) -> dict[str, Spent]:
+    """The results by kind of load. The second is the load of `make bench` at 60 % of the peak."""
     crowd = replace(CLASSIFY, clients=_CLIENTS)
-    found = _spent(service, lambda: _single(service, pictures, crowd, seconds))
-    rate = found.images / found.seconds
+    unpaced = _spent(service, lambda: _single(service, pictures, crowd, seconds))
+    rate = unpaced.images / unpaced.seconds
     paced = replace(CLASSIFY, rate=_SHARE * rate)
     return {
-        f"one picture per request, {_CLIENTS} clients": found,
+        f"one picture per request, {_CLIENTS} clients": unpaced,
         f"{_SHARE:.0%} of that rate, at random moments": _spent(
             service, lambda: _single(service, pictures, paced, seconds)
         ),
@@ -100,7 +104,10 @@ def _by_way(service: LocalService, pictures: Sequence[bytes], seconds: float) ->
 
 
 def _spent(service: LocalService, load: Callable[[], tuple[int, float]]) -> Spent:
-    """What a load costs each role; `load` gives the images that it had answered, and seconds."""
+    """The processor time of each role under a load.
+
+    `load` returns the number of answered images, and seconds.
+    """
     before = process_table.cpu_seconds(service)
     images, seconds = load()
     after = process_table.cpu_seconds(service)
@@ -121,7 +128,7 @@ def _bulk(service: LocalService, pictures: Sequence[bytes]) -> tuple[int, float]
 
 
 def _bare(pictures: Sequence[bytes]) -> float:
-    """Milliseconds of processor time to decode and classify one picture, among others."""
+    """Milliseconds of processor time to decode and classify one picture of a batch."""
     settings = Settings()
     engine = load_engine(settings)
     chosen = list(pictures[:8]) * 20

@@ -1,10 +1,10 @@
-"""What it costs to be seen: bulk throughput with everything observed, against nothing.
+"""Measure what metrics, task events and logs cost, as a share of the bulk throughput.
 
     python -m loadtest.observability PICTURES --rounds 5
 
-On: metrics counted and scraped every second, task events sent and listened to, a JSON line for
-each micro-batch. Off: none of it. Each round drains the same pictures off, on, on, off, so that a
-machine that slows down meanwhile slows both. Prints the share of throughput that it costs.
+On: metrics are counted and scraped every second, task events are sent and received, and each
+micro-batch logs a JSON line. Off: none of this. Each round drains the same pictures off, on, on,
+off. So a machine that gets slower during the round slows both. It prints the share of throughput.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def main() -> None:
     pictures = read_pictures(options.pictures)
     export_model()
     costs = [round_cost(pictures, options.images) for _ in range(options.rounds)]
-    print(f"observing costs {statistics.median(costs):.1%} of bulk throughput (median)")
-    print("rounds: " + ", ".join(f"{cost:.1%}" for cost in costs))
+    print(f"Observing costs {statistics.median(costs):.1%} of the bulk throughput (median).")
+    print("Rounds: " + ", ".join(f"{cost:.1%}" for cost in costs))
 
 
 def round_cost(pictures: Sequence[bytes], images: int) -> float:
-    """Share of the throughput that observing takes; below 0 where noise is larger."""
+    """The share of the throughput that observing costs. Noise can make it negative."""
     rates = [_rate(pictures, images, observed=on) for on in (False, True, True, False)]
     off, on = 1 / rates[0] + 1 / rates[3], 1 / rates[1] + 1 / rates[2]
     print("off, on, on, off:", *(f"{rate:.1f}" for rate in rates), "images/s", file=sys.stderr)
@@ -68,23 +68,23 @@ def _rate(pictures: Sequence[bytes], images: int, *, observed: bool) -> float:
 
 
 def _environment() -> dict[str, str]:
-    """Both sides alike; what whoever runs this has set of metrics is of no concern."""
-    # Not emptied: to prometheus-client an empty folder is the present one.
-    theirs = {"METRICS_PORT", "PROMETHEUS_MULTIPROC_DIR"}
-    ours = {name: value for name, value in os.environ.items() if name not in theirs}
-    return ours | {"WORKER_PROCESSES": "2"}
+    """The environment of both sides, without the metrics settings of this shell."""
+    # They are left out, because an empty folder means the current one to prometheus-client.
+    left_out = {"METRICS_PORT", "PROMETHEUS_MULTIPROC_DIR"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | {"WORKER_PROCESSES": "2"}
 
 
 @contextmanager
 def _watching(service: LocalService, port: int) -> Iterator[None]:
-    """Scrape every second, and hear every task event."""
+    """Scrape every second and receive every task event."""
     over = threading.Event()
     pubsub = service.redis().pubsub()  # type: ignore[no-untyped-call]
     pubsub.psubscribe("/0.celeryev/*")
 
     def watch() -> None:
         while not over.wait(1):
-            with suppress(httpx.TransportError):  # the worker is not there yet, or no more
+            with suppress(httpx.TransportError):  # The worker has not started yet, or has ended.
                 httpx.get(f"http://127.0.0.1:{port}/metrics")
             while pubsub.get_message():
                 pass
@@ -100,9 +100,9 @@ def _watching(service: LocalService, port: int) -> Iterator[None]:
 
 
 def _check(service: LocalService, port: int, images: int) -> None:
-    """It was really on: what is not there costs nothing."""
+    """Check that everything was really counted and logged."""
     url, counted = f"http://127.0.0.1:{port}/metrics", f'outcome="succeeded"}} {images}.0'
-    give_up = time.monotonic() + 5  # the last batch is counted once its results are committed
+    give_up = time.monotonic() + 5  # The last batch is counted after its commit.
     while counted not in httpx.get(url).text:
         assert time.monotonic() < give_up, "not everything was counted"
     assert '"event":{"dataset":"classifier.batch"' in service.log(Lane.BULK), "nothing was logged"

@@ -1,12 +1,12 @@
-"""Five times what the service can do, for a minute: what it accepts it answers, the rest it
-refuses, and nothing grows without end.
+"""Send five times what the service can do, and check that it answers everything it accepts.
 
     python -m loadtest.overload PICTURES --seconds 60
 
-Half of the pictures come one by one and are waited for, half in parts for the bulk lane, all at
-random moments whoever still waits. Then, the overload over and everything drained, one picture at
-a time while the bulk lane is full. Exits with 1 where something does not hold; `--no-bars` checks
-counts and answers alone, for a machine whose time is not its own.
+Half of the pictures come one by one, from clients that wait for labels. The other half come in
+parts for the bulk lane. All requests come at random moments. After everything has drained, single
+pictures come while the bulk lane is full. It exits with 1 where an answer is wrong, a refusal is
+slow or memory grows above its bound. `--no-bars` checks only counts and answers, for a machine that
+other work shares.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from shared.settings import Settings
 _TIMES = 5
 _CLIENTS = 32
 
-#: One person: slow enough that no picture waits for another of theirs.
+#: One user, who sends so slowly that no picture of theirs waits for another.
 _PERSON = replace(CLASSIFY, rate=5.0)
 
-#: What may come of a request under overload; 0, no answer at all, is told by itself.
-_MAY_COME = {0, 200, 202, 429, 503}
+#: The statuses that are right under overload. 0 means no answer and is reported apart.
+_EXPECTED = {0, 200, 202, 429, 503}
 
 _MOST_REFUSAL_MS = 20.0
 _MOST_IDLE_RATIO = 3.0
 
-#: Of the capacity: what comes for the bulk lane while a person asks.
+#: The load of the bulk lane beside single pictures, as a share of the capacity.
 _FILLING = 1.5
 
 _DRAIN_SECONDS = 300
@@ -57,15 +57,15 @@ _DRAIN_SECONDS = 300
 
 @dataclass(kw_only=True)
 class Account:
-    """Of every picture that was sent, by what became of it."""
+    """Counts every picture that was sent by its outcome."""
 
     pictures: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     refusal_ms: list[float] = field(default_factory=list)
-    finished: list[float] = field(default_factory=list)  #: Unix seconds, of those answered right.
+    finished: list[float] = field(default_factory=list)  #: Unix seconds, for the right answers.
 
     def goodput(self, report: Report, seconds: float) -> float:
-        """Pictures answered right in each of the load's seconds; what came later is not counted."""
+        """Right answers per second during the load. Later ones do not count."""
         return sum(at <= report.began + seconds for at in self.finished) / seconds
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("pictures", type=Path)
     arguments.add_argument("--seconds", type=float, default=60)
-    arguments.add_argument("--no-bars", action="store_true", help="no bar on time or memory")
+    arguments.add_argument("--no-bars", action="store_true", help="do not check time and memory")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     options = arguments.parse_args()
     export_model()
@@ -91,7 +91,7 @@ def main() -> None:
 def run(
     service: LocalService, pictures: Sequence[bytes], *, seconds: float, bars: bool
 ) -> tuple[str, list[str]]:
-    """The whole course: its tables, and what did not hold."""
+    """Returns the tables, and a sentence for each check that failed."""
     right = [_label(service, picture) for picture in pictures]
     capacity = _capacity(service, pictures, min(10.0, seconds / 2))
     half = _TIMES * capacity / 2
@@ -100,10 +100,10 @@ def run(
         report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
         account = _account(service, report, right)
     bounds = _memory_bounds(Settings(), pictures)
-    told = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
+    head = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
     goodput = account.goodput(report, seconds)
-    told += f" Goodput meanwhile {goodput:.0f} images/s, {goodput / capacity:.2f} of the capacity."
-    texts = [told, account_table(account, report), memory.table(bounds)]
+    head += f" Goodput meanwhile {goodput:.0f} images/s, {goodput / capacity:.2f} of the capacity."
+    texts = [head, account_table(account, report), memory.table(bounds)]
     misses = _wrong(account, report)
     if account.pictures["unexpected"]:
         misses += [line for line in service.log("web").splitlines() if '"error"' in line][-3:]
@@ -114,7 +114,7 @@ def run(
             f"bulk lane, {full / idle:.2f} times as long."
         )
         misses += _too_slow(account, full / idle)
-        # Web that is kept from its processor holds more requests at a time, and their bodies.
+        # A web process that gets little processor time holds more requests and their bodies.
         misses += _too_large(memory, bounds)
     return "\n\n".join(texts), misses
 
@@ -131,7 +131,7 @@ def _p95(report: Report) -> float:
 
 
 def _account(service: LocalService, report: Report, right: Sequence[str]) -> Account:
-    """Hold every answer against the right one, after everything accepted has ended."""
+    """Compare every answer with the right one, after everything accepted has ended."""
     account = Account()
     give_up = time.monotonic() + _DRAIN_SECONDS
     with httpx.Client(base_url=service.base_url, timeout=60) as http:
@@ -143,19 +143,19 @@ def _account(service: LocalService, report: Report, right: Sequence[str]) -> Acc
                 account.refusal_ms.append(1000 * answer.seconds)
             elif answer.status in (200, 202):
                 outcome = "accepted"
-                told, finished = _told(http, answer, report, give_up)
-                asked = [right[number] for number in answer.numbers]
-                wrong = sum(label != its for label, its in zip(told, asked, strict=True))
-                account.finished += [finished] * (len(asked) - wrong)
+                labels, finished = _labels(http, answer, report, give_up)
+                expected = [right[number] for number in answer.numbers]
+                wrong = sum(one != other for one, other in zip(labels, expected, strict=True))
+                account.finished += [finished] * (len(expected) - wrong)
             account.pictures[outcome] += len(answer.numbers)
             account.pictures["accepted and not answered right"] += wrong
     return account
 
 
-def _told(
+def _labels(
     http: httpx.Client, answer: Answer, report: Report, give_up: float
 ) -> tuple[list[str | None], float]:
-    """What the service says each accepted picture shows, and when it had ended, in Unix seconds."""
+    """The label of each accepted picture, and when its job ended, in Unix seconds."""
     answered: dict[str, Any] = httpx.Response(200, content=answer.body).json()
     if "predictions" in answered:
         return [_best(answered)], report.began + answer.ended
@@ -182,30 +182,30 @@ def _label(service: LocalService, picture: bytes) -> str:
 def _beside_full_bulk(
     service: LocalService, pictures: Sequence[bytes], capacity: float
 ) -> tuple[float, float]:
-    """One person's 95th percentile in ms, of an idle service and while more comes for the bulk
-    lane than it can do.
-    """
+    """The p95 of one user in ms: of an idle service, and beside an overloaded bulk lane."""
     filling = replace(BULK, rate=_FILLING * capacity / BULK.images)
     idle = _p95(load_client.run(service.base_url, pictures, [_PERSON], seconds=20))
     load_client.run(service.base_url, pictures, [filling], seconds=5)
     full = _p95(load_client.run(service.base_url, pictures, [_PERSON, filling], seconds=20))
     with closing(service.redis()) as redis:
-        assert redis.zcard(f"outstanding:{Lane.BULK}"), "the bulk lane ran dry: this says nothing"
+        assert redis.zcard(
+            f"outstanding:{Lane.BULK}"
+        ), "the bulk lane was empty, so this measured nothing"
     return idle, full
 
 
 def _memory_bounds(settings: Settings, pictures: Sequence[bytes]) -> dict[str, float]:
-    """Megabytes that a process of each role may have, and why."""
+    """The most megabytes of a process of each role."""
     mean = sum(map(len, pictures)) / len(pictures)
     waiting = mean * settings.max_concurrent_submissions
     return {
-        # Its own, every picture that somebody waits for, and bodies on their way in.
+        # Its own memory, each picture that a client waits for, and bodies that are being read.
         process_table.WEB: 150 + 2 * waiting / 2**20 + 4 * settings.max_request_bytes / 2**20,
-        # It holds ids, never pictures.
+        # It holds ids and no pictures.
         process_table.MASTER: 200,
-        # Model, and the picture that it decodes.
+        # The model, and the picture that it decodes.
         process_table.POOL: 350,
-        # Pictures held, and as much again for records, allocator and what clients are sending.
+        # The pictures, and as much again for records, allocator and clients' buffers.
         process_table.REDIS: 100 + 2 * settings.max_bytes_held / 2**20,
     }
 
@@ -213,23 +213,23 @@ def _memory_bounds(settings: Settings, pictures: Sequence[bytes]) -> dict[str, f
 def _wrong(account: Account, report: Report) -> list[str]:
     misses = []
     if account.pictures["accepted and not answered right"]:
-        misses.append("not every accepted picture was answered right")
-    if unexpected := {s: n for s, n in account.statuses.items() if s not in _MAY_COME}:
-        misses.append(f"answers that nobody should get: {unexpected}")
+        misses.append("Not every accepted picture got its right label.")
+    if unexpected := {s: n for s, n in account.statuses.items() if s not in _EXPECTED}:
+        misses.append(f"These statuses are wrong under overload: {unexpected}")
     if lost := [answer for answer in report.answers if not answer.status]:
-        # After the client's patience, or earlier: then its connection was cut.
+        # Earlier than the client's patience means that its connection was cut.
         waits = ", ".join(f"{answer.kind} after {answer.seconds:.1f} s" for answer in lost[:20])
-        misses.append(f"without an answer: {waits}")
+        misses.append(f"These requests got no answer: {waits}")
     if not account.pictures["refused"]:
-        misses.append("nothing was refused: this was no overload")
+        misses.append("Nothing was refused, so this was no overload.")
     if report.unsent:
-        misses.append(f"the client could not send {report.unsent} requests")
+        misses.append(f"The client could not send {report.unsent} requests.")
     return misses
 
 
 def _too_large(memory: MemoryWatch, bounds: dict[str, float]) -> list[str]:
     return [
-        f"a {role} had {megabytes:.0f} MB; its bound is {bounds[role]:.0f}"
+        f"A {role} had {megabytes:.0f} MB. Its bound is {bounds[role]:.0f} MB."
         for role, megabytes in memory.peaks().items()
         if megabytes > bounds[role]
     ]
@@ -238,9 +238,11 @@ def _too_large(memory: MemoryWatch, bounds: dict[str, float]) -> list[str]:
 def _too_slow(account: Account, ratio: float) -> list[str]:
     misses = []
     if np.median(account.refusal_ms or [0]) > _MOST_REFUSAL_MS:
-        misses.append(f"the median refusal took more than {_MOST_REFUSAL_MS:.0f} ms")
+        misses.append(f"The median refusal took more than {_MOST_REFUSAL_MS:.0f} ms.")
     if ratio > _MOST_IDLE_RATIO:
-        misses.append(f"beside a full bulk lane p95 is over {_MOST_IDLE_RATIO:.0f} times idle")
+        misses.append(
+            f"Beside a full bulk lane the p95 is more than {_MOST_IDLE_RATIO:.0f} times idle."
+        )
     return misses
 
 

@@ -1,9 +1,9 @@
-"""What decoding and the model could do alone, what both do together, and what a queue leaves of it.
+"""Measure decoding and the model, each alone, both together, and both behind the queue.
 
     python -m loadtest.stages PICTURES
 
-In bare loops, one for each pool process, and then from the queue, of what is enqueued already.
-Reports which of them is the limit, on a CPU or on a card; ENGINE says on which.
+The first three run in bare loops, one per pool process. The last drains a full queue. It reports
+which of them is the limit. ENGINE chooses the CPU or the card.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.local_service import export_model, local_service
 from shared.settings import Settings
 from workers.engine import resolve_engine
 
-#: A queue that delivers nearly what a bare loop does is no limit.
+#: A rate above this share of another is about the same.
 _NEARLY = 0.9
 
 
@@ -43,14 +43,14 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("pictures", type=Path)
-    arguments.add_argument("--images", type=int, default=1024, help="of each measure")
+    arguments.add_argument("--images", type=int, default=1024, help="of each measurement")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     return arguments.parse_args()
 
 
 def _round(pictures: Sequence[bytes], settings: Settings, images: int) -> dict[str, float]:
-    """Images a second, by what was done."""
+    """Images per second of each kind of work."""
 
     def bare(*stages: str) -> float:
         return measure_limit(
@@ -61,26 +61,26 @@ def _round(pictures: Sequence[bytes], settings: Settings, images: int) -> dict[s
             stages=stages,
         )
 
-    found = {"model": bare("model"), "decode": bare("decode"), "both": bare("decode", "model")}
+    rates = {"model": bare("model"), "decode": bare("decode"), "both": bare("decode", "model")}
     with tempfile.TemporaryDirectory() as folder, local_service(
         Path(folder), os.environ, redis_socket=True
     ) as service:
-        found["drained"] = measures.drain(service, pictures, settings, images=images)
-    return found
+        rates["drained"] = measures.drain(service, pictures, settings, images=images)
+    return rates
 
 
-def table(found: Mapping[str, Sequence[float]], settings: Settings) -> str:
-    """`found`: images a second of each round, by what was done."""
-    median = {name: statistics.median(rates) for name, rates in found.items()}
-    says = {
+def table(rates: Mapping[str, Sequence[float]], settings: Settings) -> str:
+    """The table in Markdown. `rates` are images per second of each round, by kind of work."""
+    median = {name: statistics.median(values) for name, values in rates.items()}
+    titles = {
         "model": f"model only, {resolve_engine(settings)}",
         "decode": "decoding and resizing only, pillow",
         "both": "both, a bare loop",
         "drained": "both, drained from the queue",
     }
     rows = [
-        f"| {says[name]} | {median[name]:.0f} | {min(rates):.0f} to {max(rates):.0f} |"
-        for name, rates in found.items()
+        f"| {titles[name]} | {median[name]:.0f} | {min(values):.0f} to {max(values):.0f} |"
+        for name, values in rates.items()
     ]
     head = [f"| {settings.worker_processes} processes, images per second | median | range |"]
     return "\n".join([*head, "|---|--:|--:|", *rows, "", f"The limit: {_limit(median)}."])
@@ -88,10 +88,10 @@ def table(found: Mapping[str, Sequence[float]], settings: Settings) -> str:
 
 def _limit(median: Mapping[str, float]) -> str:
     if median["drained"] < _NEARLY * median["both"]:
-        return "what is around decoding and model, the queue and its worker"
+        return "the queue and the worker around decoding and model"
     slower, faster = sorted(("model", "decode"), key=lambda name: median[name])
     if median[slower] > _NEARLY * median[faster]:
-        return "decoding and model alike"
+        return "decoding and the model alike"
     return {"model": "the model", "decode": "decoding"}[slower]
 
 

@@ -1,4 +1,4 @@
-"""The worker with nothing measured: what observing costs is told against it."""
+"""A worker that measures and logs nothing, for the comparison in `loadtest.observability`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Unobserved(BatchReport):
 
     def name(self, works: Any) -> None: ...
 
-    def tell(self, works: Any, outcomes: Any) -> None: ...
+    def publish(self, works: Any, outcomes: Any) -> None: ...
 
 
 tasks.BatchReport = Unobserved  # type: ignore[misc]

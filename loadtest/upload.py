@@ -1,11 +1,11 @@
-"""How near `image-classifier upload` comes to the limit, from the command to the written table.
+"""Measure `image-classifier upload`, from the start of the command to the written table.
 
     python -m loadtest.upload PICTURES --images 1000 --rounds 3
 
-PICTURES is a folder of JPEGs; they are repeated under bytes of their own, so that no result is
-known. Client, web, workers and Redis share the machine with what is measured. The limit is the bare
-loop of `loadtest.measure.limit`, before and after each upload. Prints a table in Markdown:
-of every figure the median of the rounds, and their range.
+PICTURES is a folder of JPEGs. Each picture is uploaded several times with different bytes, so that
+no result is cached. Client, web, workers and Redis share the machine. The limit is the bare loop of
+`loadtest.measure.limit`, before and after each upload. It prints a table in Markdown with the
+median and the range of each figure over the rounds.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _round(
     upload = folder / "pictures"
     upload.mkdir()
     for k in range(images):
-        # After its end a JPEG may hold anything: other bytes, the same work.
+        # Bytes after the end of a JPEG are ignored. They make each file new to the result cache.
         (upload / f"{k:06}.jpg").write_bytes(pictures[k % len(pictures)] + k.to_bytes(4))
     environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
     before = measure_limit(pictures, images=images, processes=_PROCESSES, settings=settings)
@@ -64,21 +64,21 @@ def _round(
         _upload(service, folder / "warm.csv", _few(folder, pictures))
         rate, sent = _upload(service, folder / "first.csv", upload)
         assert (sent["succeeded"], sent["uploaded"]) == (images, images), sent
-        known_rate, known = _upload(service, folder / "second.csv", upload)
-        assert (known["succeeded"], known["uploaded"]) == (images, 0), known
+        cached_rate, cached = _upload(service, folder / "second.csv", upload)
+        assert (cached["succeeded"], cached["uploaded"]) == (images, 0), cached
     after = measure_limit(pictures, images=images, processes=_PROCESSES, settings=settings)
     limit = (before + after) / 2
     figures.note(
         limit=limit,
         upload=rate,
         upload_share=rate / limit,
-        upload_known=known_rate,
+        upload_known=cached_rate,
         upload_client_ms=sent["cpu_ms"],
     )
 
 
 def _few(folder: Path, pictures: list[bytes]) -> Path:
-    """Pictures for the first batches of a worker, which allocate."""
+    """A folder with a few pictures, because the first batches of a worker allocate memory."""
     warm = folder / "warm"
     warm.mkdir()
     for k, data in enumerate(pictures[:64]):
@@ -87,7 +87,7 @@ def _few(folder: Path, pictures: list[bytes]) -> Path:
 
 
 def _upload(service: LocalService, table: Path, pictures: Path) -> tuple[float, dict[str, Any]]:
-    """Images per second by the clock on the wall, and what the command tells."""
+    """Returns images per second of wall-clock time, and the summary of the command."""
     command = [sys.executable, "-m", "client", "upload", str(pictures), "--json"]
     command += ["--url", service.base_url, "--output", str(table)]
     spent = _cpu_of_children()
@@ -102,7 +102,7 @@ def _upload(service: LocalService, table: Path, pictures: Path) -> tuple[float, 
 
 
 def _cpu_of_children() -> float:
-    """Seconds of those that have ended; the service's programs have not."""
+    """Processor time in seconds of ended children. The programs of the service still run."""
     times = os.times()
     return times.children_user + times.children_system
 

@@ -1,7 +1,7 @@
-"""The limit: a bare loop that decodes and classifies, one process per core, no service around it.
+"""The limit: a bare loop in one process per core that decodes and classifies, without a service.
 
-What a service achieves is told as a share of this, measured in the same minute: machines differ,
-and a shared one differs from minute to minute.
+Results of a service are shares of this limit, which is measured in the same minute. Machines
+differ, and the speed of a shared machine changes from minute to minute.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ def measure_limit(
 ) -> float:
     """Images per second of `processes` bare loops that share `images` between them.
 
-    Without `decode` they classify the same squares again and again; without `model` they decode.
+    Without the stage `decode` they classify the same pixels again and again. Without the stage
+    `model` they only decode.
     """
-    # Not a fork of this process: an engine and its threads must not be inherited.
+    # A fork would inherit the engine of this process and its threads.
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
     share = images // processes
@@ -53,7 +54,7 @@ def measure_limit(
         loop.join()
     seconds = time.perf_counter() - started
     if any(loop.exitcode for loop in loops):
-        raise SystemExit("a bare loop has failed: its own words are above")
+        raise SystemExit("A bare loop has failed. Its error is above.")
     return share * processes / seconds
 
 
@@ -69,9 +70,9 @@ def _loop(
         preset, most = engine.model.preset, settings.max_image_pixels
         first = islice(cycle(pictures), engine.pictures_at_once)
         pixels = np.stack([decode(each, preset, max_pixels=most) for each in first])
-        engine.predict(pixels)  # the first run allocates
+        engine.predict(pixels)  # The first run allocates memory.
     except BaseException:
-        barrier.abort()  # or the others would wait for this one without end
+        barrier.abort()  # Without this, the others would wait for ever.
         raise
     barrier.wait()
     for batch in _batches(islice(cycle(pictures), images), engine.pictures_at_once):

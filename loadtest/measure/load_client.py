@@ -1,8 +1,8 @@
 """A client for many requests at once that takes little of the machine which it loads.
 
-The parser and the event loop are C, requests are written as they lie in memory, and the process
-is niced: it shares its cores with the service. What it used is in its report, and so is how late it
-was: an open loop that cannot keep up would be a closed one.
+It shares the cores with the service. So its parser and event loop are C, it copies no picture, and
+its process is niced. The report has its processor time and its delays: an open loop that cannot
+keep its rate would be a closed loop.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from loadtest.measure.request_stream import Request, Stream
 
 _NICENESS = 5
 
-#: Bodies that nobody will look at are not kept.
+#: The statuses of answers whose bodies are kept.
 _KEPT = {200, 201, 202}
 
 
 class Answer(NamedTuple):
-    """Times in seconds since the load began."""
+    """An answer. Times are in seconds since the load began."""
 
     kind: str
-    numbers: tuple[int, ...]  #: Of the pictures asked about.
+    numbers: tuple[int, ...]  #: The numbers of the pictures in the request.
     due: float  #: When it should have been sent.
     sent: float
     ended: float
-    status: int  #: 0: none came.
+    status: int  #: 0 where no answer came.
     body: bytes
 
     @property
@@ -51,10 +51,10 @@ class Answer(NamedTuple):
 @dataclass(kw_only=True)
 class Report:
     answers: list[Answer] = field(default_factory=list)
-    unsent: int = 0  #: Requests of an open loop for which there was no connection left.
+    unsent: int = 0  #: Requests of an open loop that had no free connection.
     began: float = 0.0  #: Unix seconds.
     seconds: float = 0.0
-    cpu_seconds: float = 0.0  #: What the client used.
+    cpu_seconds: float = 0.0  #: Processor time of the client.
 
     def of(self, kind: str) -> list[Answer]:
         return [answer for answer in self.answers if answer.kind == kind]
@@ -69,7 +69,7 @@ def run(
     patience: float = 60.0,
     most_connections: int = 6000,
 ) -> Report:
-    """Load a service for some seconds, then wait for what is unanswered, `patience` at most."""
+    """Load a service for `seconds`, then wait at most `patience` seconds for the last answers."""
     with ProcessPoolExecutor(
         1,
         mp_context=multiprocessing.get_context("spawn"),
@@ -175,7 +175,7 @@ class _Load:
 
 
 class _Connection(asyncio.Protocol):
-    """One request at a time; the names without an underscore are asyncio's and httptools'."""
+    """Carries one request at a time. asyncio and httptools call the methods without underscore."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
@@ -204,13 +204,17 @@ class _Connection(asyncio.Protocol):
         self._transport.writelines(pieces)
         try:
             return await self._answered
-        except asyncio.CancelledError:  # out of patience: what comes now belongs to nobody
+        except (
+            asyncio.CancelledError
+        ):  # Out of patience: an answer that comes later belongs to no request.
             if self._transport:
                 self._transport.abort()
             raise
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is no subclass
+        self._transport = cast(
+            asyncio.WriteTransport, transport
+        )  # The class of uvloop is no subclass.
         self._load.opened(+1)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -223,7 +227,7 @@ class _Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_headers_complete(self) -> None:
-        self._stays = self._parser.should_keep_alive()  # the parser forgets it later
+        self._stays = self._parser.should_keep_alive()  # The parser forgets this later.
 
     def on_body(self, body: bytes) -> None:
         self._body.append(body)

@@ -1,4 +1,4 @@
-"""What the benchmark measures of a running service, one function for each question."""
+"""Measurements of a running service, one function for each question."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workers.decode.preprocessing import decode
 
 T = TypeVar("T")
 
-#: Until the first of a closed loop's answers have spread out, nothing is counted.
+#: At the start all clients of a closed loop send at once. These answers are not counted.
 _WARM_SECONDS = 1.0
 
 _BETWEEN_PROBES_SECONDS = 0.01
@@ -38,14 +38,14 @@ _BETWEEN_PROBES_SECONDS = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """One level of load; times in ms."""
+    """Results at one level of load. Times are in ms."""
 
-    rate: float  #: Answers 200 a second.
+    rate: float  #: Answers 200 per second.
     p50: float
     p95: float
     p99: float
-    errors: int  #: Answers that were no 200.
-    client_core: float  #: What the load's own client used of one core.
+    errors: int  #: Answers other than 200.
+    client_core: float  #: Share of one core that the load generator used.
 
 
 def level_of(report: Report, seconds: float) -> Level:
@@ -66,7 +66,7 @@ def level_of(report: Report, seconds: float) -> Level:
 
 def percentiles(answers: Sequence[Answer]) -> tuple[float, float, float]:
     """p50, p95 and p99 in ms."""
-    assert answers, "nothing was answered"
+    assert answers, "there was no answer"
     p50, p95, p99 = np.percentile([1000 * answer.seconds for answer in answers], [50, 95, 99])
     return float(p50), float(p95), float(p99)
 
@@ -74,7 +74,7 @@ def percentiles(answers: Sequence[Answer]) -> tuple[float, float, float]:
 def closed_loop(
     service: LocalService, pictures: Sequence[bytes], *, clients: int, seconds: float
 ) -> Level:
-    """One picture a request, waited for, by so many clients."""
+    """`clients` send one picture per request and wait for each answer."""
     stream = replace(CLASSIFY, clients=clients)
     report = load_client.run(service.base_url, pictures, [stream], seconds=seconds)
     return level_of(report, seconds)
@@ -83,7 +83,7 @@ def closed_loop(
 def open_loop(
     service: LocalService, pictures: Sequence[bytes], *, rate: float, seconds: float
 ) -> Level:
-    """One picture a request, at random moments."""
+    """`rate` requests per second with one picture each, at random moments."""
     stream = replace(CLASSIFY, rate=rate)
     report = load_client.run(service.base_url, pictures, [stream], seconds=seconds)
     return level_of(report, seconds)
@@ -97,20 +97,20 @@ def probed_under_load(
     clients: int,
     seconds: float,
 ) -> list[float]:
-    """99th percentile of each path, in ms, while clients keep the service as busy as can be.
+    """The 99th percentile of each path in ms, while `clients` keep the service fully busy.
 
-    Asked from here: the load's own process is niced and has its hands full, so that what it tells
-    is how late it is itself.
+    This process sends the probes. The load generator is niced and busy, so it would measure its own
+    delay.
     """
     crowd = replace(CLASSIFY, clients=clients)
     asked: dict[str, list[tuple[float, float]]] = {path: [] for path in paths}
-    # A pause before each: just after one was answered, the next finds web with its hands free.
-    turns = itertools.cycle(paths)
+    # The pause before each probe matters: right after an answer the web process is idle.
+    next_path = itertools.cycle(paths)
     connection = _connect(service)
     with ThreadPoolExecutor(1) as beside:
         load = beside.submit(load_client.run, service.base_url, pictures, [crowd], seconds=seconds)
         while not load.done():
-            at, path = time.time(), next(turns)
+            at, path = time.time(), next(next_path)
             asked[path].append((at, _ms(partial(_get, connection), path)))
             time.sleep(_BETWEEN_PROBES_SECONDS)
     connection.close()
@@ -122,8 +122,9 @@ def probed_under_load(
 def beside_bulk(
     service: LocalService, pictures: Sequence[bytes], *, peak: float, seconds: float
 ) -> tuple[float, float]:
-    """p95 in ms of single pictures, 5 a second, beside a bulk lane that never runs dry, and how
-    many bulk images a second were done meanwhile.
+    """Send 5 single pictures per second beside a bulk lane that is never empty.
+
+    Returns the p95 of the single pictures in ms, and the bulk images per second.
     """
     filling = replace(BULK, rate=1.5 * peak / BULK.images)
     load_client.run(service.base_url, pictures, [filling], seconds=2)
@@ -134,14 +135,14 @@ def beside_bulk(
     )
     spent = time.monotonic() - began
     after = outstanding(service, Lane.BULK)
-    assert after, "the bulk lane ran dry: this says nothing"
+    assert after, "the bulk lane was empty, so this measured nothing"
     came = sum(len(answer.numbers) for answer in report.of(BULK.kind) if answer.status == 202)
     good = [answer for answer in report.of(CLASSIFY.kind) if answer.status == 200]
     return percentiles(good)[1], (before + came - after) / spent
 
 
 def outstanding(service: LocalService, lane: Lane) -> int:
-    """Images accepted and not yet done."""
+    """Images that are accepted and not yet done."""
     redis = service.redis()
     images = int(redis.get(f"outstanding_images:{lane}") or 0)
     redis.close()
@@ -149,7 +150,7 @@ def outstanding(service: LocalService, lane: Lane) -> int:
 
 
 def await_drained(service: LocalService, seconds: float = 120) -> None:
-    """Return once nothing is left to do: what one measure began must not burden the next."""
+    """Return when nothing is left to do, so that one measurement does not slow the next."""
     give_up = time.monotonic() + seconds
     while any(outstanding(service, lane) for lane in Lane):
         assert time.monotonic() < give_up, "the service does not drain"
@@ -157,11 +158,11 @@ def await_drained(service: LocalService, seconds: float = 120) -> None:
 
 
 def bulk_through_http(service: LocalService, pictures: Sequence[bytes], *, images: int) -> float:
-    """Images a second, from the first byte that a client sends to the last result that it reads."""
+    """Images per second, from the first byte of a client to the last result that it reads."""
     stream = replace(BULK, clients=2, most=images // BULK.images)
     began = time.monotonic()
     report = load_client.run(service.base_url, pictures, [stream], seconds=0)
-    # Starting the client's process takes a while that is no part of the work.
+    # The start of the load generator is no part of the work.
     began += time.monotonic() - began - report.seconds
     jobs = [json.loads(answer.body)["id"] for answer in report.answers if answer.status == 202]
     assert len(jobs) == stream.most, "not every part was accepted"
@@ -182,9 +183,9 @@ def drain(
     app: str = "workers.app",
     **environment: str,
 ) -> float:
-    """Images a second from the first start of a part to the last commit.
+    """Images per second, from the start of the first part to the last commit.
 
-    Everything is enqueued while no bulk worker runs, so that nothing but the drain is measured.
+    Everything is in the queue before a bulk worker starts, so that only the worker is measured.
     """
     redis = connect(service.redis_url, max_connections=2)
     records = JobRecords.from_settings(redis, settings)
@@ -206,7 +207,7 @@ def drain(
 
 
 def cold_start(service: LocalService, picture: bytes) -> float:
-    """Seconds from the start of a worker's process to the result of a picture that waits."""
+    """Seconds from the start of a worker to the result of a picture that waits for it."""
     with httpx.Client(base_url=service.base_url, timeout=60) as http:
         answer = http.post("/jobs", files={"files": picture + b"cold"}).raise_for_status()
         started = time.perf_counter()
@@ -219,9 +220,9 @@ def cold_start(service: LocalService, picture: bytes) -> float:
 def idle_latency(
     service: LocalService, pictures: Sequence[bytes], engine: Engine, settings: Settings
 ) -> tuple[float, float, float]:
-    """Median milliseconds through HTTP, of the bare work on one core, and of it on all of them.
+    """Three medians in ms: through HTTP, the bare work on one core, the bare work on all cores.
 
-    Taken in turn, picture by picture. A worker with nothing else to do uses all of them.
+    The three alternate, picture by picture. A worker that has nothing else to do uses all cores.
     """
 
     def bare(picture: bytes, alone: bool = False) -> None:
@@ -232,7 +233,7 @@ def idle_latency(
         assert not _classify(connection, picture)["cache_hit"]
 
     connection = _connect(service)
-    for picture in pictures[:10]:  # pool processes and caches warm up
+    for picture in pictures[:10]:  # Pool processes and caches warm up.
         asked(picture + b"warm")
         bare(picture)
     shared = partial(bare, alone=True)
@@ -243,7 +244,7 @@ def idle_latency(
 
 
 def cache_hits(service: LocalService, picture: bytes) -> list[float]:
-    """Milliseconds of each of 300 requests for the same bytes."""
+    """Times in ms of 300 requests with the same bytes."""
 
     def hit(data: bytes) -> None:
         assert _classify(connection, data)["cache_hit"]
@@ -272,7 +273,7 @@ def _get(connection: socket.socket, path: str) -> None:
 
 
 def _ask(connection: socket.socket, request: bytes) -> dict[str, Any]:
-    """One request on a bare socket: what a client library costs is no time of the service."""
+    """Send one request on a bare socket, because a client library would add its own time."""
     connection.sendall(request)
     received = b""
     while b"\r\n\r\n" not in received:

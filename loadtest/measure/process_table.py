@@ -1,4 +1,4 @@
-"""The service's processes by what they do, and what each has used."""
+"""The processes of the service by role, with the processor time and memory of each."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _MEGABYTE = 2**20
 
 
 def processes(service: LocalService) -> dict[str, list[psutil.Process]]:
-    """Of those that run now. gunicorn's main process only waits, and is left out."""
-    found: dict[str, list[psutil.Process]] = {role: [] for role in ROLES}
-    found[REDIS].append(psutil.Process(service.redis_process()))
+    """The processes that run now. gunicorn's main process only waits and is left out."""
+    members: dict[str, list[psutil.Process]] = {role: [] for role in ROLES}
+    members[REDIS].append(psutil.Process(service.redis_process()))
     for name, process in service.processes.items():
         main = psutil.Process(process.pid)
         if name in list(Lane):
-            found[MASTER].append(main)
-            found[POOL] += main.children()
+            members[MASTER].append(main)
+            members[POOL] += main.children()
         else:
-            found[WEB] += main.children()
-    return found
+            members[WEB] += main.children()
+    return members
 
 
 def cpu_seconds(service: LocalService) -> dict[str, float]:
     """User and system time of each role since its processes began.
 
-    With that of children that have ended: Redis has some that rewrite its append-only file.
+    Ended children count too, because a child of Redis rewrites its append-only file.
     """
-    found = processes(service)
-    return {role: sum(_cpu_seconds(member) for member in found[role]) for role in found}
+    members = processes(service)
+    return {role: sum(_cpu_seconds(member) for member in members[role]) for role in members}
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
@@ -48,7 +48,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 class MemoryWatch:
-    """Resident memory of every process, looked at once a second while the block runs."""
+    """Reads the resident memory of every process once per second while the block runs."""
 
     def __init__(self, service: LocalService) -> None:
         self.samples: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
@@ -74,7 +74,7 @@ class MemoryWatch:
         return peaks
 
     def table(self, bounds: Mapping[str, float] | None = None) -> str:
-        """In Markdown; with the megabytes that a process of each role may have, where given."""
+        """The table in Markdown. `bounds` are the most megabytes of a process, by role."""
         lines = ["| resident memory (MB) | at the start | highest | at the end | bound |"]
         lines.append("|---|--:|--:|--:|--:|")
         for (role, pid), samples in self.samples.items():
@@ -85,11 +85,11 @@ class MemoryWatch:
         return "\n".join(lines)
 
     def _watch(self) -> None:
-        members = processes(self._service)
+        by_role = processes(self._service)
         began = time.monotonic()
         while not self._end.wait(1.0):
-            for role, found in members.items():
-                for process in found:
+            for role, members in by_role.items():
+                for process in members:
                     self._note(role, process, time.monotonic() - began)
 
     def _note(self, role: str, process: psutil.Process, at: float) -> None:

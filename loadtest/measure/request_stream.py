@@ -1,4 +1,4 @@
-"""What is asked for, and how often: requests of one kind, built before they are due."""
+"""Requests of one kind and their rate. Each request is built before it is due."""
 
 from __future__ import annotations
 
@@ -12,38 +12,37 @@ _BOUNDARY = "a-boundary-that-no-picture-holds"
 
 
 class Request(NamedTuple):
-    numbers: tuple[int, ...]  #: Of the pictures in it.
-    pieces: list[bytes]  #: Its bytes on the wire; joining them would copy every picture.
+    numbers: tuple[int, ...]  #: The numbers of its pictures.
+    pieces: list[bytes]  #: Its bytes. Joining them would copy every picture.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """A closed loop of `clients`, or an open one of `rate` requests a second.
+    """A closed loop of `clients`, or an open loop of `rate` requests per second.
 
-    In a closed loop each client asks again as soon as it was answered. In an open one requests
-    come at random moments whoever still waits, as they do from many people who do not know of
-    each other: a service that falls behind is not spared.
+    In a closed loop each client sends the next request after its answer. In an open loop requests
+    come at random moments, as from many independent users. They do not wait for answers, so a
+    service that is too slow gets more and more requests.
     """
 
     kind: str
     path: str
     clients: int = 0
     rate: float = 0.0
-    most: int = 0  #: Requests in all of a closed loop, however long they take; 0: no end but time.
-    images: int = 1  #: In each request.
-    form: str = ""  #: Field of a multipart form; without one the picture is the body.
-    repeats: bool = False  #: The same bytes each time, so that a cache may answer.
+    most: int = (
+        0  #: Most requests of a closed loop, however long they take. 0: only the time ends it.
+    )
+    images: int = 1  #: Images in each request.
+    form: str = ""  #: Field of a multipart form. Without it the picture is the body.
 
     def requests(self, host: str, pictures: Sequence[bytes]) -> Iterator[Request]:
-        """Without end. No two pictures have the same bytes, unless the stream repeats."""
+        """Endless. No two pictures have the same bytes."""
         own = uuid.uuid4().hex
         at = count()
         while True:
             picked = [next(at) for _ in range(self.images)]
-            if self.repeats:
-                picked = [0] * self.images
             numbers = tuple(each % len(pictures) for each in picked)
-            tails = [f"{own}{each}".encode() for each in picked]  # a decoder stops before it
+            tails = [f"{own}{each}".encode() for each in picked]  # A decoder ignores it.
             body = self._body([(pictures[n], tail) for n, tail in zip(numbers, tails, strict=True)])
             yield Request(numbers, [self._head(host, sum(map(len, body))), *body])
 
@@ -66,7 +65,7 @@ class Stream:
         return [*pieces, f"--{_BOUNDARY}--\r\n".encode()]
 
 
-#: One picture, waited for.
+#: One picture per request. The client waits for its labels.
 CLASSIFY = Stream(kind="classify", path="/api/v1/classify?top_k=1")
-#: A part's worth of pictures, accepted and not waited for.
+#: 32 pictures per request. The client does not wait for their labels.
 BULK = Stream(kind="bulk", path="/jobs?lane=bulk", images=32, form="files")

@@ -1,1 +1,1 @@
-"""What people would otherwise use, doing the same work with the same model file."""
+"""Other ways to serve the same model, which do the same work with the same file."""

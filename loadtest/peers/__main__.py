@@ -1,14 +1,20 @@
-"""The service and its peers, one after the other, with the same client in the same run.
+"""Measure the service and its peers, one after the other, with the same client.
 
     python -m loadtest.peers PICTURES --seconds 15 --publish
     python -m loadtest.peers PICTURES mosec_server litserve_server
 
-Peers without an environment (`python -m loadtest.peers.environments`) are told and left out. Of
-each: answers a second as a share of the limit measured just before and just after it, times, how
-evenly clients are served (p50 times rate over clients: 1 where each waits its turn, less where
-most starve and are missing from the percentiles), p95 of pictures that come at random moments at
-60 % of its best rate, also as a multiple of what one client alone waits, answers that were no 200,
-wrong labels, and the memory of all its processes. `--publish` writes table and plot into docs/.
+A peer needs an environment, see `loadtest.peers.environments`. Peers without one are left out.
+The table has for each peer:
+
+- the answers per second, as a share of the limit just before and after
+- the times at 32 and 128 clients
+- the fairness: p50 times rate, divided by the number of clients. It is 1 where all clients wait
+  equally long. It is less where some clients starve and are missing in the percentiles.
+- the p95 of pictures at random moments at 60 % of its best rate, in ms and in multiples of the time
+  of one client alone
+- answers other than 200, wrong labels, and the memory of all its processes
+
+`--publish` writes table and plot into docs/.
 """
 
 from __future__ import annotations
@@ -53,14 +59,14 @@ OURS = "this service"
 
 
 class NotAnswering(Exception):
-    """A peer has ended, or is not ready in time. Says what it printed last."""
+    """A peer has ended or is not ready in time. The message has its last output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    says: str
+    title: str
     limit: float
-    levels: dict[int, Level]  #: By clients.
+    levels: dict[int, Level]  #: By number of clients.
     paced: Level
     wrong: int
     megabytes: float
@@ -79,14 +85,14 @@ def main() -> None:
     limit = _limit(pictures)
     for name in [OURS, *options.names]:
         if name != OURS and not python(name).exists():
-            print(f"{name} has no environment and is left out", file=sys.stderr)
+            print(f"{name} is left out because it has no environment", file=sys.stderr)
             continue
         print(name, file=sys.stderr)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 row = _measure(name, Path(folder), pictures, right, options.seconds)
         except NotAnswering as error:
-            print(f"{name} does not answer and is left out: {error}", file=sys.stderr)
+            print(f"{name} is left out because it does not answer: {error}", file=sys.stderr)
             continue
         after = _limit(pictures)
         rows.append(replace(row, limit=(limit + after) / 2))
@@ -97,7 +103,7 @@ def main() -> None:
         document.fill("peers", f"{table(rows)}\n\n![Peers](images/peers.svg)")
         shares = [[max(row.shares)] for row in rows]
         plots.bars(
-            [row.says for row in rows],
+            [row.title for row in rows],
             shares,
             "best share of the limit",
             document.IMAGES / "peers.svg",
@@ -134,7 +140,7 @@ def _right(pictures: Sequence[bytes]) -> list[str]:
 def _measure(
     name: str, folder: Path, pictures: list[bytes], right: Sequence[str], seconds: float
 ) -> Row:
-    """All levels of one peer. Its limit is the caller's to fill in."""
+    """Measure all levels of one peer. The caller fills in the limit."""
     stream = CLASSIFY
     if name != OURS:
         stream = replace(CLASSIFY, path=PEERS[name].path, form=PEERS[name].form)
@@ -152,7 +158,7 @@ def _measure(
             url, pictures, [replace(stream, rate=_PACED_SHARE * best)], seconds=seconds
         )
     return Row(
-        says=OURS if name == OURS else PEERS[name].says,
+        title=OURS if name == OURS else PEERS[name].title,
         limit=0,
         levels=levels,
         paced=level_of(report, seconds),
@@ -163,7 +169,7 @@ def _measure(
 
 @contextmanager
 def _running(name: str, folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
-    """Where it answers, and its main processes."""
+    """Run a peer. Gives its address and its main processes."""
     if name == OURS:
         own = {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
         with local_service(folder, os.environ | own, redis_socket=True) as service:
@@ -191,7 +197,7 @@ def _running(name: str, folder: Path) -> Iterator[tuple[str, list[psutil.Process
 def _process(
     name: str, command: Sequence[str], port: int, redis_url: str, folder: Path
 ) -> Iterator[psutil.Process]:
-    """One of a peer's programs; it ends with all that it started."""
+    """Run one program of a peer. It ends with all its children."""
     words = [str(python(name)), *(word.format(port=port) for word in command)]
     environment = os.environ | ({"REDIS_URL": redis_url} if redis_url else {})
     with (folder / "log").open("ab") as log:
@@ -216,8 +222,8 @@ def _process(
 
 def _below(process: psutil.Process) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
-        found: list[psutil.Process] = process.children(recursive=True)
-        return found
+        children: list[psutil.Process] = process.children(recursive=True)
+        return children
     return []
 
 
@@ -243,13 +249,13 @@ def _ask(url: str, stream: Stream, picture: bytes) -> httpx.Response:
 
 
 def _wrong(url: str, stream: Stream, pictures: Sequence[bytes], right: Sequence[str]) -> int:
-    """Pictures whose best label is not in the answer."""
+    """The number of pictures whose best label is not in the answer."""
     answers = [_ask(url, stream, picture).text for picture in pictures]
     return sum(json.dumps(label) not in text for label, text in zip(right, answers, strict=True))
 
 
 def _megabytes(processes: Sequence[psutil.Process]) -> float:
-    """Of all processes; pages that some of them share count once."""
+    """The memory of all processes. Shared pages count once."""
     family = [member for process in processes for member in (process, *_below(process))]
     total = 0
     for member in family:
@@ -274,7 +280,7 @@ def table(rows: Sequence[Row]) -> str:
         errors = sum(level.errors for level in (*row.levels.values(), row.paced))
         paced = f"{row.paced.p95:.0f}, {row.paced.p95 / row.levels[1].p50:.1f} times"
         end = f"{fair:.2f} | {paced} | {errors} | {row.wrong} | {row.megabytes:.0f}"
-        lines.append(f"| {row.says} | {row.limit:.0f} | {shares} | {times} | {end} |")
+        lines.append(f"| {row.title} | {row.limit:.0f} | {shares} | {times} | {end} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The work itself, as the service does it: each peer serves this, in processes of its own."""
+"""Decoding and the model, as the service does them. Each peer serves this in its own processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.decode.preprocessing import decode
 
 
 class Classifier:
-    """One thread; the model file is what MODEL, MODEL_WEIGHTS and DATA_DIR say."""
+    """Runs in one thread. MODEL, MODEL_WEIGHTS and DATA_DIR choose the model file."""
 
     def __init__(self, engine: Literal["onnxruntime", "torch"]) -> None:
         self._settings = Settings(engine=engine)
@@ -22,8 +22,8 @@ class Classifier:
 
     def labels(self, pictures: Sequence[bytes]) -> list[str]:
         """The best label of each picture."""
-        found = self._engine.predict(np.stack([self._pixels(picture) for picture in pictures]))
-        return [self._engine.model.labels[best] for best in found.argmax(axis=1)]
+        scores = self._engine.predict(np.stack([self._pixels(picture) for picture in pictures]))
+        return [self._engine.model.labels[best] for best in scores.argmax(axis=1)]
 
     def label(self, picture: bytes) -> str:
         return self.labels([picture])[0]

@@ -1,8 +1,8 @@
-"""An environment for each peer: their requirements do not go together, nor with ours.
+"""Make a virtual environment for each peer, because their requirements exclude each other.
 
     python -m loadtest.peers.environments mosec_server litserve_server
 
-Without names it makes all of them, some gigabytes, in `peers/` of DATA_DIR.
+Without names it makes all of them in `peers/` of DATA_DIR. They take some gigabytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REQUIREMENTS = Path(__file__).with_name("requirements")
 
 
 def python(name: str) -> Path:
-    """Of a peer's environment, whether or not it has been made."""
+    """The Python of a peer's environment, which may not exist yet."""
     return (Settings().data_dir / "peers" / name / "bin/python").absolute()
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     if unknown := set(names) - set(PEERS):
         arguments.error(f"no such peer: {', '.join(sorted(unknown))}")
     failed = [name for name in names if not _make(name)]
-    sys.exit(f"not installed: {', '.join(failed)}" if failed else 0)
+    sys.exit(f"These were not installed: {', '.join(failed)}" if failed else 0)
 
 
 def _make(name: str) -> bool:

@@ -1,6 +1,4 @@
-"""FastAPI with ONNX Runtime in the process, as most tutorials have it: inference where the event
-loop runs.
-"""
+"""FastAPI with ONNX Runtime in its event loop, as in most tutorials."""
 
 from __future__ import annotations
 

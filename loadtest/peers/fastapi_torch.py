@@ -1,4 +1,4 @@
-"""FastAPI with torch in the process, as most tutorials have it."""
+"""FastAPI with torch in its event loop, as in most tutorials."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Flask and Celery, one task for each picture, torch in the worker, the result from the backend:
-what this project's words describe when nothing is done about speed.
+"""Flask and Celery with one task for each picture, torch, and results from the backend.
+
+This is the usual way to build what this project does, without any work on speed.
 """
 
 from __future__ import annotations

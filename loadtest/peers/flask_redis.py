@@ -1,7 +1,7 @@
-"""Flask, Redis and two loops, and nothing else: what this project's way costs by itself.
+"""Flask, Redis and two loops: the way of this project without its promises.
 
-Pictures wait in one list and answers come over one channel. There is no record, limit, cache, log
-or metric, a bad picture ends a loop, and what a loop holds when it dies is lost.
+Pictures wait in one list, and answers come over one channel. There is no record, limit, cache, log
+or metric. A bad picture ends a loop, and a loop that dies loses its pictures.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shared.settings import Settings
 
 _PICTURES = "pictures"
 
-#: In one run of the engine.
+#: Most pictures in one run of the engine.
 _MOST = 8
 
 
@@ -31,11 +31,11 @@ def create_app() -> Flask:
     waiting: dict[str, AsyncResult[str]] = {}
     numbers = itertools.count()
     channel = uuid.uuid4().hex
-    heard = redis.pubsub()
-    heard.subscribe(channel)  # before a picture is taken: who answers is not heard later
+    answers = redis.pubsub()
+    answers.subscribe(channel)  # Before the first picture, because an earlier answer is lost.
 
     def listen() -> None:
-        for message in heard.listen():
+        for message in answers.listen():
             if message["type"] == "message":
                 for number, label in json.loads(message["data"]).items():
                     waiting.pop(number).set(label)
@@ -43,26 +43,26 @@ def create_app() -> Flask:
     @app.post("/classify")
     def classify() -> dict[str, str]:
         number = str(next(numbers))
-        waiting[number] = told = AsyncResult()
+        waiting[number] = answer = AsyncResult()
         redis.rpush(_PICTURES, f"{channel} {number}", request.get_data())
-        return {"label": told.get(timeout=60)}
+        return {"label": answer.get(timeout=60)}
 
     gevent.spawn(listen)
     return app
 
 
 def main() -> None:
-    """Classify what waits, without end."""
+    """Classify the pictures that wait, for ever."""
     redis, classifier = _connect(), Classifier("onnxruntime")
     while True:
-        _, found = redis.blmpop(0, 1, _PICTURES, direction="LEFT", count=2 * _MOST)
+        _, taken = redis.blmpop(0, 1, _PICTURES, direction="LEFT", count=2 * _MOST)
         answers: dict[str, dict[str, str]] = defaultdict(dict)
-        labels = classifier.labels(found[1::2])
-        for asked, label in zip(found[::2], labels, strict=True):
-            channel, number = asked.decode().split()
+        labels = classifier.labels(taken[1::2])
+        for address, label in zip(taken[::2], labels, strict=True):
+            channel, number = address.decode().split()
             answers[channel][number] = label
-        for channel, told in answers.items():
-            redis.publish(channel, json.dumps(told))
+        for channel, ready in answers.items():
+            redis.publish(channel, json.dumps(ready))
 
 
 def _connect() -> Redis:

@@ -1,4 +1,4 @@
-"""The peers: how each is started, and how a picture is sent to it. Two processes each."""
+"""The commands that start each peer, with two processes each, and the address for pictures."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ _UVICORN = ("-m", "uvicorn", "--workers", "2", "--port", "{port}", "--log-level"
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    says: str
-    commands: tuple[tuple[str, ...], ...]  #: For its own Python; {port} is where it answers.
+    title: str
+    commands: tuple[tuple[str, ...], ...]  #: For the Python of its environment. {port} is its port.
     path: str = "/classify"
-    form: str = ""  #: Field of a multipart form; without one the picture is the body.
+    form: str = ""  #: Field of a multipart form. Without it the picture is the body.
     needs_redis: bool = False
 
 
 PEERS = {
     "fastapi_torch": Peer(
-        says="FastAPI, torch in the process",
+        title="FastAPI, torch in the process",
         commands=((*_UVICORN, "loadtest.peers.fastapi_torch:app"),),
         form="file",
     ),
     "fastapi_onnxruntime": Peer(
-        says="FastAPI, ONNX Runtime in the process",
+        title="FastAPI, ONNX Runtime in the process",
         commands=((*_UVICORN, "loadtest.peers.fastapi_onnxruntime:app"),),
         form="file",
     ),
     "litserve_server": Peer(
-        says="LitServe",
+        title="LitServe",
         commands=(("-m", "loadtest.peers.litserve_server", "{port}"),),
         path="/predict",
     ),
     "mosec_server": Peer(
-        says="mosec",
+        title="mosec",
         commands=(("-m", "loadtest.peers.mosec_server", "--port", "{port}", "--timeout", "60000"),),
         path="/inference",
     ),
     "bentoml_service": Peer(
-        says="BentoML",
+        title="BentoML",
         commands=(
             ("-m", "bentoml", "serve", "loadtest.peers.bentoml_service:Peer", "--port", "{port}"),
         ),
         form="files",
     ),
     "ray_serve": Peer(
-        says="Ray Serve", commands=(("-m", "loadtest.peers.ray_serve", "{port}"),), path="/"
+        title="Ray Serve", commands=(("-m", "loadtest.peers.ray_serve", "{port}"),), path="/"
     ),
     "flask_redis": Peer(
-        says="Flask + Redis and nothing else, ONNX Runtime",
+        title="Flask + Redis and nothing else, ONNX Runtime",
         commands=(
             *2 * (("-m", "loadtest.peers.flask_redis"),),
             (
@@ -59,7 +59,7 @@ PEERS = {
         needs_redis=True,
     ),
     "flask_celery": Peer(
-        says="Flask + Celery, a task for each picture, torch",
+        title="Flask + Celery, a task for each picture, torch",
         commands=(
             (
                 *("-m", "celery", "-A", "loadtest.peers.flask_celery:tasks"),

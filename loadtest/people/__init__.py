@@ -1,1 +1,1 @@
-"""Locust users with different habits."""
+"""Simulated users with different habits, for Locust."""

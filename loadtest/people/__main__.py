@@ -1,10 +1,9 @@
-"""A service on this machine, and people on it: locust without its page.
+"""Start a service on this machine, and simulated users of it with Locust.
 
     python -m loadtest.people PICTURES --shape spike --users 40 --run-time 5m --html report.html
 
-What is not known here is passed on to locust (its options and those of
-loadtest/people/locustfile.py). Prints what memory the service's processes had, and exits as locust
-does: with 1 where a threshold was passed.
+All other options go to Locust and to loadtest/people/locustfile.py. It prints the memory of the
+service's processes, and exits with the status of Locust: 1 where a threshold was passed.
 """
 
 from __future__ import annotations

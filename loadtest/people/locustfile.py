@@ -1,11 +1,11 @@
-"""People with different habits, for locust; `python -m loadtest.people` starts a service for them.
+"""Users with different habits, for Locust. `python -m loadtest.people` also starts a service.
 
     locust -f loadtest/people/locustfile.py --headless --host URL --pictures FOLDER \\
         --shape spike --users 40 --run-time 5m --html report.html
 
-Exits with 1 where more requests fail, or take longer, than `--most-failures` and `--most-p95-ms`
-allow. A refusal (429, 503) is no failure of the service, but here it counts as one: these people
-do not know that they should come back.
+Locust exits with 1 where more requests fail than `--most-failures` allows, or where the p95 is
+above `--most-p95-ms`. A refusal (429, 503) counts as a failure here, because these users do not try
+again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from loadtest.people.shapes import SHAPES, people
 
 _POLL_SECONDS = 0.5
 
-#: What a person sends a second time: their own mistake, or a picture that everybody sends.
+#: The share of requests with a picture that was sent before.
 _REPEATED_SHARE = 0.1
 
 
@@ -37,12 +37,14 @@ def _options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--pictures", required=True, help="a folder of JPEGs")
     parser.add_argument("--api-key-file", type=Path, help="where the service asks for a key")
     parser.add_argument("--shape", choices=list(SHAPES), default="steady")
-    parser.add_argument("--most-p95-ms", type=float, default=2000.0, help="of a waited-for picture")
+    parser.add_argument(
+        "--most-p95-ms", type=float, default=2000.0, help="of a picture that a user waits for"
+    )
     parser.add_argument("--most-failures", type=float, default=0.0, help="share of all requests")
 
 
 class Pictures:
-    """Real ones, most of them with bytes that nobody has sent before."""
+    """Real pictures. Most of them get bytes that no request had before."""
 
     def __init__(self) -> None:
         self._all: list[bytes] = []
@@ -94,7 +96,7 @@ class Waiter(Person):
 
 
 class Poller(Person):
-    """Submits a few pictures, and asks now and then whether they are done."""
+    """Submits a few pictures and reads the state of the job now and then."""
 
     weight = 20
     wait_time = between(1, 3)
@@ -107,7 +109,7 @@ class Poller(Person):
             return
         address = f"/jobs/{answer.json()['id']}"
         while not _ended(self.client.get(address, name="/jobs/<id>")):
-            time.sleep(_POLL_SECONDS)  # locust has made it yield to others
+            time.sleep(_POLL_SECONDS)  # Locust has patched it, so other users go on.
         _expect_labels(self, address, len(files))
 
 
@@ -130,7 +132,7 @@ class Folder(Person):
 
 
 class Probe(Person):
-    """A load balancer: asks once a second, whatever goes on."""
+    """A load balancer, which asks once per second."""
 
     fixed_count = 1
     wait_time = between(1, 1)
@@ -141,7 +143,7 @@ class Probe(Person):
 
 
 class Clumsy(Person):
-    """Sends what is no picture, and should be told what is wrong with it."""
+    """Sends files that are no pictures, and expects the right error code."""
 
     weight = 10
     wait_time = between(1, 3)
@@ -184,7 +186,7 @@ def _expect_problem(answer: ResponseContextManager, code: str) -> None:
 
 
 def _expect_labels(user: HttpUser, address: str, images: int) -> None:
-    """That so many of a job's pictures have labels."""
+    """Fail the request unless so many pictures of the job have labels."""
     with user.client.get(
         f"{address}/results?limit=1000", name="/jobs/<id>/results", catch_response=True
     ) as answer:
@@ -195,12 +197,12 @@ def _expect_labels(user: HttpUser, address: str, images: int) -> None:
 
 
 def _ended(answer: Any) -> bool:
-    """Also where it cannot be read: that is counted as a failure already."""
+    """An answer that cannot be read ends the wait too. It counts as a failure already."""
     return answer.status_code != 200 or answer.json()["state"] in ("completed", "cancelled")
 
 
 class Shape(LoadTestShape):
-    use_common_options = True  #: --users is the most people, --run-time the whole length.
+    use_common_options = True  #: --users is the most users, --run-time the whole length.
 
     def tick(self) -> tuple[int, float] | None:
         options = self.runner.environment.parsed_options
@@ -213,12 +215,12 @@ class Shape(LoadTestShape):
 
 @events.quitting.add_listener
 def _judge(environment: Environment, **_: Any) -> None:
-    """Fail the run where a threshold is passed, or where there was nothing to judge."""
+    """Fail the run where a threshold is passed, or where no picture was classified."""
     options, stats = environment.parsed_options, environment.stats
     classified = stats.get("/api/v1/classify", "POST")
     p95 = classified.get_response_time_percentile(0.95) or 0
-    found = {"requests": stats.total.num_requests, "classify p95 (ms)": p95}
-    print(json.dumps(found | {"failures": stats.total.fail_ratio}))
+    results = {"requests": stats.total.num_requests, "classify p95 (ms)": p95}
+    print(json.dumps(results | {"failures": stats.total.fail_ratio}))
     too_many = stats.total.fail_ratio > options.most_failures
     too_slow = p95 > options.most_p95_ms
     environment.process_exit_code = int(too_many or too_slow or not classified.num_requests)

@@ -1,19 +1,19 @@
-"""How many people there are over a run's time."""
+"""The number of users over the time of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-#: Share of the most people, by the share of the run that has passed.
+#: The share of all users, from the share of the run that has passed.
 SHAPES: dict[str, Callable[[float], float]] = {
     "steady": lambda passed: 1.0,
     "ramp": lambda passed: passed,
     "spike": lambda passed: 1.0 if 0.4 <= passed < 0.6 else 0.2,
-    # Half of what a short run may ask, for hours: what leaks or fills up shows only then.
+    # Half of the users for hours, because a leak shows only then.
     "soak": lambda passed: 0.5,
 }
 
 
 def people(shape: str, *, most: int, passed: float) -> int:
-    """At least one, so that a run is never idle."""
+    """The number of users, at least one, so that a run is never idle."""
     return max(1, round(most * SHAPES[shape](passed)))

@@ -1,4 +1,4 @@
-"""What measurements write into the documents, between markers: no figure is typed by hand."""
+"""Writes measured figures into the documents, between markers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ IMAGES = ROOT / "docs/images"
 
 
 def fill(name: str, text: str, document: Path = PERFORMANCE) -> None:
-    """Replace what stands between `<!-- name: ... -->` and `<!-- end of name -->`.
+    """Replace the text between `<!-- name: ... -->` and `<!-- end of name -->`.
 
-    Raises ValueError where the document has no such markers, or has them twice.
+    Raises ValueError where the document has no such markers, or has them more than once.
     """
     between = re.compile(rf"(<!-- {name}\b[^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
     before = document.read_text()
-    after, places = between.subn(lambda found: f"{found[1]}{text}\n{found[2]}", before)
+    after, places = between.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", before)
     if places != 1:
         raise ValueError(f"{document} has {places} places for {name}")
     document.write_text(after)

@@ -1,4 +1,4 @@
-"""What the benchmark tells: each figure's name, its aim, and how much of a difference is noise."""
+"""The figures of the benchmark. Each has a name, a title, an aim and an expected noise."""
 
 from __future__ import annotations
 
@@ -11,109 +11,109 @@ from pathlib import Path
 
 from loadtest.publish.document import ROOT
 
-#: Those of the last full run on a quiet machine.
+#: The figures of the last full run on a quiet machine.
 STORED = ROOT / "docs/performance.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     name: str
-    says: str
+    title: str
     aim: float | None = None
     more_is_better: bool = False
-    #: A short run may be worse than the stored median by this share. None: not compared, for it
-    #: depends on the machine more than on us.
+    #: A short run may be worse than the stored median by this share. None: it is not compared,
+    #: because it depends on the machine more than on the service.
     noise: float | None = None
 
 
 FIGURES = [
-    Figure(name="limit", says="limit: bare loop, one process per core (images/s)"),
-    Figure(name="drained", says="drained from the queue (images/s)"),
+    Figure(name="limit", title="limit: bare loop, one process per core (images/s)"),
+    Figure(name="drained", title="drained from the queue (images/s)"),
     Figure(
         name="drained_share",
-        says="drained / limit",
+        title="drained / limit",
         aim=0.92,
         more_is_better=True,
         noise=0.10,
     ),
     Figure(
         name="bulk_share",
-        says="bulk through HTTP, client included / limit",
+        title="bulk through HTTP, client included / limit",
         aim=0.80,
         more_is_better=True,
         noise=0.12,
     ),
     Figure(
         name="single_share_32",
-        says="one picture per request, 32 clients / limit",
+        title="one picture per request, 32 clients / limit",
         aim=0.85,
         more_is_better=True,
         noise=0.12,
     ),
-    Figure(name="single_fair_32", says="the same, p99 / p50", aim=2.0, noise=0.5),
+    Figure(name="single_fair_32", title="the same, p99 / p50", aim=2.0, noise=0.5),
     Figure(
         name="single_share_128",
-        says="one picture per request, 128 clients / limit",
+        title="one picture per request, 128 clients / limit",
         aim=0.85,
         more_is_better=True,
         noise=0.12,
     ),
-    Figure(name="single_fair_128", says="the same, p99 / p50", aim=2.0, noise=0.5),
-    Figure(name="errors", says="answers other than 200, of both", aim=0),
-    Figure(name="idle_ms", says="one picture through the idle service (ms)"),
-    Figure(name="bare_ms", says="decode + batch-1 inference (ms)"),
-    Figure(name="bare_shared_ms", says="the same, inference on all cores (ms)"),
-    Figure(name="idle_ratio", says="idle / bare", aim=1.4, noise=0.15),
-    Figure(name="p50_at_30", says="at 30 % of the peak: p50 (ms)"),
-    Figure(name="p95_at_30", says="at 30 % of the peak: p95 (ms)"),
-    Figure(name="p50_at_60", says="at 60 % of the peak: p50 (ms)"),
-    Figure(name="p95_at_60", says="at 60 % of the peak: p95 (ms)"),
-    Figure(name="p95_ratio_60", says="p95 at 60 % / idle median", aim=3.0, noise=0.5),
-    Figure(name="p50_at_90", says="at 90 % of the peak: p50 (ms)"),
-    Figure(name="p95_at_90", says="at 90 % of the peak: p95 (ms)"),
-    Figure(name="hit_ms", says="cache hit, median (ms)"),
-    Figure(name="hit_p99_ms", says="cache hit, p99 (ms)", aim=5.0, noise=1.0),
-    Figure(name="livez_p99_ms", says="`/livez`, p99 under full load (ms)", aim=10.0, noise=1.0),
+    Figure(name="single_fair_128", title="the same, p99 / p50", aim=2.0, noise=0.5),
+    Figure(name="errors", title="answers other than 200, of both", aim=0),
+    Figure(name="idle_ms", title="one picture through the idle service (ms)"),
+    Figure(name="bare_ms", title="decode + batch-1 inference (ms)"),
+    Figure(name="bare_shared_ms", title="the same, inference on all cores (ms)"),
+    Figure(name="idle_ratio", title="idle / bare", aim=1.4, noise=0.15),
+    Figure(name="p50_at_30", title="at 30 % of the peak: p50 (ms)"),
+    Figure(name="p95_at_30", title="at 30 % of the peak: p95 (ms)"),
+    Figure(name="p50_at_60", title="at 60 % of the peak: p50 (ms)"),
+    Figure(name="p95_at_60", title="at 60 % of the peak: p95 (ms)"),
+    Figure(name="p95_ratio_60", title="p95 at 60 % / idle median", aim=3.0, noise=0.5),
+    Figure(name="p50_at_90", title="at 90 % of the peak: p50 (ms)"),
+    Figure(name="p95_at_90", title="at 90 % of the peak: p95 (ms)"),
+    Figure(name="hit_ms", title="cache hit, median (ms)"),
+    Figure(name="hit_p99_ms", title="cache hit, p99 (ms)", aim=5.0, noise=1.0),
+    Figure(name="livez_p99_ms", title="`/livez`, p99 under full load (ms)", aim=10.0, noise=1.0),
     Figure(
         name="health_p99_ms",
-        says="`/api/v1/health`, p99 under full load (ms)",
+        title="`/api/v1/health`, p99 under full load (ms)",
         aim=10.0,
         noise=1.0,
     ),
     Figure(
         name="goodput_share",
-        says="goodput at 5 times the peak / peak",
+        title="goodput at 5 times the peak / peak",
         aim=0.90,
         more_is_better=True,
     ),
     Figure(
         name="mixed_ratio",
-        says="p95 of one picture beside a full bulk lane / idle p95",
+        title="p95 of one picture beside a full bulk lane / idle p95",
         aim=3.0,
-        noise=1.0,  # two 95th percentiles, each of a few dozen pictures
+        noise=1.0,  # Two 95th percentiles, each of a few dozen pictures.
     ),
-    Figure(name="mixed_share", says="bulk classified meanwhile / limit"),
-    Figure(name="cold_s", says="worker: start to first result (s)", aim=4.0, noise=0.5),
+    Figure(name="mixed_share", title="bulk classified meanwhile / limit"),
+    Figure(name="cold_s", title="worker: start to first result (s)", aim=4.0, noise=0.5),
     Figure(
-        name="pool_mb", says="resident memory of a pool process, highest (MB)", aim=350, noise=0.15
+        name="pool_mb", title="resident memory of a pool process, highest (MB)", aim=350, noise=0.15
     ),
-    Figure(name="upload", says="upload by command, to the written table (images/s)"),
+    Figure(name="upload", title="upload by command, to the written table (images/s)"),
     Figure(
         name="upload_share",
-        says="upload by command, client included / limit",
+        title="upload by command, client included / limit",
         aim=0.75,
         more_is_better=True,
         noise=0.12,
     ),
-    Figure(name="upload_known", says="the same folder again, all results cached (images/s)"),
-    Figure(name="upload_client_ms", says="the command's processor time for each image (ms)"),
-    Figure(name="client_core", says="load generator, share of one core, highest"),
+    Figure(name="upload_known", title="the same folder again, all results cached (images/s)"),
+    Figure(name="upload_client_ms", title="the command's processor time for each image (ms)"),
+    Figure(name="client_core", title="load generator, share of one core, highest"),
 ]
 
 
 @dataclass
 class Figures:
-    """Values by figure, one of each round."""
+    """The values of each figure, one for each round."""
 
     values: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
@@ -127,16 +127,16 @@ class Figures:
     def last(self, name: str) -> float:
         return self.values[name][-1]
 
-    def known(self) -> Iterator[Figure]:
+    def measured(self) -> Iterator[Figure]:
         return (figure for figure in FIGURES if self.values.get(figure.name))
 
     def table(self) -> str:
         lines = ["| measured | median | range | aim |", "|---|--:|--:|--:|"]
-        for figure in self.known():
+        for figure in self.measured():
             values = self.values[figure.name]
             spread = f"{min(values):.3g} to {max(values):.3g}"
             lines.append(
-                f"| {figure.says} | {self.median(figure.name):.3g} | {spread} | {_aim(figure)} |"
+                f"| {figure.title} | {self.median(figure.name):.3g} | {spread} | {_aim(figure)} |"
             )
         return "\n".join(lines)
 
@@ -152,18 +152,18 @@ class Figures:
 
 
 def comparison(now: Figures, stored: Figures) -> tuple[str, list[str]]:
-    """A table of what may be compared, and what is worse than noise explains."""
+    """A table of the figures that have a noise, and a line for each that is worse by more."""
     lines = ["| measured | now | stored | worse by | of noise |", "|---|--:|--:|--:|--:|"]
     worse = []
-    for figure in now.known():
+    for figure in now.measured():
         if figure.noise is None or not stored.values.get(figure.name):
             continue
-        found, before = now.median(figure.name), stored.median(figure.name)
-        change = (before / found if figure.more_is_better else found / before) - 1
-        row = f"{found:.3g} | {before:.3g} | {change:+.0%} | {figure.noise:.0%}"
-        lines.append(f"| {figure.says} | {row} |")
+        new, before = now.median(figure.name), stored.median(figure.name)
+        change = (before / new if figure.more_is_better else new / before) - 1
+        row = f"{new:.3g} | {before:.3g} | {change:+.0%} | {figure.noise:.0%}"
+        lines.append(f"| {figure.title} | {row} |")
         if change > figure.noise:
-            worse.append(f"{figure.says}: {found:.3g}, stored {before:.3g}")
+            worse.append(f"{figure.title}: {new:.3g}, stored {before:.3g}")
     return "\n".join(lines), worse
 
 

@@ -1,4 +1,4 @@
-"""The published figures, drawn."""
+"""Draws the published figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Picture
 from loadtest.publish.figures import Figures
 
 matplotlib.use("svg")
-# Without these two, drawing the same figures again gives another file.
+# With these two, the same figures always give the same file.
 matplotlib.rcParams["svg.hashsalt"] = "image-classifier"
 _METADATA = {"Date": None}
 
@@ -24,19 +24,19 @@ _SHARES = {
 }
 
 
-def throughput(found: Figures, path: Path) -> None:
-    """Shares of the limit: medians, and whiskers from the worst to the best round."""
-    names = [name for name in _SHARES if found.values.get(name)]
+def throughput(figures: Figures, path: Path) -> None:
+    """Draw the shares of the limit: medians, with whiskers from the worst to the best round."""
+    names = [name for name in _SHARES if figures.values.get(name)]
     bars(
         [_SHARES[name] for name in names],
-        [found.values[name] for name in names],
+        [figures.values[name] for name in names],
         "share of the limit",
         path,
     )
 
 
-def bars(labels: Sequence[str], values: Sequence[Sequence[float]], says: str, path: Path) -> None:
-    """One bar for each list of values: the median, and whiskers over their range."""
+def bars(labels: Sequence[str], values: Sequence[Sequence[float]], label: str, path: Path) -> None:
+    """Draw one bar for each list of values: the median, with whiskers over the range."""
     picture, axes = _axes()
     middle = [sorted(each)[len(each) // 2] for each in values]
     below = [m - min(each) for m, each in zip(middle, values, strict=True)]
@@ -46,18 +46,18 @@ def bars(labels: Sequence[str], values: Sequence[Sequence[float]], says: str, pa
     axes.invert_yaxis()
     axes.axvline(1.0, color="#888888", linestyle="--", linewidth=1)
     axes.set_xlim(0, 1.1)
-    axes.set_xlabel(says)
+    axes.set_xlabel(label)
     _save(picture, path)
 
 
-def latency(found: Figures, path: Path) -> None:
-    """p50 and p95 of one picture over the load."""
+def latency(figures: Figures, path: Path) -> None:
+    """Draw p50 and p95 of one picture over the load."""
     picture, axes = _axes()
-    loads = [load for load in (30, 60, 90) if found.values.get(f"p50_at_{load}")]
+    loads = [load for load in (30, 60, 90) if figures.values.get(f"p50_at_{load}")]
     for name in ("p95", "p50"):
-        times = [found.median(f"{name}_at_{load}") for load in loads]
+        times = [figures.median(f"{name}_at_{load}") for load in loads]
         axes.plot(loads, times, marker="o", label=name)
-    axes.axhline(found.median("idle_ms"), color="#888888", linestyle="--", label="idle, median")
+    axes.axhline(figures.median("idle_ms"), color="#888888", linestyle="--", label="idle, median")
     axes.set_xlabel("load, % of the peak (open loop)")
     axes.set_ylabel("one picture, ms")
     axes.set_ylim(bottom=0)

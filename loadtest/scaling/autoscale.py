@@ -1,10 +1,10 @@
-"""How the shipped scalers follow a load: steps, a spike, a day, a night job of a million images.
+"""Simulate how the shipped scalers follow a load, such as a spike or a job of a million images.
 
     python -m loadtest.scaling.autoscale            the table of docs/scaling.md
     python -m loadtest.scaling.autoscale --sweep    the same table for other targets
     python -m loadtest.scaling.autoscale --plots docs/images
 
-Simulated with measured rates; seconds of a machine's time, no cluster.
+The simulation uses measured rates. It takes seconds and needs no cluster.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from shared.jobs import PART_SIZE, Lane
 
 _HOUR = 3600
 
-#: Bytes of images that bulk may hold in Redis (four fifths of MAX_BYTES_HELD in the manifests), in
-#: pictures of 107 KB: the median of the real ones.
+#: Pictures of 107 KB, the median of real ones, that bulk may hold in Redis. Bulk may use four
+#: fifths of MAX_BYTES_HELD in the manifests.
 BULK_ACCEPTS = int(0.8 * 8 * 2**30 / 107_000)
 
-#: Images a second that one client sends: a gigabit a second of such pictures.
+#: Images per second from one client, which sends one gigabit per second.
 UPLOAD_RATE = 1_100
 
 
@@ -36,7 +36,7 @@ class Scenario:
     name: str
     lane: Lane
     seconds: int
-    make_load: Callable[[], Load]  #: A load may count what it has sent.
+    make_load: Callable[[], Load]  #: Makes a new load, because a load may count its images.
     worker: Worker = Worker()
 
     def run(self, scaling: Scaling) -> History:
@@ -51,17 +51,17 @@ class Scenario:
 
 
 def steps() -> Load:
-    """Three levels, a quarter of an hour each."""
+    """Three levels of a quarter of an hour each."""
     return lambda now, _: (100.0, 1200.0, 300.0)[min(now // 900, 2)]
 
 
 def spike() -> Load:
-    """Twenty times the usual for a minute."""
+    """Twenty times the usual load for a minute."""
     return lambda now, _: 2000.0 if 607 <= now < 667 else 100.0
 
 
 def day() -> Load:
-    """A quiet night, two peaks; each minute is off by a fifth, up or down."""
+    """A quiet night and two peaks. Each minute differs by about a fifth."""
     gusts = np.random.default_rng(2).lognormal(sigma=0.2, size=24 * 60)
 
     def load(now: int, _: float) -> float:
@@ -73,7 +73,7 @@ def day() -> Load:
 
 
 def night_job() -> Load:
-    """A million images as fast as one client sends them; it waits where submits are refused."""
+    """A million images as fast as one client can send. It waits while submits are refused."""
     left = 1_000_000.0
 
     def load(now: int, room: float) -> float:
@@ -86,7 +86,7 @@ def night_job() -> Load:
 
 
 def folders() -> Load:
-    """A folder of 500 images every five minutes: from zero and back each time."""
+    """A folder of 500 images every five minutes. Between them the lane is empty."""
     return lambda now, _: 500.0 if now % 300 == 7 else 0.0
 
 
@@ -109,7 +109,7 @@ _COLUMNS = (
 
 
 def table() -> str:
-    """One row for each scenario, with the shipped numbers."""
+    """One row for each scenario, with the shipped settings."""
     rows = [_row(each, each.run(Scaling.shipped(f"worker-{each.lane}"))) for each in SCENARIOS]
     return "\n".join([_head("lane", "load"), *rows])
 
@@ -143,7 +143,7 @@ def sweep(targets: Sequence[tuple[Lane, Sequence[int]]]) -> str:
 
 
 def plot(scenario: Scenario, folder: Path) -> Path:
-    """Load, backlog, replicas and wait over time, as a small picture."""
+    """Draw load, backlog, replicas and wait over time. Returns the file."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
-"""What each component carries by itself: which one is full first, and at how many images a second.
+"""Measure how much each component can carry alone, to see which one is full first.
 
-    python -m loadtest.scaling.components [--seconds 3] [--write docs/scaling.md]
+    python -m loadtest.scaling.components --seconds 3 --publish
 
-Redis with the bytes of pictures and without, a worker's main process with messages, connections.
-Everything runs on this machine, clients included. Prints a table in Markdown.
+The components are Redis with and without the bytes of pictures, the main process of a worker, and
+connections. Everything runs on this machine, also the clients. It prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 from redis import Redis
 
+from loadtest.publish import document
 from tests.support.local_service import LocalService, local_service
 from quickstart import redis_server
 from shared import keys
@@ -41,28 +42,23 @@ from shared.jobs import (
 from shared.message import message
 from shared.redis_client import connect
 
-#: The median of the real pictures.
+#: The median of real pictures.
 _PICTURE_BYTES = 107_000
 
 _CLIENTS = 2
 _MESSAGES = 4000
 _IDLE_CONNECTIONS = 500
 
-_BEGIN, _END = "<!-- components: written by loadtest.scaling.components -->\n", "<!-- end -->"
-
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--seconds", type=float, default=3, help="of each measurement")
-    arguments.add_argument("--write", type=Path, help="a document to put the table into")
+    arguments.add_argument("--publish", action="store_true", help="write docs/scaling.md")
     options = arguments.parse_args()
     table = "\n".join(["| component | carries |", "|---|--:|", *_rows(options.seconds)])
     print(table)
-    if options.write:
-        text = options.write.read_text()
-        before, _, rest = text.partition(_BEGIN)
-        _, _, after = rest.partition(_END)
-        options.write.write_text(f"{before}{_BEGIN}{table}\n{_END}{after}")
+    if options.publish:
+        document.fill("components", table, document.ROOT / "docs/scaling.md")
 
 
 def _rows(seconds: float) -> Iterator[str]:
@@ -90,7 +86,7 @@ def _row(name: str, rate: float, *, bytes_each: bool = False) -> str:
 
 
 def _alone(measure: Callable[[str], float], appendfsync: str = "no") -> float:
-    """Measure with a Redis of its own, on a disk and empty."""
+    """Measure with an empty Redis of its own."""
     with tempfile.TemporaryDirectory() as folder, local_service(Path(folder), {}) as service:
         with closing(service.redis()) as redis:
             redis.config_set("appendfsync", appendfsync)
@@ -98,12 +94,12 @@ def _alone(measure: Callable[[str], float], appendfsync: str = "no") -> float:
 
 
 def _accepting(size: int, seconds: float, url: str) -> float:
-    """Images a second that several writers store and queue, a part at a time."""
+    """Images per second that several writers store and queue, one part at a time."""
     return _together(_write, [(url, size)] * _CLIENTS, seconds)
 
 
 def _draining(size: int, seconds: float, url: str) -> float:
-    """Images a second that several readers fetch and commit, a part at a time."""
+    """Images per second that several readers fetch and commit, one part at a time."""
     _accepting(size, seconds, url)
     with closing(connect(url, max_connections=1)) as redis:
         members = redis.zrange(keys.outstanding(Lane.BULK), 0, -1)
@@ -142,7 +138,7 @@ def _write(url: str, size: int, until: float) -> int:
 
 
 def _drain(url: str, members: list[bytes], until: float) -> int:
-    """What a worker's pool process asks of Redis for these parts, without looking at them."""
+    """Send the commands of a pool process for these parts, without decoding the pictures."""
     redis = connect(url, max_connections=1)
     parts = _records(redis).parts
     outcome = Outcome(
@@ -164,7 +160,7 @@ def _drain(url: str, members: list[bytes], until: float) -> int:
 
 @contextmanager
 def _service() -> Iterator[LocalService]:
-    """Web and a worker; the model is random, for nothing is classified."""
+    """Web and a worker. The weights are random, because nothing is classified."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
             "MODEL_WEIGHTS": "random",
@@ -183,7 +179,7 @@ def _service() -> Iterator[LocalService]:
 
 
 def _messages(service: LocalService) -> float:
-    """Messages a second of parts that are committed already: delivery, batching, and no work."""
+    """Messages per second of parts that are committed already, so only delivery is measured."""
     with closing(service.redis()) as redis:
         for _ in range(_MESSAGES):
             redis.lpush(Lane.INTERACTIVE, message(Lane.INTERACTIVE, [PartRef("0" * 32, 0, 1)]))

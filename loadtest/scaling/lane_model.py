@@ -1,6 +1,6 @@
-"""A lane as a simulation: images arrive, workers start, batches grow with the backlog.
+"""Simulates a lane: images arrive, workers start, batches grow with the backlog.
 
-Deterministic, in steps of a second. What it leaves out is said in docs/scaling.md.
+It is deterministic and has steps of a second. docs/scaling.md lists what it leaves out.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from shared.jobs import PART_SIZE
 
 Floats = NDArray[np.float64]
 
-#: Images that arrive in each second; given what may still be accepted, for a client that waits.
+#: Gives the images that arrive, from the second and the number that may still be accepted.
 Load = Callable[[int, float], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """A Pod, as measured (docs/performance.md, docs/scaling.md)."""
+    """A Pod with measured times (docs/performance.md, docs/scaling.md)."""
 
     processes: int = 2
-    #: Of a micro-batch, whatever its size: what batch 1 costs above a share of batch 8.
+    #: The part that does not depend on the size: the time of batch 1 above an eighth of batch 8.
     seconds_per_batch: float = 0.002
-    #: Two processes drain 223 images/s in full batches.
+    #: Two processes drain 223 images per second in full batches.
     seconds_per_image: float = 2 / 223 - 0.002 / PART_SIZE
-    #: From being wanted to the first batch: a node has room and the image.
+    #: From the scaler's decision to the first batch, on a node that has room and the image.
     start_seconds: int = 5
     largest_batch: int = PART_SIZE
 
@@ -39,17 +39,17 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """One value for each second, but for `waits`, one for each image-weighted second of arrival."""
+    """One value for each second."""
 
     arrived: Floats  #: Images accepted.
-    refused: Floats  #: Images of submits that were answered 503.
+    refused: Floats  #: Images of submits that got 503.
     outstanding: Floats  #: Images.
-    replicas: Floats  #: Asked for.
+    replicas: Floats  #: As the scaler wants them.
     ready: Floats
-    waits: Floats  #: Seconds that what arrived then waited for its batch.
+    waits: Floats  #: Seconds from arrival to a batch, for the images that arrived in this second.
 
     def wait(self, share: float) -> float:
-        """The wait that this share of the images did not exceed."""
+        """The longest wait of this share of the images."""
         order = np.argsort(self.waits)
         reached = np.cumsum(self.arrived[order])
         index = np.searchsorted(reached, share * reached[-1])
@@ -69,9 +69,9 @@ def simulate(
     images_per_part: int,
     accepts: float = np.inf,
 ) -> History:
-    """Run a lane. `accepts`: images that may be outstanding before submits are refused."""
+    """Run a lane. Submits are refused above `accepts` outstanding images."""
     scaler = Scaler(scaling)
-    # One reading of a number that jumps: how many are in a batch just then.
+    # A scaler reads the number of images in batches at one moment, and this number jumps.
     chance = np.random.default_rng(1)
     pods = Pods(worker, scaling.minimum)
     waiting = working = 0.0
@@ -85,7 +85,7 @@ def simulate(
         waiting += arrived
         served = pods.served(waiting)
         waiting -= served
-        # Those in a batch are outstanding until it is committed.
+        # The images of a batch are outstanding until its commit.
         working = served * worker.batch_seconds(pods.batch(waiting))
         rows.append((arrived, sent - arrived, served, waiting + working, pods.wanted, pods.ready))
     arrived_, refused, served_, outstanding, wanted, ready = np.array(rows).T
@@ -100,7 +100,7 @@ def simulate(
 
 
 class Pods:
-    """Workers that are ready, and those that will be."""
+    """Workers that are ready, and workers that start."""
 
     def __init__(self, worker: Worker, count: int) -> None:
         self.ready = self.wanted = count
@@ -117,7 +117,7 @@ class Pods:
         self._starting = [(at, count) for at, count in self._starting if at > now]
 
     def _stop(self, count: int) -> None:
-        """Those that have not started yet go first."""
+        """Stop Pods that still start before Pods that are ready."""
         kept = []
         for at, starting in self._starting:
             gone = min(starting, count)
@@ -128,20 +128,20 @@ class Pods:
         self.ready -= count
 
     def batch(self, waiting: float) -> float:
-        """Images that a process which gets free takes."""
+        """The images that a free process takes."""
         each = waiting / max(self.ready * self._worker.processes, 1)
         return min(max(each, 1), self._worker.largest_batch)
 
     def served(self, waiting: float) -> float:
-        """Images in a second."""
+        """Images per second."""
         batch = self.batch(waiting)
         processes = self.ready * self._worker.processes
         return min(waiting, processes * batch / self._worker.batch_seconds(batch))
 
 
 def _waits(arrived: Floats, served: Floats) -> Floats:
-    """First come, first served: when as many had been served as had arrived by each second."""
+    """The wait of the images of each second, first come, first served."""
     total_arrived, total_served = np.cumsum(arrived), np.cumsum(served)
-    # Served within its second waits for a fraction of it, which steps of a second cannot tell.
+    # An image that is served in its second counts as a wait of 0.
     left = np.searchsorted(total_served, total_arrived - 1e-6)
     return np.clip(left - np.arange(len(arrived)), 0, None).astype(float)

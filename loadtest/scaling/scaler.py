@@ -1,7 +1,7 @@
-"""KEDA's polling and the horizontal Pod autoscaler's algorithm, as a simulation.
+"""Simulates KEDA's polling and the algorithm of the horizontal Pod autoscaler (HPA).
 
-Written from the documentation and the source of both (KEDA 2.20: pkg/scaling/executor; Kubernetes:
-pkg/controller/podautoscaler), for one external metric of type AverageValue.
+It follows the documentation and the source of both, for one external metric of type AverageValue.
+Sources: pkg/scaling/executor in KEDA 2.20, pkg/controller/podautoscaler in Kubernetes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 MANIFEST = Path(__file__).parents[2] / "k8s/base/scaled-objects.yaml"
 
-#: Kubernetes's defaults: how often it looks, and how far off the target it lets things be.
+#: Defaults of Kubernetes: the time between decisions, and the tolerated share off the target.
 SYNC_SECONDS = 15
 TOLERANCE = 0.1
 
@@ -30,7 +30,7 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """One direction of an HPA's `behavior`; of its policies the one that changes most counts."""
+    """One direction of an HPA's `behavior`. The policy that allows the largest change counts."""
 
     window_seconds: int
     policies: tuple[Policy, ...]
@@ -46,7 +46,7 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """What a ScaledObject says."""
+    """The settings of a ScaledObject."""
 
     minimum: int
     maximum: int
@@ -58,7 +58,7 @@ class Scaling:
 
     @classmethod
     def shipped(cls, name: str) -> Self:
-        """The ScaledObject of that name in the manifests."""
+        """The settings of the ScaledObject `name` in the manifests."""
         objects = yaml.safe_load_all(MANIFEST.read_text())
         [spec] = [each["spec"] for each in objects if each["metadata"]["name"] == name]
         behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
@@ -77,7 +77,7 @@ class Scaling:
 
 
 class Scaler:
-    """How many replicas there should be. Time is in seconds, and only goes forward."""
+    """Decides the number of replicas. Times are in seconds and must not go back."""
 
     def __init__(self, scaling: Scaling) -> None:
         self.replicas = scaling.minimum
@@ -87,7 +87,7 @@ class Scaler:
         self._changes: deque[tuple[float, int]] = deque()
 
     def tick(self, now: int, outstanding: float) -> int:
-        """Look, where it is time to, at the parts outstanding; gives the replicas from now on."""
+        """Poll and decide where it is time to. Returns the replicas from now on."""
         if now % self._scaling.poll_seconds == 0:
             self._poll(now, outstanding)
         if now % SYNC_SECONDS == 0 and self.replicas:
@@ -95,7 +95,7 @@ class Scaler:
         return self.replicas
 
     def _poll(self, now: int, outstanding: float) -> None:
-        """KEDA's own part: from zero, and back to it."""
+        """KEDA's part: it goes from zero to one, and back to zero."""
         if outstanding > 0:
             self._active_at = now
             if self.replicas == 0:
@@ -122,7 +122,7 @@ class Scaler:
         return min(max(replicas, self._scaling.minimum, 1), self._scaling.maximum)
 
     def _stabilised(self, now: int) -> int:
-        """Up no further than the lowest of its window, down no further than the highest of its."""
+        """Go up to the lowest wish of the window at most, and down to the highest of its window."""
         up, down = self._scaling.up, self._scaling.down
         longest = max(up.window_seconds, down.window_seconds)
         while self._wanted[0][0] < now - longest:
@@ -140,7 +140,7 @@ class Scaler:
         return wanted
 
     def _reach(self, now: int, policy: Policy, sign: int) -> int:
-        """How far a policy lets the replicas go, from where its period began."""
+        """The replicas that a policy allows, counted from the start of its period."""
         longest = max(each.seconds for each in (*self._scaling.up.policies, policy))
         longest = max(longest, *(each.seconds for each in self._scaling.down.policies))
         while self._changes and self._changes[0][0] <= now - longest:
