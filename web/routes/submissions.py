@@ -30,8 +30,8 @@ MAX_FILES = 500
 
 _BODY = request_body(
     {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
-    "Pictures, or one archive of them, in a form; or an archive as the body; or in JSON how many "
-    "pictures there will be, which then follow in parts.",
+    "A form with pictures or with one archive of them; or the archive as the body; or JSON that "
+    "opens a job, whose pictures follow in parts.",
 )
 _BODY["content"] |= {
     kind: {"schema": {"type": "string", "format": "binary"}}
