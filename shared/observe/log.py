@@ -1,7 +1,7 @@
-"""Log lines: ECS JSON for machines, text for people.
+"""Log lines: ECS JSON for programs, or text for people.
 
-`fields` below hold for every line of the current request or micro-batch. What a line may carry is
-listed in logging/elasticsearch/index-template.json; a test compares.
+logging/elasticsearch/index-template.json lists the fields that a line may have. A test compares it
+with the code.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ import ecs_logging
 from shared.settings import Settings
 
 #: Kinds of lines, as `event.dataset`.
-REQUEST = "classifier.request"  #: One for each request that is no probe.
-BATCH = "classifier.batch"  #: One for each micro-batch.
+REQUEST = "classifier.request"  #: One line for each request that is not a probe.
+BATCH = "classifier.batch"  #: One line for each micro-batch.
 OTHER = "classifier.log"
 
-#: Fields of the current request or micro-batch, ECS names: `trace.id`, `job.id`. Never file
-#: contents, never keys.
+#: Fields of every line of the present request or micro-batch, by ECS names: `trace.id`, `job.id`.
+#: They never hold the contents of files, and no keys.
 fields: ContextVar[dict[str, Any]] = ContextVar("fields", default={})
 
 
 def note(**more: Any) -> None:
-    """Add fields to every later line of this request; `job_id` is written `job.id`."""
+    """Add fields to every later line of this request. The argument `job_id` is `job.id`."""
     fields.set(fields.get() | {name.replace("_", "."): value for name, value in more.items()})
 
 
 _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data"}
 
-#: What a person at a terminal can do nothing with.
-_FOR_MACHINES = {"trace.id", "task.id", "part.id", "http.request.id", "http.route", "lane"} | {
+#: Fields that are left out of text, because they are of no use at a terminal.
+_FOR_PROGRAMS = {"trace.id", "task.id", "part.id", "http.request.id", "http.route", "lane"} | {
     *("event.dataset", "event.duration", "service.name", "batch.parts", "user.name")
 }
 
@@ -50,31 +50,31 @@ class _AddFields(logging.Filter):
 
 
 class _Text(logging.Formatter):
-    """`12:30:01 INFO web.http.requests request in 12.3 ms  job.id=… url.path=…`."""
+    """For example `12:30:01 INFO web.http.requests request in 12.3 ms  job.id=… url.path=…`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        known = {k: v for k, v in vars(record).items() if k not in _PLAIN | _FOR_MACHINES}
+        shown = {k: v for k, v in vars(record).items() if k not in _PLAIN | _FOR_PROGRAMS}
         duration = vars(record).get("event.duration")
         took = f" in {duration / 1e6:.1f} ms" if duration is not None else ""
-        extra = [f"{name}={_short(value)}" for name, value in known.items()]
+        extra = [f"{name}={_short(value)}" for name, value in shown.items()]
         return "  ".join([super().format(record) + took, " ".join(extra)]).rstrip()
 
 
 def _short(value: Any) -> str:
-    """A list by its first: a micro-batch of a crowd has thirty jobs."""
+    """The first of a list and how many follow, because a micro-batch may have thirty jobs."""
     if isinstance(value, list):
         return f"{value[0]}+{len(value) - 1}" if len(value) > 1 else "".join(map(str, value))
     return str(value)
 
 
 def configure(settings: Settings, service: str) -> None:
-    """Send every logger's lines to standard output, once per process."""
+    """Send the lines of every logger to standard output. Call it once per process."""
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_AddFields(service))
     if settings.log_format == "json":
-        # `log.original` says what `message` says, and a thread's name nothing.
-        spared = ["log.original", "process.thread"]
-        handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=spared))
+        # `log.original` repeats `message`, and the names of threads mean nothing here.
+        left_out = ["log.original", "process.thread"]
+        handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=left_out))
     else:
         handler.setFormatter(
             _Text("%(asctime)s %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
@@ -82,5 +82,5 @@ def configure(settings: Settings, service: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
-    # Celery says so at every reconnect, about a default that we have weighed and keep.
+    # Celery warns at every reconnect about a default that this project keeps on purpose.
     logging.captureWarnings(True)

@@ -52,8 +52,8 @@ HTTP_DURATION = Histogram(
     "classifier_http_request_duration_seconds",
     "From a request's first byte to the end of its answer, waits included.",
     ["route"],
-    # A cache hit takes 1.4 ms, an idle classification 16, one in a crowd a few hundred; 1 s is the
-    # objective, 30 s the default wait, and waits end at 55 s.
+    # A cache hit takes 1.4 ms, a classification 16 ms in an idle service and some 100 ms in a busy
+    # one. The objective is 1 s, the default wait 30 s, the longest 55 s.
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 IMAGES_ACCEPTED = Counter("classifier_images_accepted_total", "Pictures accepted.", ["lane"])
@@ -62,7 +62,7 @@ REFUSALS = Counter(
 )
 CACHE_REQUESTS = Counter(
     "classifier_result_cache_requests_total",
-    "Pictures looked up in the result cache: `hit` or `miss`.",
+    "Pictures that the result cache was asked for: `hit` or `miss`.",
     ["result"],
 )
 
@@ -75,53 +75,53 @@ IMAGES_FINISHED = Counter(
 )
 PART_STARTS = Counter(
     "classifier_part_starts_total",
-    "Parts that a worker started on, by attempt: more than 1 means that a worker was lost.",
+    "Parts that a worker started, by attempt. More than 1 means that a worker was lost.",
     ["lane", "attempt"],
 )
 BATCH_IMAGES = Histogram(
     "classifier_batch_images",
     "Pictures in a micro-batch.",
     ["lane"],
-    # Idle it is 1, a full part 32; a batch larger than that takes a larger MAX_BATCH_SIZE.
+    # An idle service has batches of 1. A full part has 32 pictures. MAX_BATCH_SIZE allows more.
     buckets=(1, 2, 4, 8, 16, 24, 32, 64, 128),
 )
 QUEUE_DURATION = Histogram(
     "classifier_queue_duration_seconds",
-    "Of each picture: accepted until its micro-batch was formed.",
+    "For each picture, from its acceptance until its micro-batch was formed.",
     ["lane"],
-    # 2 ms idle, a batch's 0.3 s behind another, and in `bulk` a night.
+    # 2 ms in an idle service, 0.3 s behind another batch, and hours in the lane `bulk`.
     buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600),
 )
 PREPROCESS_DURATION = Histogram(
     "classifier_preprocess_duration_seconds",
-    "Of each picture: decoding and resizing.",
+    "For each picture, decoding and resizing.",
     ["lane"],
-    # 2.7 ms for a photo of 100 KB; MAX_DECODE_SECONDS ends it at 3 s.
+    # A photo of 100 KB takes 2.7 ms. MAX_DECODE_SECONDS ends it at 3 s.
     buckets=(0.001, 0.002, 0.003, 0.004, 0.006, 0.01, 0.025, 0.1, 0.5, 3),
 )
 INFERENCE_DURATION = Histogram(
     "classifier_inference_duration_seconds",
-    "Of each micro-batch: the model.",
+    "For each micro-batch, the run of the model.",
     ["lane"],
-    # 6.9 ms for one picture, some 170 ms for 32, on one thread of a CPU; a GPU is below.
+    # One thread of a CPU takes 6.9 ms for one picture, and some 170 ms for 32. A GPU takes less.
     buckets=(0.0025, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 5),
 )
 FETCH_DURATION = Histogram(
     "classifier_fetch_duration_seconds",
-    "Of each micro-batch: records and bytes read from Redis.",
+    "For each micro-batch, reading records and bytes from Redis.",
     ["lane"],
-    # 0.55 ms for one picture, a few for 32; the client gives up after 1 s.
+    # One picture takes 0.55 ms, and 32 take a few. The Redis client gives up after 1 s.
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),
 )
 COMMIT_DURATION = Histogram(
     "classifier_commit_duration_seconds",
-    "Of each micro-batch: outcomes written to Redis.",
+    "For each micro-batch, writing outcomes to Redis.",
     ["lane"],
-    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),  # as above
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),  # as for FETCH_DURATION
 )
 POOL_PROCESSES_STARTED = Counter(
     "classifier_pool_processes_started_total",
-    "Pool processes that loaded the engine: more than there are means that some were lost.",
+    "Pool processes that loaded the engine. If there are fewer now, some were lost.",
     ["lane"],
 )
 

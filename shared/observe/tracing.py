@@ -1,8 +1,10 @@
-"""Which requests led to which work: W3C trace context always, OpenTelemetry spans where asked for.
+"""Connects a request with the work that it led to: a trace id always, and spans if they are on.
 
-A trace id is taken over from who asks, or made here; it is in every log line, travels in a part's
-record into the micro-batch, and goes back in the answer's `traceparent`. Spans are exported by OTLP
-where OTEL_EXPORTER_OTLP_ENDPOINT is set; without it OpenTelemetry is not even loaded.
+A trace id comes from the client (W3C Trace Context) or is made here. It is in every log line, goes
+with a part's record into the micro-batch, and returns in the answer's `traceparent`. Spans are
+exported by OTLP if OTEL_EXPORTER_OTLP_ENDPOINT is set.
+
+If it is not set, OpenTelemetry is not used, because its API without its SDK makes no ids.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ Attributes = Mapping[str, str | int]
 
 
 class TraceContext(NamedTuple):
-    """A span by name, as W3C's Trace Context spells it."""
+    """The ids of a span, as in W3C Trace Context."""
 
     trace_id: str  #: 32 hex digits.
     span_id: str  #: 16 hex digits.
@@ -41,7 +43,7 @@ class TraceContext(NamedTuple):
 
     @classmethod
     def from_header(cls, header: str) -> TraceContext | None:
-        """None for whatever is not a `traceparent`: a trace is then begun, as the standard asks."""
+        """The ids in a `traceparent`; None if it is malformed. A new trace begins then."""
         match = _HEADER.fullmatch(header)
         if not match:
             return None
@@ -54,13 +56,13 @@ class TraceContext(NamedTuple):
 
     @classmethod
     def below(cls, parent: TraceContext | None) -> TraceContext:
-        """A new span's name, in its parent's trace or in one of its own."""
+        """The ids of a new span, in its parent's trace or in a new one."""
         trace_id = parent.trace_id if parent else os.urandom(16).hex()
         return cls(trace_id, os.urandom(8).hex(), parent.sampled if parent else False)
 
 
 class Span:
-    """A piece of work. Where nothing is exported it is only a name."""
+    """A piece of work. If spans are not exported, it has ids and nothing else."""
 
     def __init__(self, context: TraceContext, began: float, recorded: Any = None) -> None:
         self.context = context
@@ -76,21 +78,21 @@ class Span:
             self._recorded.set_attributes(attributes)
 
     def end(self, at: float | None = None) -> None:
-        """At Unix seconds; now where nothing is said."""
+        """End the span, at Unix seconds or now."""
         if self._recorded:
             self._recorded.end(_nanoseconds(at or time.time()))
 
 
-#: The present request's span, for what is done on its behalf.
+#: The span of the present request.
 current: ContextVar[Span | None] = ContextVar("current", default=None)
 
 _provider: TracerProvider | None = None
 
 
 def configure(settings: Settings, service: str) -> None:
-    """Export spans as `service` where an endpoint is set, from a thread; once in each process.
+    """Export spans as `service` from a thread, if an endpoint is set. Call it once per process.
 
-    Raises ModuleNotFoundError where requirements/tracing.txt is not installed.
+    Raises ModuleNotFoundError if requirements/tracing.txt is not installed.
     """
     global _provider
     if not settings.otel_exporter_otlp_endpoint:
@@ -107,11 +109,12 @@ def configure(settings: Settings, service: str) -> None:
 
 
 def enabled() -> bool:
+    """Whether spans are exported."""
     return _provider is not None
 
 
 def stop() -> None:
-    """Send what has not been sent; a pool process has no other end."""
+    """Send the spans that have not been sent. A pool process calls it at its end."""
     if _provider:
         _provider.shutdown()
 
@@ -124,7 +127,7 @@ def begin(
     at: float | None = None,
     links: Iterable[TraceContext] = (),
 ) -> Span:
-    """Begin a span, at Unix seconds or now. It has a parent, or a trace of its own."""
+    """Begin a span, at Unix seconds or now, in its parent's trace or in a new one."""
     began = at or time.time()
     if not _provider:
         return Span(TraceContext.below(parent), began)
@@ -147,9 +150,9 @@ def begin(
 
 @contextmanager
 def upload() -> Iterator[str]:
-    """The taking in of pictures, from the request's first byte until they are stored.
+    """A span from the request's first byte until its pictures are stored.
 
-    Gives the `traceparent` that travels with them; empty outside a request.
+    Gives the `traceparent` that goes with the pictures; empty outside a request.
     """
     request = current.get()
     if request is None:

@@ -1,4 +1,4 @@
-"""Items as lines that stream: JSON Lines and CSV, and which of them a client accepts."""
+"""Items as lines of a stream, JSON Lines or CSV, and the choice between them by `Accept`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.errors import NotAcceptable
 from shared.jobs import Durations, Item, ItemState, Outcome, Prediction
 from web.schemas.results import MEDIA_TYPES, ResultFormat
 
-#: A cell that starts so is a formula to a spreadsheet, and a name is whatever its sender says.
+#: A spreadsheet takes a cell that starts so for a formula. Clients choose the names of pictures.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _CSV_HEAD = (
@@ -27,24 +27,24 @@ _NOTHING_YET = Outcome(state=ItemState.QUEUED)
 
 
 class LineFormat(NamedTuple):
-    """How a stream is written."""
+    """How the lines of a stream are written."""
 
-    head: Callable[[int], bytes]  #: What comes first; given `top_k` of the job.
-    lines: Callable[[Sequence[Item], int], bytes]  #: Items as lines; given `top_k` too.
+    head: Callable[[int], bytes]  #: The first line, for the job's `top_k`.
+    lines: Callable[[Sequence[Item], int], bytes]  #: Lines for items, and the job's `top_k`.
 
 
 def accepted(accept: MIMEAccept) -> str:
-    """The media type that suits a client best. Raises NotAcceptable."""
+    """The media type that a client prefers. Raises NotAcceptable if it accepts none."""
     if not accept:
         return "application/json"
     best: str | None = accept.best_match(MEDIA_TYPES)
     if best is None:
-        raise NotAcceptable(f"Results are told as {', '.join(MEDIA_TYPES)}.")
+        raise NotAcceptable(f"Accept: results can be sent as {', '.join(MEDIA_TYPES)}.")
     return best
 
 
 def item_json(item: Item) -> bytes:
-    """An item as ItemSchema tells it, in a quarter of the time: a stream has many."""
+    """An item as ItemSchema serialises it, in a quarter of the time. A stream has many items."""
     outcome = item.outcome or _NOTHING_YET
     return to_json(
         {
