@@ -1,4 +1,4 @@
-"""Who may ask: keys from a file, and jobs that only their own key can see."""
+"""API keys come from a file, and only its own key can see a job."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ ALICE, BOB = new_key(), new_key()
 @pytest.fixture
 def keys_file(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
-    path.write_text(f"# who may ask\n\n{line('alice', ALICE)}  # until May\n{line('bob', BOB)}\n")
+    path.write_text(
+        f"# the keys of a test\n\n{line('alice', ALICE)}  # until May\n{line('bob', BOB)}\n"
+    )
     return path
 
 
@@ -66,13 +68,15 @@ def test_a_key_is_taken_from_either_header(client: FlaskClient, headers: dict[st
         {"Authorization": "Bearer"},
     ],
 )
-def test_without_a_key_in_use_nothing_is_told(client: FlaskClient, headers: dict[str, str]) -> None:
+def test_a_request_without_a_valid_key_is_refused(
+    client: FlaskClient, headers: dict[str, str]
+) -> None:
     response = submit(client, headers)
     assert (response.status_code, response.json["code"]) == (401, "not_authenticated")
     assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-def test_who_has_no_key_is_not_told_that_there_is_no_room(
+def test_a_client_without_a_key_does_not_learn_that_a_lane_is_full(
     make_app: Callable[..., OpenAPI], keys_file: Path
 ) -> None:
     full = make_app(api_keys_file=keys_file, max_outstanding_interactive=1).test_client()
@@ -81,7 +85,7 @@ def test_who_has_no_key_is_not_told_that_there_is_no_room(
         assert submit(full, headers).status_code == status
 
 
-def test_a_hash_is_no_key(client: FlaskClient) -> None:
+def test_a_hash_is_not_accepted_as_a_key(client: FlaskClient) -> None:
     assert submit(client, bearer(line("alice", ALICE).partition(":")[2])).status_code == 401
 
 
@@ -98,7 +102,7 @@ def test_only_the_named_calls_are_open(guarded: OpenAPI, client: FlaskClient) ->
     assert "model.info" not in answered
 
 
-def test_a_job_is_seen_with_its_own_key_only(client: FlaskClient) -> None:
+def test_only_its_own_key_can_see_a_job(client: FlaskClient) -> None:
     path = submit(client, bearer(ALICE)).headers["Location"]
     for address in (path, path.removeprefix("/api/v1"), f"{path}/results"):
         assert client.get(address, headers=bearer(ALICE)).status_code == 200
@@ -106,7 +110,7 @@ def test_a_job_is_seen_with_its_own_key_only(client: FlaskClient) -> None:
         assert (response.status_code, response.json["code"]) == (404, "job_not_found")
 
 
-def test_what_is_told_of_anothers_job_is_what_is_told_of_none(client: FlaskClient) -> None:
+def test_the_job_of_another_key_looks_like_a_job_that_does_not_exist(client: FlaskClient) -> None:
     path = submit(client, bearer(ALICE)).headers["Location"]
     others, none = (
         client.get(address, headers=bearer(BOB)).json for address in (path, "/jobs/nothing")
@@ -114,14 +118,14 @@ def test_what_is_told_of_anothers_job_is_what_is_told_of_none(client: FlaskClien
     assert others == none
 
 
-def test_turning_keys_off_opens_no_owned_job(
+def test_jobs_of_a_key_stay_closed_when_keys_are_turned_off(
     client: FlaskClient, make_app: Callable[..., OpenAPI]
 ) -> None:
     path = submit(client, bearer(ALICE)).headers["Location"]
     assert make_app().test_client().get(path).status_code == 404
 
 
-def test_keys_are_rotated_by_file(client: FlaskClient, keys_file: Path) -> None:
+def test_a_key_is_replaced_by_changing_the_file(client: FlaskClient, keys_file: Path) -> None:
     path = submit(client, bearer(ALICE)).headers["Location"]
     new = new_key()
     both = f"{line('alice', ALICE)}\n{line('alice', new)}\n"
@@ -137,7 +141,7 @@ def test_keys_are_rotated_by_file(client: FlaskClient, keys_file: Path) -> None:
     assert client.get(path, headers=bearer(ALICE)).status_code == 401
 
 
-def test_a_spoilt_or_missing_file_locks_nobody_out_and_is_told(
+def test_keys_stay_valid_while_the_file_is_malformed_or_missing_and_the_log_says_so(
     client: FlaskClient, keys_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys_file.write_text("alice:oops\n")
@@ -148,7 +152,7 @@ def test_a_spoilt_or_missing_file_locks_nobody_out_and_is_told(
     assert "oops" not in caplog.text
 
 
-def test_a_malformed_file_stops_the_start_without_quoting_it(keys_file: Path) -> None:
+def test_a_malformed_file_stops_the_start_and_is_not_quoted(keys_file: Path) -> None:
     keys_file.write_text(f"alice:{ALICE}\n")
     with pytest.raises(InvalidRequest, match="line 1") as raised:
         ApiKeys(keys_file)
@@ -179,13 +183,15 @@ def test_the_command_makes_a_key_that_works(tmp_path: Path) -> None:
     assert key not in made.stdout
 
 
-def test_without_a_file_no_key_is_asked_for(make_app: Callable[..., OpenAPI], redis: Redis) -> None:
+def test_no_key_is_needed_if_there_is_no_file(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
     client = make_app().test_client()
     assert submit(client, {}).status_code == 202
     assert "security" not in client.get("/openapi.json").json
 
 
-def test_the_openapi_document_tells_how_to_use_a_key(client: FlaskClient) -> None:
+def test_the_openapi_document_says_how_to_use_a_key(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document["security"] == [{"bearer": []}, {"api_key": []}]
     schemes = document["components"]["securitySchemes"]

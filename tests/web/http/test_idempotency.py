@@ -1,4 +1,4 @@
-"""A POST that is sent again; no worker."""
+"""A POST with an `Idempotency-Key` that is sent again, without a worker."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_another_call_with_the_same_key_is_refused(client: FlaskClient) -> None:
 
 
 @ALL
-def test_requests_that_come_at_once_make_one_job(
+def test_requests_at_the_same_time_make_one_job(
     make_app: Callable[..., OpenAPI], redis: Redis, ask: Ask
 ) -> None:
     app, together, answers = make_app(), threading.Barrier(8), list[TestResponse]()
@@ -106,7 +106,7 @@ def test_requests_that_come_at_once_make_one_job(
     assert sum(redis.zcard(keys.outstanding(lane)) for lane in Lane) == len(lanes)
 
 
-def test_an_answer_tells_how_the_job_stands_now(
+def test_the_second_answer_has_the_present_state_of_the_job(
     client: FlaskClient, redis: Redis, jobs: JobRecords
 ) -> None:
     made = files(client, "k").json
@@ -115,7 +115,7 @@ def test_an_answer_tells_how_the_job_stands_now(
     assert (again.status_code, again.json["state"]) == (202, "completed")
 
 
-def test_who_asks_again_for_labels_waits_for_the_same_picture(
+def test_a_classification_that_is_sent_again_waits_for_the_same_picture(
     make_app: Callable[..., OpenAPI], redis: Redis, jobs: JobRecords
 ) -> None:
     app = make_app()
@@ -128,7 +128,9 @@ def test_who_asks_again_for_labels_waits_for_the_same_picture(
     assert len(redis.keys("job:*")) == 1
 
 
-def test_a_full_lane_answers_what_it_has_accepted(make_app: Callable[..., OpenAPI]) -> None:
+def test_a_full_lane_answers_a_request_that_it_has_accepted_before(
+    make_app: Callable[..., OpenAPI],
+) -> None:
     client = make_app(max_outstanding_bulk=2).test_client()
     made = files(client, "k")
     assert files(client, "k", lane="bulk").json == made.json
@@ -144,15 +146,13 @@ def test_a_key_lives_as_long_as_its_job(
     commit(redis, jobs, PartRef(made["id"], 0, 2), Lane.BULK)
     assert abs(redis.ttl(claim) - redis.ttl(job)) <= 1
 
-    redis.delete(job)  # expired: the key is free again
+    redis.delete(job)  # it has expired, so its key is free
     renewed = files(client, "k")
     assert renewed.status_code == 202 and renewed.json["id"] != made["id"]
     assert files(client, "k").json["id"] == renewed.json["id"]
 
 
-def test_keys_of_different_owners_are_different_keys(
-    make_app: Callable[..., OpenAPI], tmp_path: Path
-) -> None:
+def test_two_owners_may_use_the_same_key(make_app: Callable[..., OpenAPI], tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("".join(f"{api_keys.line(n, n)}\n" for n in "ab"))
     client = make_app(api_keys_file=tmp_path / "keys").test_client()
     made = []
@@ -163,7 +163,9 @@ def test_keys_of_different_owners_are_different_keys(
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "ä", "x" * 256])
-def test_a_key_is_a_short_visible_text(client: FlaskClient, key: str) -> None:
+def test_a_key_that_is_empty_or_long_or_not_visible_ascii_is_refused(
+    client: FlaskClient, key: str
+) -> None:
     response = opening(client, key)
     assert (response.status_code, response.json["code"]) == (422, "invalid_request")
 

@@ -1,4 +1,4 @@
-"""Log lines that machines read."""
+"""Log lines as JSON."""
 
 from __future__ import annotations
 

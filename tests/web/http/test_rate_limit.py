@@ -1,4 +1,4 @@
-"""How often one client may ask."""
+"""The limit on how often one client may ask."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def statuses(app: OpenAPI, count: int, **options: object) -> list[int]:
     return [client.get(PATH, **options).status_code for _ in range(count)]  # type: ignore[arg-type]
 
 
-def test_a_client_over_its_rate_is_told_when_to_return(make_app: Callable[..., OpenAPI]) -> None:
+def test_a_client_over_its_rate_learns_when_to_return(make_app: Callable[..., OpenAPI]) -> None:
     client = make_app(rate_limit_per_minute=3).test_client()
     assert [client.get(PATH).status_code for _ in range(3)] == [404] * 3
     response = client.get(PATH)
@@ -41,7 +41,7 @@ def test_all_web_processes_count_together(make_app: Callable[..., OpenAPI]) -> N
     assert statuses(first, 1) + statuses(second, 2) == [404, 404, 429]
 
 
-def test_a_key_is_a_client_wherever_it_comes_from(
+def test_a_key_is_one_client_from_every_address(
     make_app: Callable[..., OpenAPI], tmp_path: Path
 ) -> None:
     one, two = new_key(), new_key()
@@ -65,9 +65,9 @@ def test_probes_are_never_limited(make_app: Callable[..., OpenAPI]) -> None:
 @pytest.mark.parametrize(
     ("proxies", "expected"),
     [(0, [404, 429]), (1, [404, 404])],
-    ids=["a forged header is ignored", "a trusted proxy tells the address"],
+    ids=["a forged header is ignored", "a trusted proxy names the address"],
 )
-def test_an_address_is_believed_from_a_trusted_proxy_only(
+def test_only_a_trusted_proxy_may_name_the_address(
     make_app: Callable[..., OpenAPI], proxies: int, expected: list[int]
 ) -> None:
     app = make_app(rate_limit_per_minute=1, trusted_proxies=proxies)
@@ -75,7 +75,7 @@ def test_an_address_is_believed_from_a_trusted_proxy_only(
     assert [statuses(app, 1, headers=each)[0] for each in forwarded] == expected
 
 
-def test_only_the_last_proxy_is_believed(make_app: Callable[..., OpenAPI]) -> None:
+def test_the_address_that_the_last_proxy_named_counts(make_app: Callable[..., OpenAPI]) -> None:
     app = make_app(rate_limit_per_minute=1, trusted_proxies=1)
     forged = [{"X-Forwarded-For": f"192.0.2.{k}, 198.51.100.1"} for k in range(2)]
     assert [statuses(app, 1, headers=each)[0] for each in forged] == [404, 429]

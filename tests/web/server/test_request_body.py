@@ -1,4 +1,4 @@
-"""A body is read past gunicorn's parser, which finds the next request all the same."""
+"""Bodies are read from the socket, and gunicorn's parser still finds the next request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """What a client and the service hold of a connection."""
+    """The client's end and the service's end of a connection."""
     near, far = socket.socketpair()
     with near, far:
         yield near, far
@@ -64,7 +64,9 @@ def test_a_short_body_that_came_with_the_next_request(
     assert next(parser).path == "/next"
 
 
-def test_a_client_that_goes_half_way(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_the_body_of_a_client_that_goes_half_way_is_short(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
     near, far = ends
     near.sendall(_HEAD % 20_000 + b"abc")
     near.shutdown(socket.SHUT_WR)
@@ -75,7 +77,7 @@ def test_a_client_that_goes_half_way(ends: tuple[socket.socket, socket.socket]) 
     assert body.reader.length == 19_997
 
 
-def test_what_was_read_counts_though_the_rest_does_not_come(
+def test_a_read_that_is_interrupted_keeps_the_count(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     near, far = ends

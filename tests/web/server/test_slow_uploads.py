@@ -1,4 +1,4 @@
-"""A body through the middleware: a client that stands still is refused, and delays nobody."""
+"""A client that stands still is refused, and it delays no other client."""
 
 from __future__ import annotations
 
