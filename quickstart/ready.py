@@ -22,6 +22,8 @@ from shared.settings import Settings
 LIMIT_SECONDS = 300
 #: The first and the longest pause between attempts. The web process starts fast, an export is slow.
 _PAUSES_SECONDS = (0.1, 2.0)
+#: The longest attempt. The service holds a request for less than this.
+_ATTEMPT_SECONDS = 60
 _LOADING = "a worker is loading the model (the first start exports it once)"
 
 
@@ -50,23 +52,27 @@ def wait_until_ready(
     key: str | None = None,
     check: Callable[[], None] = lambda: None,
     limit_seconds: float = LIMIT_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
 ) -> ModelInfo:
     """Return the model once the service at `url` has classified a picture.
 
     `say` gets a sentence when the reason of the wait changes. `key` is sent as the API key.
     `check` is called before each pause and may raise to end the wait. Raises ClassifierError after
-    `limit_seconds` or where the service refuses the key.
+    `limit_seconds` or where the service refuses the key. Time in which this program itself was
+    stopped does not count.
     """
-    give_up = time.monotonic() + limit_seconds
+    waited, checked_at = 0.0, clock()
     picture = new_picture()
     said = None
     pause, longest_pause = _PAUSES_SECONDS
     headers = {"X-API-Key": key} if key else {}
-    # The service holds a request for less than this.
-    with httpx.Client(base_url=url, timeout=60, headers=headers) as client:
+    with httpx.Client(base_url=url, timeout=_ATTEMPT_SECONDS, headers=headers) as client:
         while obstacle := _obstacle(client, picture):
             check()
-            if time.monotonic() > give_up:
+            now = clock()
+            waited += min(now - checked_at, _ATTEMPT_SECONDS)
+            checked_at = now
+            if waited > limit_seconds:
                 raise ClassifierError(f"not ready after {limit_seconds:.0f} s: {obstacle}")
             if obstacle != said:
                 say(f"waiting: {obstacle}")

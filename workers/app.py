@@ -122,7 +122,13 @@ def _start_timers(sender: Any, **_: Any) -> None:
     recovery = JobRecords.from_settings(redis, settings).recovery
     seconds = settings.reconcile_seconds
     reconciler = Reconciler(redis, recovery, settings.lane, seconds=seconds)
-    detector = StallDetector(redis, classify.batcher, settings.lane, seconds=settings.stall_seconds)
+    detector = StallDetector(
+        redis,
+        classify.batcher,
+        settings.lane,
+        seconds=settings.stall_seconds,
+        interval=seconds,
+    )
     sender.timer.call_repeatedly(seconds, reconciler.tick)
     sender.timer.call_repeatedly(seconds, detector.tick)
     heartbeat = settings.heartbeat_file(settings.lane)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -84,6 +85,11 @@ def test_each_obstacle_is_shown_once(starting_service: str) -> None:
 def test_the_wait_ends_and_names_the_obstacle() -> None:
     with pytest.raises(ClassifierError, match="not ready after 0 s: the web process is starting"):
         wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
+
+
+def test_time_in_which_the_program_was_stopped_does_not_count(starting_service: str) -> None:
+    times = itertools.count(step=3600)
+    assert wait_until_ready(starting_service, say=print, clock=lambda: next(times)) == MODEL
 
 
 def test_a_service_that_refuses_the_key_ends_the_wait() -> None:

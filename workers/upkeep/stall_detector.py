@@ -2,6 +2,10 @@
 
 This happens with Celery and Redis after reconnects: the process answers and its event loop runs,
 but it takes no messages. Only the length of the queue shows it.
+
+The worker itself may be stopped for a while: its laptop sleeps, or Redis does not answer it. In
+that time it could not consume. So the detector counts the time between its checks, and no gap
+counts as longer than the usual one.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from celery.worker import state
 from redis import Redis
@@ -28,20 +33,39 @@ _STOP_SECONDS = 10
 
 
 class StallDetector:
-    def __init__(self, redis: Redis, batcher: Batcher, lane: Lane, *, seconds: float) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        batcher: Batcher,
+        lane: Lane,
+        *,
+        seconds: float,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tick` is called every `interval` seconds."""
         self._redis = redis
         self._batcher = batcher
         self._lane = lane
         self._seconds = seconds
+        # With the half, no single check can end the worker, however rare checks are.
+        self._longest_gap = min(interval, seconds / 2)
+        self._clock = clock
         self._received = batcher.received
-        self._consumed_at = time.monotonic()
+        self._checked_at = clock()
+        self._stalled = 0.0  #: Seconds, as far as the checks have seen them.
 
     def tick(self) -> None:
-        """Check once. Runs in the worker's event loop every few seconds."""
+        """Check once. Runs in the worker's event loop."""
+        now = self._clock()
+        gap = min(now - self._checked_at, self._longest_gap)
+        self._checked_at = now
         if self._is_consuming():
             self._received = self._batcher.received
-            self._consumed_at = time.monotonic()
-        elif time.monotonic() - self._consumed_at > self._seconds:
+            self._stalled = 0.0
+            return
+        self._stalled += gap
+        if self._stalled >= self._seconds:
             self._end()
 
     def _is_consuming(self) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +116,26 @@ def test_a_worker_that_no_longer_consumes_ends_and_says_why(
     assert "stalled: messages wait" in hasty.log("bulk")
     hasty.start_worker(Lane.BULK)
     assert finish(hasty, job_id)["succeeded"] == 1
+
+
+@pytest.mark.long
+def test_a_worker_that_was_frozen_goes_on_when_it_wakes(
+    hasty: LocalService, pictures: list[Path]
+) -> None:
+    hasty.stop(Lane.BULK)
+    hasty.start_worker(Lane.BULK, STALL_SECONDS="2")
+    hasty.await_ready()
+    group = hasty.processes[Lane.BULK].pid
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        # Redis hands the first message to the worker. The others wait in the queue.
+        job_ids = [submit(hasty, [pictures[0].read_bytes() + b"%d" % k]) for k in range(3)]
+        time.sleep(8)
+    finally:
+        os.killpg(group, signal.SIGCONT)
+    assert [finish(hasty, job_id)["succeeded"] for job_id in job_ids] == [1, 1, 1]
+    assert hasty.processes[Lane.BULK].pid == group and not hasty.deaths()
+    assert "stalled" not in hasty.log("bulk").rpartition("ready")[2]
 
 
 def _cancel_consumer(service: LocalService) -> bool:
