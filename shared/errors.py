@@ -203,6 +203,18 @@ class NotAuthenticated(ClassifierError):
     code = "not_authenticated"
 
 
+class HostNotAllowed(ClassifierError):
+    """The service does not answer to this name. Add it to ALLOWED_HOSTS, or use an IP address."""
+
+    code = "host_not_allowed"
+
+
+class CrossSite(ClassifierError):
+    """A web page of another site sent this. To allow it, add its origin to ALLOWED_ORIGINS."""
+
+    code = "cross_site"
+
+
 class JobNotFound(ClassifierError):
     """No job has this id, or its results have expired. Check the id, or submit again."""
 

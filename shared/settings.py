@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.hosts import HostNames, Origins
 from shared.jobs import Lane
 
 logger = logging.getLogger(__name__)
@@ -134,6 +135,12 @@ class Settings(BaseSettings):
     """Requests per minute of one API key, or of one address if keys are off; 0 means no limit."""
     trusted_proxies: _CountOrZero = 0
     """Number of proxies in front whose `X-Forwarded-For` names the client's address."""
+    allowed_hosts: HostNames | None = None
+    """Names at which web answers, beside `localhost` and all IP addresses: a list with commas,
+    `*.example.com`, or `*` for every name. If not set, every name if API keys are on, else none."""
+    allowed_origins: Origins | None = None
+    """Web pages of other sites that may use the API: a list such as `https://example.com`, or `*`.
+    If not set, none may."""
     max_outstanding_interactive: _Count = 2_000
     """Images that `interactive` accepts before they are done. Two cores do the default within
     `WAIT_SECONDS`."""
@@ -214,6 +221,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
+        *("allowed_hosts", "allowed_origins"),
         *("prometheus_multiproc_dir", "webhook_secret"),
         *("flower_url", "grafana_url", "kibana_url", "otel_exporter_otlp_endpoint"),
         mode="before",

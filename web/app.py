@@ -19,9 +19,10 @@ from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
-from web.http import auth, errors, rate_limit, requests, security_headers
+from web.http import auth, errors, origins, rate_limit, requests, security_headers
 from web.http.api_keys import ApiKeys
 from web.http.openapi import DocumentedApi
+from web.http.origins import OriginGuard
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.routes import parts, submissions  # noqa: F401  (they add their calls to those of jobs)
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.extensions["backend"] = backend
     app.extensions[ON_STOP] = backend.streams.end_all
     requests.register(app)
+    origins.register(app)
     security_headers.register(app)
     errors.register(app)
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
@@ -166,6 +168,7 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     app.wsgi_app = UnreadBody(ShortPaths(refusing))  # type: ignore[assignment,method-assign]
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
+    app.wsgi_app = OriginGuard(app.wsgi_app, settings)  # type: ignore[assignment,method-assign]
 
 
 def _serve_docs(app: OpenAPI) -> None:

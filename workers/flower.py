@@ -2,14 +2,49 @@
 
 Flower only watches, so it keeps unacknowledged messages under keys of its own. With the workers'
 keys it would return their messages to the queue after its own timeout.
+
+Its pages show the ids of jobs. Without a password it answers only to the names of ALLOWED_HOSTS,
+as web does, so that no page of another site can read them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import flower.command
+from tornado.httputil import HTTPServerRequest
+from tornado.web import RequestHandler
+
+from shared.errors import HostNotAllowed
+from shared.hosts import AllowedHosts
 from shared.settings import Settings
 from workers.celery_app import make_celery
 
-app = make_celery(Settings())
+_settings = Settings()
+
+app = make_celery(_settings)
 app.conf.broker_transport_options |= {
     f"{name}_key": f"watcher:{name}" for name in ("unacked", "unacked_index", "unacked_mutex")
 }
+
+_hosts = AllowedHosts([_settings.host.lower(), *(_settings.allowed_hosts or ())])
+
+
+class _NotAllowed(RequestHandler):
+    def prepare(self) -> None:
+        self.set_status(400)
+        self.finish({"code": HostNotAllowed.code, "detail": str(HostNotAllowed())})
+
+
+class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
+    """Flower has no setting for this. Every request comes through here, also for a static file."""
+
+    def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
+        has_password = self.options.basic_auth or self.options.auth
+        if has_password or _hosts.allow(request.headers.get("Host")):
+            return super().find_handler(request, **more)
+        return self.get_handler_delegate(request, _NotAllowed)
+
+
+# The command makes its application by this name.
+flower.command.Flower = _GuardedFlower

@@ -264,12 +264,13 @@ def _connect(service: LocalService) -> socket.socket:
 
 
 def _classify(connection: socket.socket, picture: bytes) -> dict[str, Any]:
-    head = f"POST /api/v1/classify HTTP/1.1\r\nHost: test\r\nContent-Length: {len(picture)}\r\n\r\n"
+    head = "POST /api/v1/classify HTTP/1.1\r\nHost: localhost\r\n"
+    head += f"Content-Length: {len(picture)}\r\n\r\n"
     return _ask(connection, head.encode() + picture)
 
 
 def _get(connection: socket.socket, path: str) -> None:
-    _ask(connection, f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    _ask(connection, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
 
 def _ask(connection: socket.socket, request: bytes) -> dict[str, Any]:

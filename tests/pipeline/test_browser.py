@@ -33,5 +33,5 @@ def test_a_browser_shows_the_calls(service: LocalService, tmp_path: Path, page: 
         timeout=60,
         check=True,
     ).stdout
-    assert "Classify one picture and wait for the labels." in shown
+    assert "Classify one picture and wait for its labels." in shown
     assert "/api/v1/jobs/{job_id}" in shown

@@ -78,7 +78,7 @@ class Stream:
     @classmethod
     async def open(cls, web: LocalService, job_id: str) -> Stream:
         reader, writer = await asyncio.open_connection("127.0.0.1", web.port, limit=2**24)
-        writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        writer.write(f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return cls(reader, writer)
 
     async def close(self) -> None:

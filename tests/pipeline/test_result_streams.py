@@ -90,5 +90,5 @@ def test_a_stream_that_cannot_be_read_to_its_end_is_cut_off(web: LocalService, j
 
 def ask(web: LocalService, path: str) -> Connection:
     """A connection with a request, whose buffer holds little that is not read yet."""
-    request = f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     return Connection(web.base_url, request.encode(), receive_buffer=65_536)

@@ -45,7 +45,7 @@ async def _wait_all(service: LocalService, job_id: str) -> tuple[list[bytes], fl
 
     Gives the answers, and the seconds from the end of the job to the last of them.
     """
-    request = f"GET /jobs/{job_id}?wait=50 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    request = f"GET /jobs/{job_id}?wait=50 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     async def ask() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)

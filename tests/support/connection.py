@@ -55,5 +55,5 @@ class Connection:
 
 def head(path: str, length: int, *headers: str, method: str = "POST") -> bytes:
     """The head of a request whose body has `length` bytes, of which none is sent."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", f"Content-Length: {length}", *headers]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {length}", *headers]
     return "\r\n".join([*lines, "", ""]).encode()

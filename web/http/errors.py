@@ -28,6 +28,8 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageExpired: HTTPStatus.GONE,
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
+    errors.CrossSite: HTTPStatus.FORBIDDEN,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.JobClosed: HTTPStatus.CONFLICT,
     errors.JobCancelled: HTTPStatus.CONFLICT,

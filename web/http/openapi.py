@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask_openapi import OpenAPI
 
 from web.http import idempotency
+from web.schemas.problem import Problem
 from web.schemas.results import MEDIA_TYPES, ResultFormat
 
 #: Answers of gunicorn itself. Such a request does not reach the application.
 _UNREADABLE = {
-    "400": "The request is not valid HTTP.",
     "414": "The address is too long.",
     "431": "The request has too many headers.",
 }
@@ -27,6 +29,15 @@ _IDEMPOTENCY_KEY = {
 }
 _TEXT = {"schema": {"type": "string"}}
 _PAGE = {"text/html": {"schema": {"type": "string"}}}
+#: Answers because of the name in `Host`, or of the page that sent the request: web.http.origins.
+_REFUSED = {
+    "application/problem+json": {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
+}
+_NO_REQUEST = {
+    "description": "The request is not valid HTTP, or `Host` has a wrong name.",
+    "content": _PAGE | _REFUSED,
+}
+_CROSS_SITE = {"description": "A page of another site sent this.", "content": _REFUSED}
 
 
 class DocumentedApi(OpenAPI):
@@ -41,13 +52,18 @@ class DocumentedApi(OpenAPI):
         for path in self.spec_json["paths"].values():
             if "post" in path:
                 path["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
-        made_up = self.validation_error_status
         for path in self.spec_json["paths"].values():
-            for operation in path.values():
-                answers = operation["responses"]
-                if "application/json" in answers[made_up]["content"]:
-                    del answers[made_up]
-                for kind in _STREAMS.get(operation.get("operationId", ""), ()):
-                    answers["200"]["content"][kind] = _TEXT
-                for status, reason in _UNREADABLE.items():
-                    answers.setdefault(status, {"description": reason, "content": _PAGE})
+            for method, operation in path.items():
+                self._correct(operation, is_read=method == "get")
+
+    def _correct(self, operation: dict[str, Any], *, is_read: bool) -> None:
+        answers, made_up = operation["responses"], self.validation_error_status
+        if "application/json" in answers[made_up]["content"]:
+            del answers[made_up]
+        for kind in _STREAMS.get(operation.get("operationId", ""), ()):
+            answers["200"]["content"][kind] = _TEXT
+        for status, reason in _UNREADABLE.items():
+            answers.setdefault(status, {"description": reason, "content": _PAGE})
+        answers["400"] = _NO_REQUEST
+        if not is_read:
+            answers.setdefault("403", _CROSS_SITE)

@@ -26,7 +26,7 @@ from tests.support.local_service import LocalService, local_service
 
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 PATH = "/api/v1/classify"
-LIVEZ = b"GET /livez HTTP/1.1\r\nHost: test\r\n"
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 LAST_LIVEZ = LIVEZ + b"Connection: close\r\n\r\n"
 
 
@@ -108,7 +108,7 @@ def test_a_request_that_came_together_with_a_refused_body_is_answered(full: Loca
 
 def test_a_refused_body_of_unknown_length_is_read_to_its_end(full: LocalService) -> None:
     with Connection(full.base_url) as client:
-        lines = [f"POST {PATH} HTTP/1.1", "Host: test", "Transfer-Encoding: chunked"]
+        lines = [f"POST {PATH} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked"]
         chunk = b"%x\r\n" % 100_000 + bytes(100_000) + b"\r\n"
         client.send("\r\n".join([*lines, "", ""]).encode() + 10 * chunk + b"0\r\n\r\n")
         client.send(LAST_LIVEZ)
