@@ -2,9 +2,9 @@
 --
 -- uses: holding, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
--- arguments: job_id, number, name, member, whole, model_version, now, ttl
+-- arguments: job_id, number, member, whole, model_version, now, ttl
 -- row arguments: position, state, outcome
--- `number`, `name` and `member` are those of the PartRef. `whole` is 1 if it stands for the whole
+-- `number` and `member` are those of the PartRef. `whole` is 1 if it stands for the whole
 -- part, 0 for a single image. `model_version` is empty if no model saw the images. `now` is in Unix
 -- seconds, and `drained` counts the images of that second. `ttl` is the results' time to live in
 -- seconds. A row is an item; `outcome` is JSON.
@@ -17,7 +17,7 @@ if not total then
   return 0
 end
 if job_state == 'cancelled' then
-  release(name, part, images, outstanding, outstanding_images, held)
+  release(job_id .. ':' .. number, part, images, outstanding, outstanding_images, held)
   return 0
 end
 

@@ -15,7 +15,8 @@ A script also gets each of the constants below that it mentions.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ class Script:
         self._name = name
         self._keys = _declared("keys", source)
         self._arguments = _declared("arguments", source)
-        self._names = {*self._keys, *self._arguments}
+        self._names = (*self._keys, *self._arguments)
         self._row_keys = _declared("row keys", source)
         self._row_arguments = _declared("row arguments", source)
+        self._row_length = len(self._row_keys) + len(self._row_arguments)
         lines = [
             *_constants(used + source),
             *_code(used),
@@ -65,7 +67,7 @@ class Script:
         self.text = "\n".join(lines)
 
     def __call__(
-        self, client: Redis, rows: Iterable[Sequence[_Value]] = (), /, **values: _Value
+        self, client: Redis, rows: Sequence[Sequence[_Value]] = (), /, **values: _Value
     ) -> Any:
         """Run the script, or add it to the pipeline `client`; gives the reply.
 
@@ -77,29 +79,37 @@ class Script:
         """
         # `rows` is positional: a named parameter beside `**values` would make each call slower by
         # several microseconds.
-        if values.keys() != self._names:
-            wrong = ", ".join(sorted(values.keys() ^ self._names))
-            raise TypeError(f"{self._name}.lua: missing or unknown: {wrong}")
-        named_keys = map(values.__getitem__, self._keys)
-        arguments = map(values.__getitem__, self._arguments)
+        if tuple(values) != self._names:
+            values = self._in_order(values)
         if not rows:
-            return client.eval(self.text, len(self._keys), *named_keys, *arguments)
-        row_keys, row_arguments = self._split(rows)
-        count = len(self._keys) + len(row_keys)
-        return client.eval(self.text, count, *named_keys, *row_keys, *arguments, *row_arguments)
+            return client.eval(self.text, len(self._keys), *values.values())
+        of_rows = list(chain.from_iterable(rows))
+        if len(of_rows) != len(rows) * self._row_length:
+            raise TypeError(f"{self._name}.lua: a row has {self._row_length} values")
+        if self._row_keys:
+            return self._run_with_row_keys(client, rows, list(values.values()))
+        return client.eval(self.text, len(self._keys), *values.values(), *of_rows)
 
-    def _split(self, rows: Iterable[Sequence[_Value]]) -> tuple[list[_Value], list[_Value]]:
-        """The rows' keys, and the rows' arguments."""
-        split = len(self._row_keys)
-        length = split + len(self._row_arguments)
-        row_keys: list[_Value] = []
-        row_arguments: list[_Value] = []
-        for row in rows:
-            if len(row) != length:
-                raise TypeError(f"{self._name}.lua: a row has {length} values")
-            row_keys += row[:split]
-            row_arguments += row[split:]
-        return row_keys, row_arguments
+    def _in_order(self, values: dict[str, _Value]) -> dict[str, _Value]:
+        """The values in the order of the declaration: the keys, then the arguments."""
+        if wrong := values.keys() ^ set(self._names):
+            raise TypeError(f"{self._name}.lua: missing or unknown: {', '.join(sorted(wrong))}")
+        return {name: values[name] for name in self._names}
+
+    def _run_with_row_keys(
+        self, client: Redis, rows: Sequence[Sequence[_Value]], values: list[_Value]
+    ) -> Any:
+        keys, split = len(self._keys), len(self._row_keys)
+        row_keys = [value for row in rows for value in row[:split]]
+        row_arguments = [value for row in rows for value in row[split:]]
+        return client.eval(
+            self.text,
+            keys + len(row_keys),
+            *values[:keys],
+            *row_keys,
+            *values[keys:],
+            *row_arguments,
+        )
 
     def _rows(self) -> Iterator[str]:
         """The function `rows`: an iterator that gives the values of one row at each step."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pydantic_core import from_json
 from redis import Redis
 from redis.client import Pipeline
 
@@ -110,7 +110,6 @@ class PartRecords:
             finished=keys.finished(ref.job_id),
             job_id=ref.job_id,
             number=ref.number,
-            name=ref.name,
             member=ref.member,
             whole=int(ref.only is None),
             model_version=versions[0] if versions else "",
@@ -121,7 +120,7 @@ class PartRecords:
 
 def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
-    spec = from_json(fields[b"spec"])
+    spec = json.loads(fields[b"spec"].decode())  # json.loads would guess the encoding of bytes
     digests = {
         k: digest
         for k, (_, _, digest) in enumerate(spec["items"])
