@@ -16,6 +16,11 @@ class ClassifierError(Exception):
 
     code: ClassVar[str] = "internal_error"
 
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        super().__init_subclass__()
+        if code:
+            cls.code = code
+
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
 
@@ -23,238 +28,164 @@ class ClassifierError(Exception):
 # The request
 
 
-class InvalidRequest(ClassifierError):
+class InvalidRequest(ClassifierError, code="invalid_request"):
     """The request is not valid. Correct it and send it again."""
 
-    code = "invalid_request"
 
-
-class UnknownField(InvalidRequest):
+class UnknownField(InvalidRequest, code="unknown_field"):
     """The request has a field that this call does not know. Remove it, or correct its name."""
 
-    code = "unknown_field"
 
-
-class RequestTooLarge(InvalidRequest):
+class RequestTooLarge(InvalidRequest, code="request_too_large"):
     """The request is larger than allowed. Send fewer or smaller files in one request."""
 
-    code = "request_too_large"
 
-
-class NoFiles(InvalidRequest):
+class NoFiles(InvalidRequest, code="no_files"):
     """The request has no picture. Send at least one."""
 
-    code = "no_files"
 
-
-class TooManyFiles(InvalidRequest):
+class TooManyFiles(InvalidRequest, code="too_many_files"):
     """The request has more files than allowed. Send them in several requests."""
-
-    code = "too_many_files"
 
 
 # The archive
 
 
-class BadArchive(InvalidRequest):
+class BadArchive(InvalidRequest, code="bad_archive"):
     """The archive is damaged or incomplete. Make it again, and send it again."""
 
-    code = "bad_archive"
 
-
-class ArchiveTooLarge(InvalidRequest):
+class ArchiveTooLarge(InvalidRequest, code="archive_too_large"):
     """The archive holds more than allowed. Split it into smaller ones."""
 
-    code = "archive_too_large"
 
-
-class NestedArchive(InvalidRequest):
+class NestedArchive(InvalidRequest, code="nested_archive"):
     """The file is an archive inside the archive. Unpack it, or send it on its own."""
 
-    code = "nested_archive"
 
-
-class NotAFile(InvalidRequest):
+class NotAFile(InvalidRequest, code="not_a_file"):
     """The archive has a link or a device here. Put the picture itself into the archive."""
 
-    code = "not_a_file"
 
-
-class UnsafePath(InvalidRequest):
+class UnsafePath(InvalidRequest, code="unsafe_path"):
     """The name in the archive is absolute or leads out of its folder. Use a relative name."""
 
-    code = "unsafe_path"
 
-
-class EncryptedMember(InvalidRequest):
+class EncryptedMember(InvalidRequest, code="encrypted_member"):
     """The file in the archive is encrypted. Make the archive without a password."""
 
-    code = "encrypted_member"
 
-
-class UnsupportedCompression(InvalidRequest):
+class UnsupportedCompression(InvalidRequest, code="unsupported_compression"):
     """The file's compression is not supported. Use deflate, or no compression."""
 
-    code = "unsupported_compression"
 
-
-class CorruptMember(InvalidRequest):
+class CorruptMember(InvalidRequest, code="corrupt_member"):
     """The file in the archive is damaged. Make the archive again."""
-
-    code = "corrupt_member"
 
 
 # The options of a job
 
 
-class WrongPartSize(InvalidRequest):
+class WrongPartSize(InvalidRequest, code="wrong_part_size"):
     """The part has the wrong number of items. Send exactly the items of its number."""
 
-    code = "wrong_part_size"
 
-
-class IdempotencyKeyReused(InvalidRequest):
+class IdempotencyKeyReused(InvalidRequest, code="idempotency_key_reused"):
     """Another request used this Idempotency-Key. Use a new key for a new request."""
 
-    code = "idempotency_key_reused"
 
-
-class InvalidWebhook(InvalidRequest):
+class InvalidWebhook(InvalidRequest, code="invalid_webhook"):
     """The webhook's address cannot be used. Send a public https:// or http:// address."""
 
-    code = "invalid_webhook"
 
-
-class WebhooksDisabled(InvalidWebhook):
+class WebhooksDisabled(InvalidWebhook, code="webhooks_disabled"):
     """Webhooks are off. Leave `webhook` out, or have the operator set WEBHOOKS=true."""
-
-    code = "webhooks_disabled"
 
 
 # The picture
 
 
-class EmptyFile(InvalidRequest):
+class EmptyFile(InvalidRequest, code="empty_file"):
     """The file is empty. Send a picture."""
 
-    code = "empty_file"
 
-
-class UnsupportedFormat(InvalidRequest):
+class UnsupportedFormat(InvalidRequest, code="unsupported_format"):
     """The file is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture. Send one of these."""
 
-    code = "unsupported_format"
 
-
-class ImageTooLarge(InvalidRequest):
+class ImageTooLarge(InvalidRequest, code="image_too_large"):
     """The file is larger than allowed. Send a smaller one."""
 
-    code = "image_too_large"
 
-
-class TooManyPixels(InvalidRequest):
+class TooManyPixels(InvalidRequest, code="too_many_pixels"):
     """The picture has more pixels than allowed. Send a smaller one."""
 
-    code = "too_many_pixels"
 
-
-class TruncatedImage(InvalidRequest):
+class TruncatedImage(InvalidRequest, code="truncated_image"):
     """The end of the picture is missing. Send the whole file."""
 
-    code = "truncated_image"
 
-
-class DecodeFailed(InvalidRequest):
+class DecodeFailed(InvalidRequest, code="decode_failed"):
     """The picture cannot be decoded. Save it again in an image program."""
 
-    code = "decode_failed"
 
-
-class DecodeTimeout(InvalidRequest):
+class DecodeTimeout(InvalidRequest, code="decode_timeout"):
     """The picture takes too long to decode. Send a smaller one, or another format."""
 
-    code = "decode_timeout"
 
-
-class TooMuchMemory(InvalidRequest):
+class TooMuchMemory(InvalidRequest, code="too_much_memory"):
     """The picture takes too much memory to decode. Send a smaller one, or another format."""
 
-    code = "too_much_memory"
 
-
-class ImageExpired(ClassifierError):
+class ImageExpired(ClassifierError, code="image_expired"):
     """The picture waited too long and was deleted. Send it again."""
 
-    code = "image_expired"
 
-
-class WorkerLost(ClassifierError):
+class WorkerLost(ClassifierError, code="worker_lost"):
     """The worker died at each try of this picture. Retry it from the list of dead letters."""
-
-    code = "worker_lost"
 
 
 # What the request asks for
 
 
-class NotAuthenticated(ClassifierError):
+class NotAuthenticated(ClassifierError, code="not_authenticated"):
     """The API key is missing or not valid. Send `Authorization: Bearer <key>`."""
 
-    code = "not_authenticated"
 
-
-class HostNotAllowed(ClassifierError):
+class HostNotAllowed(ClassifierError, code="host_not_allowed"):
     """The service does not answer to this name. Add it to ALLOWED_HOSTS, or use an IP address."""
 
-    code = "host_not_allowed"
 
-
-class CrossSite(ClassifierError):
+class CrossSite(ClassifierError, code="cross_site"):
     """A web page of another site sent this. To allow it, add its origin to ALLOWED_ORIGINS."""
 
-    code = "cross_site"
 
-
-class JobNotFound(ClassifierError):
+class JobNotFound(ClassifierError, code="job_not_found"):
     """No job has this id, or its results have expired. Check the id, or submit again."""
 
-    code = "job_not_found"
 
-
-class DeadLetterNotFound(ClassifierError):
+class DeadLetterNotFound(ClassifierError, code="dead_letter_not_found"):
     """No dead letter has this id. It was retried or has expired: list the dead letters again."""
 
-    code = "dead_letter_not_found"
 
-
-class NotAcceptable(ClassifierError):
+class NotAcceptable(ClassifierError, code="not_acceptable"):
     """This call cannot answer in a format that you accept. Change the header `Accept`."""
 
-    code = "not_acceptable"
 
-
-class JobClosed(ClassifierError):
+class JobClosed(ClassifierError, code="job_closed"):
     """The job takes no parts. It was cancelled, or not opened for parts: open a new job."""
 
-    code = "job_closed"
 
-
-class JobCancelled(ClassifierError):
+class JobCancelled(ClassifierError, code="job_cancelled"):
     """The job was cancelled before this picture was classified. Send the picture again."""
 
-    code = "job_cancelled"
 
-
-class PartConflict(ClassifierError):
+class PartConflict(ClassifierError, code="part_conflict"):
     """Other pictures are stored as this part. Check the part's number and its pictures."""
 
-    code = "part_conflict"
 
-
-class ImagesNeeded(ClassifierError):
+class ImagesNeeded(ClassifierError, code="images_needed"):
     """Some digests have no cached result any more. Send the files of these items."""
-
-    code = "images_needed"
 
     def __init__(self, indexes: Sequence[int]) -> None:
         super().__init__()
@@ -264,44 +195,32 @@ class ImagesNeeded(ClassifierError):
 # The service
 
 
-class ModelNotReady(ClassifierError):
+class ModelNotReady(ClassifierError, code="model_not_ready"):
     """No worker has loaded a model yet. Try again later."""
 
-    code = "model_not_ready"
 
-
-class TryLater(ClassifierError):
+class TryLater(ClassifierError, code="unavailable"):
     """The service cannot do this now. Try again later."""
-
-    code = "unavailable"
 
     def __init__(self, message: str | None = None, *, retry_after_seconds: int = 2) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
-class Unavailable(TryLater):
+class Unavailable(TryLater, code="unavailable"):
     """The service cannot answer now. Try again later."""
 
-    code = "unavailable"
 
-
-class Overloaded(TryLater):
+class Overloaded(TryLater, code="overloaded"):
     """The service has no room for this request, and kept nothing of it. Try again later."""
 
-    code = "overloaded"
 
-
-class RateLimited(TryLater):
+class RateLimited(TryLater, code="rate_limited"):
     """You send requests faster than allowed. Wait as long as `Retry-After` says."""
 
-    code = "rate_limited"
 
-
-class ModelError(ClassifierError):
+class ModelError(ClassifierError, code="model_error"):
     """The model cannot be loaded. Check MODEL, MODEL_WEIGHTS and MODEL_LABELS."""
-
-    code = "model_error"
 
 
 class WeightsUnreachable(ModelError):
