@@ -1,8 +1,9 @@
 """The name of every Redis key and channel.
 
 job:<id>                  hash: state, counts and options of a job
-part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k), and
-                          `message` while the part waits for its round
+part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k),
+                          `slow:<k>` (item k was slow to decode), and `message` while the part
+                          waits for its round
 images:<id>:<n>           hash: k -> bytes of the k-th item; deleted when the part is committed
 parts:<id>                bitmap: the parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished, once more for

@@ -24,17 +24,18 @@ IMAGES = "images"
 #: Celery adds this to the arguments of a task that is not in a canvas.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
-#: The size in the header of a suspect image: no other message fits into its batch.
-_ALONE = 1_000_000
+#: The size in the header of a message that runs alone: no other message fits into its batch.
+ALONE = 1_000_000
 
 
-def message(lane: Lane, refs: Sequence[PartRef]) -> str:
+def message(lane: Lane, refs: Sequence[PartRef], *, alone: bool = False) -> str:
     """One message, as JSON, for these parts. The caller pushes it to the head of the lane's queue.
 
-    A suspect image is alone in its message and its batch, so it can harm no other image.
+    With `alone` it is the only one of its batch. So is the message of a suspect image, which can
+    then harm no other image.
     """
     parts = [list(ref) for ref in refs]
-    alone = any(ref.only is not None for ref in refs)
+    alone = alone or any(ref.only is not None for ref in refs)
     task_id = str(uuid.uuid4())
     body = json.dumps([[parts], {}, _EMBED]).encode()
     return json.dumps(
@@ -56,7 +57,7 @@ def message(lane: Lane, refs: Sequence[PartRef]) -> str:
                 "argsrepr": repr(parts),
                 "kwargsrepr": "{}",
                 "ignore_result": True,
-                IMAGES: _ALONE if alone else sum(ref.images for ref in refs),
+                IMAGES: ALONE if alone else sum(ref.images for ref in refs),
             },
             "properties": {
                 "correlation_id": task_id,

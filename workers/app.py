@@ -35,6 +35,7 @@ from workers.engine import find_export, load_engine, resolve_engine
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.stall_detector import StallDetector
+from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 
 logger = logging.getLogger(__name__)
@@ -158,6 +159,15 @@ def _decode_limits() -> DecodeLimits:
     )
 
 
+def _decode_budget() -> DecodeBudget:
+    """A batch ends well within its time limit, and an interactive one soon enough for others."""
+    most = settings.batch_time_limit_seconds / 3
+    if settings.lane is Lane.BULK:
+        return DecodeBudget(trial=None, batch=most)
+    seconds = settings.max_decode_seconds
+    return DecodeBudget(trial=seconds / 10, batch=min(2 * seconds, most))
+
+
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
     """Set up a pool process after the fork, because sessions and connections cannot be shared."""
@@ -175,6 +185,7 @@ def _load(**_: Any) -> None:
         JobRecords.from_settings(redis, settings).parts,
         cache,
         lane=settings.lane,
+        budget=_decode_budget(),
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     model = engine.model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from redis import Redis
@@ -12,6 +12,7 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Lane, Outcome, PartRef
+from shared.message import message
 from shared.records.codec import outcome_field
 from shared.records.fairness import rounds
 from shared.records.scripts import Script
@@ -19,8 +20,12 @@ from shared.records.scripts import Script
 #: A part is started this often, and then each of its images alone, before recovery gives up.
 MAX_ATTEMPTS = 2
 
+#: The field of a part's hash that marks an image as slow to decode; its position follows.
+_SLOW = "slow:"
+
 _START = Script("start")
 _COMMIT = Script("commit")
+_PUT_BACK = Script("put_back")
 
 
 class PartWork(NamedTuple):
@@ -33,6 +38,7 @@ class PartWork(NamedTuple):
     attempt: int  #: 1 at the first.
     digests: Mapping[int, str]  #: Position in the part -> digest, of the items without an outcome.
     images: Mapping[int, bytes]  #: Position -> bytes; a missing one has expired.
+    slow: frozenset[int] = frozenset()  #: Positions of images that were slow to decode before.
 
 
 class PartRecords:
@@ -117,6 +123,29 @@ class PartRecords:
             ttl=self._ttl,
         )
 
+    def put_back(self, parts: Mapping[PartRef, Iterable[int]], lane: Lane) -> None:
+        """Queue parts again that were started and have no outcome yet for some images.
+
+        The start does not count as an attempt. The positions of a part are its images that were
+        slow to decode. A part that has any is then alone in its batch.
+        """
+        deadline = time.time() + self._deadline
+        pipe = self._redis.pipeline(transaction=False)
+        for ref, slow in parts.items():
+            fields = [(f"{_SLOW}{position}",) for position in slow]
+            _PUT_BACK(
+                pipe,
+                fields,
+                outstanding=keys.outstanding(lane),
+                queue=keys.queue(lane),
+                part=keys.part(ref.job_id, ref.number),
+                member=ref.member,
+                attempts_field=ref.attempts_field,
+                deadline=deadline,
+                message=message(lane, [ref], alone=bool(fields)),
+            )
+        pipe.execute()
+
 
 def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
@@ -134,4 +163,5 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
         attempt=int(fields[ref.attempts_field.encode()]),
         digests=digests,
         images={int(k): data for k, data in images.items()},
+        slow=frozenset(k for k in digests if f"{_SLOW}{k}".encode() in fields),
     )

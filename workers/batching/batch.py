@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from shared.message import IMAGES
+from shared.message import ALONE, IMAGES
 
 logger = logging.getLogger(__name__)
 
@@ -53,3 +53,8 @@ class Batch:
 def images(request: Any) -> int:
     """The number of images in a message, from its header."""
     return int(request.request_dict.get(IMAGES, 1))
+
+
+def runs_alone(request: Any) -> bool:
+    """Whether a message must be the only one of its batch."""
+    return images(request) >= ALONE

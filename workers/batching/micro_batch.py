@@ -9,6 +9,9 @@ checks revocation and sends events. Only its last step, the call of the pool, is
 pool's callbacks for a batch call those of each request. So acknowledgement, redelivery after a lost
 process, revocation, time limits and task events work as for any task.
 
+A message that must run alone may be slow. Such messages alternate with batches of the others, so
+that the others do not wait for all of them.
+
 This module depends on `Task.start_strategy`, `consumer.on_task_request` as the last step of the
 default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request. The
 versions of celery and kombu are pinned for that reason.
@@ -26,7 +29,7 @@ from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
 from shared.observe import log
-from workers.batching.batch import Batch, images
+from workers.batching.batch import Batch, images, runs_alone
 from workers.batching.event_flush import flush_events_together
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
@@ -85,6 +88,8 @@ class Batcher:
         self._pool = pool
         self.received = 0  #: Requests so far. It grows while the worker consumes.
         self._waiting: deque[Any] = deque()
+        self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
+        self._last_was_alone = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
 
@@ -105,11 +110,11 @@ class Batcher:
     @property
     def waiting(self) -> int:
         """Messages that wait for the next batches."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._alone)
 
     def add(self, request: Any) -> None:
         self.received += 1
-        self._waiting.append(request)
+        (self._alone if runs_alone(request) else self._waiting).append(request)
         self._fill_free_processes()
 
     def forget_old_connection(self) -> None:
@@ -120,23 +125,26 @@ class Batcher:
         callback. If they still counted as running, they would hold their slots for ever.
         """
         self._waiting.clear()
+        self._alone.clear()
         self._running = {batch for batch in self._running if batch.accepted}
 
     def _fill_free_processes(self) -> None:
-        while self._waiting and self.idle:
+        while self.waiting and self.idle:
             requests = self._take()
             if requests and not self._send(Batch(requests, self._on_done)):
                 return
 
     def _take(self) -> list[Any]:
-        """The next batch, in order; empty if all waiting requests were revoked or expired."""
+        """The next batch, in order; empty if all its requests were revoked or expired."""
+        self._last_was_alone = bool(self._alone) and not (self._waiting and self._last_was_alone)
+        waiting = self._alone if self._last_was_alone else self._waiting
         requests: list[Any] = []
         room = self._task.max_batch_size
-        while self._waiting:
-            request = self._waiting[0]
+        while waiting:
+            request = waiting[0]
             if requests and images(request) > room:
                 break
-            self._waiting.popleft()
+            waiting.popleft()
             if not request.revoked():
                 requests.append(request)
                 room -= images(request)
@@ -144,7 +152,7 @@ class Batcher:
 
     def _send(self, batch: Batch) -> bool:
         """Give a batch to the pool; False if the pool is closing and refuses it."""
-        if self._running or self._waiting:
+        if self._running or self.waiting:
             self._overlapped_at = time.monotonic()
         result = self._pool.apply_async(
             _run,

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
 
-from shared.errors import ClassifierError, ImageExpired
 from shared.records.work import PartRecords, PartWork
 from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
 from workers.classify.batch_report import BatchReport
+from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
 from workers.decode.decoder import Decoder
 from workers.engine import Engine
 from workers.engine.labels import top
 
-
-@dataclass(frozen=True)
-class _Ready:
-    """A decoded picture, and the item to which its outcome belongs."""
-
-    work: PartWork
-    position: int
-    pixels: NDArray[np.uint8]
-    preprocess_ms: float
+_Outcomes = dict[PartRef, dict[int, Outcome]]
 
 
 class BatchClassifier:
@@ -41,6 +33,7 @@ class BatchClassifier:
         cache: ResultCache,
         *,
         lane: Lane,
+        budget: DecodeBudget,
     ) -> None:
         self._decoder = decoder
         self._engine = engine
@@ -48,6 +41,7 @@ class BatchClassifier:
         self._parts = parts
         self._cache = cache
         self._lane = lane
+        self._budget = budget
 
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
         """Classify and commit parts. Returns the number of images that were processed.
@@ -55,72 +49,56 @@ class BatchClassifier:
         `alone`: no other process of this worker is busy, or was a moment ago.
 
         A picture that cannot be decoded becomes an error of its item. If anything raises here, the
-        parts that are not committed stay outstanding and are delivered again.
+        parts that are not committed stay outstanding and are delivered again. Pictures for which
+        the batch has no time left are put back into the queue.
         """
         report = BatchReport(self._lane)
         with report.stage("fetch"):
             works = self._parts.start(refs, self._lane)
         report.name(works)
-        outcomes: dict[PartRef, dict[int, Outcome]] = {}
-        for run in self._runs(works):
-            outcomes |= self._run(run, report, alone)
+        outcomes: _Outcomes = {work.ref: {} for work in works}
+        decoding = BatchDecoding(
+            self._decoder, works, self._budget, pictures_at_once=self._engine.pictures_at_once
+        )
+        while not decoding.over:
+            # Each run is committed at its end, so the first clients do not wait for the last
+            # picture.
+            for ref, of_part in self._run(decoding, report, alone).items():
+                outcomes[ref] |= of_part
+        if left := decoding.left():
+            self._parts.put_back(left, self._lane)
         report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())
 
-    def _runs(self, works: Sequence[PartWork]) -> Iterator[list[PartWork]]:
-        """Groups of whole parts, each with enough images for the engine.
-
-        Each group is committed at its end, so the first clients do not wait for the last picture.
-        """
-        run: list[PartWork] = []
-        for work in works:
-            run.append(work)
-            if sum(len(each.digests) for each in run) >= self._engine.pictures_at_once:
-                yield run
-                run = []
-        if run:
-            yield run
-
-    def _run(
-        self, works: Sequence[PartWork], report: BatchReport, alone: bool
-    ) -> dict[PartRef, dict[int, Outcome]]:
-        """Classify parts together and commit them. Returns the outcome of each picture."""
-        outcomes: dict[PartRef, dict[int, Outcome]] = {work.ref: {} for work in works}
+    def _run(self, decoding: BatchDecoding, report: BatchReport, alone: bool) -> _Outcomes:
+        """Decode, classify and commit the next pictures. Returns their outcomes."""
         with report.stage("preprocess"):
-            decoded = self._decode(works, outcomes)
-        if decoded:
+            run = decoding.next_run()
+        outcomes: _Outcomes = {}
+        works = {each.ref: each for each, *_ in run.failed} | {
+            each.work.ref: each.work for each in run.ready
+        }
+        for work, position, outcome in run.failed:
+            outcomes.setdefault(work.ref, {})[position] = outcome
+        if run.ready:
             with report.stage("inference") as inference:
-                scores = self._predict(decoded, alone)
-            for each, row in zip(decoded, scores, strict=True):
+                scores = self._predict(run.ready, alone)
+            for each, row in zip(run.ready, scores, strict=True):
                 queue_ms = max(0.0, 1000 * (report.formed_at - each.work.accepted_at))
                 durations = Durations(
                     queue_ms=round(queue_ms, 3),
                     preprocess_ms=round(each.preprocess_ms, 3),
                     inference_ms=round(inference.milliseconds, 3),
                 )
-                outcomes[each.work.ref][each.position] = self._outcome(row, durations)
-        with report.stage("commit"):
-            self._commit(works, outcomes)
+                outcomes.setdefault(each.work.ref, {})[each.position] = self._outcome(
+                    row, durations
+                )
+        if outcomes:
+            with report.stage("commit"):
+                self._commit([works[ref] for ref in outcomes], outcomes)
         return outcomes
 
-    def _decode(
-        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
-    ) -> list[_Ready]:
-        """The decoded pictures of a run. Adds an outcome for each that cannot be decoded."""
-        ready = []
-        for work in works:
-            for position in work.digests:
-                if position not in work.images:
-                    outcomes[work.ref][position] = Outcome.failure(ImageExpired())
-                    continue
-                pixels, milliseconds = self._decoder.decode(work.images[position])
-                if isinstance(pixels, ClassifierError):
-                    outcomes[work.ref][position] = Outcome.failure(pixels)
-                else:
-                    ready.append(_Ready(work, position, pixels, milliseconds))
-        return ready
-
-    def _predict(self, decoded: Sequence[_Ready], alone: bool) -> NDArray[np.float32]:
+    def _predict(self, decoded: Sequence[Ready], alone: bool) -> NDArray[np.float32]:
         """Scores of shape (pictures, classes)."""
         pixels = np.stack([each.pixels for each in decoded])
         scores = self._engine.predict(pixels, alone=alone)
@@ -137,9 +115,7 @@ class BatchClassifier:
             durations=durations,
         )
 
-    def _commit(
-        self, works: Sequence[PartWork], outcomes: dict[PartRef, dict[int, Outcome]]
-    ) -> None:
+    def _commit(self, works: Sequence[PartWork], outcomes: _Outcomes) -> None:
         """Write everything in one round trip.
 
         The cache is written before a part's end is published, because a client that is notified may

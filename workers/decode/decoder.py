@@ -26,12 +26,15 @@ class Decoder:
         self._preset = preset
         self._limits = limits
 
-    def decode(self, data: bytes) -> Decoded:
-        """Decode one picture. Works in the main thread only, because the limits use signals."""
+    def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+        """Decode one picture. Works in the main thread only, because the limits use signals.
+
+        `cpu_seconds` lowers the limit on processor time.
+        """
         started = time.perf_counter()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
-            with self._limits.enforced():
+            with self._limits.enforced(cpu_seconds):
                 pixels = decode(data, self._preset, max_pixels=self._limits.pixels)
         except ClassifierError as error:
             # The frames of the traceback hold the decoded picture, which may be large.

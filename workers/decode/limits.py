@@ -40,8 +40,10 @@ class DecodeLimits:
     memory_bytes: int  #: Beyond what the process uses before decoding.
 
     @contextmanager
-    def enforced(self) -> Iterator[None]:
+    def enforced(self, cpu_seconds: float | None = None) -> Iterator[None]:
         """Raise DecodeTimeout, TooMuchMemory or MemoryError in the body. Main thread only.
+
+        `cpu_seconds` replaces the limit on processor time.
 
         Processor time is measured because a busy machine is not the picture's fault. Python handles
         a signal between two calls into C. Pillow gives JPEG and PNG to their decoders in small
@@ -49,7 +51,7 @@ class DecodeLimits:
         single call asks for memory beyond the ceiling, the kernel refuses it.
         """
         most_bytes = _mapped_bytes() + self.memory_bytes
-        ends_at = time.process_time() + self.cpu_seconds
+        ends_at = time.process_time() + (cpu_seconds or self.cpu_seconds)
 
         def on_tick(*_: object) -> None:
             if time.process_time() >= ends_at:

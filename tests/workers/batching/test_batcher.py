@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.message import IMAGES
+from shared.message import ALONE, IMAGES
 from tests.conftest import Clock
 from workers.batching.micro_batch import _QUIET_SECONDS, Batcher, MicroBatch
 
@@ -139,3 +139,20 @@ def test_a_pool_that_is_closing_leaves_no_slot_blocked(batcher: Batcher, pool: P
     pool.closing = True
     batcher.add(Message("a"))
     assert (pool.batches, batcher.running) == ([], 0)
+
+
+def test_messages_that_run_alone_alternate_with_batches_of_the_others(pool: Pool) -> None:
+    pool.num_processes = 1
+    batcher = Batcher(Task(), pool)
+    batcher.add(Message("first"))
+    for name in ("slow 1", "slow 2", "slow 3"):
+        batcher.add(Message(name, ALONE))
+    for name in ("a", "b"):
+        batcher.add(Message(name))
+    assert batcher.waiting == 5
+    pool.end(0)
+    batcher.add(Message("c"))
+    for batch in range(1, 4):
+        pool.end(batch)
+    names = [names for names, _ in pool.batches]
+    assert names == [["first"], ["slow 1"], ["a", "b", "c"], ["slow 2"], ["slow 3"]]

@@ -18,6 +18,7 @@ from tests.workers.engine.tiny_export import tiny_settings
 from workers.decode.limits import DecodeLimits
 from workers.decode.decoder import Decoder
 from workers.engine import Engine, load_engine
+from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 
 
@@ -54,6 +55,7 @@ def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchCla
         jobs.parts,
         ResultCache(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
+        budget=DecodeBudget(trial=None, batch=60),
     )
 
 

@@ -1,0 +1,17 @@
+-- Queue a part again that a worker has started and not finished. The start does not count.
+--
+-- keys: outstanding, queue, part
+-- arguments: member, attempts_field, deadline, message
+-- row arguments: slow
+-- `deadline` is in Unix seconds. A row is the field that marks an image as slow to decode.
+-- Returns 1, or 0 if the part is no longer outstanding or has expired.
+if not redis.call('ZSCORE', outstanding, member) or redis.call('EXISTS', part) == 0 then
+  return 0
+end
+redis.call('HINCRBY', part, attempts_field, -1)
+for slow in rows() do
+  redis.call('HSET', part, slow, 1)
+end
+redis.call('ZADD', outstanding, 'XX', deadline, member)
+redis.call('LPUSH', queue, message)
+return 1

@@ -1,0 +1,193 @@
+"""Pictures that are slow to decode do not delay the other pictures of their batch."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from shared import keys
+from shared.errors import DecodeTimeout
+from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
+from shared.message import ALONE, IMAGES
+from shared.records.job_records import JobRecords
+from shared.result_cache import ResultCache
+from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
+from tests.workers.engine.tiny_export import tiny_settings
+from workers.classify.decoding import DecodeBudget
+from workers.classify.tasks import BatchClassifier
+from workers.decode.decoder import Decoded, Decoder
+from workers.decode.limits import DecodeLimits
+from workers.engine import load_engine
+
+LIMIT = 3.0
+BUDGET = DecodeBudget(trial=0.3, batch=6.0)
+GOOD, LARGE, HOSTILE = b"0.01", b"1", b"1000"  #: The seconds that the decoder below needs.
+
+
+class ScriptedDecoder:
+    """Needs as many seconds as the bytes say, up to the limit. No time passes."""
+
+    def __init__(self, side: int) -> None:
+        self._pixels = np.zeros((side, side, 3), np.uint8)
+        self.seconds = 0.0  #: Of the present batch.
+
+    def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+        needed, limit = float(data), cpu_seconds or LIMIT
+        self.seconds += min(needed, limit)
+        pixels = DecodeTimeout() if needed > limit else self._pixels
+        return Decoded(pixels, 1000 * min(needed, limit))
+
+
+Make = Callable[..., BatchClassifier]
+
+
+@pytest.fixture
+def classifier(redis: Redis, jobs: JobRecords, tmp_path: Path) -> Make:
+    engine = load_engine(tiny_settings(tmp_path))
+
+    def make(decoder: object = None, budget: DecodeBudget = BUDGET) -> BatchClassifier:
+        return BatchClassifier(
+            decoder or ScriptedDecoder(engine.model.preset.crop_size),  # type: ignore[arg-type]
+            engine,
+            redis,
+            jobs.parts,
+            ResultCache(redis, ttl_seconds=60),
+            lane=Lane.INTERACTIVE,
+            budget=budget,
+        )
+
+    return make
+
+
+def submit(jobs: JobRecords, *pictures: bytes) -> PartRef:
+    """A job of these pictures."""
+    items = [NewItem(name="p", digest=f"{data!r}", data=data) for data in pictures]
+    job_id = new_job_id()
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
+    return PartRef(job_id, 0, len(items))
+
+
+def taken(redis: Redis) -> list[tuple[list[PartRef], bool]]:
+    """The parts of each message of the queue, which is then empty, and whether they run alone."""
+    queue = keys.queue(Lane.INTERACTIVE)
+    messages = [json.loads(text) for text in reversed(redis.lrange(queue, 0, -1))]
+    redis.delete(queue)
+    bodies = [json.loads(base64.b64decode(each["body"])) for each in messages]
+    return [
+        ([PartRef(*part) for part in body[0][0]], message["headers"][IMAGES] == ALONE)
+        for body, message in zip(bodies, messages, strict=True)
+    ]
+
+
+def outcomes(jobs: JobRecords, ref: PartRef) -> list[str]:
+    """What became of each picture: `succeeded`, the code of its error, or `waiting`."""
+    items = jobs.reader.part_items(ref.job_id, ref.number)
+    return [
+        (
+            (item.outcome.error.code if item.outcome.error else item.outcome.state.value)
+            if item.outcome
+            else "waiting"
+        )
+        for item in items
+    ]
+
+
+def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it_has(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    hostile = [submit(jobs, HOSTILE) for _ in range(15)]
+    good = submit(jobs, GOOD)
+    taken(redis)
+    assert classifier().classify([*hostile, good]) == 2
+    assert outcomes(jobs, good) == ["succeeded"]
+    assert sorted(outcomes(jobs, ref)[0] for ref in hostile) == (
+        ["decode_timeout"] + ["waiting"] * 14
+    )
+    again = taken(redis)
+    assert [refs for refs, _ in again] == [[ref] for ref in hostile[1:]]
+    assert all(alone for _, alone in again)
+
+
+def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    refs = [submit(jobs, HOSTILE) for _ in range(32)] + [
+        submit(jobs, GOOD, HOSTILE, LARGE, GOOD, HOSTILE, HOSTILE),
+        submit(jobs, LARGE),
+    ]
+    taken(redis)
+    decoder = ScriptedDecoder(load_side(classifier))
+    batches = [refs]
+    while batches:
+        for batch in batches:
+            decoder.seconds = 0.0
+            classifier(decoder).classify(batch)
+            assert decoder.seconds < BUDGET.batch + LIMIT
+        batches = [batch for batch, _ in taken(redis)]
+    assert [outcomes(jobs, ref) for ref in refs[:32]] == [["decode_timeout"]] * 32
+    timeout = "decode_timeout"
+    ok = "succeeded"
+    assert outcomes(jobs, refs[32]) == [ok, timeout, ok, ok, timeout, timeout]
+    assert outcomes(jobs, refs[33]) == [ok]
+    assert {jobs.reader.get(ref.job_id).state for ref in refs} == {JobState.COMPLETED}
+    assert int(redis.get("outstanding_images:interactive") or 0) == 0
+    assert not redis.zcard("outstanding:interactive") and not redis.keys("images:*")
+
+
+def load_side(classifier: Make) -> int:
+    return classifier()._engine.model.preset.crop_size
+
+
+def test_a_picture_that_waits_for_a_later_batch_has_used_no_attempt(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    refs = [submit(jobs, HOSTILE) for _ in range(40)]
+    for _ in range(5):  # more often than a part may be started
+        classifier().classify(refs)
+    waiting = [ref for ref in refs if outcomes(jobs, ref) == ["waiting"]]
+    assert waiting
+    for ref in waiting:
+        assert redis.hget(keys.part(ref.job_id, 0), ref.attempts_field) == b"0"
+
+
+def test_a_part_that_was_cancelled_meanwhile_is_not_put_back(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    ref = submit(jobs, HOSTILE, HOSTILE)
+    jobs.parts.start([ref], Lane.INTERACTIVE)
+    taken(redis)
+    jobs.canceller.cancel(ref.job_id)
+    jobs.parts.start([ref], Lane.INTERACTIVE)
+    jobs.parts.put_back({ref: [0]}, Lane.INTERACTIVE)
+    assert not taken(redis)
+
+
+def test_a_single_picture_is_decoded_once(classifier: Make, jobs: JobRecords) -> None:
+    decoder = ScriptedDecoder(load_side(classifier))
+    ref = submit(jobs, LARGE)
+    assert classifier(decoder).classify([ref]) == 1
+    assert decoder.seconds == 1.0
+
+
+def test_generated_slow_pictures_are_stopped_after_the_good_ones(
+    classifier: Make, jobs: JobRecords, redis: Redis, pictures: list[Path]
+) -> None:
+    slow = [jpeg_of_many_passes(5_000 + k) for k in range(3)]
+    engine_preset = classifier()._engine.model.preset
+    limits = DecodeLimits(pixels=50_000_000, cpu_seconds=0.5, memory_bytes=400 * 2**20)
+    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, batch=60))
+    hostile = [submit(jobs, data) for data in slow]
+    good = submit(jobs, pictures[0].read_bytes())
+    with redis.pubsub() as notices:  # type: ignore[no-untyped-call]
+        notices.subscribe(keys.COMMITTED)
+        made.classify([*hostile, good])
+        heard = iter(lambda: notices.get_message(timeout=1), None)
+        ended = [each["data"].decode()[:32] for each in heard if each["type"] == "message"]
+    assert ended == [good.job_id, *(ref.job_id for ref in hostile)]
+    assert [outcomes(jobs, ref) for ref in hostile] == [["decode_timeout"]] * 3

@@ -1,0 +1,123 @@
+"""Decodes the pictures of a micro-batch, in runs, within a budget of the batch.
+
+A picture that is slow to decode must not delay the others of its batch. So each picture is first
+tried for a short time. A slow one is decoded at the end, after the others are answered. When the
+budget is spent, the batch ends, and the rest is put back into the queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
+from shared.jobs import Outcome, PartRef
+from shared.records.work import PartWork
+from workers.decode.decoder import Decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeBudget:
+    """Seconds that decoding may take."""
+
+    trial: float | None  #: Processor time of the first try of a picture; None without such a try.
+    batch: float  #: Of a batch. It decodes at least one picture.
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A decoded picture, and the item to which its outcome belongs."""
+
+    work: PartWork
+    position: int
+    pixels: NDArray[np.uint8]
+    preprocess_ms: float
+
+
+@dataclass
+class Run:
+    """Pictures that go through the engine together, and the outcomes of those that cannot."""
+
+    ready: list[Ready] = field(default_factory=list)
+    failed: list[tuple[PartWork, int, Outcome]] = field(default_factory=list)
+
+    @property
+    def pictures(self) -> int:
+        return len(self.ready) + len(self.failed)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    work: PartWork
+    position: int
+    slow: bool
+
+
+class BatchDecoding:
+    def __init__(
+        self,
+        decoder: Decoder,
+        works: Sequence[PartWork],
+        budget: DecodeBudget,
+        *,
+        pictures_at_once: int,
+    ) -> None:
+        self._decoder = decoder
+        self._budget = budget
+        self._pictures_at_once = pictures_at_once
+        every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
+        self._left = deque(sorted(every, key=lambda picture: picture.slow))
+        self._single = len(every) == 1
+        self._spent = 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no further run."""
+        return not self._left or self._spent >= self._budget.batch
+
+    def left(self) -> dict[PartRef, set[int]]:
+        """The parts that are not finished: reference -> positions of slow pictures."""
+        parts: dict[PartRef, set[int]] = {}
+        for picture in self._left:
+            slow = parts.setdefault(picture.work.ref, set())
+            if picture.slow:
+                slow.add(picture.position)
+        return parts
+
+    def next_run(self) -> Run:
+        """Decode until the engine has enough pictures of whole parts.
+
+        A run also ends before and after a slow picture, so that the others do not wait for it.
+        """
+        run = Run()
+        while not self.over:
+            picture = self._left.popleft()
+            slow = self._decode(picture, run)
+            if slow or self.over or self._left[0].slow:
+                break
+            whole = self._left[0].work is not picture.work
+            if whole and run.pictures >= self._pictures_at_once:
+                break
+        return run
+
+    def _decode(self, picture: _Picture, run: Run) -> bool:
+        """Decode a picture into the run. Returns whether it is slow."""
+        work, position = picture.work, picture.position
+        if position not in work.images:
+            run.failed.append((work, position, Outcome.failure(ImageExpired())))
+            return False
+        trial = None if picture.slow or self._single else self._budget.trial
+        pixels, milliseconds = self._decoder.decode(work.images[position], cpu_seconds=trial)
+        self._spent += milliseconds / 1000
+        if trial is not None and isinstance(pixels, DecodeTimeout):
+            self._left.append(_Picture(work, position, slow=True))
+            return True
+        if isinstance(pixels, ClassifierError):
+            run.failed.append((work, position, Outcome.failure(pixels)))
+        else:
+            run.ready.append(Ready(work, position, pixels, milliseconds))
+        return picture.slow
