@@ -26,7 +26,7 @@ class Key(NamedTuple):
     value: str
 
     def claim(self, *asked: object) -> Claim:
-        """The claim of this request. `asked` is all that tells it from others: options, digests."""
+        """The claim of this request. `asked` has all that is its own: options, names, digests."""
         text = json.dumps([self.call, *asked], default=str)
         return Claim(self.owner, self.value, hashlib.sha256(text.encode()).hexdigest())
 

@@ -1,15 +1,15 @@
 """How fast request bodies are read: single pictures at once, all other bodies at a set pace.
 
 One thread serves all clients of a process, so clients that send as fast as it reads could keep it
-busy. So a body is read in turns of 256 KiB. Before each turn it waits in a queue, from which one
-body at a time goes on, after gevent has handled everything else that has arrived.
+busy. So a body is read in steps of 256 KiB. Before each step it waits in a queue. One body at a
+time leaves the queue, after gevent has handled everything else that has arrived.
 
 Single pictures have a queue of their own. All other bodies (parts of a folder, forms of many
-pictures, archives) share a second queue, which pauses for a millisecond before each turn. Together
+pictures, archives) share a second queue, which pauses for a millisecond before each step. Together
 they get about 100 MB a second at most, and a picture never waits behind them.
 
-The first turn of each body is free, and most pictures end with it. A body leaves the queue before
-it is read. So a slow client delays nobody.
+The first step of each body needs no queue, and most pictures end with it. A body leaves the queue
+before it is read, so a slow client delays no other client.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.lock import BoundedSemaphore
 
-_TURN_BYTES = 2**18
+_STEP_BYTES = 2**18
 _PAUSE_SECONDS = 0.001
 
 #: A timer that ends at once. gevent looks for new events before it ends.
@@ -43,7 +43,7 @@ def let_others_run() -> None:
 
 
 class Queue:
-    """From it one body at a time goes on, each after a pause."""
+    """Bodies leave it one at a time, each after a pause."""
 
     def __init__(self, pause_seconds: float) -> None:
         self._pause_seconds = pause_seconds
@@ -67,19 +67,19 @@ class Pacing:
         return self._pictures if _SINGLE in environ else self._others
 
 
-class Turns:
-    """The turns of one body."""
+class Pace:
+    """The pace of one body."""
 
     def __init__(self, pacing: Pacing, environ: WSGIEnvironment) -> None:
         self._pacing = pacing
         self._environ = environ
-        self._left = _TURN_BYTES
+        self._left = _STEP_BYTES
 
     def wait(self) -> None:
         """Return when the body may be read. Call it before each read."""
         if self._left <= 0:
             self._pacing.queue(self._environ).wait()
-            self._left = _TURN_BYTES
+            self._left = _STEP_BYTES
 
     def note(self, size: int) -> None:
         """Count the bytes of a read."""

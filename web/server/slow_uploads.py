@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import gevent
 from werkzeug.exceptions import RequestTimeout
 
-from web.server.pacing import Pacing, Turns
+from web.server.pacing import Pace, Pacing
 from web.server.request_body import read_into
 
 
@@ -36,26 +36,26 @@ class SlowUploads:
                 # gunicorn says that it ends the body, and it does so even if the client goes half
                 # way. Without this key Werkzeug counts, and refuses half a body.
                 environ.pop("wsgi.input_terminated", None)
-            turns = Turns(self._pacing, environ)
-            environ["wsgi.input"] = _Body(environ["wsgi.input"], client, turns, self._seconds)
+            pace = Pace(self._pacing, environ)
+            environ["wsgi.input"] = _Body(environ["wsgi.input"], client, pace, self._seconds)
         return self._app(environ, start)
 
 
 class _Body(io.RawIOBase):
-    def __init__(self, body: Any, client: socket.socket, turns: Turns, seconds: float) -> None:
+    def __init__(self, body: Any, client: socket.socket, pace: Pace, seconds: float) -> None:
         self._body = body
         self._client = client
-        self._turns = turns
+        self._pace = pace
         self._seconds = seconds
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._turns.wait()
+        self._pace.wait()
         with gevent.Timeout(self._seconds, False):
             size = read_into(self._body, self._client, buffer)
-            self._turns.note(size)
+            self._pace.note(size)
             return size
         # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
         self._client.shutdown(socket.SHUT_RD)

@@ -1,4 +1,4 @@
-"""Bodies are read in turns: fairly, beside everything else, and pictures before folders."""
+"""Bodies are read in small steps: in rotation, beside everything else, pictures before folders."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from gevent import socket
 
 from web.server import pacing
-from web.server.pacing import Pacing, Queue, Turns, let_others_run, mark_single_picture
+from web.server.pacing import Pace, Pacing, Queue, let_others_run, mark_single_picture
 
 
 def run(*work: Callable[[], object]) -> None:
     gevent.joinall([gevent.spawn(each) for each in work], timeout=10, raise_error=True)
 
 
-def body(queue: Queue, log: list[str], name: str, turns: int) -> Callable[[], None]:
+def body(queue: Queue, log: list[str], name: str, steps: int) -> Callable[[], None]:
     """A body whose client sends as fast as it is read."""
 
     def read() -> None:
-        for _ in range(turns):
+        for _ in range(steps):
             queue.wait()
             log.append(name)
 
@@ -45,17 +45,17 @@ def test_bodies_of_one_kind_are_read_in_rotation(mark: bool) -> None:
     assert "".join(log) == "abc" * 4
 
 
-def turns_before_news(wait: Callable[[], object]) -> int:
-    """How many turns pass from the moment when bytes arrive until they are handled."""
+def steps_before_news(wait: Callable[[], object]) -> int:
+    """How many steps pass from the moment when bytes arrive until they are handled."""
     near, far = socket.socketpair()
     log: list[str] = []
 
     def upload() -> None:
-        for turn in range(20):
-            if turn == 5:
+        for step in range(20):
+            if step == 5:
                 near.sendall(b"x")
             wait()
-            log.append("turn")
+            log.append("step")
 
     def other() -> None:
         far.recv(1)
@@ -67,13 +67,13 @@ def turns_before_news(wait: Callable[[], object]) -> int:
 
 
 @QUEUES
-def test_between_two_turns_everything_that_has_arrived_is_handled(mark: bool) -> None:
-    assert turns_before_news(queue_of(Pacing(), mark=mark).wait) <= 1
+def test_between_two_steps_everything_that_has_arrived_is_handled(mark: bool) -> None:
+    assert steps_before_news(queue_of(Pacing(), mark=mark).wait) <= 1
 
 
 def test_others_run_where_a_pause_of_zero_would_not_let_them() -> None:
-    assert turns_before_news(let_others_run) <= 1
-    assert turns_before_news(lambda: gevent.sleep(0)) > 5
+    assert steps_before_news(let_others_run) <= 1
+    assert steps_before_news(lambda: gevent.sleep(0)) > 5
 
 
 def test_a_picture_does_not_wait_behind_folders() -> None:
@@ -97,34 +97,34 @@ class Counting(Pacing):
         return super().queue(environ)
 
 
-def read(turns: Turns, sizes: Sequence[int]) -> None:
+def read(pace: Pace, sizes: Sequence[int]) -> None:
     for size in sizes:
-        turns.wait()
-        turns.note(size)
+        pace.wait()
+        pace.note(size)
 
 
 def test_a_usual_picture_never_waits() -> None:
     counted = Counting()
-    read(Turns(counted, {}), [2**16] * 4)
+    read(Pace(counted, {}), [2**16] * 4)
     assert counted.waited == []
 
 
-def test_a_large_body_waits_before_each_further_turn() -> None:
+def test_a_large_body_waits_before_each_further_step() -> None:
     counted = Counting()
-    read(Turns(counted, {}), [2**16] * 17)
+    read(Pace(counted, {}), [2**16] * 17)
     assert counted.waited == ["other"] * 4
 
 
 def test_small_reads_count_by_their_bytes() -> None:
     counted = Counting()
-    read(Turns(counted, {}), [1000] * 600)
-    assert len(counted.waited) == 600_000 // pacing._TURN_BYTES
+    read(Pace(counted, {}), [1000] * 600)
+    assert len(counted.waited) == 600_000 // pacing._STEP_BYTES
 
 
 def test_a_request_that_turns_out_to_be_a_picture_changes_its_queue() -> None:
     counted, environ = Counting(), dict[str, Any]()
-    turns = Turns(counted, environ)
-    read(turns, [2**18, 2**18])
+    pace = Pace(counted, environ)
+    read(pace, [2**18, 2**18])
     mark_single_picture(environ)
-    read(turns, [2**18])
+    read(pace, [2**18])
     assert counted.waited == ["other", "picture"]

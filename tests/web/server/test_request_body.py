@@ -37,11 +37,11 @@ def test_the_body_is_whole_and_the_next_request_is_found(
     near.sendall(_HEAD % len(sent) + sent + _NEXT)
     parser = parser_of(far)
     body = next(parser).body
-    found = bytearray()
+    received = bytearray()
     buffer = bytearray(20_000)
     while got := read_into(body, far, buffer):
-        found += buffer[:got]
-    assert found == sent
+        received += buffer[:got]
+    assert received == sent
     assert next(parser).path == "/next"
 
 
