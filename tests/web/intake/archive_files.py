@@ -7,6 +7,7 @@ import io
 import struct
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 
 Files = Sequence[tuple[str, bytes]]
@@ -59,6 +60,22 @@ def zip64(files: Files) -> bytes:
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
     last = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 65535, 65535, 2**32 - 1, 2**32 - 1, 0)
     return data[:end] + larger + locator + last
+
+
+def zip_of(*files: tuple[bytes, bytes, bytes], made_by: int = 0) -> bytes:
+    """A zip of stored files: raw names, extra fields and data. `made_by` is the system's number."""
+    out = directory = b""
+    for name, extra, data in files:
+        at, crc, size = len(out), zlib.crc32(data), len(data)
+        lengths = 20, 0, 0, 0, 0x21, crc, size, size, len(name), len(extra)
+        out += struct.pack("<4s5H3L2H", b"PK\3\4", *lengths) + name + extra + data
+        directory += struct.pack(
+            "<4s6H3L5H2L", b"PK\1\2", 20 | made_by << 8, *lengths, 0, 0, 0, 0, at
+        )
+        directory += name + extra
+    count = len(files)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), len(out), 0)
+    return out + directory + end
 
 
 def directory_entries(data: bytes | bytearray) -> list[int]:

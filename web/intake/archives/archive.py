@@ -28,6 +28,7 @@ from shared.errors import (
 )
 from web.intake.archives import tar_archive, zip_archive
 from web.intake.archives.entry import Entry
+from web.intake.archives.streams import gzip_head
 
 #: Bytes from the start of a file that are needed to recognise its kind.
 HEAD_BYTES = 512
@@ -77,7 +78,7 @@ def kind_of(file: IO[bytes]) -> Kind | None:
         return Kind.ZIP
     if _is_tar(head):
         return Kind.TAR
-    if head.startswith(_GZIP) and _is_tar(tar_archive.gzip_head(file, HEAD_BYTES)):
+    if head.startswith(_GZIP) and _is_tar(gzip_head(file, HEAD_BYTES)):
         return Kind.TAR_GZ
     return None
 
@@ -164,10 +165,10 @@ def _is_tar(head: bytes) -> bool:
 
 def _is_skipped(entry: Entry) -> bool:
     """Whether an entry is a folder or a file that Finder or Explorer added."""
-    *folders, name = entry.name.rstrip("/").split("/")
+    folders, _, name = entry.name.rstrip("/").rpartition("/")
     return (
         entry.is_folder
-        or "__MACOSX" in folders
+        or "/__MACOSX/" in f"/{folders}/"
         or name in (".DS_Store", "Thumbs.db", "desktop.ini")
         or name.startswith("._")
     )
@@ -176,4 +177,4 @@ def _is_skipped(entry: Entry) -> bool:
 def _leaves(name: str) -> bool:
     """Whether a name leads out of the folder into which the archive would be unpacked."""
     name = name.replace("\\", "/")
-    return name.startswith("/") or bool(_DRIVE.match(name)) or ".." in name.split("/")
+    return name.startswith("/") or bool(_DRIVE.match(name)) or "/../" in f"/{name}/"

@@ -3,27 +3,32 @@
 `tarfile` decodes each header. Extended headers are read here because `tarfile` of Python 3.11.7
 ignores damaged ones and needs 3.4 s for one of 60 kB. It also reads an extended header of any
 length into memory. The chain of headers is followed here because `tarfile` takes a damaged header
-for the end of the archive, which would lose pictures. Gzip is read with zlib because `gzip` does
-not limit the number of gzip members in a file.
+for the end of the archive, which would lose pictures.
 """
 
 from __future__ import annotations
 
-import os
+import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from functools import partial
-from typing import IO, Protocol
+from typing import IO
 
-from shared.errors import ArchiveTooLarge, BadArchive, ClassifierError, NotAFile
+from shared.errors import BadArchive, NotAFile
 from web.intake.archives.entry import Entry
+from web.intake.archives.field_budget import FieldBudget
+from web.intake.archives.streams import PIECE, Gunzip, Plain, Stream
 
 _BLOCK = 512
-_PIECE = 2**16
 
-#: Bytes of an extended header. Usual ones have some hundred: a path and a few attributes.
-_LONGEST_HEADER = 2**16
+#: Bytes of an extended header: a path and a few attributes. An attribute of macOS may be large.
+_LONGEST_HEADER = 2**20
+
+#: Bytes of a long name.
+_LONGEST_NAME = 2**16
+
+#: The start of a record `<length> <keyword>=<value>\n` of a pax header.
+_PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 
 #: Headers for one entry: its own, a pax header, a long name, a long link name, global ones.
 _MOST_HEADERS = 8
@@ -32,41 +37,21 @@ _MOST_HEADERS = 8
 #: each block of the map.
 _SPARSE_GOES_ON, _SPARSE_MAP_GOES_ON = 482, 504
 
-#: Gzip members in one file. Tools that compress in blocks write one for every 64 KiB.
-_MOST_GZIP_MEMBERS = 200_000
-
-
-class _Source(Protocol):
-    """A stream of bytes that is read forwards."""
-
-    def read(self, length: int) -> bytes:
-        """`length` bytes, or fewer at the end."""
-
-    def skip(self, length: int) -> None: ...
-
 
 def entries(file: IO[bytes]) -> Iterator[Entry]:
     """The entries of a plain tar. Raises BadArchive if it is damaged or cut off."""
-    return _entries(_Plain(file))
+    return _entries(Plain(file))
 
 
 def gzip_entries(file: IO[bytes], *, most_bytes: int) -> Iterator[Entry]:
     """The entries of a gzipped tar. Also raises ArchiveTooLarge past `most_bytes` unpacked."""
-    return _entries(_Gunzip(file, most_bytes))
+    return _entries(Gunzip(file, most_bytes))
 
 
-def gzip_head(file: IO[bytes], length: int) -> bytes:
-    """The first `length` unpacked bytes, or fewer if it is damaged. Rewinds the file."""
-    try:
-        return _Gunzip(file, _PIECE).read(length)
-    except ClassifierError:
-        return b""
-    finally:
-        file.seek(0)
-
-
-def _entries(source: _Source) -> Iterator[Entry]:
-    while (header := _next_header(source)) is not None:
+def _entries(source: Stream) -> Iterator[Entry]:
+    budget = FieldBudget()
+    while (header := _next_header(source, budget)) is not None:
+        budget.add_entry()
         left = _Unread(source, header.size)
         yield Entry(
             name=header.name,
@@ -77,7 +62,7 @@ def _entries(source: _Source) -> Iterator[Entry]:
         )
         left.finish()
     # gzip's checksum follows the end of the tar, so the rest is read, too.
-    while source.read(_PIECE):
+    while source.read(PIECE):
         pass
 
 
@@ -89,7 +74,7 @@ def _is_regular(header: tarfile.TarInfo) -> bool:
 class _Unread:
     """The data between an entry's header and the next header."""
 
-    def __init__(self, source: _Source, size: int) -> None:
+    def __init__(self, source: Stream, size: int) -> None:
         self._source = source
         self._left = size
         self._padding = -size % _BLOCK
@@ -105,27 +90,29 @@ class _Unread:
         self._source.skip(self._left + self._padding)
 
 
-def _next_header(source: _Source) -> tarfile.TarInfo | None:
+def _next_header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
     """The next entry's header with its extended headers applied; None at the archive's end."""
     name = size = None
     for _ in range(_MOST_HEADERS):
-        header = _header(source)
+        header = _header(source, budget)
         if header is None:
             return None
         if header.type == tarfile.GNUTYPE_LONGNAME:
-            name = _extended(source, header).partition(b"\0")[0]
+            name = _extended(source, header, _LONGEST_NAME).partition(b"\0")[0]
         elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            fields = _pax_fields(_extended(source, header))
+            fields = _pax_fields(_extended(source, header, _LONGEST_HEADER), budget)
             name = fields.get(b"path", name)
             size = fields.get(b"size", size)
-        elif header.type in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
-            _extended(source, header)
+        elif header.type == tarfile.GNUTYPE_LONGLINK:
+            _extended(source, header, _LONGEST_NAME)
+        elif header.type == tarfile.XGLTYPE:
+            _extended(source, header, _LONGEST_HEADER)
         else:
             return _completed(header, name, size)
     raise BadArchive("An entry of the archive has too many headers.")
 
 
-def _header(source: _Source) -> tarfile.TarInfo | None:
+def _header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
     block = source.read(_BLOCK)
     if len(block) != _BLOCK:
         raise BadArchive("The archive has no end. It was probably cut off.")
@@ -139,6 +126,7 @@ def _header(source: _Source) -> tarfile.TarInfo | None:
         raise BadArchive("An entry of the archive has a negative size.")
     more = header.type == tarfile.GNUTYPE_SPARSE and block[_SPARSE_GOES_ON]
     while more:  # The map of the holes comes before the data and does not count in the size.
+        budget.spend()
         block = source.read(_BLOCK)
         more = len(block) == _BLOCK and block[_SPARSE_MAP_GOES_ON]
     return header
@@ -156,8 +144,8 @@ def _completed(header: tarfile.TarInfo, name: bytes | None, size: bytes | None) 
     return header
 
 
-def _extended(source: _Source, header: tarfile.TarInfo) -> bytes:
-    if header.size > _LONGEST_HEADER:
+def _extended(source: Stream, header: tarfile.TarInfo, longest: int) -> bytes:
+    if header.size > longest:
         raise BadArchive("A header of the archive is too long.")
     left = _Unread(source, header.size)
     data = left.read(header.size)
@@ -165,93 +153,20 @@ def _extended(source: _Source, header: tarfile.TarInfo) -> bytes:
     return data
 
 
-def _pax_fields(data: bytes) -> dict[bytes, bytes]:
-    """Values by keyword, from records `<length> <keyword>=<value>\\n` with their whole length."""
-    fields = {}
-    while data.rstrip(b"\0"):
-        digits, _, _ = data.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) < 6 else 0
-        keyword, equals, value = data[len(digits) + 1 : length - 1].partition(b"=")
-        if not equals or data[length - 1 : length] != b"\n":
+def _pax_fields(data: bytes, budget: FieldBudget) -> dict[bytes, bytes]:
+    """`path` and `size`, from records `<length> <keyword>=<value>\\n` with their whole length."""
+    fields: dict[bytes, bytes] = {}
+    at, end = 0, len(data.rstrip(b"\0"))
+    while at < end:
+        budget.spend()
+        match = _PAX_LENGTH.match(data, at)
+        after = at + int(match[1]) if match else 0
+        if not match or data[after - 1 : after] != b"\n":
             raise BadArchive("An extended header of the archive is damaged.")
-        fields[keyword] = value
-        data = data[length:]
+        keyword_end = data.find(b"=", match.end(), after - 1)
+        if keyword_end < 0:
+            raise BadArchive("An extended header of the archive is damaged.")
+        if (keyword := data[match.end() : keyword_end]) in (b"path", b"size"):
+            fields[keyword] = data[keyword_end + 1 : after - 1]
+        at = after
     return fields
-
-
-class _Plain:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-
-    def read(self, length: int) -> bytes:
-        return self._file.read(length)
-
-    def skip(self, length: int) -> None:
-        if self._file.tell() + length > self._size:
-            raise BadArchive("The archive was cut off.")
-        self._file.seek(length, os.SEEK_CUR)
-
-
-class _Gunzip:
-    """The unpacked bytes of a gzip file, at most `most_bytes` of them."""
-
-    def __init__(self, file: IO[bytes], most_bytes: int) -> None:
-        self._file = file
-        self._most_bytes = most_bytes
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS + 16)
-        self._packed = b""
-        self._members = 1
-        file.seek(0)
-
-    def read(self, length: int) -> bytes:
-        pieces = []
-        while length and (piece := self._some(min(length, _PIECE))):
-            pieces.append(piece)
-            length -= len(piece)
-        return b"".join(pieces)
-
-    def skip(self, length: int) -> None:
-        while length:
-            piece = self._some(min(length, _PIECE))
-            if not piece:
-                raise BadArchive("The archive was cut off.")
-            length -= len(piece)
-
-    def _some(self, most: int) -> bytes:
-        """Between 1 and `most` bytes; none at the end."""
-        while True:
-            if self._inflater.eof and not self._next_member():
-                return b""
-            self._packed = self._packed or self._file.read(_PIECE)
-            try:
-                data = self._inflater.decompress(self._packed, most)
-            except zlib.error as error:
-                raise BadArchive("The archive is damaged: gzip cannot unpack it.") from error
-            no_more = not self._packed
-            self._packed = self._inflater.unconsumed_tail
-            if data:
-                self._count(len(data))
-                return data
-            if no_more and not self._inflater.eof:
-                raise BadArchive("The archive was cut off.")
-
-    def _count(self, length: int) -> None:
-        self._most_bytes -= length
-        if self._most_bytes < 0:
-            raise ArchiveTooLarge("The archive unpacks to more bytes than allowed.")
-
-    def _next_member(self) -> bool:
-        """Start the gzip member that follows; False if there is none."""
-        rest = self._inflater.unused_data or self._file.read(_PIECE)
-        while rest and not (rest := rest.lstrip(b"\0")):  # Tapes pad with zeros.
-            rest = self._file.read(_PIECE)
-        if not rest:
-            return False
-        self._members += 1
-        if self._members > _MOST_GZIP_MEMBERS:
-            raise BadArchive("The archive consists of too many gzip members.")
-        self._inflater = zlib.decompressobj(zlib.MAX_WBITS + 16)
-        self._packed = rest
-        return True

@@ -24,6 +24,7 @@ from shared.errors import (
     UnsupportedCompression,
 )
 from web.intake.archives.entry import Entry
+from web.intake.archives.field_budget import FieldBudget
 
 _END = struct.Struct("<4s4H2LH")
 _END_64 = struct.Struct("<4sQ2H2L4Q")
@@ -37,6 +38,9 @@ _ENCRYPTED, _STRONGLY_ENCRYPTED, _UTF_8 = 1 << 0, 1 << 6, 1 << 11
 _STORED, _DEFLATED = 0, 8
 _UNIX, _MACOS = 3, 19
 
+#: Kinds of extra fields: numbers of more than 32 bits, and the name in UTF-8.
+_ZIP64_FIELD, _NAME_FIELD = 0x0001, 0x7075
+
 #: Upper limit of what deflate adds to data that does not compress: bytes, and one in so many.
 _OVERHEAD, _OVERHEAD_SHARE = 1024, 1000
 
@@ -45,6 +49,7 @@ class _Record(NamedTuple):
     """The fields of an entry in the central directory that are used here."""
 
     name: bytes
+    extra: dict[int, bytes]
     made_by: int
     flags: int
     method: int
@@ -113,16 +118,20 @@ def _zip64_directory(file: IO[bytes], end_at: int) -> tuple[int, int, int, int] 
 
 
 def _records(file: IO[bytes], position: int, end: int) -> Iterator[_Record]:
+    budget = FieldBudget()
     while position < end:
+        budget.add_entry()
         fields = _DIRECTORY.unpack(_read(file, position, _DIRECTORY.size))
         signature, made_by, _, flags, method, _, _, crc, packed, size, *rest = fields
         name_length, extra_length, comment_length, _, _, attributes, offset = rest
         if signature != b"PK\x01\x02":
             raise BadArchive("The archive's directory is damaged.")
         variable = _read(file, position + _DIRECTORY.size, name_length + extra_length)
-        size, packed, offset = _zip64(variable[name_length:], size, packed, offset)
+        extra = _extra_fields(variable, name_length, budget)
+        size, packed, offset = _zip64(extra.get(_ZIP64_FIELD, b""), size, packed, offset)
         yield _Record(
             name=variable[:name_length],
+            extra=extra,
             made_by=made_by >> 8,
             flags=flags,
             method=method,
@@ -135,14 +144,20 @@ def _records(file: IO[bytes], position: int, end: int) -> Iterator[_Record]:
         position += _DIRECTORY.size + name_length + extra_length + comment_length
 
 
-def _zip64(extra: bytes, *small: int) -> list[int]:
+def _extra_fields(data: bytes, at: int, budget: FieldBudget) -> dict[int, bytes]:
+    """The extra fields that are used here, by kind. They begin at `at`."""
+    fields = {}
+    while at + 4 <= len(data):
+        budget.spend()
+        kind, length = struct.unpack_from("<2H", data, at)
+        if kind in (_ZIP64_FIELD, _NAME_FIELD):
+            fields[kind] = data[at + 4 : at + 4 + length]
+        at += 4 + length
+    return fields
+
+
+def _zip64(numbers: bytes, *small: int) -> list[int]:
     """The numbers, with those that do not fit into 32 bits taken from the extra field."""
-    numbers = b""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
-        if kind == 1:
-            numbers = extra[4 : 4 + length]
-        extra = extra[4 + length :]
     values = []
     for number in small:
         if number == _IN_ZIP64 and len(numbers) >= 8:
