@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.local_service import LocalService
@@ -33,5 +34,6 @@ def test_a_browser_shows_the_calls(service: LocalService, tmp_path: Path, page: 
         timeout=60,
         check=True,
     ).stdout
-    assert "Classify one picture and wait for its labels." in shown
+    document = httpx.get(f"{service.base_url}/openapi.json").json()
+    assert document["paths"]["/api/v1/classify"]["post"]["summary"] in shown
     assert "/api/v1/jobs/{job_id}" in shown

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
-import re
 import socket
-from itertools import count
+import tempfile
+from pathlib import Path
+from typing import IO
 
 #: The system gives ports from 32768 on to outgoing connections at any moment. These are below.
-_FIRST = 20_000
-_OF_EACH_PROCESS = 1_000
+_PORTS = range(20_000, 32_000)
 
-#: pytest-xdist names its processes gw0, gw1 and so on; each has a range of its own.
-_PROCESS = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0)
-_numbers = count(random.randrange(_OF_EACH_PROCESS))
+#: A locked file for each port that this process has given. The locks end with the process.
+_given: list[IO[bytes]] = []
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens, and which was not given a moment ago."""
+    """A port of 127.0.0.1 on which nothing listens, and which no other test process is given."""
+    folder = Path(tempfile.gettempdir(), f"test-ports-{os.getuid()}")
+    folder.mkdir(exist_ok=True)
     while True:
-        offset = next(_numbers) % _OF_EACH_PROCESS
-        port = _FIRST + _PROCESS % 12 * _OF_EACH_PROCESS + offset
-        with socket.socket() as probe:
-            try:
+        port = random.choice(_PORTS)
+        lock = (folder / str(port)).open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        except OSError:
+            lock.close()
+            continue
+        _given.append(lock)
         return port

@@ -21,7 +21,7 @@ local kind = redis.call('TYPE', KEYS[1]).ok
 local count = {list = 'LLEN', none = 'LLEN', zset = 'ZCARD', set = 'SCARD', hash = 'HLEN'}
 return redis.call(count[kind], KEYS[1])
 """
-_IMAGES = 10 * PART_SIZE
+_IMAGES = 6 * PART_SIZE
 
 
 def _key_of_the_scaler(lane: Lane) -> str:
