@@ -5,35 +5,34 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-_ROOT = Path(__file__).parents[2]
+from tests.ship.manifests.objects import Kustomize, Objects
 
-Objects = list[dict[str, Any]]
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Objects]:
-    """Renders a folder of k8s/, with passwords made for this run; `edit` changes a copy first."""
+def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Kustomize:
+    """Renders a folder of k8s/ with passwords of this run. `edit` first changes a copy."""
     if shutil.which("kubectl") is None:
         assert not os.environ.get("CI"), "continuous integration has kubectl"
         pytest.skip("kubectl is not installed")
+    unchanged = tmp_path_factory.mktemp("tree")
+    for name in ("k8s", "monitoring", "logging"):
+        shutil.copytree(_ROOT / name, unchanged / name)
+    subprocess.run([_ROOT / "secrets/create", unchanged / "k8s/base/secrets"], check=True)
 
     @cache
     def render(folder: str, edit: tuple[str, str, str] | None = None) -> Objects:
-        tree = tmp_path_factory.mktemp("tree")
-        for name in ("k8s", "monitoring", "logging"):
-            if (_ROOT / name).is_dir():
-                shutil.copytree(_ROOT / name, tree / name)
-        subprocess.run([_ROOT / "secrets/create", tree / "k8s/base/secrets"], check=True)
+        tree = unchanged
         if edit:
             file, old, new = edit
+            tree = Path(shutil.copytree(unchanged, tmp_path_factory.mktemp("edited") / "tree"))
             text = (tree / file).read_text()
             assert old in text
             (tree / file).write_text(text.replace(old, new))

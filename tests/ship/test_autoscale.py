@@ -1,4 +1,4 @@
-"""The simulated scalers do what Kubernetes and KEDA say they do, and the shipped numbers hold."""
+"""The simulated scalers behave as Kubernetes and KEDA document, and the shipped settings work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PLAIN = Scaling(minimum=1, maximum=50, target=10, up=_AT_ONCE, down=_AT_ONCE)
 
 
 def _follow(scaling: Scaling, outstanding: list[float]) -> list[int]:
-    """Replicas after each look of the HPA, one reading a look."""
+    """The replicas after each decision of the HPA. It reads one value for each."""
     scaler = Scaler(scaling)
     return [scaler.tick(k * SYNC_SECONDS, each) for k, each in enumerate(outstanding)]
 
@@ -33,11 +33,11 @@ def test_a_tenth_off_the_target_changes_nothing() -> None:
     assert _follow(_PLAIN, [100, 108, 92, 112]) == [10, 10, 10, 12]
 
 
-def test_there_are_never_more_or_fewer_than_allowed() -> None:
+def test_replicas_stay_between_minimum_and_maximum() -> None:
     assert _follow(_PLAIN, [10_000, 0]) == [50, 1]
 
 
-def test_policies_bound_a_step_and_the_larger_one_counts() -> None:
+def test_the_policy_that_allows_the_larger_step_counts() -> None:
     double_or_four = Rules(
         window_seconds=0,
         policies=(
@@ -47,25 +47,25 @@ def test_policies_bound_a_step_and_the_larger_one_counts() -> None:
     )
     assert _follow(replace(_PLAIN, up=double_or_four), [500] * 5) == [5, 10, 20, 40, 50]
     slowly = Rules(window_seconds=0, policies=(Policy(kind="Percent", value=50, seconds=60),))
-    found = _follow(replace(_PLAIN, down=slowly), [400] * 5 + [0] * 9)
-    assert found[4:] == [40, 20, 20, 20, 20, 10, 10, 10, 10, 5]
+    replicas = _follow(replace(_PLAIN, down=slowly), [400] * 5 + [0] * 9)
+    assert replicas[4:] == [40, 20, 20, 20, 20, 10, 10, 10, 10, 5]
 
 
-def test_going_down_waits_for_the_highest_of_its_window() -> None:
+def test_going_down_stops_at_the_highest_wish_of_the_window() -> None:
     patient = replace(_PLAIN, down=replace(_AT_ONCE, window_seconds=60))
     assert _follow(patient, [100, 20, 20, 20, 20, 20]) == [10, 10, 10, 10, 10, 2]
 
 
-def test_a_lane_wakes_by_the_poll_and_sleeps_after_the_cooldown() -> None:
+def test_a_lane_starts_at_the_poll_and_ends_after_the_cooldown() -> None:
     scaling = replace(_PLAIN, minimum=0, poll_seconds=5, cooldown_seconds=60)
     scaler = Scaler(scaling)
-    found = [scaler.tick(now, 1 if 7 <= now <= 20 else 0) for now in range(120)]
-    assert found.index(1) == 10
-    # Seen active for the last time at 20.
-    assert len(found) - found[::-1].index(1) == 20 + 60 + 5
+    replicas = [scaler.tick(now, 1 if 7 <= now <= 20 else 0) for now in range(120)]
+    assert replicas.index(1) == 10
+    # The last poll that found work was at 20.
+    assert len(replicas) - replicas[::-1].index(1) == 20 + 60 + 5
 
 
-def test_what_arrives_is_served_in_turn_and_all_of_it() -> None:
+def test_everything_is_served_in_the_order_of_its_arrival() -> None:
     fixed = replace(_PLAIN, minimum=1, maximum=1)
     worker = Worker(processes=1, seconds_per_image=0.01, seconds_per_batch=0)
     history = simulate(
@@ -75,7 +75,7 @@ def test_what_arrives_is_served_in_turn_and_all_of_it() -> None:
     assert history.outstanding[-1] == 0 and history.arrived.sum() == 500
 
 
-def test_small_batches_cost_more_than_full_ones() -> None:
+def test_a_small_batch_costs_more_per_image_than_a_full_one() -> None:
     worker = Worker()
     single = worker.batch_seconds(1)
     full = worker.batch_seconds(worker.largest_batch) / worker.largest_batch
@@ -83,13 +83,13 @@ def test_small_batches_cost_more_than_full_ones() -> None:
     assert worker.largest_batch == PART_SIZE
 
 
-def test_the_largest_backlog_that_may_be_held_asks_for_every_worker() -> None:
-    """Or the last of them would never start, and the limit on bytes be the scaler."""
+def test_the_largest_backlog_needs_every_worker() -> None:
+    """Otherwise the last workers would never start."""
     bulk = Scaling.shipped(f"worker-{Lane.BULK}")
     assert (bulk.maximum - 1) * bulk.target < BULK_ACCEPTS / PART_SIZE
 
 
-def test_the_shipped_numbers_hold_what_they_were_chosen_for() -> None:
+def test_the_shipped_settings_meet_their_aims() -> None:
     history = {
         each.name: each.run(Scaling.shipped(f"worker-{each.lane}"))
         for each in SCENARIOS
@@ -101,11 +101,11 @@ def test_the_shipped_numbers_hold_what_they_were_chosen_for() -> None:
     assert night.arrived.sum() == pytest.approx(1_000_000) and night.outstanding[-1] == 0
     assert night.replicas[0] == night.replicas[-1] == 0
     for name in ("night job", "folders"):
-        # Never without a worker while there is work, but for the poll and the start.
+        # While there is work, a worker is missing only for the poll and its start.
         idle = (history[name].ready == 0) & (history[name].outstanding > 0)
         longest = max(map(len, "".join(np.where(idle, "x", " ")).split()), default=0)
         assert longest <= 5 + Worker().start_seconds + 1
 
 
-def test_the_documented_table_is_what_the_command_prints() -> None:
+def test_the_document_has_the_table_that_the_command_prints() -> None:
     assert table() in (_ROOT / "docs/scaling.md").read_text(), f"it should have:\n{table()}"

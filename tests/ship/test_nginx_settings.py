@@ -1,4 +1,4 @@
-"""nginx's limits and times stand just outside the application's; its names are the code's."""
+"""nginx's limits and times are a little larger than the application's, and its names match."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _UNITS = {"s": 1, "m": 60, "k": 2**10}
 
 @pytest.fixture(scope="module")
 def directives() -> dict[str, list[list[str]]]:
-    """Arguments of every directive, by name, in all files."""
+    """The arguments of every directive in all files, by name."""
     parsed = crossplane.parse(str(_ROOT / "nginx/nginx.conf"), single=False)
     assert parsed["status"] == "ok", parsed["errors"]
-    found: dict[str, list[list[str]]] = {}
+    arguments: dict[str, list[list[str]]] = {}
     for file in parsed["config"]:
-        _collect(file["parsed"], found)
-    return found
+        _collect(file["parsed"], arguments)
+    return arguments
 
 
-def _collect(block: list[dict[str, Any]], found: dict[str, list[list[str]]]) -> None:
+def _collect(block: list[dict[str, Any]], arguments: dict[str, list[list[str]]]) -> None:
     for each in block:
-        found.setdefault(each["directive"], []).append(each["args"])
-        _collect(each.get("block", []), found)
+        arguments.setdefault(each["directive"], []).append(each["args"])
+        _collect(each.get("block", []), arguments)
 
 
 def _seconds(text: str) -> int:
@@ -41,7 +41,9 @@ def gunicorn() -> dict[str, Any]:
     return runpy.run_path(str(_ROOT / "web/server/gunicorn.conf.py"))
 
 
-def test_the_largest_body_is_the_applications(directives: dict[str, list[list[str]]]) -> None:
+def test_the_largest_body_is_that_of_the_application(
+    directives: dict[str, list[list[str]]],
+) -> None:
     largest = max(
         getattr(Settings(), name)
         for name in ("max_request_bytes", "max_archive_bytes")
@@ -58,19 +60,19 @@ def test_nginx_waits_longer_than_the_application(directives: dict[str, list[list
     assert _seconds(body_timeout) >= 2 * settings.slow_upload_seconds
 
 
-def test_nginx_lets_go_of_a_connection_first(
+def test_nginx_closes_an_idle_connection_before_web_does(
     directives: dict[str, list[list[str]]], gunicorn: dict[str, Any]
 ) -> None:
-    _, [kept] = directives["keepalive_timeout"]  # of clients, then of the replicas
+    _, [kept] = directives["keepalive_timeout"]  # Of clients, then of the replicas.
     assert _seconds(kept) < gunicorn["keepalive"]
 
 
-def test_nginx_asks_web_where_it_listens(directives: dict[str, list[list[str]]]) -> None:
-    [[server, *_]] = [args for args in directives["server"] if args]  # the others are blocks
+def test_nginx_connects_to_the_port_of_web(directives: dict[str, list[list[str]]]) -> None:
+    [[server, *_]] = [args for args in directives["server"] if args]  # The others are blocks.
     assert server == f"web:{Settings.model_fields['web_port'].default}"
 
 
-def test_each_console_is_where_its_users_expect_it(directives: dict[str, list[list[str]]]) -> None:
+def test_each_console_keeps_its_usual_port(directives: dict[str, list[list[str]]]) -> None:
     consoles = {args[1] for args in directives["set"] if args[0] == "$console"}
     flower = Settings.model_fields["flower_port"].default
     assert consoles == {

@@ -1,0 +1,108 @@
+"""The services reach each other, and only nginx and webhooks reach the world."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from shared.settings import Settings
+from tests.ship.compose.file import FILE, OURS, ROOT, Services, default, nginx
+
+
+def test_only_nginx_is_published_and_consoles_only_on_this_machine(services: Services) -> None:
+    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
+    published = [default(each).rsplit(":", 2) for each in services["nginx"]["ports"]]
+    assert published[0] == ["80", "8080"]
+    assert all(each[0] == "127.0.0.1" and each[1] == each[2] for each in published[1:])
+    listening = set(re.findall(r"listen (\d+)", nginx()))
+    assert {each[-1] for each in published} <= listening
+
+
+def test_only_nginx_and_webhooks_reach_the_world(
+    compose: dict[str, Any], services: Services
+) -> None:
+    outside = {name for name, each in compose["networks"].items() if not each.get("internal")}
+    reaching = {name for name, each in services.items() if outside & set(each["networks"])}
+    assert reaching == {"nginx", "webhooks"}
+    assert not set(services["nginx"]["networks"]) & set(services["webhooks"]["networks"])
+
+
+def test_nginx_shares_a_network_with_each_service_that_it_names(services: Services) -> None:
+    named = re.findall(r"(?:server (\w+):\d+ resolve|http://(\w[\w-]*):\d+;)", nginx())
+    names = {left or right for left, right in named} & set(services)
+    assert {"web", "flower"} <= names
+    for name in names:
+        assert set(services[name]["networks"]) & set(services["nginx"]["networks"]), name
+
+
+def test_the_suggested_links_lead_to_the_consoles() -> None:
+    suggested = dict(
+        re.findall(r"(?m)^#     ((?:FLOWER|GRAFANA|KIBANA)_URL)=(\S+)$", FILE.read_text())
+    )
+    assert len(suggested) == 3
+    Settings(**{name.lower(): address for name, address in suggested.items()})
+    for name, address in suggested.items():
+        port = address.removeprefix("http://localhost:")
+        console = name.removesuffix("_URL").lower()
+        assert re.search(rf"set \$console http://{console}:{port};", nginx()), name
+
+
+def test_prometheus_reaches_each_program_that_it_scrapes(services: Services) -> None:
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    scraped: set[tuple[str, int]] = set()
+    for job in config["scrape_configs"]:
+        for lookup in job.get("dns_sd_configs", ()):
+            scraped |= {(name, lookup["port"]) for name in lookup["names"]}
+        for listed in job.get("static_configs", ()):
+            scraped |= {(h, int(p)) for h, p in (each.split(":") for each in listed["targets"])}
+    for name, port in scraped - {("localhost", 9090)}:
+        assert port in _listening(services[name]), (name, port)
+        assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
+
+
+def _listening(service: dict[str, Any]) -> set[int]:
+    """The ports of an image. Our Dockerfiles expose them, and exporters have well-known ones."""
+    exporters = {"celery-exporter": 9808, "redis_exporter": 9121, "node-exporter": 9100}
+    image = service["image"].rpartition(":")[0]
+    if not image.startswith(OURS):
+        return {port for name, port in exporters.items() if image.endswith(name)}
+    text = (ROOT / service["build"]["dockerfile"]).read_text()
+    if target := service["build"].get("target"):
+        stages = {part.split()[2]: part for part in text.split("\nFROM ")[1:] if " AS " in part}
+        text = stages[target] + stages["worker" if target in ("cpu", "gpu") else target]
+    return {int(port) for port in re.findall(r"(?m)^EXPOSE (\d+)", text)}
+
+
+def test_grafana_finds_its_dashboards_and_prometheus(services: Services) -> None:
+    mounted = {v.split(":")[1] for v in services["grafana"]["volumes"]}
+    folder = ROOT / "monitoring/grafana/provisioning"
+    provider = yaml.safe_load((folder / "dashboards/dashboards.yml").read_text())
+    source = yaml.safe_load((folder / "datasources/prometheus.yml").read_text())
+    assert provider["providers"][0]["options"]["path"] in mounted
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+
+
+def test_the_log_stack_reaches_its_parts_and_gets_its_passwords(services: Services) -> None:
+    text = "".join(path.read_text() for path in (ROOT / "logging").rglob("*") if path.is_file())
+    named = set(re.findall(r"\b(elasticsearch|kibana|logstash):(\d+)", text))
+    assert {name for name, _ in named} == {"elasticsearch", "kibana", "logstash"}
+    for name, _ in named:
+        assert "logs" in services[name]["networks"]
+    for name in ("logstash", "logging-setup"):
+        assert "export ELASTIC_PASSWORD" in services[name]["entrypoint"][-1]
+    [paths] = re.findall(r"paths: \[(/[\w/]+)/\*", (ROOT / "logging/filebeat.yml").read_text())
+    assert f"{paths}:{paths}:ro" in services["filebeat"]["volumes"]
+
+
+def test_the_watchers_have_the_options_and_rights_of_the_runbook(services: Services) -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    options = dict(re.findall(r"(?m)^\| `([\w-]+)` \| `(-[^`]+)` \|", text))
+    assert options["celery-exporter"] in services["celery-exporter"]["entrypoint"][-1]
+    assert options["redis_exporter"] in services["redis-exporter"]["command"]
+    assert options["flower"] in (ROOT / "Dockerfile.worker").read_text()
+    [rights] = re.findall(r"(?m)^    ACL SETUSER watcher on >PASSWORD ((?:.*\n      ?)*.*)", text)
+    for file in ("docker-compose.yml", "k8s/base/redis.yaml"):
+        given = " ".join((ROOT / file).read_text().replace("'", "").split())
+        assert " ".join(rights.split()) in given, file

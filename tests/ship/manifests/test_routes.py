@@ -1,0 +1,74 @@
+"""Probes and the Ingress name paths that the programs serve."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from shared.settings import Settings
+from tests.ship.manifests.objects import ROOT, Objects, of_kind, pods
+from web.app import create_app
+
+
+@pytest.fixture(scope="module")
+def routes() -> set[str]:
+    app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", log_level="ERROR"))
+    app.extensions["backend"].close()
+    return {re.sub("<.*", "x", rule.rule) for rule in app.url_map.iter_rules()}
+
+
+def test_each_probe_asks_for_a_path_that_its_program_serves(
+    whole: Objects, routes: set[str]
+) -> None:
+    served = {"web": routes, "flower": {"/healthcheck"}, "celery-exporter": {"/health"}}
+    served |= {"redis-exporter": {"/health"}, "kibana": {"/api/status"}}
+    health = ["python", "-m", "workers.upkeep.health"]
+    commands = {"worker-interactive": health, "worker-bulk": health}
+    commands["webhooks"] = [*health, "webhooks"]
+    for name, pod in pods(whole):
+        [container] = pod["spec"]["containers"]
+        probes = {kind: container[kind] for kind in container if kind.endswith("Probe")}
+        assert {"startupProbe", "livenessProbe"} <= set(probes) or name == "logging-setup"
+        for kind, probe in probes.items():
+            if request := probe.get("httpGet"):
+                assert request["path"] in served[name]
+                assert request["port"] in {port["name"] for port in container["ports"]}
+            elif name in commands:
+                assert probe["exec"]["command"] == commands[name], kind
+
+
+def test_an_outage_of_redis_restarts_no_web_process(cpu: Objects) -> None:
+    [web] = dict(pods(cpu))["web"]["spec"]["containers"]
+    assert web["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert web["livenessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def test_the_ingress_serves_everything_but_metrics_and_probes(
+    whole: Objects, routes: set[str]
+) -> None:
+    [ingress] = of_kind(whole, "Ingress").values()
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert {each["backend"]["service"]["name"] for each in paths} == {"web"}
+
+    def served(route: str) -> bool:
+        return any(
+            route == each["path"]
+            or each["pathType"] == "Prefix"
+            and route.startswith(each["path"] + "/")
+            for each in paths
+        )
+
+    assert {route for route in routes if not served(route)} == {"/metrics", "/livez", "/readyz"}
+
+
+def test_the_ingress_has_the_limits_of_nginx(cpu: Objects) -> None:
+    [ingress] = of_kind(cpu, "Ingress").values()
+    nginx = (ROOT / "nginx/service.conf").read_text()
+    limits = dict(re.findall(r"(?m)^ +(client_max_body_size|proxy_\w+) ([^;]+);", nginx))
+    limits["proxy_body_size"] = limits["client_max_body_size"]
+    for annotation, value in ingress["metadata"]["annotations"].items():
+        prefix, _, name = annotation.partition("/")
+        if prefix == "nginx.ingress.kubernetes.io":
+            assert limits[name.replace("-", "_")].rstrip("s") == value, name
+    assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]]
