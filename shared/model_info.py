@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass
 
 from redis import Redis
+from redis.client import Pipeline
 
 from shared import keys
 from shared.errors import ModelNotReady
@@ -29,7 +30,16 @@ class ModelInfo:
 
 def announce(redis: Redis, info: ModelInfo) -> None:
     """Each pool process calls this when it has loaded its engine."""
-    redis.set(keys.MODEL, json.dumps(asdict(info)))
+    redis.set(keys.MODEL, to_json(info))
+
+
+def to_json(info: ModelInfo) -> str:
+    return json.dumps(asdict(info))
+
+
+def announce_again(pipe: Pipeline, text: str) -> None:
+    """Add to a pipeline: announce a model as JSON, if Redis has lost the announcement."""
+    pipe.set(keys.MODEL, text, nx=True)
 
 
 def forget(redis: Redis) -> None:

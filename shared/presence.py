@@ -1,15 +1,19 @@
-"""Which workers accept parts. Each worker gives a sign of life in Redis every few seconds."""
+"""Which workers accept parts. Each worker gives a sign of life in Redis every few seconds.
+
+With it the worker announces its model again, in case Redis came back empty.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from shared import keys
+from shared import keys, model_info
 from shared.jobs import Lane
 
 logger = logging.getLogger(__name__)
@@ -24,7 +28,11 @@ _SILENCE_SECONDS = 4 * SECONDS
 class Presence:
     """The presence of one worker."""
 
-    def __init__(self, redis: Redis, lane: Lane, worker: str) -> None:
+    def __init__(
+        self, redis: Redis, lane: Lane, worker: str, model: Callable[[], str] = lambda: ""
+    ) -> None:
+        """`model` returns the announcement of the worker's model; empty until it is loaded."""
+        self._model = model
         self._redis = redis
         self._key = keys.workers(lane)
         self._worker = worker
@@ -36,6 +44,9 @@ class Presence:
         pipe.zadd(self._key, {self._worker: now})
         # Workers of hosts that are gone: no other code removes them.
         pipe.zremrangebyscore(self._key, 0, now - _SILENCE_SECONDS)
+        # A Redis that was emptied has no model any more, and no worker starts for that.
+        if announcement := self._model():
+            model_info.announce_again(pipe, announcement)
         try:
             pipe.execute()
         except RedisError as error:

@@ -34,6 +34,7 @@ from workers.decode.limits import DecodeLimits, return_large_blocks
 from workers.engine import find_export, load_engine, resolve_engine
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
+from workers.upkeep.shared_text import SharedText
 from workers.upkeep.stall_detector import StallDetector
 from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
@@ -46,6 +47,9 @@ settings = Settings()
 SERVICE = "classifier-worker"
 
 _classifier: BatchClassifier | None = None
+
+#: The announcement of the model. A pool process loads it, and the main process repeats it.
+_model = SharedText()
 
 
 def make_worker(settings: Settings) -> Celery:
@@ -136,7 +140,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(seconds, health.beat, (heartbeat,))
     sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
-    presence = Presence(redis, settings.lane, sender.hostname)
+    presence = Presence(redis, settings.lane, sender.hostname, _model.read)
     sender.timer.call_repeatedly(SECONDS, presence.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     presence.tick()
@@ -189,19 +193,18 @@ def _load(**_: Any) -> None:
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     model = engine.model
-    model_info.announce(
-        redis,
-        model_info.ModelInfo(
-            name=model.name,
-            version=model.version,
-            weights=model.weights,
-            weights_digest=model.weights_digest,
-            engine=engine.name,
-            classes=len(model.labels),
-            input_size=model.preset.crop_size,
-            notice=model.notice,
-        ),
+    info = model_info.ModelInfo(
+        name=model.name,
+        version=model.version,
+        weights=model.weights,
+        weights_digest=model.weights_digest,
+        engine=engine.name,
+        classes=len(model.labels),
+        input_size=model.preset.crop_size,
+        notice=model.notice,
     )
+    _model.write(model_info.to_json(info))
+    model_info.announce(redis, info)
     if model.notice and current_process().index == 0:  # Only the first pool process logs it.
         logger.warning("%s", model.notice)
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from redis import Redis
 
-from shared import keys, presence
+from shared import keys, model_info, presence
 from shared.records.load import backlog
 from shared.jobs import Lane
+from shared.model_info import ModelInfo
 from shared.presence import Presence
 from shared.redis_client import connect
+
+MODEL = ModelInfo(
+    name="m",
+    version="m-1",
+    weights="w",
+    weights_digest="d",
+    engine="e",
+    classes=2,
+    input_size=8,
+)
 
 
 def test_workers_are_counted_by_lane(redis: Redis) -> None:
@@ -32,6 +44,28 @@ def test_a_silent_worker_is_not_counted_and_is_removed(redis: Redis) -> None:
     assert backlog.read(redis).workers[Lane.BULK] == 0
     Presence(redis, Lane.BULK, "here").tick()
     assert redis.zrange(keys.workers(Lane.BULK), 0, -1) == [b"here"]
+
+
+def test_a_redis_that_came_back_empty_gets_the_model_with_the_next_sign_of_life(
+    redis: Redis,
+) -> None:
+    announcements = ["", model_info.to_json(MODEL)]
+    worker = Presence(redis, Lane.BULK, "one", lambda: announcements[-1])
+    model_info.announce(redis, MODEL)
+    redis.flushall()
+    worker.tick()
+    assert model_info.read(redis) == MODEL
+    announcements.pop()
+    redis.flushall()
+    worker.tick()
+    assert not redis.exists(keys.MODEL), "it has not loaded its model yet"
+
+
+def test_a_sign_of_life_does_not_replace_a_newer_model(redis: Redis) -> None:
+    newer = replace(MODEL, version="m-2")
+    model_info.announce(redis, newer)
+    Presence(redis, Lane.BULK, "one", lambda: model_info.to_json(MODEL)).tick()
+    assert model_info.read(redis) == newer
 
 
 def test_an_outage_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:

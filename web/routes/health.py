@@ -6,6 +6,7 @@ from flask import Response
 from flask_openapi import APIBlueprint
 from redis.exceptions import RedisError
 
+from shared import keys
 from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.http.answers import answer, documented
@@ -23,14 +24,17 @@ def livez() -> Response:
 
 @blueprint.get("/readyz", responses=documented({200: Status, 503: Status}, open_to_all=True))
 def readyz() -> Response:
-    """Say whether to send requests here: Redis answers, and this process hears of commits."""
+    """Say whether to send requests here: Redis answers, and this process hears of commits.
+
+    Before a worker has announced its model, pictures are accepted and wait for it.
+    """
     try:
-        backend().redis.ping()
+        announced = backend().redis.exists(keys.MODEL)
     except RedisError:
         return answer(Status(status="redis cannot be reached"), 503)
     if not backend().commits.subscribed.is_set():
         return answer(Status(status="not subscribed yet"), 503)
-    return answer(Status(status="ok"))
+    return answer(Status(status="ok" if announced else "no model yet"))
 
 
 @blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))

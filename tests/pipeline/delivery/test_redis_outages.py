@@ -196,3 +196,13 @@ def test_a_waiting_worker_beats_for_its_probe_and_stops_when_it_is_asked_to(
         service.stop(Lane.INTERACTIVE)
     finally:
         service.start_redis()
+
+
+def test_a_redis_that_comes_back_empty_gets_the_model_again(
+    service: LocalService, pictures: list[Path]
+) -> None:
+    service.redis().flushall()
+    service.await_ready()
+    picture = pictures[0].read_bytes() + b"after the flush"
+    answer = httpx.post(f"{service.base_url}/api/v1/classify?wait=30", content=picture, timeout=60)
+    assert answer.status_code == 200, answer.text

@@ -163,7 +163,9 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
         input_size=8,
         notice="two classes only",
     )
+    assert client.get("/readyz").json == {"status": "no model yet"}
     model_info.announce(redis, info)
+    assert client.get("/readyz").json == {"status": "ok"}
     assert client.get("/api/v1/model/info").json == vars(info)
     assert client.get("/api/v1/health").json["model_version"] == "m-1"
 
