@@ -23,6 +23,8 @@ result:<version>:<digest> outcome: the cached result for this model version and 
 dead_letters              hash: member -> JSON about an image on which workers died
 dead_image:<member>       the bytes of that image, for a retry
 webhooks_due              sorted set: ended jobs whose webhook is due, by time
+webhook_host:<host>       sorted set: jobs whose webhook is being delivered to this host, by the end
+                          of the lease; expires with the last lease
 webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 workers:<lane>            sorted set: workers that accept parts, by their last sign of life
@@ -63,6 +65,10 @@ def images(job_id: str, number: int) -> str:
 
 def parts(job_id: str) -> str:
     return f"parts:{job_id}"
+
+
+def webhook_host(host: str) -> str:
+    return f"webhook_host:{host}"
 
 
 def finished(job_id: str) -> str:

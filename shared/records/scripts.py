@@ -37,6 +37,7 @@ _CONSTANTS: dict[str, str | int] = {
     "JOB_KEY": f"'{keys.job(_ANY)}'",
     "PART_KEY": f"'{keys.part(_ANY, _ANY)}'",
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
+    "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
 }
 

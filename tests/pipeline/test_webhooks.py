@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -162,3 +163,15 @@ def test_no_secret_is_in_a_log(service_with_webhooks: LocalService) -> None:
     for name in ("web", "webhooks", Lane.INTERACTIVE):
         log = service_with_webhooks.log(name)
         assert log and "hush" not in log and SECRET not in log
+
+
+def test_a_receiver_that_never_answers_does_not_delay_another(
+    service_with_webhooks: LocalService,
+) -> None:
+    # All threads of the worker would be busy with these for 24 s.
+    with socket.create_server(("127.0.0.2", 0)) as silent, receiver(200) as hook:
+        for _ in range(200):
+            submit(service_with_webhooks, f"http://127.0.0.2:{silent.getsockname()[1]}/")
+        job_id = submit(service_with_webhooks, hook.url)
+        [delivered] = hook.await_deliveries(1, seconds=10)
+    assert delivered.event["data"]["id"] == job_id

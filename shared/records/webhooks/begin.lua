@@ -1,5 +1,6 @@
 -- Start a try, if this worker still holds the lease.
 --
+-- uses: webhooks/host
 -- keys: webhooks_due, job
 -- arguments: job_id, lease_until, new_lease_until
 -- Both times are in Unix seconds.
@@ -14,4 +15,8 @@ if redis.call('EXISTS', job) == 0 then
   return 0
 end
 redis.call('ZADD', webhooks_due, new_lease_until, job_id)
+local key = host_key(job)
+if key then
+  redis.call('ZADD', key, 'XX', new_lease_until, job_id)
+end
 return redis.call('HINCRBY', job, 'webhook_tries', 1)

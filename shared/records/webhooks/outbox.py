@@ -19,6 +19,15 @@ _LEASE = Script("webhooks/lease")
 _BEGIN = Script("webhooks/begin")
 _SETTLE = Script("webhooks/settle")
 
+#: Deliveries to one host at a time. A host that never answers leaves threads for the others.
+MOST_OF_HOST = 4
+
+#: Due webhooks that one call examines.
+_EXAMINED = 1000
+
+#: Seconds until they are examined again, if so many wait for their host.
+_LATER_SECONDS = 5.0
+
 
 class Lease(NamedTuple):
     """A webhook that only this worker may deliver, until `until`."""
@@ -37,9 +46,19 @@ class WebhookOutbox:
         self._redis = redis
 
     def lease(self, *, now: float, until: float, most: int) -> list[Lease]:
-        """Lease at most `most` webhooks that are due, the longest due first."""
+        """Lease at most `most` webhooks that are due, the longest due first.
+
+        Those of a host to which MOST_OF_HOST deliveries are under way stay due.
+        """
         job_ids = _LEASE(
-            self._redis, webhooks_due=keys.WEBHOOKS_DUE, now=now, lease_until=until, most=most
+            self._redis,
+            webhooks_due=keys.WEBHOOKS_DUE,
+            now=now,
+            lease_until=until,
+            most=most,
+            most_of_host=MOST_OF_HOST,
+            examined=_EXAMINED,
+            later=now + _LATER_SECONDS,
         )
         return [Lease(job_id.decode(), until) for job_id in job_ids]
 
@@ -67,6 +86,7 @@ class WebhookOutbox:
         _SETTLE(
             self._redis,
             webhooks_due=keys.WEBHOOKS_DUE,
+            job=keys.job(lease.job_id),
             job_id=lease.job_id,
             lease_until=lease.until,
             retry_at=retry_at,

@@ -1,12 +1,17 @@
 -- End a try, unless the job has ended again or another worker has leased the webhook meanwhile.
 --
--- keys: webhooks_due
+-- uses: webhooks/host
+-- keys: webhooks_due, job
 -- arguments: job_id, lease_until, retry_at
 -- Both times are in Unix seconds. `retry_at` is empty if there is no further try.
 -- Returns 1, or 0 if nothing was changed.
 local score = redis.call('ZSCORE', webhooks_due, job_id)
 if not score or tonumber(score) ~= tonumber(lease_until) then
   return 0
+end
+local key = host_key(job)
+if key then
+  redis.call('ZREM', key, job_id)
 end
 if retry_at == '' then
   return redis.call('ZREM', webhooks_due, job_id)

@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.webhooks.outbox import Lease, WebhookOutbox
+from shared.records.webhooks.outbox import MOST_OF_HOST, Lease, WebhookOutbox
 
 
 @pytest.fixture
@@ -70,3 +70,63 @@ def test_the_webhook_of_an_expired_job_is_removed(outbox: WebhookOutbox, redis: 
     assert outbox.begin(lease, until=160) is None
     assert b"one" not in due(redis)
     assert not redis.exists(keys.job("one"))
+
+
+def add(redis: Redis, url: str, count: int) -> set[str]:
+    """Jobs that have ended at time 50, whose webhook goes to `url`."""
+    names = {f"{url} {number}" for number in range(count)}
+    for name in names:
+        redis.hset(keys.job(name), mapping={"state": "completed", "webhook": url})
+        redis.zadd(keys.WEBHOOKS_DUE, {name: 50})
+    return names
+
+
+def leased(outbox: WebhookOutbox, now: float) -> list[Lease]:
+    return outbox.lease(now=now, until=now + 80, most=16)
+
+
+def test_a_host_has_few_deliveries_at_a_time_and_the_others_do_not_wait(
+    outbox: WebhookOutbox, redis: Redis
+) -> None:
+    silent = set()
+    for url in (
+        "http://silent.example/a",
+        "https://SILENT.example:8443/b",
+        "http://silent.example",
+    ):
+        silent |= add(redis, url, 10)
+    v6 = add(redis, "http://[2a00::1]:8080/", 10)
+    other = add(redis, "http://other.example/silent.example", 1)
+    first = {lease.job_id for lease in leased(outbox, 100)}
+    assert len(first & silent) == len(first & v6) == MOST_OF_HOST
+    assert first - silent - v6 == other | {"one", "two"}
+    assert leased(outbox, 101) == []
+
+
+def test_a_delivery_that_ends_makes_room_for_the_next_to_its_host(
+    outbox: WebhookOutbox, redis: Redis
+) -> None:
+    add(redis, "http://slow.example/", 20)
+    first, second, third, _ = [each for each in leased(outbox, 60)]
+    for lease, retry_at in ((first, None), (second, 1000.0)):
+        attempt = outbox.begin(lease, until=200)
+        assert attempt
+        if retry_at:
+            outbox.try_again(attempt.lease, at=retry_at)
+        else:
+            outbox.settle(attempt.lease)
+    assert len(leased(outbox, 61)) == 2
+    assert outbox.begin(third, until=200)
+    # The leases of 60 and 61 are over, and the extended one is not.
+    assert sum(lease.job_id.startswith("http") for lease in leased(outbox, 142)) == 3
+    assert redis.ttl(keys.webhook_host("slow.example")) > 0
+
+
+def test_a_long_list_for_one_host_does_not_hide_the_others(
+    outbox: WebhookOutbox, redis: Redis
+) -> None:
+    add(redis, "http://silent.example/", 1500)
+    assert len(leased(outbox, 60)) == MOST_OF_HOST
+    assert leased(outbox, 99) == []
+    assert [lease.job_id for lease in leased(outbox, 100)] == ["one", "two"]
+    assert len(due(redis)) == 1502, "none is lost"
