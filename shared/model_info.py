@@ -7,7 +7,6 @@ import time
 from dataclasses import asdict, dataclass
 
 from redis import Redis
-from redis.client import Pipeline
 
 from shared import keys
 from shared.errors import ModelNotReady
@@ -35,11 +34,6 @@ def announce(redis: Redis, info: ModelInfo) -> None:
 
 def to_json(info: ModelInfo) -> str:
     return json.dumps(asdict(info))
-
-
-def announce_again(pipe: Pipeline, text: str) -> None:
-    """Add to a pipeline: announce a model as JSON, if Redis has lost the announcement."""
-    pipe.set(keys.MODEL, text, nx=True)
 
 
 def forget(redis: Redis) -> None:

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from shared import keys, model_info
+from shared import keys
 from shared.jobs import Lane
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Presence:
     def __init__(
         self, redis: Redis, lane: Lane, worker: str, model: Callable[[], str] = lambda: ""
     ) -> None:
-        """`model` returns the announcement of the worker's model; empty until it is loaded."""
+        """`model` returns the worker's model as JSON; an empty text until it is loaded."""
         self._model = model
         self._redis = redis
         self._key = keys.workers(lane)
@@ -46,7 +46,7 @@ class Presence:
         pipe.zremrangebyscore(self._key, 0, now - _SILENCE_SECONDS)
         # A Redis that was emptied has no model any more, and no worker starts for that.
         if announcement := self._model():
-            model_info.announce_again(pipe, announcement)
+            pipe.set(keys.MODEL, announcement, nx=True)
         try:
             pipe.execute()
         except RedisError as error:
