@@ -135,7 +135,8 @@ def _read(form: SubmitForm) -> list[Upload]:
     max_bytes = backend().settings.max_image_bytes
     uploads = []
     for k, file in enumerate(form.files):
-        let_others_run()
+        if k:
+            let_others_run()
         custom_id = form.custom_id[k] if form.custom_id else None
         uploads.append(
             read_upload(file.filename, file.read(), max_bytes=max_bytes, custom_id=custom_id)
