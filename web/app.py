@@ -23,6 +23,7 @@ from web.http import auth, errors, origins, rate_limit, requests, security_heade
 from web.http.api_keys import ApiKeys
 from web.http.openapi import DocumentedApi
 from web.http.origins import OriginGuard
+from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.routes import parts, submissions  # noqa: F401  (they add their calls to those of jobs)
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or Settings()
     log.configure(settings, SERVICE)
     tracing.configure(settings, SERVICE)
+    forms.accept_any_name()
     app = _api(settings)
     backend = _backend(settings)
     app.extensions["backend"] = backend

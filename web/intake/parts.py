@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -15,6 +16,12 @@ from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 
 _ENTRIES = TypeAdapter(list[PartEntry])
+
+#: An escape in JSON. The group has any escape but that of a lone surrogate.
+_ESCAPE = re.compile(
+    r"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u(?![dD][89a-fA-F])|\\[^u])"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+)
 
 #: Hashing this many bytes takes a few milliseconds, in which no other client is served.
 _LARGE_BYTES = 2**20
@@ -48,6 +55,8 @@ def read_part(
 
 def _entries(text: str | None, pictures: Sequence[FileStorage]) -> list[PartEntry]:
     if text is not None:
+        # A name that is not UTF-8 may come as lone surrogates, which pydantic refuses.
+        text = _ESCAPE.sub(lambda escape: escape[1] or r"\ufffd", text)
         return _ENTRIES.validate_json(text)
     if not pictures:
         raise no_picture("files", ())

@@ -6,6 +6,7 @@ It is checked once, when it is read. Workers decode it later.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,15 @@ FORM_OVERHEAD = 64 * 2**10
 HEAD_BYTES = 16
 
 _MAX_NAME = 512
+
+#: Characters that change how the text around them is shown: control characters and line ends,
+#: bidirectional controls, and lone surrogates. All other characters of a name stay, so that
+#: results can be joined to files. macOS writes U+202F into names, for example.
+_HARMFUL = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u2028\u2029"
+    r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    r"\ud800-\udfff]"
+)
 
 _SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
@@ -80,8 +90,8 @@ def no_picture(field: str, sent: Iterable[str]) -> NoFiles:
 
 
 def clean(name: str) -> str:
-    """A name for answers, tables and logs: no control characters, bounded length."""
-    return "".join(each if each.isprintable() else "\ufffd" for each in name[-_MAX_NAME:])
+    """A name for answers, tables and logs: U+FFFD for harmful characters, bounded length."""
+    return _HARMFUL.sub("\ufffd", name[-_MAX_NAME:])
 
 
 def new_items(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> Iterator[NewItem]:

@@ -39,10 +39,26 @@ def test_each_fault_has_its_own_error(data: bytes, error: type[Exception]) -> No
     assert type(read(data).error) is error
 
 
-def test_a_hostile_name_is_made_harmless() -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Screenshot 2024-05-01 at 10.30.00\u202fAM.png",
+        "v\u00a013.05.05.png",
+        "写真\u3000001.jpg",
+        "می\u200cخواهم.jpg",
+        "👩\u200d👩\u200d👧.jpg",
+        "e\u0301\ufeff\u00ad\ue000 .jpg",
+    ],
+)
+def test_a_name_comes_back_as_it_was_sent(name: str) -> None:
+    assert read(b"data", name=name).name == name
+
+
+def test_harmful_characters_of_a_name_are_replaced_and_it_is_bounded() -> None:
     upload = read(b"data", name="a\r\nSet-Cookie: x\x1b[2J" + "é" * 600)
-    assert upload.name.isprintable()
-    assert len(upload.name) == 512
+    assert upload.name == "é" * 512
+    for harmful in "\r\n\x00\x1b\x7f\x85\u2028\u202e\u2066\u061c\u200f\ud800\udcfc":
+        assert read(b"data", name=f"a{harmful}b").name == "a\ufffdb"
 
 
 def test_the_digest_and_the_size_are_of_the_bytes() -> None:

@@ -55,6 +55,17 @@ def test_entries_name_the_items(client: FlaskClient) -> None:
     ]
 
 
+def test_lone_surrogates_in_the_names_of_entries_are_replaced(client: FlaskClient) -> None:
+    """JavaScript and Python write names that are not UTF-8 in this way."""
+    job_id = open_id(client, 3)
+    names = ["m\udcfcll.jpg", "\ud83d\ude00.jpg", r"\ud83d.jpg" + "\ud83d\\"]
+    assert put(client, job_id, 0, range(3), [{"name": name} for name in names]).status_code == 201
+    items = client.get(f"/jobs/{job_id}/results").json["items"]
+    assert [item["name"] for item in items] == [
+        *("m\ufffdll.jpg", "😀.jpg", r"\ud83d.jpg" + "\ufffd\\")
+    ]
+
+
 def test_a_file_that_is_no_picture_is_an_item_and_the_part_is_stored(client: FlaskClient) -> None:
     job_id = open_id(client, 3)
     files = [(io.BytesIO(data), "x") for data in (b"text", b"", JPEG + bytes(300_001))]

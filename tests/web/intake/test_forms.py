@@ -1,0 +1,38 @@
+"""A form is read whatever the encoding of the names of its files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.support.bodies import JPEG
+
+
+def form(field: str, names: list[bytes]) -> bytes:
+    head = b'--q\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n'
+    parts = [head % (field.encode(), name) + b"\r\n" + JPEG + b"\r\n" for name in names]
+    return b"".join([*parts, b"--q--\r\n"])
+
+
+def post(client: FlaskClient, path: str, body: bytes, **more: Any) -> TestResponse:
+    return client.post(path, data=body, content_type="multipart/form-data; boundary=q", **more)
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"), [(b"m\xfcll.jpg", "m\ufffdll.jpg"), ("写真.jpg".encode(), "写真.jpg")]
+)
+def test_a_name_that_is_not_utf_8_is_replaced_and_the_form_is_accepted(
+    client: FlaskClient, raw: bytes, name: str
+) -> None:
+    answer = post(client, "/jobs", form("files", [b"a.jpg", raw, b"b.jpg"]))
+    assert answer.status_code == 202, answer.text
+    items = client.get(f"/jobs/{answer.json['id']}/results").json["items"]
+    assert [item["name"] for item in items] == ["a.jpg", name, "b.jpg"]
+
+
+def test_a_single_picture_with_such_a_name_is_accepted(client: FlaskClient) -> None:
+    answer = post(client, "/api/v1/classify?wait=0", form("file", [b"m\xfcll.jpg"]))
+    assert answer.status_code == 202, answer.text
