@@ -21,6 +21,7 @@ from shared.errors import (
     TruncatedImage,
     UnsupportedFormat,
 )
+from workers.decode.png import without_metadata
 
 #: Part of the model version. Increase it when the same file would give other pixels.
 PREPROCESSING_VERSION = "1"
@@ -105,7 +106,8 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         raise EmptyFile
     try:
         # Pillow warns of oddities in files that it can read. They do not belong in the log.
-        with warnings.catch_warnings(action="ignore"), _open(data) as image:
+        needed = without_metadata(data)
+        with warnings.catch_warnings(action="ignore"), _open(needed) as image:
             _check_pixels(image, max_pixels)
             return _pixels(_upright_crop(image, preset))
     except Image.DecompressionBombError as error:

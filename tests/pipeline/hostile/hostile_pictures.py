@@ -137,11 +137,11 @@ def _metadata() -> Iterator[Hostile]:
     """Pictures of a few pixels with too much around them."""
     mebibyte = zlib.compress(bytes(2**20 - 9), 9)
     texts = [chunk(b"zTXt", b"k%d\0\0" % k + mebibyte) for k in range(100)]
-    yield Hostile("texts.png", png(9, 9, before=b"".join(texts)), ("decode_failed",))
+    yield Hostile("texts.png", png(9, 9, before=b"".join(texts)), (OK,))
     text = b"k\0\1\0\0\0" + zlib.compress(bytes(300 * _MEGABYTE), 9)
-    yield Hostile("text.png", png(9, 9, before=chunk(b"iTXt", text)), ("decode_failed",))
+    yield Hostile("text.png", png(9, 9, before=chunk(b"iTXt", text)), (OK,))
     profile = b"x\0\0" + zlib.compress(bytes(300 * _MEGABYTE), 9)
-    yield Hostile("profile.png", png(9, 9, before=chunk(b"iCCP", profile)), ("decode_failed",))
+    yield Hostile("profile.png", png(9, 9, before=chunk(b"iCCP", profile)), (OK,))
     yield Hostile("chunks.png", png(9, 9, before=chunk(b"zzZz", b"") * 200_000), (OK,))
     many = b"".join(struct.pack("<HHII", tag, 7, 8_000_000, 8) for tag in range(1, 60_000))
     exif = (b"II*\0" + struct.pack("<IH", 8, 59_999) + many).ljust(8_000_100, b"\0")
