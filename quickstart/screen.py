@@ -7,6 +7,8 @@ import threading
 from collections.abc import Sequence
 from typing import TextIO
 
+from shared.observe.escape import escaped
+
 #: Stands in front of the launcher's own lines.
 LAUNCHER = "quickstart"
 
@@ -25,9 +27,12 @@ class Screen:
             self._prefixes[name] = colour if output.isatty() else prefix
 
     def show(self, name: str, text: str) -> None:
-        """Raises OSError where nobody can read any more."""
+        """Raises OSError where nobody can read any more.
+
+        Libraries print lines of their own, so unsafe characters are escaped here once more.
+        """
         with self._lock:
-            self._output.write(f"{self._prefixes[name]}{text.rstrip()}\n")
+            self._output.write(f"{self._prefixes[name]}{escaped(text.rstrip())}\n")
             self._output.flush()
 
     def go_dark(self) -> None:

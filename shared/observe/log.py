@@ -13,6 +13,7 @@ from typing import Any
 
 import ecs_logging
 
+from shared.observe.escape import escaped
 from shared.settings import Settings
 
 #: Kinds of lines, as `event.dataset`.
@@ -50,21 +51,35 @@ class _AddFields(logging.Filter):
 
 
 class _Text(logging.Formatter):
-    """For example `12:30:01 INFO web.http.requests request in 12.3 ms  job.id=… url.path=…`."""
+    """For example `12:30:01 INFO web.http.requests request in 12.3 ms  job.id=… url.path=…`.
+
+    Each record is one line. Only a traceback has more lines, and they begin with spaces. A client
+    chooses paths, names and messages, so it must not be able to begin a line of its own.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         shown = {k: v for k, v in vars(record).items() if k not in _PLAIN | _FOR_PROGRAMS}
         duration = vars(record).get("event.duration")
         took = f" in {duration / 1e6:.1f} ms" if duration is not None else ""
         extra = [f"{name}={_short(value)}" for name, value in shown.items()]
-        return "  ".join([super().format(record) + took, " ".join(extra)]).rstrip()
+        line = [self.formatTime(record, "%H:%M:%S"), record.levelname, record.name]
+        line = [*line, record.getMessage() + took]
+        text = escaped("  ".join([" ".join(line), " ".join(extra)]).rstrip())
+        return "\n  ".join([text, *map(escaped, self._traceback(record))])
+
+    def _traceback(self, record: logging.LogRecord) -> list[str]:
+        texts = [self.formatException(record.exc_info)] if record.exc_info else []
+        texts += [record.stack_info] if record.stack_info else []
+        return [line for text in texts for line in text.split("\n")]
 
 
 def _short(value: Any) -> str:
     """The first of a list and how many follow, because a micro-batch may have thirty jobs."""
     if isinstance(value, list):
-        return f"{value[0]}+{len(value) - 1}" if len(value) > 1 else "".join(map(str, value))
-    return str(value)
+        value = f"{value[0]}+{len(value) - 1}" if len(value) > 1 else "".join(map(str, value))
+    text = str(value)
+    # A value with spaces must not look like several fields.
+    return f'"{text}"' if " " in text else text
 
 
 def configure(settings: Settings, service: str) -> None:
@@ -76,11 +91,13 @@ def configure(settings: Settings, service: str) -> None:
         left_out = ["log.original", "process.thread"]
         handler.setFormatter(ecs_logging.StdlibFormatter(exclude_fields=left_out))
     else:
-        handler.setFormatter(
-            _Text("%(asctime)s %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S")
-        )
+        handler.setFormatter(_Text())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
+    # gunicorn would print its own lines, with what clients have sent, as they are.
+    gunicorn = logging.getLogger("gunicorn.error")
+    gunicorn.handlers.clear()
+    gunicorn.propagate = True
     # Celery warns at every reconnect about a default that this project keeps on purpose.
     logging.captureWarnings(True)

@@ -58,7 +58,9 @@ def _begin() -> None:
         span = Span(TraceContext.below(parent), time.time())
     else:
         span = tracing.begin(f"{method} {route}", parent=parent, kind="server")
-    path = request.environ.get(SENT_PATH, request.path)
+    sent: str | None = request.environ.get(SENT_PATH)
+    # WSGI gives the bytes of a path as Latin-1.
+    path = sent.encode("latin-1").decode(errors="replace") if sent else request.path
     g.request = _Request(method, route, path, span, time.perf_counter())
     g.request_id = id_of(request.headers.get("X-Request-Id", ""))
     tracing.current.set(span)
