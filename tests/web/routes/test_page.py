@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from shared.settings import Settings
 
-_PARTS = sorted((Path(__file__).parents[3] / "web/page/static").iterdir())
+_FOLDER = Path(__file__).parents[3] / "web/page/static"
+_PARTS = sorted(path for path in _FOLDER.rglob("*") if path.is_file())
 
 
 def test_a_browser_may_run_nothing_but_our_own_files(client: FlaskClient) -> None:
@@ -24,7 +25,7 @@ def test_a_browser_may_run_nothing_but_our_own_files(client: FlaskClient) -> Non
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("part", [part.name for part in _PARTS])
+@pytest.mark.parametrize("part", [str(part.relative_to(_FOLDER)) for part in _PARTS])
 def test_every_part_of_the_page_is_served_with_its_type(client: FlaskClient, part: str) -> None:
     kinds = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
     with client.get(f"/page/{part}") as answer:

@@ -1,19 +1,19 @@
 /** Connects the actions of the user with the modules that carry them out and show results. */
 
 import { Api } from "./api.js";
-import { offerDownloads } from "./downloads.js";
-import { chosen, dropped, pasted, sort } from "./files.js";
-import { Grid } from "./grid.js";
-import { Job } from "./job.js";
+import { offerDownloads } from "./grid/downloads.js";
+import { chosen, dropped, pasted, sort } from "./job/files.js";
+import { Grid } from "./grid/grid.js";
+import { Job } from "./job/job.js";
 import { amend, askForKey, notice, showBusy } from "./notices.js";
 import { Pause } from "./pause.js";
-import { Progress } from "./progress.js";
+import { Progress } from "./job/progress.js";
 import { forget, recent, remember, showRecent } from "./recent.js";
-import { labels, select } from "./selection.js";
+import { labels, select } from "./grid/selection.js";
 import { Session } from "./session.js";
 import { watchService } from "./status.js";
-import { Thumbnails } from "./thumbnails.js";
-import { Viewer } from "./viewer.js";
+import { Thumbnails } from "./grid/thumbnails.js";
+import { Viewer } from "./grid/viewer.js";
 import { bytes, number, plural } from "./words.js";
 
 const $ = (id) => document.getElementById(id);

@@ -1,9 +1,9 @@
 /** Carries out jobs, from the first file to the last label. */
 
-import { Job } from "./job.js";
-import { follow } from "./events.js";
-import { lines } from "./lines.js";
-import { fill, open, sendArchive } from "./upload.js";
+import { Job } from "./job/job.js";
+import { follow } from "./job/events.js";
+import { lines } from "./job/lines.js";
+import { fill, open, sendArchive } from "./job/upload.js";
 
 export class Session {
   /** Jobs of this visit by id. Jobs that were started here have their files. */

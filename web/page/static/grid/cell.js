@@ -1,6 +1,6 @@
 /** One picture in the grid. */
 
-import { percent } from "./words.js";
+import { percent } from "../words.js";
 
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
 

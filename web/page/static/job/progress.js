@@ -1,6 +1,6 @@
 /** The progress of a job: its share, its speed and the time left. */
 
-import { number, percent, plural, rate, time } from "./words.js";
+import { number, percent, plural, rate, time } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 

@@ -4,7 +4,7 @@
  */
 
 import { lines } from "./lines.js";
-import { Pause } from "./pause.js";
+import { Pause } from "../pause.js";
 
 const PAUSE_MILLISECONDS = 2000;
 

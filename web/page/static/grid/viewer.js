@@ -1,6 +1,6 @@
 /** The large view of one picture, with its labels and facts. */
 
-import { milliseconds, percent } from "./words.js";
+import { milliseconds, percent } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 

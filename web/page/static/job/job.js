@@ -1,6 +1,6 @@
 /** A job: its items, and the record that the service has of it. */
 
-import { plural } from "./words.js";
+import { plural } from "../words.js";
 
 /** The state of an item whose picture has not reached the service. */
 const SENDING = "sending";

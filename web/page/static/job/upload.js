@@ -1,6 +1,6 @@
 /** Uploads: a job is opened, then its parts are sent, a few at a time. */
 
-import { idempotencyKey } from "./api.js";
+import { idempotencyKey } from "../api.js";
 
 const TOP_K = 5;
 
