@@ -20,7 +20,7 @@ from typing import IO
 
 from redis.exceptions import RedisError
 
-from shared.errors import BadArchive, JobNotFound, NoFiles, Overloaded
+from shared.errors import BadArchive, JobClosed, JobNotFound, NoFiles, Overloaded
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id
 from shared.records.ending.canceller import JobCanceller
 from shared.records.claims import Claim
@@ -75,7 +75,8 @@ class ArchiveJobs:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
 
         Each part takes `room`, and gives it back. Raises BadArchive, ArchiveTooLarge and NoFiles
-        before anything is stored. If it fails later, what was stored is cancelled.
+        before anything is stored. If it fails later, what was stored is cancelled. Raises
+        Overloaded if there is no room, also for another request that stores the same job.
         """
         kind = archive.kind_of(file)
         if kind is None:
@@ -94,11 +95,13 @@ class ArchiveJobs:
         digest = in_thread(partial(_digest, file)) if key else None
         claim = key and key.claim(job.lane, job.top_k, job.webhook, digest)
         stored = self._open(job, claim)
-        # A stored job in another state is complete: this is the same request again. A job that an
-        # earlier request left half-stored is continued, because storing a part twice is harmless.
+        # A job that an earlier request left half-stored is continued, because storing a part twice
+        # is harmless. A job in another state is complete, or that request has just given it up.
         if stored.state is JobState.RECEIVING:
             with self._abandoned_on_failure(stored.id, claim):
                 self._fill(stored, archive.members(file, kind, self._limits), room)
+        elif self._is_abandoned(stored.id, claim):
+            raise Overloaded
         return stored.id
 
     def _open(self, job: OpenJob, claim: Claim | None) -> Job:
@@ -125,13 +128,20 @@ class ArchiveJobs:
     def _abandoned_on_failure(self, job_id: str, claim: Claim | None) -> Iterator[None]:
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             try:
                 self._canceller.abandon(job_id, claim)
-            except (RedisError, JobNotFound) as error:
+            except (RedisError, JobNotFound) as outage:
                 # Workers classify the parts that are stored, and the job expires.
-                logger.warning("cannot cancel job %s, which was not accepted: %s", job_id, error)
+                logger.warning("cannot cancel job %s, which was not accepted: %s", job_id, outage)
+            if isinstance(error, JobClosed) and self._is_abandoned(job_id, claim):
+                raise Overloaded from error
             raise
+
+    def _is_abandoned(self, job_id: str, claim: Claim | None) -> bool:
+        """Whether another request with the same claim has given up the job."""
+        # Giving up removes the claim. If a client cancels the job, the claim stays.
+        return claim is not None and self._jobs.claimed(claim) != job_id
 
     def _unpack_part(self, members: Iterator[Member], spool: IO[bytes]) -> list[Upload]:
         """The next part's pictures, with their bytes in `spool`; none at the archive's end."""

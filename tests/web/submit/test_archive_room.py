@@ -14,11 +14,11 @@ from werkzeug.test import TestResponse
 
 from quickstart import redis_server
 from shared import keys
-from shared.jobs import Lane
+from shared.jobs import Job, Lane
 from tests.support.bodies import Unreadable
 from tests.support.ports import free_port
 from tests.web.intake.archive_files import zipped
-from tests.web.submit.archive_posts import left_over, pictures, post_raw
+from tests.web.submit.archive_posts import left_over, pictures, post_raw, post_with_key
 from web.submit import archive_jobs
 
 
@@ -28,6 +28,7 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
         self.pauses = 0
+        self.at_first_pause: Callable[[], object] = lambda: None
         self.paused = threading.Event()
 
     def monotonic(self) -> float:
@@ -36,6 +37,8 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.pauses += 1
+        if self.pauses == 1:
+            self.at_first_pause()
         self.paused.set()
         time.sleep(0.005)
 
@@ -92,6 +95,55 @@ def test_an_archive_waits_for_room_and_goes_on(
     upload.join(20)
     # Its job was cancelled during the upload, so it was not accepted.
     assert answers[0].status_code == 409
+
+
+def test_two_requests_with_one_key_both_find_no_room_if_one_of_them_gives_up(
+    make_app: Callable[..., OpenAPI], redis: Redis, clock: Clock
+) -> None:
+    """They store the same job. The one that gives up closes it for the other."""
+    patient = make_app(max_outstanding_bulk=40, max_wait_seconds=10_000).test_client()
+    hasty = make_app(max_outstanding_bulk=40, max_wait_seconds=0).test_client()
+    archive = zipped(pictures(100))
+    answers: list[TestResponse] = []
+    clock.at_first_pause = lambda: answers.append(post_with_key(hasty, archive))
+    answers.append(post_with_key(patient, archive))
+    received = [(each.status_code, each.json["code"]) for each in answers]
+    assert received == [(503, "overloaded")] * 2
+    assert all(int(each.headers["Retry-After"]) > 0 for each in answers)
+    assert not left_over(redis) and len(redis.keys("job:*")) == 1
+
+
+def test_a_job_that_is_given_up_before_it_is_read_is_no_accepted_job(
+    make_app: Callable[..., OpenAPI], redis: Redis, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    app = make_app(max_outstanding_bulk=40, max_wait_seconds=10_000)
+    hasty = make_app(max_outstanding_bulk=40, max_wait_seconds=0).test_client()
+    archive = zipped(pictures(100))
+    jobs = app.extensions["backend"].jobs
+    read_job = jobs.get
+
+    def give_up_then_read(job_id: str) -> Job:
+        monkeypatch.setattr(jobs, "get", read_job)
+        assert post_with_key(hasty, archive).status_code == 503
+        return read_job(job_id)
+
+    monkeypatch.setattr(jobs, "get", give_up_then_read)
+    answer = post_with_key(app.test_client(), archive)
+    assert (answer.status_code, answer.json["code"]) == (503, "overloaded")
+
+
+def test_a_job_that_its_owner_cancels_during_the_upload_is_closed(
+    make_app: Callable[..., OpenAPI], redis: Redis, clock: Clock
+) -> None:
+    client = make_app(max_outstanding_bulk=40, max_wait_seconds=10_000).test_client()
+
+    def cancel() -> None:
+        [key] = redis.keys("job:*")
+        assert client.delete(f"/jobs/{key.decode().removeprefix('job:')}").status_code == 200
+
+    clock.at_first_pause = cancel
+    answer = post_with_key(client, zipped(pictures(100)))
+    assert (answer.status_code, answer.json["code"]) == (409, "job_closed")
 
 
 def running_job(app: OpenAPI, other: str) -> str:
