@@ -77,9 +77,12 @@ def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:
         return EmptyFile()
     if size > max_bytes:
         return ImageTooLarge(f"The file has {size} bytes; {max_bytes} are allowed.")
-    if not (head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")):
-        return UnsupportedFormat()
-    return None
+    return None if is_picture(head) else UnsupportedFormat()
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins with `head` may be a picture."""
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
 def no_picture(field: str, sent: Iterable[str]) -> NoFiles:

@@ -26,15 +26,19 @@ from shared.errors import (
     NestedArchive,
     UnsafePath,
 )
-from web.intake.archives import tar_archive, zip_archive
+from web.intake.archives import tar_archive, zip_archive, zip_directory
 from web.intake.archives.entry import Entry
 from web.intake.archives.streams import gzip_head
+from web.intake.uploads import is_picture
 
 #: Bytes from the start of a file that are needed to recognise its kind.
 HEAD_BYTES = 512
 
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _GZIP = b"\x1f\x8b\x08"
+
+#: Programs for Windows and Unix, and scripts. A zip archive behind one extracts itself.
+_PROGRAMS = (b"MZ", b"\x7fELF", b"#!")
 _TAR, _TAR_AT = b"ustar", 257
 
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -80,12 +84,15 @@ def kind_of(file: IO[bytes]) -> Kind | None:
         return Kind.TAR
     if head.startswith(_GZIP) and _is_tar(gzip_head(file, HEAD_BYTES)):
         return Kind.TAR_GZ
+    # `unzip` ignores bytes in front of an archive. A picture stays one, whatever is behind it.
+    if not is_picture(head) and zip_directory.has_end(file):
+        return Kind.ZIP
     return None
 
 
 def may_be_archive(head: bytes) -> bool:
-    """Whether a file that begins with `head` can be an archive."""
-    return head.startswith((*_ZIP, _GZIP)) or _is_tar(head)
+    """Whether a file that begins with `head` can be an archive, or a program in front of one."""
+    return _begins_as_archive(head) or head.startswith(_PROGRAMS)
 
 
 def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
@@ -141,7 +148,7 @@ def _member(entry: Entry, limits: Limits) -> Member:
         if isinstance(damage, (BadArchive, ArchiveTooLarge)):
             raise  # The members after this one cannot be read either.
         return Member(entry.name, b"", damage)
-    if may_be_archive(data[:HEAD_BYTES]):
+    if _begins_as_archive(data[:HEAD_BYTES]):
         return Member(entry.name, b"", NestedArchive())
     return Member(entry.name, data)
 
@@ -157,6 +164,10 @@ def _refusal(entry: Entry, limits: Limits) -> ClassifierError | None:
             f"The picture has {entry.size} bytes; at most {limits.member_bytes} are allowed."
         )
     return None
+
+
+def _begins_as_archive(head: bytes) -> bool:
+    return head.startswith((*_ZIP, _GZIP)) or _is_tar(head)
 
 
 def _is_tar(head: bytes) -> bool:

@@ -7,7 +7,6 @@ archive, and `zipfile` of Python 3.11.7 accepts overlapping entries. zlib unpack
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
 import zlib
@@ -25,15 +24,17 @@ from shared.errors import (
 )
 from web.intake.archives.entry import Entry
 from web.intake.archives.field_budget import FieldBudget
+from web.intake.archives.zip_directory import (
+    IN_ZIP64,
+    RECORD,
+    Directory,
+    find_directory,
+    read_at,
+)
 
-_END = struct.Struct("<4s4H2LH")
-_END_64 = struct.Struct("<4sQ2H2L4Q")
-_END_64_LOCATOR = struct.Struct("<4sLQL")
 _DIRECTORY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 
-_LONGEST_COMMENT = 0xFFFF
-_IN_ZIP64 = 0xFFFFFFFF
 _ENCRYPTED, _STRONGLY_ENCRYPTED, _UTF_8 = 1 << 0, 1 << 6, 1 << 11
 _STORED, _DEFLATED = 0, 8
 _UNIX, _MACOS = 3, 19
@@ -63,11 +64,11 @@ class _Record(NamedTuple):
 def entries(file: IO[bytes]) -> Iterator[Entry]:
     """The entries in the directory's order. Raises BadArchive if it is damaged or cut off."""
     extents = []
-    start, end = _directory(file)
-    for record in _records(file, start, end):
+    directory = find_directory(file)
+    for record in _records(file, directory):
         # An entry has at least a local header, its name and its data. `_unpack` checks the rest.
         after = record.offset + _LOCAL.size + len(record.name) + record.packed
-        if after > start:
+        if after > directory.start:
             raise BadArchive("An entry of the archive lies outside of it.")
         extents.append((record.offset, after))
         yield _entry(file, record)
@@ -82,51 +83,17 @@ def _check_overlaps(extents: list[tuple[int, int]]) -> None:
             raise BadArchive("Entries of the archive overlap.")
 
 
-def _directory(file: IO[bytes]) -> tuple[int, int]:
-    """Offsets of the start and the end of the central directory."""
-    size = file.seek(0, os.SEEK_END)
-    tail_at = max(0, size - _END.size - _LONGEST_COMMENT)
-    file.seek(tail_at)
-    tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    if end < 0 or len(tail) < end + _END.size:
-        raise BadArchive("The archive has no end. It was probably cut off.")
-    _, disk, _, _, count, length, offset, _ = _END.unpack_from(tail, end)
-    at = tail_at + end
-    if _IN_ZIP64 in (length, offset) or count == 0xFFFF:
-        at, disk, length, offset = _zip64_directory(file, at) or (at, disk, length, offset)
-    if disk not in (0, 0xFFFF) or offset + length > at:
-        raise BadArchive("The archive's directory is not where its end record says.")
-    return offset, offset + length
-
-
-def _zip64_directory(file: IO[bytes], end_at: int) -> tuple[int, int, int, int] | None:
-    """Of the ZIP64 end record: its offset and disk, and the directory's length and offset."""
-    if end_at < _END_64_LOCATOR.size:
-        return None
-    signature, _, at, _ = _END_64_LOCATOR.unpack(
-        _read(file, end_at - _END_64_LOCATOR.size, _END_64_LOCATOR.size)
-    )
-    if signature != b"PK\x06\x07":
-        return None
-    signature, _, _, _, disk, _, _, _, length, offset = _END_64.unpack(
-        _read(file, at, _END_64.size)
-    )
-    if signature != b"PK\x06\x06":
-        raise BadArchive("The archive's directory is not where its end record says.")
-    return at, disk, length, offset
-
-
-def _records(file: IO[bytes], position: int, end: int) -> Iterator[_Record]:
+def _records(file: IO[bytes], directory: Directory) -> Iterator[_Record]:
     budget = FieldBudget()
-    while position < end:
+    position = directory.start
+    while position < directory.end:
         budget.add_entry()
-        fields = _DIRECTORY.unpack(_read(file, position, _DIRECTORY.size))
+        fields = _DIRECTORY.unpack(read_at(file, position, _DIRECTORY.size))
         signature, made_by, _, flags, method, _, _, crc, packed, size, *rest = fields
         name_length, extra_length, comment_length, _, _, attributes, offset = rest
-        if signature != b"PK\x01\x02":
+        if signature != RECORD:
             raise BadArchive("The archive's directory is damaged.")
-        variable = _read(file, position + _DIRECTORY.size, name_length + extra_length)
+        variable = read_at(file, position + _DIRECTORY.size, name_length + extra_length)
         extra = _extra_fields(variable, name_length, budget)
         size, packed, offset = _zip64(extra.get(_ZIP64_FIELD, b""), size, packed, offset)
         yield _Record(
@@ -139,7 +106,7 @@ def _records(file: IO[bytes], position: int, end: int) -> Iterator[_Record]:
             packed=packed,
             size=size,
             mode=attributes >> 16,
-            offset=offset,
+            offset=directory.shift + offset,
         )
         position += _DIRECTORY.size + name_length + extra_length + comment_length
 
@@ -160,7 +127,7 @@ def _zip64(numbers: bytes, *small: int) -> list[int]:
     """The numbers, with those that do not fit into 32 bits taken from the extra field."""
     values = []
     for number in small:
-        if number == _IN_ZIP64 and len(numbers) >= 8:
+        if number == IN_ZIP64 and len(numbers) >= 8:
             [number] = struct.unpack_from("<Q", numbers)
             numbers = numbers[8:]
         values.append(number)
@@ -168,16 +135,37 @@ def _zip64(numbers: bytes, *small: int) -> list[int]:
 
 
 def _entry(file: IO[bytes], record: _Record) -> Entry:
+    name = _name(record)
     return Entry(
-        name=_name(record),
+        name=name,
         size=record.size,
         read=partial(_unpack, file, record),
-        is_folder=record.name.endswith(b"/") or stat.S_ISDIR(_unix_mode(record)),
+        is_folder=name.endswith("/") or stat.S_ISDIR(_unix_mode(record)),
         error=_refusal(record),
     )
 
 
 def _name(record: _Record) -> str:
+    """The name as `unzip` reads it, with `/` between folders."""
+    name = _unicode_name(record) or _decoded_name(record)
+    # Some programs of Windows write backslashes. On Unix a backslash is a part of a name.
+    if record.made_by not in (_UNIX, _MACOS) and "/" not in name:
+        return name.replace("\\", "/")
+    return name
+
+
+def _unicode_name(record: _Record) -> str | None:
+    """The name in the extra field that has it in UTF-8; None if that is of another name."""
+    field = record.extra.get(_NAME_FIELD, b"")
+    if len(field) <= 5 or struct.unpack_from("<BL", field) != (1, zlib.crc32(record.name)):
+        return None
+    try:
+        return field[5:].decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _decoded_name(record: _Record) -> str:
     """The name decoded as UTF-8 if it is valid UTF-8, else as cp437, the encoding of DOS."""
     try:
         return record.name.decode()
@@ -208,11 +196,11 @@ def _unpack(file: IO[bytes], record: _Record) -> bytes:
     if record.packed > record.size + record.size // _OVERHEAD_SHARE + _OVERHEAD:
         raise CorruptMember
     try:
-        local = _LOCAL.unpack(_read(file, record.offset, _LOCAL.size))
+        local = _LOCAL.unpack(read_at(file, record.offset, _LOCAL.size))
         start = (
             record.offset + _LOCAL.size + sum(local[-2:])
         )  # Its own name and extra field come first.
-        data = _read(file, start, record.packed)
+        data = read_at(file, start, record.packed)
         if record.method == _DEFLATED:
             # One byte more than stated reveals an entry that is larger. 0 would mean no limit.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, record.size + 1)
@@ -220,12 +208,4 @@ def _unpack(file: IO[bytes], record: _Record) -> bytes:
         raise CorruptMember from error
     if len(data) != record.size or zlib.crc32(data) != record.crc:
         raise CorruptMember
-    return data
-
-
-def _read(file: IO[bytes], position: int, length: int) -> bytes:
-    file.seek(position)
-    data = file.read(length)
-    if len(data) != length:
-        raise BadArchive("The archive was cut off.")
     return data
