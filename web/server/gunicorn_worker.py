@@ -24,6 +24,8 @@ import gevent
 from gevent.monkey import get_original
 from gunicorn.workers.ggevent import GeventWorker
 
+from web.server.heartbeat import Heartbeat
+
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
 #: ends the answers that would go on by themselves.
 ON_STOP = "on_stop"
@@ -39,8 +41,12 @@ _IDLE_SECONDS = 1.0
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
+    tmp: Any
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.tmp.close()
+        self.tmp = Heartbeat(self.cfg)
         self._idle: dict[socket.socket, float] = {}  # since when (monotonic), the oldest first
         self._connections = 0
         self.wsgi = None  # a signal may come before the application is loaded
