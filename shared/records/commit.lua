@@ -43,6 +43,8 @@ local pending = redis.call('HINCRBY', part, 'pending', -written)
 if pending == 0 then
   redis.call('UNLINK', images)
   give_back_bytes(held, part)
+else
+  redis.call('HSET', held, left_field(part), pending)
 end
 if pending == 0 or whole == '0' then
   redis.call('ZREM', outstanding, member)

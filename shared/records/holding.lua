@@ -1,10 +1,16 @@
 -- What a part holds in Redis, and how it is released. For several scripts.
 
+-- Beside the bytes of a part stands how many of its images are left, once some are committed. The
+-- part's record may expire before the others are, and then only this field knows their number.
+local function left_field(part)
+  return part .. ':left'
+end
+
 -- Subtract a part's bytes from those that are held. A second call changes nothing.
 local function give_back_bytes(held, part)
   local bytes = redis.call('HGET', held, part)
   if bytes then
-    redis.call('HDEL', held, part)
+    redis.call('HDEL', held, part, left_field(part))
     redis.call('HINCRBY', held, 'total', -bytes)
   end
 end

@@ -15,7 +15,8 @@ local pending = redis.call('HGET', part, 'pending')
 if not state or not pending then
   -- Its records have expired, so no client can read a result any more.
   redis.call('ZREM', outstanding, member)
-  redis.call('DECRBY', outstanding_images, image_count)
+  local left = outcome_field == '' and redis.call('HGET', held, left_field(part))
+  redis.call('DECRBY', outstanding_images, left or image_count)
   give_back_bytes(held, part)
   return nil
 end

@@ -9,7 +9,7 @@ from functools import partial
 from redis import Redis
 
 from shared import keys
-from shared.jobs import JobState, Lane, PartRef, parts_of
+from shared.jobs import Job, JobState, Lane, PartRef, parts_of
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.records.scripts import Script
@@ -57,20 +57,30 @@ class JobCanceller:
         job = self._reader.get(job_id)
         # Also if another process cancelled it, because that one may have died before this step.
         if job.state is JobState.CANCELLED:
-            for start in range(0, parts_of(job.total), _RELEASED_AT_ONCE):
-                stop = min(start + _RELEASED_AT_ONCE, parts_of(job.total))
-                self._release([PartRef(job_id, n, 0) for n in range(start, stop)], job.lane)
+            self._release_all(job)
         return bool(ended)
 
-    def _release(self, refs: Sequence[PartRef], lane: Lane) -> None:
+    def _release_all(self, job: Job) -> None:
+        """Release the parts that arrived and that no earlier call has released."""
+        missing = set(self._reader.missing_parts(job.id))
+        arrived = [n for n in range(parts_of(job.total)) if n not in missing]
+        released = int(self._redis.hget(keys.job(job.id), "released") or 0)
+        for start in range(released, len(arrived), _RELEASED_AT_ONCE):
+            numbers = arrived[start : start + _RELEASED_AT_ONCE]
+            refs = [PartRef(job.id, n, 0) for n in numbers]
+            self._release(refs, job.lane, released=start + len(refs))
+
+    def _release(self, refs: Sequence[PartRef], lane: Lane, *, released: int) -> None:
         _RELEASE(
             self._redis,
             [
                 (keys.part(ref.job_id, ref.number), keys.images(ref.job_id, ref.number), ref.name)
                 for ref in refs
             ],
+            job=keys.job(refs[0].job_id),
             outstanding=keys.outstanding(lane),
             outstanding_images=keys.outstanding_images(lane),
             held=keys.HELD,
             waiting=keys.waiting(lane),
+            released=released,
         )

@@ -1,11 +1,17 @@
 -- Release some parts of a cancelled job.
 --
 -- uses: holding
--- keys: outstanding, outstanding_images, held, waiting
+-- keys: job, outstanding, outstanding_images, held, waiting
+-- arguments: released
 -- row keys: part, images
 -- row arguments: name
--- A row is a part; `name` is its PartRef.name.
+-- A row is a part; `name` is its PartRef.name. With these rows, so many parts of the job are
+-- released.
 for part, images, name in rows() do
   local members = release(name, part, images, outstanding, outstanding_images, held)
   redis.call('ZREM', waiting, unpack(members))
+end
+-- The job may have expired: its record must not be made anew.
+if redis.call('EXISTS', job) == 1 then
+  redis.call('HSET', job, 'released', released)
 end

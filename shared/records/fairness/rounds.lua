@@ -39,12 +39,13 @@ local function feed(waiting, current_round, queue, outstanding, outstanding_imag
     redis.call('SET', current_round, round)
     local name, images = member:match('^(.*):(%d+)$')
     local job_id, number = name:match('^(.*):(%d+)$')
-    local part = PART_KEY:format(job_id, number)
-    local message = redis.call('HGET', part, 'message')
+    local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
+    -- A part may outlive its job. Writing to the job would make its record anew, without an expiry.
+    local message = redis.call('EXISTS', job) == 1 and redis.call('HGET', part, 'message')
     if message then
       redis.call('HDEL', part, 'message')
       redis.call('ZADD', outstanding, deadline, member)
-      redis.call('HSETNX', JOB_KEY:format(job_id), 'first_due', deadline)
+      redis.call('HSETNX', job, 'first_due', deadline)
       redis.call('LPUSH', queue, message)
       missing = missing - 1
     else

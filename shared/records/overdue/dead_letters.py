@@ -53,6 +53,7 @@ class DeadLetters:
         """Queue the image again; False if the letter is gone, or its job expired or cancelled."""
         ref = PartRef.from_member(letter.member)
         position = ref.only or 0
+        now = time.time()
         revived = _REVIVE(
             self._redis,
             job=keys.job(ref.job_id),
@@ -69,10 +70,13 @@ class DeadLetters:
             position=position,
             outcome_field=outcome_field(position),
             attempts_field=ref.attempts_field,
-            deadline=time.time() + self._deadline,
+            deadline=now + self._deadline,
             message=message(letter.lane, [ref]),
             claim_value=value(claim, ref.job_id) if claim else "",
             claim_seconds=2 * self._ttl if claim else "",
+            job_id=ref.job_id,
+            now=now,
+            ttl=self._ttl,
         )
         return bool(revived)
 

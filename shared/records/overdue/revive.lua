@@ -1,11 +1,13 @@
 -- Retry a dead letter: its item waits again, and will be tried alone.
 --
+-- uses: ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, queue, dead_letters, dead_image
 -- keys: claim
 -- arguments: member, position, outcome_field, attempts_field, deadline, message
--- arguments: claim_value, claim_seconds
+-- arguments: claim_value, claim_seconds, job_id, now, ttl
 -- `position` is that of the item in its part. `deadline` is in Unix seconds. `claim` is empty if the
 -- request had none; otherwise it gets the value, for so many seconds.
+-- `now` is in Unix seconds; `ttl` is the results' time to live in seconds.
 -- Returns 1. Returns 0 if there is no such letter, or its job has expired or was cancelled.
 local data = redis.call('GET', dead_image)
 local outcome = redis.call('HGET', part, outcome_field) or ''
@@ -19,6 +21,7 @@ redis.call('DEL', dead_image)
 redis.call('HDEL', part, outcome_field, attempts_field)
 redis.call('HINCRBY', part, 'pending', 1)
 redis.call('HSET', images, position, data)
+redis.call('EXPIRE', images, ttl)
 redis.call('HINCRBY', held, part, #data)
 redis.call('HINCRBY', held, 'total', #data)
 redis.call('HINCRBY', job, 'failed', -1)
@@ -29,6 +32,10 @@ end
 redis.call('ZADD', outstanding, deadline, member)
 redis.call('INCRBY', outstanding_images, 1)
 redis.call('LPUSH', queue, message)
+-- The job lives on as if the image had just been accepted. It may have been about to expire.
+local total, job_claim = unpack(redis.call('HMGET', job, 'total', 'claim'))
+redis.call('HSET', job, 'expires_at', now + ttl)
+expire(job, job_id, tonumber(total), job_claim, 2 * ttl)
 if claim ~= '' then
   redis.call('SET', claim, claim_value, 'EX', claim_seconds)
 end

@@ -85,7 +85,7 @@ def half_cancelled(
     for each in refs:
         put(jobs, job, each.number)
 
-    def die(*_: object) -> None:
+    def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -185,3 +185,19 @@ def test_a_job_that_another_request_has_completed_is_not_abandoned(
     assert jobs.reader.get(job_id).state is JobState.QUEUED
     assert jobs.reader.claimed(claim) == job_id
     assert backlog.of_lane(redis, LANE).images == PART_SIZE
+
+
+def test_a_second_cancel_releases_nothing_again(jobs: JobRecords, redis: Redis) -> None:
+    empty = open_job(jobs, 500_000)
+    job = open_job(jobs, 33)
+    for number in (0, 1):
+        put(jobs, job, number)
+    for each, commands in ((empty, 0), (job, 1), (job, 0)):
+        before = _scripts(redis)
+        jobs.canceller.cancel(each.id)
+        assert _scripts(redis) - before == 1 + commands  # the first one cancels
+    assert nothing_is_held(redis)
+
+
+def _scripts(redis: Redis) -> int:
+    return int(redis.info("commandstats")["cmdstat_eval"]["calls"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from redis import Redis
 
 from shared import keys
@@ -69,3 +71,18 @@ def test_a_retry_in_an_incomplete_job_leaves_the_job_open(jobs: JobRecords, redi
     assert jobs.dead_letters.retry(jobs.dead_letters.all()[0])
     assert jobs.reader.get(job.id).state is JobState.RECEIVING
     assert put(jobs, job, 0).missing_parts == 0
+
+
+def test_a_retried_image_and_its_job_live_as_long_as_new_ones(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    part = accept(jobs)
+    bury(redis, jobs, part)
+    [letter] = jobs.dead_letters.all()
+    for key in redis.keys(f"*{part.job_id}*"):
+        redis.expire(key, 1)
+    assert jobs.dead_letters.retry(letter)
+    assert redis.ttl(keys.job(part.job_id)) > 7100
+    assert redis.ttl(keys.part(part.job_id, 0)) > 7100
+    assert 3500 < redis.ttl(keys.images(part.job_id, 0)) <= 3600
+    assert jobs.reader.get(part.job_id).expires_at > time.time() + 3500

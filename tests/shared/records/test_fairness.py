@@ -6,12 +6,13 @@ import pytest
 from redis import Redis
 
 from shared import keys
+from shared.errors import JobNotFound
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.overdue.recovery import Recovered
 from tests.conftest import Clock
-from tests.shared.records.parts import EMPTY, LANE, commit, take_message
+from tests.shared.records.parts import EMPTY, LANE, SUCCESS, commit, queued, take_message
 
 READY = 4  #: Messages that rounds.lua keeps in the queue.
 NOTHING = Recovered(0, 0, 0)
@@ -174,3 +175,43 @@ def test_a_part_that_expires_while_it_waits_leaves_the_backlog(
     assert backlog.of_lane(redis, LANE) == EMPTY
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
     assert not redis.exists(keys.waiting(LANE))
+
+
+def test_a_part_that_outlives_its_job_makes_no_record_of_the_job(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    accept(jobs, READY)
+    gone = accept(jobs, 2)
+    redis.delete(keys.job(gone))
+    redis.delete(keys.queue(LANE))
+    jobs.parts.feed(LANE)
+    assert not redis.exists(keys.job(gone))
+    assert not [ref for [ref] in queued(redis) if ref.job_id == gone]
+    with pytest.raises(JobNotFound):
+        jobs.reader.get(gone)
+
+
+def test_the_count_of_images_stays_right_when_half_a_part_expires(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    expiring, other = accept(jobs, 1), accept(jobs, 1)
+    expired, _ = (take(redis) for _ in range(2))
+    assert expired and expired.job_id == expiring
+    jobs.parts.start([expired], LANE)
+    commit(redis, jobs, expired, dict.fromkeys(range(20), SUCCESS))
+    for key in (keys.job(expiring), keys.part(expiring, 0)):
+        redis.delete(key)
+    assert jobs.parts.start([expired], LANE) == []
+    assert redis.get(keys.outstanding_images(LANE)) == b"32"
+    assert backlog.of_lane(redis, LANE)[:2] == (1, 32)
+    commit(redis, jobs, PartRef(other, 0, 32))
+    assert redis.get(keys.outstanding_images(LANE)) == b"0"
+    assert redis.hgetall(keys.HELD) == {b"total": b"0"}
+
+
+def test_an_unfinished_record_of_an_earlier_release_is_no_job(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    redis.hset(keys.job("left"), "first_due", "1")
+    with pytest.raises(JobNotFound):
+        jobs.reader.get("left")
