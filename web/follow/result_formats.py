@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 from pydantic_core import to_json
 from werkzeug.datastructures import MIMEAccept
@@ -14,8 +14,15 @@ from shared.errors import NotAcceptable
 from shared.jobs import Durations, Item, ItemState, Outcome, Prediction
 from web.schemas.results import MEDIA_TYPES, ResultFormat
 
-#: A spreadsheet takes a cell that starts so for a formula. Clients choose the names of pictures.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: Signs that start a formula in a spreadsheet, also in their wide forms.
+_SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
+
+#: A text that a spreadsheet may take for a formula. Some skip white space before the sign.
+_FORMULA = re.compile(rf"[\t\r\n]|[\s\x00-\x1f\u200b\ufeff]*{_SIGNS}")
+
+#: The place inside a text where a formula would start, if a spreadsheet splits cells at another
+#: separator than the comma. It ignores our quotes then.
+_INNER_FORMULA = re.compile(rf'([;|\t\r\n][\s"]*)(?={_SIGNS})')
 
 _CSV_HEAD = (
     *("index", "name", "custom_id", "state", "label", "probability", "class_id"),
@@ -78,9 +85,8 @@ def _csv_lines(items: Sequence[Item], top_k: int) -> bytes:
 
 
 def _table(rows: Iterable[Iterable[object]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)  # RFC 4180 is the module's default
-    return text.getvalue().encode()
+    """Rows as RFC 4180 defines them. Python's csv module cannot choose which cells get quotes."""
+    return "".join(",".join(map(str, row)) + "\r\n" for row in rows).encode()
 
 
 def _cells(item: Item, top_k: int) -> list[object]:
@@ -89,13 +95,15 @@ def _cells(item: Item, top_k: int) -> list[object]:
     predictions: list[Prediction | None] = [*outcome.predictions]
     predictions += [None] * (top_k - len(predictions))
     best, *others = predictions
-    cells: list[Any] = [item.index, _safe(item.name), _safe(item.custom_id), item.state]
-    cells += (_safe(best.class_name), best.probability, best.class_id) if best else ("", "", "")
-    cells += (error.code, _safe(error.message)) if error else ("", "")
-    cells += (_safe(outcome.model_version), "true" if outcome.cache_hit else "false")
+    cells: list[object] = [item.index, _text(item.name), _text(item.custom_id), item.state]
+    cells += (
+        (_common_text(best.class_name), best.probability, best.class_id) if best else ("", "", "")
+    )
+    cells += (error.code, _text(error.message)) if error else ("", "")
+    cells += (_common_text(outcome.model_version), "true" if outcome.cache_hit else "false")
     cells += _milliseconds(outcome.durations)
     for each in others:
-        cells += (_safe(each.class_name), each.probability) if each else ("", "")
+        cells += (_common_text(each.class_name), each.probability) if each else ("", "")
     return cells
 
 
@@ -105,11 +113,17 @@ def _milliseconds(durations: Durations | None) -> tuple[object, ...]:
     return (durations.queue_ms, durations.preprocess_ms, durations.inference_ms)
 
 
-def _safe(text: str | None) -> str:
-    """A text cell that no spreadsheet runs."""
+def _text(text: str | None) -> str:
+    """A cell in quotes, with an apostrophe where a spreadsheet could start a formula."""
     if not text:
         return ""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    safe = _INNER_FORMULA.sub(r"\1'", text) if _INNER_FORMULA.search(text) else text
+    safe = safe.replace('"', '""')
+    return f'"\'{safe}"' if _FORMULA.match(text) else f'"{safe}"'
+
+
+#: The same for texts that occur in many rows.
+_common_text = lru_cache(maxsize=4096)(_text)
 
 
 LINE_FORMATS = {

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from shared.errors import UnknownField, WrongPartSize
-from web.intake.uploads import HEAD_BYTES, Upload, clean, fault, no_picture
+from web.intake.uploads import HEAD_BYTES, Upload, clean, clean_id, fault, no_picture
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 
@@ -66,7 +66,11 @@ def _entries(text: str | None, pictures: Sequence[FileStorage]) -> list[PartEntr
 def _named(entry: PartEntry, digest: str) -> Upload:
     """A picture that the client names by its digest."""
     return Upload(
-        name=clean(entry.name), custom_id=entry.custom_id, digest=digest, size=0, read=None
+        name=clean(entry.name),
+        custom_id=clean_id(entry.custom_id),
+        digest=digest,
+        size=0,
+        read=None,
     )
 
 
@@ -80,7 +84,7 @@ def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:
         let_others_run()
     return Upload(
         name=clean(entry.name),
-        custom_id=entry.custom_id,
+        custom_id=clean_id(entry.custom_id),
         digest=digest,
         size=size,
         read=partial(_read, picture),

@@ -63,7 +63,7 @@ def read_upload(
         digest=hashlib.sha256(data).hexdigest(),
         size=len(data),
         read=lambda: data,
-        custom_id=custom_id,
+        custom_id=clean_id(custom_id),
         error=fault(data, len(data), max_bytes=max_bytes),
     )
 
@@ -95,6 +95,11 @@ def no_picture(field: str, sent: Iterable[str]) -> NoFiles:
 def clean(name: str) -> str:
     """A name for answers, tables and logs: U+FFFD for harmful characters, bounded length."""
     return _HARMFUL.sub("\ufffd", name[-_MAX_NAME:])
+
+
+def clean_id(custom_id: str | None) -> str | None:
+    """A `custom_id` without harmful characters. Programs join tables by it, so nothing is added."""
+    return _HARMFUL.sub("", custom_id) if custom_id else custom_id
 
 
 def new_items(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> Iterator[NewItem]:

@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from shared import keys
 from shared.errors import DecodeFailed
-from shared.jobs import ItemState, Outcome, Prediction
+from shared.jobs import ItemError, ItemState, Outcome, Prediction
 from shared.records.job_records import JobRecords
 from tests.web.follow.stored_jobs import FAILURE, SUCCESS, accept, commit, finished
 
@@ -82,24 +82,60 @@ def test_one_prediction_each_makes_no_further_columns(
     assert response.text.splitlines()[0] == CSV_HEAD
 
 
-FORMULAS = ('=HYPERLINK("http://x","y")', "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1")
+#: Names, and how they are written. An apostrophe makes a spreadsheet take a cell for text.
+FORMULAS = {
+    '=HYPERLINK("http://x","y")': '\'=HYPERLINK("http://x","y")',
+    "=1+1": "'=1+1",
+    "+1": "'+1",
+    "-1": "'-1",
+    "@SUM(A1)": "'@SUM(A1)",
+    "\uff1d1+1": "'\uff1d1+1",
+    " =1+1": "' =1+1",
+    "\ufeff\u200b=1": "'\ufeff\u200b=1",
+    "\t=1": "'\t'=1",
+    "\r=1": "'\r'=1",
+    "x;=1|+2": "x;'=1|'+2",
+    'x; "=1': "x; \"'=1",
+    "IMG - 1 (a+b)=c;x.jpg": "IMG - 1 (a+b)=c;x.jpg",
+}
 
 
 def test_a_spreadsheet_takes_no_cell_for_a_formula(
     client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
-    for name in FORMULAS:
+    for name, written in FORMULAS.items():
         named = Prediction(1, name, 0.5)
         job_id = accept(jobs, 1, name=name, custom_id=name)
         commit(jobs, redis, job_id, {0: Outcome(state=ItemState.SUCCEEDED, predictions=(named,))})
         [row] = rows(get(client, job_id, "format=csv"))
-        assert {row[each] for each in ("name", "custom_id", "label")} == {f"'{name}"}
+        assert {row[each] for each in ("name", "custom_id", "label")} == {written}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_no_separator_makes_a_formula_of_a_text(
+    client: FlaskClient, jobs: JobRecords, redis: Redis, separator: str
+) -> None:
+    """In many countries a spreadsheet splits cells at the semicolon."""
+    names = ["x;=cmd|' /C calc'!A0", "x\t=1+1", "|=2", "x,=1", 'x";=1', 'x;"=1', "x\n=1;", "x; =1"]
+    names += FORMULAS
+    cells: list[str] = []
+    for name in names:
+        named = Prediction(1, name, 0.5)
+        error = Outcome(state=ItemState.FAILED, error=ItemError(code="code", message=name))
+        labelled = Outcome(state=ItemState.SUCCEEDED, predictions=(named, named))
+        job_id = accept(jobs, 2, name=name, custom_id=name)
+        commit(jobs, redis, job_id, {0: labelled, 1: error})
+        text = get(client, job_id, "format=csv").text
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        cells += [cell.strip("\ufeff\u200b\t\r\n ") for line in lines for cell in line]
+    assert len(cells) > 3 * len(names)
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@\uff1d\uff0b\uff0d\uff20"))]
 
 
 def test_names_are_the_same_in_both_streams_as_when_they_were_sent(
     client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
-    for name in ('a "b", c.jpg', "two\nlines", "Äpfel 🍎.jpg", "a'b", " = "):
+    for name in ('a "b", c.jpg', "two\nlines", "Äpfel 🍎.jpg", "a'b", " a = "):
         job_id = finished(jobs, redis, 1, name=name)
         assert rows(get(client, job_id, "format=csv"))[0]["name"] == name
         assert json.loads(get(client, job_id, "format=jsonl").text)["name"] == name

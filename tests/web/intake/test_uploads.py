@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 
 import pytest
+from werkzeug.datastructures import FileStorage, MultiDict
 
 from shared.errors import EmptyFile, ImageTooLarge, UnsupportedFormat
 from shared.jobs import ItemState, Outcome
+from web.intake.parts import read_part
 from web.intake.uploads import Upload, new_items, no_picture, read_upload
 
 
@@ -59,6 +63,30 @@ def test_harmful_characters_of_a_name_are_replaced_and_it_is_bounded() -> None:
     assert upload.name == "é" * 512
     for harmful in "\r\n\x00\x1b\x7f\x85\u2028\u202e\u2066\u061c\u200f\ud800\udcfc":
         assert read(b"data", name=f"a{harmful}b").name == "a\ufffdb"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("\n=1+1", "=1+1"),
+        ("a\r\n=LINK(1)", "a=LINK(1)"),
+        ("\x1b]0;evil\x07", "]0;evil"),
+        ("\u202egpj.exe", "gpj.exe"),
+        ("Füße \u200d 写真", "Füße \u200d 写真"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_harmful_characters_leave_a_custom_id(sent: str | None, kept: str | None) -> None:
+    assert read_upload("a", b"x", max_bytes=9, custom_id=sent).custom_id == kept
+    entries = json.dumps([{"name": "a", "custom_id": sent}])
+    picture = FileStorage(io.BytesIO(b"x"), "a")
+    files = MultiDict([("files", picture)])
+    [upload] = read_part({"items": entries}, files, items=1, max_bytes=9)
+    assert upload.custom_id == kept
+    entries = json.dumps([{"name": "a", "custom_id": sent, "digest": "0" * 64}])
+    [named] = read_part({"items": entries}, MultiDict(), items=1, max_bytes=9)
+    assert named.custom_id == kept
 
 
 def test_the_digest_and_the_size_are_of_the_bytes() -> None:
