@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
 import zlib
+from collections.abc import Callable
 
 import pytest
 from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from werkzeug.test import TestResponse
 
 from shared.errors import BadArchive
 from tests.support.bodies import JPEG as PICTURE
 from tests.web.intake.archive_files import (
+    Make,
     directory_entries,
     stored,
     tar_gz,
@@ -89,7 +94,7 @@ def test_a_backslash_of_unix_is_a_part_of_the_name() -> None:
 
 @pytest.mark.parametrize("make", [zipped, stored, zip64])
 @pytest.mark.parametrize("front", [SCRIPT, b"MZ" + bytes(70_000), b"PK00", b"\0" * 7])
-def test_bytes_in_front_of_a_zip_are_ignored(make: type, front: bytes) -> None:
+def test_bytes_in_front_of_a_zip_are_ignored(make: Make, front: bytes) -> None:
     files = [(f"{k}.jpg", JPEG + bytes([k])) for k in range(3)]
     assert [(each.name, each.data) for each in read(front + make(files))] == files
 
@@ -110,14 +115,27 @@ def test_a_picture_with_an_archive_behind_it_is_a_picture(client: FlaskClient) -
 
 
 @pytest.mark.parametrize("post", [post_raw, post_form])
-def test_a_self_extracting_zip_is_a_job(client: FlaskClient, post: type) -> None:
+def test_a_self_extracting_zip_is_a_job(
+    client: FlaskClient, post: Callable[..., TestResponse]
+) -> None:
     job = post(client, SCRIPT + zipped([("a.jpg", PICTURE)])).json
     assert [item["name"] for item in items(client, job["id"])] == ["a.jpg"]
 
 
+@pytest.mark.parametrize("front", [SCRIPT, b"MZ" + bytes(70_000), b"\x7fELF" + bytes(1000)])
+def test_a_form_may_carry_a_self_extracting_zip_that_is_larger_than_pictures_may_be(
+    make_app: Callable[..., OpenAPI], front: bytes
+) -> None:
+    client = make_app(max_request_bytes=100_000, max_archive_bytes=300_000).test_client()
+    data = front + zipped([("a.jpg", PICTURE + os.urandom(120_000))])
+    answer = post_form(client, data)
+    assert answer.status_code == 202, answer.text
+    assert post_form(client, b"text" + data).json["code"] == "request_too_large"
+
+
 @pytest.mark.parametrize("make", [tar_gz, tar_in_two_gzip_members])
 @pytest.mark.parametrize("behind", [b"\n", b"\x1f", b"\0\0\n", b"garbage" * 10_000])
-def test_bytes_behind_a_gzip_file_are_ignored(make: type, behind: bytes) -> None:
+def test_bytes_behind_a_gzip_file_are_ignored(make: Make, behind: bytes) -> None:
     assert codes(read(make([("a.jpg", JPEG)]) + behind)) == {"a.jpg": None}
 
 
