@@ -48,10 +48,16 @@ def sparse_bomb(blocks: int) -> bytes:
     return checked(header) + bytes([7] * 504 + [1] + [0] * 7) * blocks + bytes(2048)
 
 
+def header_bomb(entries: int) -> bytes:
+    """A tar of entries, each with seven empty extended headers."""
+    return tar_of(*([(entry("h", kind=b"g"), b"")] * 7 + [(entry("a.jpg"), b"")]) * entries)
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "pax records": lambda: pax_bomb(2),
     "packed pax records": lambda: gzip.compress(pax_bomb(2)),
     "extra fields": lambda: extra_bomb(2),
+    "empty headers": lambda: header_bomb(300),
     "a map of a sparse file": lambda: gzip.compress(sparse_bomb(20_000)),
 }
 
@@ -68,6 +74,13 @@ def test_the_fields_of_usual_headers_are_never_too_many() -> None:
     header = entry("h", len(records), tarfile.XHDTYPE), records
     files = [header, (entry("a.jpg", len(JPEG)), JPEG)] * 1000
     assert len(read(tar_of(*files), ROOMY)) == 1000
+
+
+def test_long_names_and_links_of_a_tar_are_never_too_many() -> None:
+    name, link = (entry("h", 200, kind) for kind in (b"L", b"K"))
+    linked = entry("a.jpg", kind=tarfile.SYMTYPE)
+    files = [(name, b"a" * 200), (link, b"b" * 200), (linked, b"")] * 500
+    assert len(read(tar_of(*files), ROOMY)) == 500
 
 
 def test_too_many_gzip_members_for_what_they_hold_are_refused_early() -> None:

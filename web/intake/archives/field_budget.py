@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from shared.errors import ArchiveTooLarge
 
-#: Usual entries have some ten fields. Those of macOS have up to some twenty.
-_FOR_EACH_ENTRY = 32
+#: Usual entries have some ten fields. Those of macOS have some twenty, in an extended header.
+_FOR_EACH_ENTRY = 48
 _FOR_EVERY_ARCHIVE = 10_000
 
 
@@ -19,8 +19,8 @@ class FieldBudget:
         """Allow the fields of one more entry."""
         self._left += _FOR_EACH_ENTRY
 
-    def spend(self) -> None:
-        """Count one field. Raises ArchiveTooLarge if there are too many."""
-        self._left -= 1
+    def spend(self, fields: int = 1) -> None:
+        """Count fields. Raises ArchiveTooLarge if there are too many."""
+        self._left -= fields
         if self._left < 0:
             raise ArchiveTooLarge("The headers of the archive have too many fields.")

@@ -33,6 +33,9 @@ _PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 #: Headers for one entry: its own, a pax header, a long name, a long link name, global ones.
 _MOST_HEADERS = 8
 
+#: An extended header takes as long as so many fields in it.
+_FIELDS_OF_HEADER = 16
+
 #: Offsets of the flag that another block of a sparse file's map follows: in the header, and in
 #: each block of the map.
 _SPARSE_GOES_ON, _SPARSE_MAP_GOES_ON = 482, 504
@@ -109,6 +112,7 @@ def _next_header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
             _extended(source, header, _LONGEST_HEADER)
         else:
             return _completed(header, name, size)
+        budget.spend(_FIELDS_OF_HEADER)
     raise BadArchive("An entry of the archive has too many headers.")
 
 
