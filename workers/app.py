@@ -167,9 +167,9 @@ def _decode_budget() -> DecodeBudget:
     """A batch ends well within its time limit, and an interactive one soon enough for others."""
     most = settings.batch_time_limit_seconds / 3
     if settings.lane is Lane.BULK:
-        return DecodeBudget(trial=None, batch=most)
+        return DecodeBudget(trial=None, slow=most, batch=most)
     seconds = settings.max_decode_seconds
-    return DecodeBudget(trial=seconds / 10, batch=min(2 * seconds, most))
+    return DecodeBudget(trial=seconds / 10, slow=min(2 * seconds, most), batch=most)
 
 
 @signals.worker_process_init.connect

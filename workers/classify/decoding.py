@@ -25,7 +25,8 @@ class DecodeBudget:
     """Seconds that decoding may take."""
 
     trial: float | None  #: Processor time of the first try of a picture; None without such a try.
-    batch: float  #: Of a batch. It decodes at least one picture.
+    slow: float  #: Of a batch, after which it decodes no more slow pictures.
+    batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class _Picture:
     position: int
     slow: bool
 
+    @property
+    def bytes(self) -> int:
+        return len(self.work.images.get(self.position, b""))
+
 
 class BatchDecoding:
     def __init__(
@@ -70,14 +75,20 @@ class BatchDecoding:
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
-        self._left = deque(sorted(every, key=lambda picture: picture.slow))
+        if budget.trial is None:
+            self._left = deque(sorted(every, key=lambda picture: picture.slow))
+        else:  # Small files are mostly fast, so they come first.
+            self._left = deque(sorted(every, key=lambda each: (each.slow, each.bytes)))
         self._single = len(every) == 1
         self._spent = 0.0
 
     @property
     def over(self) -> bool:
         """Whether there is no further run."""
-        return not self._left or self._spent >= self._budget.batch
+        if not self._left:
+            return True
+        budget = self._budget.slow if self._left[0].slow else self._budget.batch
+        return self._spent >= budget
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures."""

@@ -26,7 +26,7 @@ from workers.decode.limits import DecodeLimits
 from workers.engine import load_engine
 
 LIMIT = 3.0
-BUDGET = DecodeBudget(trial=0.3, batch=6.0)
+BUDGET = DecodeBudget(trial=0.3, slow=6.0, batch=15.0)
 GOOD, LARGE, HOSTILE = b"0.01", b"1", b"1000"  #: The seconds that the decoder below needs.
 
 
@@ -181,7 +181,7 @@ def test_generated_slow_pictures_are_stopped_after_the_good_ones(
     slow = [jpeg_of_many_passes(5_000 + k) for k in range(3)]
     engine_preset = classifier()._engine.model.preset
     limits = DecodeLimits(pixels=50_000_000, cpu_seconds=0.5, memory_bytes=400 * 2**20)
-    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, batch=60))
+    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, slow=60, batch=60))
     hostile = [submit(jobs, data) for data in slow]
     good = submit(jobs, pictures[0].read_bytes())
     with redis.pubsub() as notices:  # type: ignore[no-untyped-call]

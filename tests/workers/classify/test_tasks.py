@@ -55,7 +55,7 @@ def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchCla
         jobs.parts,
         ResultCache(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
-        budget=DecodeBudget(trial=None, batch=60),
+        budget=DecodeBudget(trial=None, slow=60, batch=60),
     )
 
 
