@@ -1,6 +1,6 @@
-"""Writes the PrometheusRule from the rule files: `python k8s/generate.py`.
+"""`python k8s/generate.py` writes the PrometheusRule from the rule files.
 
-Kustomize can put a file into a ConfigMap, not into another object. A test compares the two.
+Kustomize can put a file only into a ConfigMap. A test compares the two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def prometheus_rules() -> str:
         },
         "spec": {"groups": groups},
     }
-    head = "# Written by k8s/generate.py from monitoring/prometheus/rules: change it there.\n"
+    head = "# Written by k8s/generate.py from monitoring/prometheus/rules. Change it there.\n"
     return head + yaml.safe_dump(rule, sort_keys=False, width=1000)
 
 

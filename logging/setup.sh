@@ -1,12 +1,12 @@
 #!/bin/sh
-# Tell Elasticsearch and Kibana once how our lines look; doing it again changes nothing.
+# Installs the mapping of our log lines and the dashboard. To run it again changes nothing.
 set -eu
 cd "$(dirname "$0")"
 
 elasticsearch=${ELASTICSEARCH_URL:-http://elasticsearch:9200}
 kibana=${KIBANA_URL:-http://kibana:5601}
 
-# The password goes by standard input: an argument could be read by whoever lists processes.
+# The password goes through standard input, because other users can see arguments.
 ask() {
     printf 'user = "%s:%s"\n' "${ELASTICSEARCH_USER:-elastic}" "$ELASTIC_PASSWORD" |
         curl --config - --silent --show-error --fail-with-body \
@@ -16,13 +16,13 @@ ask() {
 json='Content-Type: application/json'
 ask -X PUT -H "$json" --data-binary @elasticsearch/lifecycle.json \
     "$elasticsearch/_ilm/policy/classifier-logs"
-# Before the first line arrives: the mapping of a data stream that exists changes only at its rollover.
+# It must come before the first line. Later, the mapping changes only at the next rollover.
 ask -X PUT -H "$json" --data-binary @elasticsearch/index-template.json \
     "$elasticsearch/_index_template/classifier-logs"
-# 200 says that Kibana has read the file, not that it took everything in it.
+# The status 200 does not say that Kibana accepted everything in the file.
 answer=$(ask -X POST -H 'kbn-xsrf: setup' -F file=@kibana/saved-objects.ndjson \
     "$kibana/api/saved_objects/_import?overwrite=true") || { echo "$answer"; exit 1; }
 case $answer in
-    *'"success":true'*) echo "log stack is set up" ;;
-    *) echo "Kibana does not take the saved objects: $answer" >&2; exit 1 ;;
+    *'"success":true'*) echo "The log stack is set up." ;;
+    *) echo "Kibana refused the saved objects: $answer" >&2; exit 1 ;;
 esac
