@@ -1,6 +1,6 @@
 """How fast request bodies are read: single pictures at once, all other bodies at a set pace.
 
-One thread serves all clients of a process, so clients that send as fast as it reads could keep it
+One thread serves all clients of a process. Clients that send as fast as it reads could keep it
 busy. So a body is read in steps of 256 KiB. Before each step it waits in a queue. One body at a
 time leaves the queue, after gevent has handled everything else that has arrived.
 
