@@ -77,7 +77,8 @@ def shipped_redis(
     """The URL of a Redis that runs the command of the file on a free port."""
     *shell, line = services["redis"]["command"]
     port = free_port()
-    line = default(line).replace("/run/secrets", str(secrets)) + f" --port {port}"
+    line = default(line).replace("/run/secrets", str(secrets))
+    line = line.replace("redis-server - ", f"redis-server - --port {port} ")
     with run([*shell, line], tmp_path_factory.mktemp("redis")):
         url = f"redis://:{(secrets / 'redis_password').read_text()}@127.0.0.1:{port}/0"
         client = connect(url, max_connections=1)
