@@ -56,8 +56,11 @@ class Havoc:
         return self.done.keys() == {strike.__name__ for strike in self._strikes}
 
     def kill_pool_process(self) -> None:
-        pid = self._chance.choice(self._service.pool_processes(self._lane()))
-        os.kill(pid, signal.SIGKILL)
+        lane = self._lane()
+        # Celery ends a worker whose pool process dies before the worker is ready.
+        if not self._supervisor.is_ready(lane):
+            raise ProcessLookupError(f"the worker of {lane} still starts")
+        os.kill(self._chance.choice(self._service.pool_processes(lane)), signal.SIGKILL)
 
     def kill_worker(self) -> None:
         self._supervisor.kill(self._lane())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from shared.jobs import Lane
+from shared.settings import Settings
 from tests.support.local_service import LocalService
 
 _WEBHOOKS = ["celery", "-A", "workers.webhooks.app", "worker"]
@@ -19,6 +22,7 @@ class Supervisor:
         #: A sentence for each death that nobody ordered, with the end of the program's log.
         self.deaths: list[str] = []
         self._service = service
+        self._started_at: dict[str, float] = {}
         self._starts: dict[str, Callable[[], None]] = {
             "web": service.start_web,
             Lane.INTERACTIVE: lambda: service.start_worker(Lane.INTERACTIVE),
@@ -40,4 +44,11 @@ class Supervisor:
                 end = self._service.log(name)[-_LAST_BYTES:]
                 self.deaths.append(f"{name} ended with status {process.returncode}:\n{end}")
                 del self._service.processes[name]
+            self._started_at[name] = time.time()
             start()
+
+    def is_ready(self, lane: Lane) -> bool:
+        """Whether the worker of a lane has reached its event loop, which touches a file."""
+        folder = Path(self._service.environment.get("DATA_DIR", "data"))
+        heartbeat = Settings(data_dir=folder).heartbeat_file(lane)
+        return heartbeat.stat().st_mtime > self._started_at.get(lane, 0.0)
