@@ -44,10 +44,10 @@ def test_axe_finds_no_serious_violation(
 
 def violations(page: Page, axe: str) -> list[str]:
     page.evaluate(axe)
-    found = page.evaluate("axe.run()")
+    report = page.evaluate("axe.run()")
     return [
         f"{each['id']}: {node['html']}"
-        for each in found["violations"]
+        for each in report["violations"]
         if each["impact"] in ("serious", "critical")
         for node in each["nodes"]
     ]

@@ -1,4 +1,4 @@
-"""The shipped nginx configuration before replicas that do exactly what a test tells them."""
+"""The shipped nginx configuration before replicas whose answers a test decides byte by byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redis goes away. Clients are told during the outage, nothing stored is lost, and the service
+"""Redis goes away. Submits are refused meanwhile, nothing stored is lost, and the service
 recovers by itself."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How soon a crowd of clients is told of an outage, and how soon the service has recovered."""
+"""How soon a crowd of clients hears of an outage, and how soon the service has recovered."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_crowd_that_submits_in_an_outage_is_refused_in_time(
 
 
 @OUTAGES
-def test_clients_whose_submits_an_outage_interrupts_are_told_in_time(
+def test_clients_whose_submits_an_outage_interrupts_are_refused_in_time(
     web: LocalService, outage: Outage
 ) -> None:
     """Some of the crowd wait for a connection to Redis, some to be stored, some for an answer."""

@@ -93,7 +93,7 @@ def test_a_job_of_many_pictures_is_answered_in_input_order(
         assert len(item["predictions"]) == 1
         assert set(item["durations"]) == {"queue_ms", "preprocess_ms", "inference_ms"}
     names = [(label(item["name"]), item["predictions"][0]["class_name"]) for item in items]
-    right = [expected == letters(found) for expected, found in names]
+    right = [expected == letters(answered) for expected, answered in names]
     # Some classes share a name. A test of the engine checks the exact number.
     assert sum(right) >= 74
     assert_nothing_is_left(service)

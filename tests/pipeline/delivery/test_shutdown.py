@@ -65,7 +65,7 @@ def test_an_idle_connection_does_not_delay_the_end(web: LocalService) -> None:
         assert http.get("/livez").is_success  # its connection stays open
         process = web.processes["web"]
         process.send_signal(signal.SIGTERM)
-        # A client that asks once more is answered, and told that the connection ends.
+        # One more request is answered, and the answer says that the connection ends.
         time.sleep(0.3)
         last = http.get("/livez")
         assert (last.status_code, last.headers["Connection"]) == (200, "close")
