@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest
 # Options for pytest: make test PYTEST_ARGS="-k ports -x"
 PYTEST_ARGS ?=
 # Two processes run the tests side by side. All tests of a file, or of a group, run in one of them.
-SIDE_BY_SIDE := -n 2 --dist loadgroup --no-loadscope-reorder
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # A folder of pictures for `make demo` and for measurements. The demo has some of its own.
 FOLDER ?=
 # How the number of users changes over time in `make load`: steady, ramp, spike, soak.

@@ -2,15 +2,21 @@
 
 The tiers are markers. `make check` runs `fast`, `make test` runs all but `long`, and
 `make test-long` runs `long`. A test marks itself `long` or `torch`; this file sets `fast`.
+
+pytest-xdist's own groups have no effect with pytest 9.2, which keeps a test's id elsewhere. So each
+process writes the groups of the tests to a file, and the scheduler reads it.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 _TESTS = Path(__file__).parents[1]
 
@@ -49,17 +55,33 @@ FAST = (
 GROUPS = ("service", "page", "watched")
 
 
-class Scheduling(LoadGroupScheduling):
+class Scheduling(LoadScopeScheduling):
     """The tests of a group run in one process, and so do those of a file that are in no group."""
 
+    _groups: dict[str, str] | None = None
+
     def _split_scope(self, nodeid: str) -> str:
-        group: str = super()._split_scope(nodeid)
-        return nodeid.partition("::")[0] if group == nodeid else group
+        if self._groups is None:
+            file = _groups_file(self.config)
+            self._groups = json.loads(file.read_text())
+            file.unlink()
+        return self._groups.get(nodeid) or nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["groups_file"] = str(_groups_file(node.config))
+
+
+def _groups_file(config: pytest.Config) -> Path:
+    cache = config.cache
+    assert cache
+    return Path(cache.mkdir("groups"), f"{os.getpid()}.json")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -69,16 +91,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    groups: dict[str, str] = {}
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
+        if group := _group(item.path, fixtures):
+            groups[item.nodeid] = group
         if "model_environment" in fixtures:
             item.add_marker("torch")  # it makes the export
-        if group := _group(item.path, fixtures):
-            item.add_marker(pytest.mark.xdist_group(group))
         if _in_fast_folder(item.path) and not _has(item, "long", "torch"):
             item.add_marker("fast")
-    items.sort(key=_rank)
+    items.sort(key=lambda item: _rank(item, groups.get(item.nodeid)))
+    if worker := getattr(config, "workerinput", None):
+        unfinished = Path(worker["groups_file"] + worker["workerid"])
+        unfinished.write_text(json.dumps(groups))
+        unfinished.replace(worker["groups_file"])
 
 
 def _group(path: Path, fixtures: list[str]) -> str | None:
@@ -100,9 +127,6 @@ def _has(item: pytest.Item, *markers: str) -> bool:
     return any(item.get_closest_marker(name) for name in markers)
 
 
-def _rank(item: pytest.Item) -> int:
+def _rank(item: pytest.Item, group: str | None) -> int:
     """Sorts the tests: the groups, then other slow tests, then the fast ones."""
-    group = item.get_closest_marker("xdist_group")
-    if group and group.args[0] in GROUPS:
-        return GROUPS.index(group.args[0])
-    return len(GROUPS) + _has(item, "fast")
+    return GROUPS.index(group) if group else len(GROUPS) + _has(item, "fast")
