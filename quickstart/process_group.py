@@ -20,7 +20,7 @@ from quickstart.programs import Program
 from quickstart.screen import LAUNCHER, Screen
 from quickstart.tether import tether
 
-#: Time that the programs have for their last answers and batches, before SIGKILL.
+#: Time that the programs have for their last batches, before SIGKILL.
 GRACE_SECONDS = 10.0
 #: A closing terminal and some launchers send a signal twice. That is still one request.
 _SAME_REQUEST_SECONDS = 1.0
@@ -37,8 +37,12 @@ def run(
 ) -> str | None:
     """Run `programs` with `environment` beside ours until all of them have ended.
 
-    The end of one program, of `redis`, or SIGINT, SIGTERM or SIGHUP stops every program: SIGTERM
-    first, SIGKILL after `grace_seconds` or at the second signal. `redis` itself is only watched.
+    SIGINT, SIGTERM or SIGHUP stops first the programs with clients, each of which has its
+    `answer_seconds`. The others work for them until then. Then every program gets SIGTERM, and
+    SIGKILL after `grace_seconds`. A second signal ends all of them at once.
+
+    The end of one program or of `redis` stops every program at the same time. `redis` itself is
+    only watched.
 
     Returns None when a signal asked for the stop, else a sentence about the end that nobody
     ordered, such as "web was killed by SIGKILL".
@@ -49,7 +53,7 @@ def run(
             for program in programs:
                 group.start(program, environment)
             group.watch()
-            return group.wait(grace_seconds)
+            return group.wait({p.name: p.answer_seconds for p in programs}, grace_seconds)
         finally:
             group.kill()
 
@@ -62,6 +66,7 @@ class _Group:
         self._ended: dict[str, subprocess.Popen[bytes]] = {}
         #: A program's name when it has ended; None when a stop is asked for.
         self._events: SimpleQueue[str | None] = SimpleQueue()
+        self._stopping_since = 0.0  #: By the monotonic clock; 0 before a stop.
 
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
@@ -111,44 +116,49 @@ class _Group:
                 self._screen.show(name, line.decode(errors="replace"))
             except OSError:  # The terminal was closed, or `| head` has read enough.
                 self._screen.go_dark()
-                self._events.put(None)
+                if not self._stopping_since:  # A lost terminal is no second request.
+                    self._events.put(None)
 
-    def wait(self, grace_seconds: float) -> str | None:
+    def wait(self, answer_seconds: Mapping[str, float], grace_seconds: float) -> str | None:
         """Return when every program has ended; the value is that of `run`."""
         first = self._events.get()
+        self._stopping_since = monotonic()
         reason = None
+        goes_on = True
         if first is None:
-            self._say("stopping; Ctrl-C again ends everything at once")
+            self._say("stopping after the last answers; Ctrl-C again ends everything at once")
+            with_clients = {name for name, seconds in answer_seconds.items() if seconds}
+            goes_on = self._stop(with_clients, max(answer_seconds.values()))
         else:
             process = (self._running | self._watched)[first]
             reason = f"{first} {_how_it_ended(process.returncode)}"
             self._say(f"{reason}; stopping everything")
             self._forget(first)
-        self._terminate()
-        self._wait_for_rest(grace_seconds)
+        if goes_on:
+            self._stop(set(self._running), grace_seconds)
+        if self._running:
+            self._say(f"killing {', '.join(self._running)}")
         return reason
 
-    def _terminate(self) -> None:
-        """Ask each program to end, but not its children.
+    def _stop(self, names: set[str], seconds: float) -> bool:
+        """Ask these programs to end, but not their children, and wait for `seconds` at most.
 
-        A worker waits for the micro-batch that a pool process of it runs.
+        A worker waits for the micro-batch that a pool process of it runs. Returns False at a second
+        request, which means that nothing shall be waited for.
         """
-        for process in self._running.values():
-            process.terminate()
-
-    def _wait_for_rest(self, seconds: float) -> None:
-        started = monotonic()
-        while self._running:
+        for name in names & self._running.keys():
+            self._running[name].terminate()
+        give_up = monotonic() + seconds
+        while names & self._running.keys():
             try:
-                ended = self._events.get(timeout=max(0.0, started + seconds - monotonic()))
+                ended = self._events.get(timeout=max(0.0, give_up - monotonic()))
             except Empty:
                 break
             if ended is not None:
                 self._forget(ended)
-            elif monotonic() - started > _SAME_REQUEST_SECONDS:
-                break
-        if self._running:
-            self._say(f"killing {', '.join(self._running)}")
+            elif monotonic() - self._stopping_since > _SAME_REQUEST_SECONDS:
+                return False
+        return True
 
     def _forget(self, name: str) -> None:
         if process := self._running.pop(name, None):

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from shared.settings import Settings
 
+#: Time that gunicorn needs to end when its own grace time is over.
+_GUNICORN_ENDS_SECONDS = 5.0
+
 
 @dataclass(frozen=True)
 class Program:
@@ -17,12 +20,19 @@ class Program:
     command: list[str]
     #: Variables beside those that all programs share.
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: How long it may need for the answers of its clients when it stops; 0 if it has none.
+    answer_seconds: float = 0.0
 
 
 def programs(settings: Settings) -> list[Program]:
     """Every program but Redis, in the order of their start."""
     every = [
-        Program("web", ["gunicorn", "-c", "web/server/gunicorn.conf.py", "web.app:create_app()"]),
+        Program(
+            "web",
+            ["gunicorn", "-c", "web/server/gunicorn.conf.py", "web.app:create_app()"],
+            # gunicorn itself ends the last connections after the grace time.
+            answer_seconds=settings.web_grace_seconds + _GUNICORN_ENDS_SECONDS,
+        ),
         Program("interactive", _worker("workers.app", "interactive"), {"LANE": "interactive"}),
         Program("bulk", _worker("workers.app", "bulk"), {"LANE": "bulk"} | _next_port(settings)),
     ]

@@ -247,6 +247,11 @@ class Settings(BaseSettings):
             raise ValueError("PART_DEADLINE_SECONDS must be more than BATCH_TIME_LIMIT_SECONDS")
         return self
 
+    @property
+    def web_grace_seconds(self) -> int:
+        """How long web may still answer clients after it was asked to stop."""
+        return int(self.max_wait_seconds) + 5
+
     def heartbeat_file(self, program: str) -> Path:
         """The file that a worker's event loop touches; probes read it.
 

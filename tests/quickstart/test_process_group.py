@@ -28,6 +28,16 @@ PROGRAMS = {
         print("up", flush=True)
         time.sleep(60)
     """,
+    "serving": """
+        def stop(*_):
+            print("no new clients", flush=True)
+            time.sleep(0.5)
+            print("answered", flush=True)
+            sys.exit(0)
+        signal.signal(signal.SIGTERM, stop)
+        print("up", flush=True)
+        time.sleep(60)
+    """,
     "stubborn": """
         signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
         print("up", flush=True)
@@ -55,12 +65,13 @@ LAUNCHER = """
 import subprocess, sys
 from quickstart import process_group
 from quickstart.programs import Program
-grace, redis, *names = sys.argv[1:]
+grace, answer, redis, *names = sys.argv[1:]
 process = subprocess.Popen(["sleep", "60"], start_new_session=True) if redis == "redis" else None
 if process:
     print("redis", process.pid, flush=True)
 reason = process_group.run(
-    [Program(name, [name]) for name in names],
+    # The first one has clients.
+    [Program(name, [name], answer_seconds=float(answer) * (name == names[0])) for name in names],
     {"SHARED": "yes"},
     redis=process,
     grace_seconds=float(grace),
@@ -109,9 +120,12 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
         (tmp_path / f"{name}.py").write_text(imports + textwrap.dedent(body))
     launched: list[subprocess.Popen[str]] = []
 
-    def start(*names: str, grace_seconds: float = 30, redis: bool = False) -> Launcher:
+    def start(
+        *names: str, grace_seconds: float = 30, answer_seconds: float = 0, redis: bool = False
+    ) -> Launcher:
+        options = [str(grace_seconds), str(answer_seconds), "redis" if redis else ""]
         process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHER, str(grace_seconds), "redis" if redis else "", *names],
+            [sys.executable, "-c", LAUNCHER, *options, *names],
             env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
             stdout=subprocess.PIPE,
             text=True,
@@ -169,6 +183,64 @@ def test_a_signal_lets_every_program_finish(
     group.process.send_signal(signum)
     assert group.end() == "None"
     assert "polite     | finished" in group.lines
+    wait_until_gone(*pids.values())
+
+
+def test_the_others_work_until_the_clients_have_their_answers(
+    launch: Callable[..., Launcher],
+) -> None:
+    group = launch("serving", "polite", answer_seconds=60)
+    group.wait_until_up("serving", "polite")
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == "None"
+    said = [line.partition("| ")[2] for line in group.lines]
+    last = [each for each in said if each in ("no new clients", "answered", "finished")]
+    assert last == ["no new clients", "answered", "finished"]
+
+
+def test_answers_that_take_too_long_are_given_up(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", "polite", answer_seconds=0.5, grace_seconds=1)
+    pids = group.wait_until_up("stubborn", "polite")
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == "None"
+    asked = [line for line in group.lines if line == "stubborn   | not yet"]
+    assert len(asked) == 2  # once before the others, and once with them
+    assert "polite     | finished" in group.lines and "quickstart | killing stubborn" in group.lines
+    wait_until_gone(*pids.values())
+
+
+def test_a_second_ctrl_c_does_not_wait_for_answers(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", "idle", answer_seconds=3600, grace_seconds=3600)
+    pids = group.wait_until_up("stubborn", "idle")
+    group.process.send_signal(signal.SIGINT)
+    group.wait_for("stubborn ", "not yet")
+    time.sleep(1.2)
+    group.process.send_signal(signal.SIGINT)
+    assert group.end() == "None"
+    assert "quickstart | killing stubborn, idle" in group.lines
+    wait_until_gone(*pids.values())
+
+
+def test_the_end_of_a_program_stops_the_one_with_clients_at_once(
+    launch: Callable[..., Launcher],
+) -> None:
+    """Without its worker it has no answers to give."""
+    group = launch("stubborn", "failing", answer_seconds=3600, grace_seconds=0.5)
+    assert group.end() == "failing ended with status 3"
+
+
+def test_a_lost_terminal_is_no_second_request(launch: Callable[..., Launcher]) -> None:
+    group = launch("stubborn", "polite", answer_seconds=3, grace_seconds=1)
+    pids = group.wait_until_up("stubborn", "polite")
+    group.process.send_signal(signal.SIGHUP)
+    group.wait_for("stubborn ", "not yet")
+    assert group.process.stdout
+    group.process.stdout.close()
+    time.sleep(1.2)
+    os.kill(pids["stubborn"], signal.SIGTERM)  # It answers with a line, which nobody reads.
+    time.sleep(0.3)
+    assert is_running(pids["stubborn"]) and is_running(pids["polite"])
+    assert group.process.wait(10) == 0
     wait_until_gone(*pids.values())
 
 

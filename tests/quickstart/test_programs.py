@@ -27,3 +27,10 @@ def test_flower_listens_where_the_settings_say() -> None:
     flower = programs(Settings(host="0.0.0.0", flower_port=5556))[-2]
     assert flower.name == "flower"
     assert {"--address=0.0.0.0", "--port=5556", "--read_only"} <= set(flower.command)
+
+
+def test_web_has_longer_for_its_answers_than_a_client_may_wait() -> None:
+    settings = Settings(max_wait_seconds=50)
+    seconds = {each.name: each.answer_seconds for each in programs(settings)}
+    assert seconds.pop("web") > settings.web_grace_seconds > 50
+    assert set(seconds.values()) == {0}

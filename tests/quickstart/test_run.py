@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -103,6 +105,32 @@ def test_the_demo_uses_the_service_that_runs(terminal: Terminal) -> None:
     assert_table(run_demo(terminal.environment))
     assert before.keys() <= processes(terminal.environment).keys()
     assert not (Path(terminal.environment["DATA_DIR"]) / "demo.log").exists()
+
+
+def test_ctrl_c_lets_a_client_that_waits_have_its_answer(
+    environment: dict[str, str], tmp_path: Path, cat: bytes
+) -> None:
+    ports = {"WEB_PORT": str(free_port()), "FLOWER_PORT": str(free_port())}
+    folders = {"DATA_DIR": str(tmp_path), "MODELS_DIR": f"{environment['DATA_DIR']}/models"}
+    opened = Terminal(environment | ports | folders)
+    try:
+        opened.wait_for("Ctrl-C stops everything.")
+        files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(256)]
+        job = httpx.post(f"{opened.url}/jobs", files=files, timeout=60).json()
+        waiting = HTTPConnection("127.0.0.1", int(ports["WEB_PORT"]), timeout=60)
+        waiting.request("GET", "/livez")  # web reads this connection now
+        waiting.getresponse().read()
+        waiting.request("GET", f"/jobs/{job['id']}?wait=50")
+        opened.press_ctrl_c()
+        answer = waiting.getresponse()
+        ended = json.loads(answer.read())
+        waiting.close()
+        assert (answer.status, ended["state"]) == (200, "completed")
+        assert ended["counts"]["succeeded"] == 256
+        assert opened.await_end() == 0
+        assert processes(opened.environment) == {}
+    finally:
+        opened.close()
 
 
 def test_the_next_start_finishes_what_ctrl_c_interrupted(terminal: Terminal, cat: bytes) -> None:

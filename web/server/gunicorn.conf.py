@@ -22,7 +22,7 @@ keepalive = 75
 # gunicorn restarts a process whose event loop is stuck for so long. Requests may take longer.
 timeout = 60
 # Clients that wait get their answer before the process ends.
-graceful_timeout = int(_settings.max_wait_seconds) + 5
+graceful_timeout = _settings.web_grace_seconds
 # Nothing uses gunicorn's control socket, and two services of one user would share its path.
 control_socket_disable = True
 # prometheus-client reads it in each process.
