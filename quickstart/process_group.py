@@ -44,8 +44,8 @@ def run(
     The end of one program or of `redis` stops every program at the same time. `redis` itself is
     only watched.
 
-    Returns None when a signal asked for the stop, else a sentence about the end that nobody
-    ordered, such as "web was killed by SIGKILL".
+    Returns None when a signal asked for the stop, else a sentence about the unexpected end, such as
+    "web was killed by SIGKILL".
     """
     group = _Group(Screen(sys.stdout, [each.name for each in programs]), redis)
     with group.stopped_by_signals():

@@ -27,7 +27,7 @@ class Screen:
             self._prefixes[name] = colour if output.isatty() else prefix
 
     def show(self, name: str, text: str) -> None:
-        """Raises OSError where nobody can read any more.
+        """Raises OSError where the output is closed.
 
         Libraries print lines of their own, so unsafe characters are escaped here once more.
         """

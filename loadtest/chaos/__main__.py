@@ -77,7 +77,7 @@ def run(service: LocalService, pictures: Sequence[bytes], *, images: int, seed: 
         supervisor.repair()  # It starts the worker for webhooks.
         _load(service, pictures, history, havoc, images=images, seed=seed)
         faults = Check(service, history, right, supervisor.repair).faults()
-    faults["deaths that nobody ordered"] = len(supervisor.deaths)
+    faults["unexpected deaths"] = len(supervisor.deaths)
     _print_table(history, havoc, faults)
     print(*supervisor.deaths, sep="\n")
     return 1 if faults.total() else 0

@@ -19,7 +19,7 @@ class Supervisor:
     """It notes each death that it did not order. One such death fails the run."""
 
     def __init__(self, service: LocalService) -> None:
-        #: A sentence for each death that nobody ordered, with the end of the program's log.
+        #: A sentence for each unexpected death, with the end of the program's log.
         self.deaths: list[str] = []
         self._service = service
         self._started_at: dict[str, float] = {}
