@@ -82,9 +82,9 @@ def test_it_classifies_a_picture(terminal: Terminal, cat: bytes, cats_label: str
     assert answer.json()["predictions"][0]["class_name"] == cats_label
 
 
-@pytest.mark.parametrize("page", ["", "/docs", "/redoc"])
-def test_it_serves_the_page_and_the_documents(terminal: Terminal, page: str) -> None:
-    assert httpx.get(f"{terminal.url}{page}", follow_redirects=True).status_code == 200
+@pytest.mark.parametrize("path", ["", "/docs", "/redoc"])
+def test_it_serves_the_page_and_the_documents(terminal: Terminal, path: str) -> None:
+    assert httpx.get(f"{terminal.url}{path}", follow_redirects=True).status_code == 200
 
 
 def test_flower_shows_the_tasks(terminal: Terminal) -> None:
