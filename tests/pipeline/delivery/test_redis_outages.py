@@ -182,6 +182,17 @@ def test_a_worker_waits_while_redis_refuses_writes(
     assert log.count("waiting for Redis at") == log.count("Redis accepts writes again") == 1
 
 
+def test_a_redis_that_comes_back_empty_gets_the_model_again(
+    service: LocalService, pictures: list[Path]
+) -> None:
+    service.redis().flushall()
+    service.await_ready()
+    picture = pictures[0].read_bytes() + b"after the flush"
+    answer = httpx.post(f"{service.base_url}/api/v1/classify?wait=30", content=picture, timeout=60)
+    assert answer.status_code == 200, answer.text
+
+
+# The last test of this file, because it ends the worker.
 def test_a_waiting_worker_beats_for_its_probe_and_stops_when_it_is_asked_to(
     service: LocalService,
 ) -> None:
@@ -196,13 +207,3 @@ def test_a_waiting_worker_beats_for_its_probe_and_stops_when_it_is_asked_to(
         service.stop(Lane.INTERACTIVE)
     finally:
         service.start_redis()
-
-
-def test_a_redis_that_comes_back_empty_gets_the_model_again(
-    service: LocalService, pictures: list[Path]
-) -> None:
-    service.redis().flushall()
-    service.await_ready()
-    picture = pictures[0].read_bytes() + b"after the flush"
-    answer = httpx.post(f"{service.base_url}/api/v1/classify?wait=30", content=picture, timeout=60)
-    assert answer.status_code == 200, answer.text
