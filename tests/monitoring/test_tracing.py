@@ -134,7 +134,9 @@ def test_without_a_collector_nothing_of_opentelemetry_is_loaded(
     # redis-py loads OpenTelemetry's metrics itself where they are installed.
     ours = ("opentelemetry.sdk.trace", "opentelemetry.exporter") if installed else "opentelemetry"
     code = "import os, sys" if installed else _WITHOUT
-    code += f"\n{program}\nloaded = [name for name in sys.modules if name.startswith({ours!r})]\n"
+    code += (
+        f"\n{program}\nloaded = [name for name in list(sys.modules) if name.startswith({ours!r})]\n"
+    )
     code += "print(loaded, flush=True); os._exit(bool(loaded))"
     environment = {n: v for n, v in os.environ.items() if not n.startswith("OTEL")}
     ran = subprocess.run(

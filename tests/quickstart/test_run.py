@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -116,15 +117,16 @@ def test_ctrl_c_lets_a_client_that_waits_have_its_answer(
     try:
         opened.wait_for("Ctrl-C stops everything.")
         files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(96)]
-        job = httpx.post(f"{opened.url}/jobs", files=files, timeout=60).json()
-        waiting = HTTPConnection("127.0.0.1", int(ports["WEB_PORT"]), timeout=60)
-        waiting.request("GET", "/livez")  # web reads this connection now
-        waiting.getresponse().read()
-        waiting.request("GET", f"/jobs/{job['id']}?wait=50")
-        opened.press_ctrl_c()
-        answer = waiting.getresponse()
-        ended = json.loads(answer.read())
-        waiting.close()
+        accepted = httpx.post(f"{opened.url}/jobs", files=files, timeout=60)
+        assert accepted.status_code == 202, accepted.text
+        port = int(ports["WEB_PORT"])
+        with closing(HTTPConnection("127.0.0.1", port, timeout=60)) as waiting:
+            waiting.request("GET", "/livez")  # web reads this connection now
+            waiting.getresponse().read()
+            waiting.request("GET", f"/jobs/{accepted.json()['id']}?wait=50")
+            opened.press_ctrl_c()
+            answer = waiting.getresponse()
+            ended = json.loads(answer.read())
         assert (answer.status, ended["state"]) == (200, "completed")
         assert ended["counts"]["succeeded"] == 96
         assert opened.await_end() == 0
