@@ -19,6 +19,9 @@ from shared.jobs import Outcome, PartRef
 from shared.records.work import PartWork
 from workers.decode.decoder import Decoder
 
+#: Bytes of a file that counts as large. Usual pictures have less.
+_LARGE = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeBudget:
@@ -77,8 +80,8 @@ class BatchDecoding:
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
         if budget.trial is None:
             self._left = deque(sorted(every, key=lambda picture: picture.slow))
-        else:  # Small files are mostly fast, so they come first.
-            self._left = deque(sorted(every, key=lambda each: (each.slow, each.bytes)))
+        else:  # Large files take longer and come last. The others keep their order.
+            self._left = deque(sorted(every, key=lambda each: (each.slow, each.bytes // _LARGE)))
         self._single = len(every) == 1
         self._spent = 0.0
 

@@ -114,6 +114,25 @@ def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it
     assert all(alone for _, alone in again)
 
 
+def test_usual_pictures_keep_their_order_and_large_files_come_last(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    decoder = ScriptedDecoder(load_side(classifier))
+    sizes: list[int] = []
+    decode = decoder.decode
+
+    def noted(data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+        sizes.append(len(data))
+        return decode(data, cpu_seconds=cpu_seconds)
+
+    decoder.decode = noted  # type: ignore[method-assign]
+    usual = [GOOD.ljust(size, b"0") for size in (30_000, 10_000, 20_000)]
+    huge = GOOD.ljust(2 * 2**20, b"0")
+    refs = [submit(jobs, huge), *(submit(jobs, data) for data in usual)]
+    classifier(decoder).classify(refs)
+    assert sizes == [30_000, 10_000, 20_000, len(huge)]
+
+
 def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:
