@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BLACK := $(BIN)/black --line-length 100
-PYTEST := $(BIN)/python -m pytest
+# Without its caches Python would compile every module again in each program that a test starts.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Options for pytest: make test PYTEST_ARGS="-k ports -x"
 PYTEST_ARGS ?=
 # Two processes run the tests side by side. All tests of a file, or of a group, run in one of them.
@@ -13,7 +14,7 @@ FOLDER ?=
 SHAPE ?= steady
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check test test-long lint format chaos secrets bench bench-quick overload load clean
+.PHONY: help run demo check fast-tests test test-long lint format chaos secrets bench bench-quick overload load clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +25,10 @@ run: $(VENV)/quickstart.stamp ## start the service on this machine; Ctrl-C stops
 demo: $(VENV)/demo.stamp ## classify a few pictures, or FOLDER=..., and show a table
 	@$(BIN)/python -m quickstart.demo $(if $(FOLDER),"$(FOLDER)")
 
-check: lint ## style, types, import contracts and the fast tests; 90 seconds, without torch
+check: $(VENV)/check.stamp ## style, types, import contracts and the fast tests; 90 seconds, without torch
+	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
+
+fast-tests: $(VENV)/check.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m fast $(PYTEST_ARGS)
 
 test: $(VENV)/dev.stamp lint ## what `make check` does, and all tests that are not long; 8 minutes

@@ -132,11 +132,10 @@ class LocalService:
         """Send a signal to a program and wait for its end. SIGKILL goes to all its processes."""
         process = self.processes.pop(name)
         self._children.pop(name, None)
-        with suppress(ProcessLookupError):
-            if with_signal == signal.SIGKILL:
-                os.killpg(process.pid, with_signal)
-            else:
-                process.send_signal(with_signal)
+        if with_signal == signal.SIGKILL:
+            _kill_group(process)
+        else:
+            process.send_signal(with_signal)
         process.wait(timeout=60)
 
     def _children_now(self, name: str) -> list[int]:
@@ -189,6 +188,14 @@ class LocalService:
                 stderr=output,
                 start_new_session=True,
             )
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and the processes that it has left. It started in a group of its own."""
+    if process.poll() is not None and Path(f"/proc/{process.pid}").exists():
+        return  # it ended, and the system has given its id to another program
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def export_model() -> None:

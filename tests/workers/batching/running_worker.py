@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def running_worker(redis_url: str, redis: Redis, log: Path) -> Iterator[Worker]:
         yield worker
     finally:
         app.close()
-        with suppress(ProcessLookupError):  # A test may have stopped it.
+        if process.poll() is None:  # A test may have stopped it, and its id may be in use again.
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         # The BRPOP of a dead worker would take the next test's first message.
