@@ -52,7 +52,11 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            size = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(size)
+            if len(body) < size:  # The client has gone. The service accepts no half of a part.
+                self.close_connection = True
+                return
             request = Request(self.command, self.path, dict(self.headers), body)
             scripted.requests.append(request)
             answer = script(request)
