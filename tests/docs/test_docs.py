@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
 from shared import errors
 from shared.settings import Settings
@@ -105,10 +106,12 @@ def settings_table() -> str:
 
 def _meanings() -> dict[str, str]:
     """The text below each field of Settings. pydantic does not read it: it takes 60 ms."""
-    [tree] = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(tree, ast.ClassDef)
+    groups = [each for each in Settings.__bases__ if issubclass(each, BaseSettings)]
+    trees = [ast.parse(inspect.getsource(each)).body[0] for each in groups]
     return {
         field.target.id: " ".join(text.value.value.split())
+        for tree in trees
+        if isinstance(tree, ast.ClassDef)
         for field, text in pairwise(tree.body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)

@@ -1,0 +1,35 @@
+"""Where the service listens, and where it keeps its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from shared.settings.types import Port
+
+
+def _models_dir(valid: dict[str, Any]) -> Path:
+    # If data_dir is not valid, it is missing here. The error about data_dir is reported.
+    return Path(valid.get("data_dir", "data")) / "models"
+
+
+class Places(BaseSettings):
+    # Addresses and folders
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Redis, for messages, records and cached results. `unix://` and a path name a socket. The
+    quick start runs its own Redis if this is not set."""
+    data_dir: Path = Path("data")
+    """Folder for the quick start's Redis files, the heartbeats of workers, and metrics."""
+    models_dir: Path = Field(default_factory=_models_dir)
+    """Folder for exported models; `models` in `DATA_DIR` if not set."""
+    host: str = "127.0.0.1"
+    """Address that web and Flower listen on. The default accepts only this machine."""
+    web_port: Port = 8000
+    """Port of the API."""
+    flower_port: Port = 5555
+    """Port of Flower in the quick start."""
+    redis_maxmemory: Annotated[int, Field(ge=2**26)] | None = None
+    """Bytes that the quick start's Redis may use; a quarter of the memory if not set."""

@@ -1,0 +1,47 @@
+"""The model, and the workers that run it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+from shared.jobs import Lane
+from shared.settings.types import Count, Seconds
+
+
+def cores() -> int:
+    """The cores that this process may use. A container may have fewer than the machine."""
+    return len(os.sched_getaffinity(0))
+
+
+class WorkerSettings(BaseSettings):
+    # The model
+    model: str = "mobilenet_v3_large"
+    """Name of any torchvision classification model."""
+    model_weights: str = "DEFAULT"
+    """`DEFAULT` (torchvision's), a `.pth` or `.safetensors` file, `demonstration` (ten classes,
+    needs no download), or `random`."""
+    model_labels: Path | None = None
+    """File with one label per line; needed if the labels are not those of the default weights."""
+    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
+    """`auto` is torch on a CUDA card and ONNX Runtime on a CPU."""
+
+    # Workers
+    lane: Lane = Lane.INTERACTIVE
+    """Lane that a worker serves: `interactive` or `bulk`."""
+    worker_processes: Count = Field(default_factory=cores)
+    """Pool processes of a worker."""
+    max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Most images in one micro-batch."""
+    batch_time_limit_seconds: Count = 45
+    """A pool process that needs longer for one micro-batch is killed."""
+    part_deadline_seconds: Count = 60
+    """If no worker starts on a part, or ends it, within this time, the part is queued again."""
+    reconcile_seconds: Seconds = 5
+    """How often a worker checks for parts whose deadline has passed."""
+    stall_seconds: Seconds = 30
+    """A worker ends if the queue has messages and it takes none for this long."""
