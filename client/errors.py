@@ -14,7 +14,8 @@ ImageClassifierError
     ├── NotFound                JobNotFound, DeadLetterNotFound
     ├── Conflict                ImagesNeeded, PartConflict, JobClosed, JobCancelled
     ├── ImageExpired, WorkerLost
-    └── TryLater                Overloaded, RateLimited, ModelNotReady: `retry_after`
+    └── TryLater                Overloaded, RateLimited, TooManyOpenJobs,
+                            ModelNotReady: `retry_after`
 """
 
 from __future__ import annotations
@@ -201,6 +202,10 @@ class Overloaded(TryLater, codes=("overloaded",)):
 
 
 class RateLimited(TryLater, codes=("rate_limited",)):
+    pass
+
+
+class TooManyOpenJobs(TryLater, codes=("too_many_open_jobs",)):
     pass
 
 

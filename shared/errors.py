@@ -219,6 +219,10 @@ class RateLimited(TryLater, code="rate_limited"):
     """You send requests faster than allowed. Wait as long as `Retry-After` says."""
 
 
+class TooManyOpenJobs(TryLater, code="too_many_open_jobs"):
+    """You have too many jobs that wait for parts. Send their parts, or cancel some of them."""
+
+
 class ModelError(ClassifierError, code="model_error"):
     """The model cannot be loaded. Check MODEL, MODEL_WEIGHTS and MODEL_LABELS."""
 

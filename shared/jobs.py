@@ -194,6 +194,7 @@ class OpenJob:
     top_k: int
     total: int
     owner: str = ""  #: Name of the API key; empty if keys are off.
+    client: str = ""  #: The client that opens it. The number of its open jobs is limited.
     webhook: str | None = None  #: Address that is notified of its end.
 
 

@@ -8,6 +8,7 @@ images:<id>:<n>           hash: k -> bytes of the k-th item; deleted when the pa
 parts:<id>                bitmap: the parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished, once more for
                           an item that was retried. A job of one item has no list
+open_jobs:<client>        hash: job -> its images, of the jobs that a client has opened lately
 idempotency:<owner>:<key> "<job id> <fingerprint>": the job that a request with this key has made
 staged:<token>            hash: a part during its upload; renamed to `part:` when all of it is here
 staged_images:<token>     hash: the images of that part, likewise. If not renamed, both expire soon
@@ -69,6 +70,10 @@ def parts(job_id: str) -> str:
 
 def webhook_host(host: str) -> str:
     return f"webhook_host:{host}"
+
+
+def open_jobs(client: str) -> str:
+    return f"open_jobs:{client}"
 
 
 def finished(job_id: str) -> str:

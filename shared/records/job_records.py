@@ -19,11 +19,23 @@ from shared.settings import Settings
 
 class JobRecords:
     def __init__(
-        self, redis: Redis, *, result_ttl_seconds: int, part_deadline_seconds: int
+        self,
+        redis: Redis,
+        *,
+        result_ttl_seconds: int,
+        part_deadline_seconds: int,
+        max_open_jobs: int = 100,
+        max_open_images: int = 1_000_000,
     ) -> None:
         ttl, deadline = result_ttl_seconds, part_deadline_seconds
         self.reader = JobReader(redis)
-        self.submitter = JobSubmitter(redis, ttl_seconds=ttl, deadline_seconds=deadline)
+        self.submitter = JobSubmitter(
+            redis,
+            ttl_seconds=ttl,
+            deadline_seconds=deadline,
+            max_open_jobs=max_open_jobs,
+            max_open_images=max_open_images,
+        )
         self.parts = PartRecords(redis, ttl_seconds=ttl, deadline_seconds=deadline)
         self.canceller = JobCanceller(redis, self.reader, ttl_seconds=ttl)
         self.dead_letters = DeadLetters(redis, ttl_seconds=ttl, deadline_seconds=deadline)
@@ -37,4 +49,6 @@ class JobRecords:
             redis,
             result_ttl_seconds=settings.result_ttl_seconds,
             part_deadline_seconds=settings.part_deadline_seconds,
+            max_open_jobs=settings.max_open_jobs,
+            max_open_images=settings.max_open_images,
         )

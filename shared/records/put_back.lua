@@ -1,5 +1,6 @@
 -- Queue a part again that a worker has started and not finished. The start does not count.
 --
+-- runs in a full Redis
 -- keys: outstanding, queue, part
 -- arguments: member, attempts_field, deadline, message
 -- row arguments: slow

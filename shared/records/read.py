@@ -95,7 +95,8 @@ class JobReader:
 
     def missing_parts(self, job_id: str) -> list[int]:
         """Numbers of the parts that an open job still waits for. Raises JobNotFound."""
-        pipe = self._redis.pipeline(transaction=True)
+        # No transaction: a full Redis refuses it, even if it only reads.
+        pipe = self._redis.pipeline(transaction=False)
         pipe.hmget(keys.job(job_id), "total", "received")
         pipe.get(keys.parts(job_id))
         (total, received), bitmap = pipe.execute()

@@ -10,6 +10,8 @@ into Lua locals, so that neither the script nor its caller counts keys and argum
     -- row arguments: name, size  for images, name, size in rows() do
 
 A script also gets each of the constants below that it mentions.
+
+    -- runs in a full Redis       This script frees memory in the end, so it must not be refused.
 """
 
 from __future__ import annotations
@@ -41,6 +43,10 @@ _CONSTANTS: dict[str, str | int] = {
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
 }
 
+#: Redis refuses a command that may need memory once it has reached `maxmemory`, but not after the
+#: first write of a script: it never stops a script in the middle. This write changes nothing.
+_RUN_IN_A_FULL_REDIS = "redis.call('UNLINK','')"
+
 _Value = str | bytes | float
 
 
@@ -58,6 +64,7 @@ class Script:
         self._row_arguments = _declared("row arguments", source)
         self._row_length = len(self._row_keys) + len(self._row_arguments)
         lines = [
+            *([_RUN_IN_A_FULL_REDIS] if "-- runs in a full Redis\n" in source else []),
             *_constants(used + source),
             *_code(used),
             *_locals(self._keys, "KEYS"),

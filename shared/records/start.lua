@@ -1,5 +1,6 @@
 -- A worker starts on a part: count the attempt, move the deadline, and hand over the record.
 --
+-- runs in a full Redis
 -- uses: holding
 -- keys: job, part, images, outstanding, outstanding_images, held
 -- arguments: name, member, image_count, attempts_field, outcome_field, max_attempts, now, deadline

@@ -16,7 +16,7 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 
 from shared import keys
-from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
+from shared.errors import JobClosed, JobNotFound, PartConflict, TooManyOpenJobs, Unavailable
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, parts_of
 from shared.message import message, packed
 from shared.records import codec
@@ -25,6 +25,10 @@ from shared.records.fairness import rounds
 from shared.records.scripts import Script
 from shared.records.staging import StagedPart, store_images
 
+#: `Retry-After` of a client that has too many open jobs.
+_OPEN_JOBS_RETRY_SECONDS = 10
+
+_MAY_OPEN = Script("may_open")
 _PUT_PART = Script("put_part")
 
 
@@ -44,10 +48,20 @@ class PutPart(NamedTuple):
 
 
 class JobSubmitter:
-    def __init__(self, redis: Redis, *, ttl_seconds: int, deadline_seconds: int) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        ttl_seconds: int,
+        deadline_seconds: int,
+        max_open_jobs: int,
+        max_open_images: int,
+    ) -> None:
         self._redis = redis
         self._ttl = ttl_seconds
         self._deadline = deadline_seconds
+        self._max_open_jobs = max_open_jobs
+        self._max_open_images = max_open_images
 
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
         """Store jobs of one lane with their images and queue their parts, in one transaction.
@@ -76,13 +90,28 @@ class JobSubmitter:
         return Accepted(images, bytes_held)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
-        """Store a job whose parts are still to come. Raises as `accept` does."""
+        """Store a job whose parts are still to come.
+
+        Raises as `accept` does, and TooManyOpenJobs if its client has too many. Requests at the
+        same moment may pass that limit by their number.
+        """
+        open_jobs = keys.open_jobs(job.client)
+        if not _MAY_OPEN(
+            self._redis,
+            open_jobs=open_jobs,
+            images=job.total,
+            most_jobs=self._max_open_jobs,
+            most_images=self._max_open_images,
+        ):
+            raise TooManyOpenJobs(retry_after_seconds=_OPEN_JOBS_RETRY_SECONDS)
         now = time.time()
         pipe = begin(self._redis, claim, job.id, ttl=self._ttl)
         pipe.hset(keys.job(job.id), mapping=codec.open_job_fields(job, now, self._ttl))
         pipe.expire(keys.job(job.id), 2 * self._ttl)
         pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
         pipe.expire(keys.parts(job.id), 2 * self._ttl)
+        pipe.hset(open_jobs, job.id, job.total)
+        pipe.expire(open_jobs, 2 * self._ttl)
         self._execute(pipe, claim)
 
     def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str = "") -> PutPart:

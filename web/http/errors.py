@@ -40,6 +40,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.ModelNotReady: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyOpenJobs: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 #: Status by error code, for errors of items. `/classify` answers with the error of its one item.

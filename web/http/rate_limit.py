@@ -9,7 +9,7 @@ from flask_limiter import Limiter, RequestLimit
 from redis import Redis
 
 from shared.errors import RateLimited
-from web.http import auth
+from web.http import auth, clients
 
 
 def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
@@ -18,7 +18,7 @@ def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
     A call over the limit raises RateLimited. In an outage a call raises RedisError.
     """
     limiter = Limiter(
-        _client,
+        lambda: clients.name_of(request),
         app=app,
         application_limits=[f"{per_minute}/minute"],
         storage_uri="redis://",  # only the kind: the pool has the address and the time limits
@@ -27,13 +27,6 @@ def register(app: Flask, redis: Redis, *, per_minute: int) -> None:
         on_breach=_refuse,
     )
     limiter.request_filter(auth.is_open)
-
-
-def _client() -> str:
-    """The client of the present request: its key, or its address if it came without a key."""
-    if name := request.environ.get(auth.OWNER):
-        return f"key {name}"
-    return f"address {request.remote_addr}"
 
 
 def _refuse(limit: RequestLimit) -> None:

@@ -17,7 +17,7 @@ from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
-from web.http import auth
+from web.http import auth, clients
 from web.intake.archives.uploads import ArchiveUploads
 from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
@@ -59,6 +59,11 @@ def owner() -> str:
     """Name of the API key that the present request came with; empty if keys are off."""
     name: str = request.environ.get(auth.OWNER, "")
     return name
+
+
+def client() -> str:
+    """The client of the present request, as limits for one client count it."""
+    return clients.name_of(request)
 
 
 def own_job(job_id: str) -> Job:

@@ -11,9 +11,11 @@ from shared.errors import ModelNotReady
 from shared.jobs import Lane
 from web.http.answers import answer, documented
 from web.routes.backend import backend
-from web.schemas.status import Health, LaneHealth, Status
+from web.schemas.status import Health, LaneHealth, MemoryHealth, Status
 
 blueprint = APIBlueprint("health", __name__)
+
+_FULL = "redis is full"
 
 
 @blueprint.get("/livez", responses=documented({200: Status}, open_to_all=True))
@@ -24,16 +26,20 @@ def livez() -> Response:
 
 @blueprint.get("/readyz", responses=documented({200: Status, 503: Status}, open_to_all=True))
 def readyz() -> Response:
-    """Say whether to send requests here: Redis answers, and this process hears of commits.
+    """Say whether to send requests here: Redis answers and takes writes, and this process hears of
+    commits.
 
     Before a worker has announced its model, pictures are accepted and wait for it.
     """
     try:
         announced = backend().redis.exists(keys.MODEL)
+        load = backend().admission.load()
     except RedisError:
         return answer(Status(status="redis cannot be reached"), 503)
     if not backend().commits.subscribed.is_set():
         return answer(Status(status="not subscribed yet"), 503)
+    if load.memory_limit and load.memory_used >= load.memory_limit:
+        return answer(Status(status=_FULL), 503)
     return answer(Status(status="ok" if announced else "no model yet"))
 
 
@@ -55,9 +61,15 @@ def health() -> Response:
         )
         for lane in Lane
     }
-    return answer(
-        Health(status="ok" if version else "no model yet", model_version=version, lanes=lanes)
+    memory = MemoryHealth(
+        used_bytes=load.memory_used,
+        limit_bytes=load.memory_limit,
+        picture_bytes=load.bytes_held,
     )
+    status = "ok" if version else "no model yet"
+    if not backend().admission.has_memory():
+        status = _FULL
+    return answer(Health(status=status, model_version=version, memory=memory, lanes=lanes))
 
 
 def _rounded(seconds: float | None) -> float | None:

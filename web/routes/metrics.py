@@ -57,7 +57,7 @@ class Records(Collector):
         load, deadline = backlog.read(redis), self._backend.settings.part_deadline_seconds
         parts = {lane: each.parts for lane, each in backlogs.items()}
         images = {lane: each.images for lane, each in backlogs.items()}
-        limits = self._backend.admission.max_images
+        limits = self._backend.admission.limits.images
         ages = {lane: _age(each, now, deadline) for lane, each in backlogs.items()}
         waits = {lane: _infinite_if_unknown(load.seconds_left(lane)) for lane in Lane}
         yield _by_lane("workers", "Workers that accept parts.", load.workers)

@@ -15,7 +15,7 @@ from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
 from web.intake.uploads import Upload, no_picture, read_upload
-from web.routes.backend import backend, own_job, owner, room
+from web.routes.backend import backend, client, own_job, owner, room
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
@@ -69,6 +69,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
         webhook = _webhook(query.webhook, None)
         job_id = backend().archive_jobs.submit(
             owner(),
+            client(),
             body.read_raw(),
             room(),
             lane=query.lane,
@@ -152,6 +153,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         raise InvalidRequest("custom_id: an archive takes none; its pictures keep their names.")
     job_id = backend().archive_jobs.submit(
         owner(),
+        client(),
         form.files[0].stream,
         room(),
         lane=lane,
@@ -180,6 +182,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         top_k=opened.top_k,
         total=opened.total,
         owner=owner(),
+        client=client(),
         webhook=_webhook(query.webhook, opened.webhook),
     )
     key = _key()

@@ -41,7 +41,16 @@ class LaneHealth(Schema):
     ]
 
 
+class MemoryHealth(Schema):
+    used_bytes: Annotated[int, Field(description="Of Redis, for everything.")]
+    limit_bytes: Annotated[int, Field(description="Redis's `maxmemory`; 0 if it has none.")]
+    picture_bytes: Annotated[int, Field(description="Of the pictures that are not done yet.")]
+
+
 class Health(Schema):
-    status: str
+    status: Annotated[
+        str, Field(description="`ok`, `no model yet`, or `redis is full`: no new pictures.")
+    ]
     model_version: str | None
+    memory: MemoryHealth
     lanes: dict[Lane, LaneHealth]

@@ -25,11 +25,20 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from shared.breaker import Breaker
 from shared.errors import Overloaded
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
+from shared.records import footprint
 from shared.records.load import backlog
 from shared.records.load.backlog import Load
 from shared.records.claims import Claim
 from shared.records.submit import Accepted, JobSubmitter, PutPart
 from shared.single_flight import SingleFlight
+from web.submit.limits import (
+    NOTHING,
+    NOTHING_DRAINS_SECONDS,
+    Limits,
+    Need,
+    Present,
+    memory_for_all,
+)
 
 #: The counts are read again when they are older than this, and before a refusal than that.
 _FRESH_SECONDS = 1.0
@@ -37,20 +46,6 @@ _FRESH_FOR_REFUSAL_SECONDS = 0.1
 
 #: After a read found Redis away, callers within this time hear of it instead of trying too.
 _AWAY_SECONDS = 0.25
-
-#: Share of the bytes that the bulk lane may fill, so that it leaves room for single pictures.
-_BULK_SHARE = 0.8
-
-#: Share of Redis's memory that images may fill. The rest is for results, messages and Celery's
-#: notes: a Redis that is really full could not even take the results that would empty it.
-_MEMORY_SHARE = 0.9
-
-#: Share of a limit that should be free when a refused client returns, or the next is refused again.
-_HEADROOM = 0.1
-
-#: `Retry-After` where nothing drains, and its longest value.
-_NOTHING_DRAINS_SECONDS = 30
-_LONGEST_SECONDS = 300
 
 
 class Room:
@@ -64,8 +59,7 @@ class Room:
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self.lane: Lane | None = None
-        self.images = 0
-        self.size = 0
+        self.need = NOTHING
 
     def reserve(self, lanes: Sequence[Lane], *, size: int) -> None:
         """Reserve the place of one image in the first of `lanes` that has room for it.
@@ -77,27 +71,28 @@ class Room:
         *others, last = lanes
         for lane in others:
             with suppress(Overloaded):
-                self._admission.check(lane, images=1, size=size, own=self)
-                return self._set(lane, 1, 0)
-        self._admission.check(last, images=1, size=size, own=self)
-        self._set(last, 1, 0)
+                self._admission.check(lane, Need(1, size), own=self)
+                return self._set(lane, Need(1))
+        self._admission.check(last, Need(1, size), own=self)
+        self._set(last, Need(1))
 
-    def fill(self, lane: Lane, *, images: int, size: int) -> None:
-        """Correct the reservation to what the body holds: images of `size` bytes together.
+    def fill(self, lane: Lane, need: Need) -> None:
+        """Correct the reservation to what the request really needs.
 
         Only what is not reserved yet is asked for. Raises as `reserve` does.
         """
-        self._admission.check(lane, images=images, size=size, own=self)
-        self._set(lane, images, size)
+        self._admission.check(lane, need, own=self)
+        self._set(lane, need)
 
     def give_back(self) -> None:
         """Reserve nothing any more."""
         if self.lane:
-            self._set(None, 0, 0)
+            self._admission.note_stored(self)
+            self._set(None, NOTHING)
 
-    def _set(self, lane: Lane | None, images: int, size: int) -> None:
+    def _set(self, lane: Lane | None, need: Need) -> None:
         self._admission.count(self, -1)
-        self.lane, self.images, self.size = lane, images, size
+        self.lane, self.need = lane, need
         self._admission.count(self, 1)
 
     def __enter__(self) -> Room:
@@ -124,19 +119,19 @@ class Admission:
     ) -> None:
         """`max_images` may be outstanding in each lane, and `max_bytes` of images in Redis."""
         self._clock = clock
-        self.max_images = max_images
+        self.limits = Limits(images=max_images, size=max_bytes)
         self._redis = redis
         self._submitter = submitter
-        self._max_bytes = max_bytes
         self._reads: SingleFlight[None, Load] = SingleFlight(self._read)
         self._breaker = Breaker(_AWAY_SECONDS, clock)
         self._load: Load | None = None  #: None: not known, at the start and in an outage.
         self._read_at = -math.inf
-        self._bytes_limit = max_bytes
         self._images: Counter[Lane] = Counter()
         self._bytes = 0
+        self._new_records = 0  #: Bytes of records since the counts were read.
         self._reserved_images: Counter[Lane] = Counter()
         self._reserved_bytes = 0
+        self._reserved_records = 0
 
     def load(self) -> Load:
         """The present load, about a second old at most. Raises RedisError in an outage."""
@@ -148,25 +143,35 @@ class Admission:
         """Room for one request, with nothing reserved yet."""
         return Room(self)
 
-    def check(self, lane: Lane, *, images: int, size: int, own: Room) -> None:
-        """Whether there is room for so many images, of `size` bytes together.
+    def check(self, lane: Lane, need: Need, own: Room) -> None:
+        """Whether there is room for what a request needs.
 
-        `own` is what the request has reserved already. A job that is larger than a limit fits where
-        nothing else is. Raises Overloaded, and RedisError within a second in an outage.
+        `own` is what it has reserved already. A job that is larger than a limit fits where nothing
+        else is. Raises Overloaded, and RedisError within a second in an outage.
         """
         load = self.load()
-        seconds = self._seconds_until_room(load, lane, images, size, own)
+        seconds = self._seconds_until_room(load, lane, need, own)
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
             load = self._read_again()
-            seconds = self._seconds_until_room(load, lane, images, size, own)
+            seconds = self._seconds_until_room(load, lane, need, own)
         if seconds:
             raise Overloaded(retry_after_seconds=seconds)
+
+    def has_memory(self) -> bool:
+        """Whether Redis has memory for new records. Raises RedisError in an outage."""
+        load = self.load()
+        return not load.memory_limit or load.memory_used < memory_for_all(load)
 
     def count(self, room: Room, sign: int) -> None:
         """Add what a room has reserved, or take it away. For `Room` alone."""
         if room.lane:
-            self._reserved_images[room.lane] += sign * room.images
-            self._reserved_bytes += sign * room.size
+            self._reserved_images[room.lane] += sign * room.need.images
+            self._reserved_bytes += sign * room.need.size
+            self._reserved_records += sign * room.need.records
+
+    def note_stored(self, room: Room) -> None:
+        """Count the records of a request until the next read has them. For `Room` alone."""
+        self._new_records += room.need.records
 
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> None:
         """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
@@ -191,7 +196,7 @@ class Admission:
         try:
             yield
         except OutOfMemoryError as error:
-            raise Overloaded(retry_after_seconds=_NOTHING_DRAINS_SECONDS) from error
+            raise Overloaded(retry_after_seconds=NOTHING_DRAINS_SECONDS) from error
         except RedisError:
             self._load = None
             raise
@@ -227,33 +232,20 @@ class Admission:
     def _note_read(self, load: Load) -> None:
         self._load, self._read_at = load, self._clock()
         self._images, self._bytes = Counter(load.images), load.bytes_held
-        self._bytes_limit = self._max_bytes
-        if load.memory_limit:
-            left = int(_MEMORY_SHARE * load.memory_limit) - load.memory_used
-            self._bytes_limit = min(self._max_bytes, max(0, load.bytes_held + left))
+        self._new_records = 0
 
-    def _seconds_until_room(self, load: Load, lane: Lane, images: int, size: int, own: Room) -> int:
-        """0 where there is room; otherwise an estimate from how fast the lanes drained lately."""
-        own_images = own.images if own.lane is lane else 0
-        present = self._images[lane] + self._reserved_images[lane] - own_images
-        limit = self.max_images[lane]
-        if images > own_images and (over := _over(present, images, limit)):
-            return _seconds(over + _HEADROOM * limit, load.drained[lane])
-        held = self._bytes + self._reserved_bytes - own.size
-        limit = int(self._bytes_limit * (_BULK_SHARE if lane is Lane.BULK else 1))
-        if size > own.size and (over := _over(held, size, limit)):
-            size_of_one = held / max(1, self._images.total())
-            rate = sum(load.drained.values())
-            return _seconds((over + _HEADROOM * limit) / max(1, size_of_one), rate)
-        return 0
-
-
-def _over(present: int, more: int, limit: int) -> int:
-    """By how much `more` is too much; nothing is where nothing else is."""
-    return max(0, present + more - limit) if present else 0
-
-
-def _seconds(images: float, rate: float) -> int:
-    if not rate:
-        return _NOTHING_DRAINS_SECONDS
-    return min(_LONGEST_SECONDS, max(1, math.ceil(images / rate)))
+    def _seconds_until_room(self, load: Load, lane: Lane, need: Need, own: Room) -> int:
+        own_images = own.need.images if own.lane is lane else 0
+        size = self._bytes + self._reserved_bytes - own.need.size
+        records = self._new_records + self._reserved_records - own.need.records
+        present = Present(
+            images=self._images[lane] + self._reserved_images[lane] - own_images,
+            all_images=self._images.total(),
+            size=size,
+            memory=load.memory_used
+            + (size - load.bytes_held)
+            + records
+            + footprint.RESULT * self._images.total(),
+        )
+        reserved = own.need._replace(images=own_images) if own.lane else NOTHING
+        return self.limits.seconds_until_room(lane, need, present, load, reserved)

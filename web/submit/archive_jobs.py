@@ -64,6 +64,7 @@ class ArchiveJobs:
     def submit(
         self,
         owner: str,
+        client: str,
         file: IO[bytes],
         room: Room,
         *,
@@ -74,9 +75,10 @@ class ArchiveJobs:
     ) -> str:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
 
-        Each part takes `room`, and gives it back. Raises BadArchive, ArchiveTooLarge and NoFiles
-        before anything is stored. If it fails later, what was stored is cancelled. Raises
-        Overloaded if there is no room, also for another request that stores the same job.
+        `client` has sent it: the number of its open jobs is limited. Each part takes `room`, and
+        gives it back. Raises BadArchive, ArchiveTooLarge, NoFiles and TooManyOpenJobs before
+        anything is stored. If it fails later, what was stored is cancelled. Raises Overloaded if
+        there is no room, also for another request that stores the same job.
         """
         kind = archive.kind_of(file)
         if kind is None:
@@ -90,6 +92,7 @@ class ArchiveJobs:
             top_k=top_k,
             total=items,
             owner=owner,
+            client=client,
             webhook=webhook,
         )
         digest = in_thread(partial(_digest, file)) if key else None

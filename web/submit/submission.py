@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from shared.errors import ImagesNeeded
 from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
 from shared.observe import log, metrics, tracing
+from shared.records import footprint
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.records.submit import PutPart
@@ -14,6 +15,7 @@ from web.intake.uploads import Upload, new_items
 from web.submit.admission import Admission, Room
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
+from web.submit.limits import Need
 
 
 class Submission:
@@ -60,7 +62,7 @@ class Submission:
                 webhook=webhook,
                 trace=trace,
             )
-            room.fill(lane, images=job.pending, size=sum(len(item.data) for item in job.items))
+            room.fill(lane, _need(uploads, outcomes))
             self._accept(job, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
         return outcomes
@@ -73,9 +75,14 @@ class Submission:
             self._admission.accept([job], claim)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
-        """Store a job whose pictures follow in parts. Raises AlreadyClaimed."""
+        """Store a job whose pictures follow in parts.
+
+        Raises AlreadyClaimed, Overloaded if there is no room, and TooManyOpenJobs.
+        """
         log.note(job_id=job.id)
-        self._admission.open(job, claim)
+        with self._admission.room() as room:
+            room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
+            self._admission.open(job, claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.
@@ -90,10 +97,7 @@ class Submission:
                 if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
-            sizes = [
-                each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome
-            ]
-            room.fill(job.lane, images=len(sizes), size=sum(sizes))
+            room.fill(job.lane, _need(uploads, outcomes))
             put = self._admission.put_part(job, number, new_items(uploads, outcomes), trace)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
@@ -104,3 +108,8 @@ def _without_bytes(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]
     """Positions of the pictures that only their digest names, and that the cache cannot answer."""
     pairs = zip(uploads, outcomes, strict=True)
     return [k for k, (each, outcome) in enumerate(pairs) if each.read is None and outcome is None]
+
+
+def _need(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> Need:
+    sizes = [each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome]
+    return Need(images=len(sizes), size=sum(sizes), records=footprint.of_items(uploads))

@@ -1,6 +1,7 @@
 -- Cancel a job that no client knows, while parts of it are missing. A job that has all its parts
 -- stays: another request with the same claim has completed it.
 --
+-- runs in a full Redis
 -- uses: ending/complete, ending/cancelling
 -- keys: job, claim
 -- arguments: job_id, now, ttl

@@ -1,5 +1,6 @@
 -- Cancel a job.
 --
+-- runs in a full Redis
 -- uses: ending/complete, ending/cancelling
 -- keys: job
 -- arguments: job_id, now, ttl

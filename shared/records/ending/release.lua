@@ -1,5 +1,6 @@
 -- Release some parts of a cancelled job.
 --
+-- runs in a full Redis
 -- uses: holding
 -- keys: job, outstanding, outstanding_images, held, waiting
 -- arguments: released

@@ -1,5 +1,6 @@
 -- Queue the parts whose round has come.
 --
+-- runs in a full Redis
 -- uses: holding, fairness/rounds
 -- keys: waiting, current_round, queue, outstanding, outstanding_images, held
 -- arguments: deadline, taken

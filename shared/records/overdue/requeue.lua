@@ -1,5 +1,6 @@
 -- Deliver an overdue part again, unless it has shown life since it was seen.
 --
+-- runs in a full Redis
 -- keys: outstanding, queue
 -- arguments: member, seen_deadline, deadline, message
 -- Both deadlines are in Unix seconds.

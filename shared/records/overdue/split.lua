@@ -1,5 +1,6 @@
 -- Replace a part that keeps killing its worker by its images. Each is then tried alone.
 --
+-- runs in a full Redis
 -- keys: outstanding, queue
 -- arguments: member, seen_deadline, deadline
 -- row arguments: single, message

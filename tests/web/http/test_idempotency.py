@@ -19,6 +19,7 @@ from shared.records.job_records import JobRecords
 from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
 from web.http import api_keys
+from web.submit import admission
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
 SUCCESS = Outcome(
@@ -170,7 +171,10 @@ def test_a_key_that_is_empty_or_long_or_not_visible_ascii_is_refused(
     assert (response.status_code, response.json["code"]) == (422, "invalid_request")
 
 
-def test_a_refused_request_leaves_its_key_free(client: FlaskClient, redis: Redis) -> None:
+def test_a_refused_request_leaves_its_key_free(
+    client: FlaskClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_FRESH_FOR_REFUSAL_SECONDS", 0)
     redis.config_set("maxmemory", 1)
     try:
         assert files(client, "k").status_code == 503

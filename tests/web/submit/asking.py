@@ -11,6 +11,7 @@ from shared.errors import Overloaded
 from shared.jobs import Lane
 from tests.support.bodies import JPEG, Unreadable
 from web.submit.admission import Admission
+from web.submit.limits import Need
 
 
 class Clock:
@@ -25,7 +26,7 @@ class Clock:
 def ask(admission: Admission, images: int = 1, lane: Lane = Lane.BULK, size: int = 0) -> None:
     """Take room and give it back. Raises Overloaded."""
     with admission.room() as room:
-        room.fill(lane, images=images, size=size)
+        room.fill(lane, Need(images, size))
 
 
 def fits(admission: Admission, images: int = 1, lane: Lane = Lane.BULK, size: int = 0) -> bool:

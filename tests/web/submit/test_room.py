@@ -11,13 +11,14 @@ from shared.jobs import Lane
 from tests.support.stored_jobs import SIZE, new_job
 from tests.web.submit.asking import fits
 from web.submit.admission import Admission
+from web.submit.limits import Need
 
 
 def test_reserved_room_is_promised_to_no_other_request(make: Callable[..., Admission]) -> None:
     admission = make()
     with admission.room() as one, admission.room() as other:
-        one.fill(Lane.BULK, images=6, size=0)
-        other.fill(Lane.BULK, images=4, size=0)
+        one.fill(Lane.BULK, Need(6, 0))
+        other.fill(Lane.BULK, Need(4, 0))
         assert not fits(admission)
     assert fits(admission, 10)
 
@@ -49,9 +50,9 @@ def test_a_reserved_place_is_used_even_if_the_lane_has_filled_up_since(
         room.reserve([Lane.BULK], size=0)
         admission.accept([new_job(12)])  # more than there was room for, by another way
         assert not fits(admission)
-        room.fill(Lane.BULK, images=1, size=SIZE)
+        room.fill(Lane.BULK, Need(1, SIZE))
         with pytest.raises(Overloaded):
-            room.fill(Lane.BULK, images=2, size=SIZE)
+            room.fill(Lane.BULK, Need(2, SIZE))
 
 
 def test_what_a_request_has_reserved_does_not_stand_in_its_own_way(
@@ -60,10 +61,10 @@ def test_what_a_request_has_reserved_does_not_stand_in_its_own_way(
     admission = make()
     with admission.room() as room:
         room.reserve([Lane.BULK], size=0)
-        room.fill(Lane.BULK, images=10, size=SIZE)
-        room.fill(Lane.BULK, images=10, size=SIZE)
+        room.fill(Lane.BULK, Need(10, SIZE))
+        room.fill(Lane.BULK, Need(10, SIZE))
         room.give_back()
-        room.fill(Lane.BULK, images=500, size=SIZE)  # nothing else is there
+        room.fill(Lane.BULK, Need(500, SIZE))  # nothing else is there
 
 
 def test_the_first_lane_with_room_is_taken(make: Callable[..., Admission]) -> None:
@@ -83,7 +84,7 @@ def test_a_reservation_moves_with_its_request_to_another_lane(
     admission = make(images=1)
     with admission.room() as room:
         room.reserve([Lane.BULK], size=0)
-        room.fill(Lane.INTERACTIVE, images=1, size=0)
+        room.fill(Lane.INTERACTIVE, Need(1, 0))
         assert fits(admission, lane=Lane.BULK)
         assert not fits(admission, lane=Lane.INTERACTIVE)
 
@@ -91,12 +92,12 @@ def test_a_reservation_moves_with_its_request_to_another_lane(
 def test_room_is_given_back_once_whatever_happens(make: Callable[..., Admission]) -> None:
     admission = make()
     with pytest.raises(KeyError), admission.room() as room:
-        room.fill(Lane.BULK, images=6, size=SIZE)
+        room.fill(Lane.BULK, Need(6, SIZE))
         room.give_back()
         room.give_back()
-        room.fill(Lane.BULK, images=4, size=SIZE)
+        room.fill(Lane.BULK, Need(4, SIZE))
         raise KeyError
     with admission.room() as other:
-        other.fill(Lane.BULK, images=9, size=SIZE)
+        other.fill(Lane.BULK, Need(9, SIZE))
         room.give_back()
         assert fits(admission, 1) and not fits(admission, 2)

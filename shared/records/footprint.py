@@ -1,0 +1,48 @@
+"""How many bytes of Redis's memory the records of a request will take, at most.
+
+Admission asks for room for them before they are stored. A test compares with a real Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from shared.jobs import parts_of
+
+#: The record of a job, with its idempotency claim and a long webhook address.
+_JOB = 4_000
+
+#: An item in its part's record, without its names, and a share of the part's own keys.
+_ITEM = 400
+
+#: The result of an image: in its part's record, and once more in the result cache. Each image that
+#: is accepted will have one, so admission keeps this much free for each outstanding image.
+RESULT = 3_000
+
+
+class Item(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def custom_id(self) -> str | None: ...
+
+
+def of_items(items: Iterable[Item]) -> int:
+    """Bytes that a job with these items takes, or a part of them, once all results are there."""
+    return _JOB + sum(map(_of_item, items))
+
+
+def of_open_job(total: int) -> int:
+    """Bytes of a job that is opened for `total` images. Its parts are counted as they come."""
+    return _JOB + parts_of(total) // 8
+
+
+def _of_item(item: Item) -> int:
+    return _ITEM + RESULT + _of_text(item.name) + _of_text(item.custom_id or "")
+
+
+def _of_text(text: str) -> int:
+    """JSON escapes a character outside ASCII with up to twelve others."""
+    return (2 if text.isascii() else 12) * len(text)
