@@ -30,8 +30,10 @@ from tests.support.ports import free_port
 
 pytest_plugins = ["tests.support.tiers"]
 
-# A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
+# A background job of a shell ignores SIGINT, and a child of `nohup` ignores SIGHUP. The programs
+# that tests interrupt would ignore them, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 #: Real weights and photographs. They are no part of the project and need not exist.
 _SHARED = Path(__file__).parents[2] / "shared"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import signal
 import subprocess
 import sys
 import termios
@@ -19,8 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _on_a_terminal() -> None:
-    """Undo `nohup` of the tests, and let Ctrl-C in the terminal reach the quick start."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Let Ctrl-C in the terminal reach the quick start."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -49,6 +49,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.tmp = Heartbeat(self.cfg)
         self._idle: dict[socket.socket, float] = {}  # since when (monotonic), the oldest first
         self._connections = 0
+        self._last_requests_are_over = False
         self.wsgi = None  # a signal may come before the application is loaded
 
     def run(self) -> None:
@@ -75,9 +76,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener, req, client, addr)
         except TimeoutError as error:  # the client reads too slowly, see web.server.slow_downloads
             raise StopIteration from error
-        if not self.alive:  # the answer had left before it could say that the connection ends
-            raise StopIteration
+        # The process may have been asked to stop after this answer left. The client does not know
+        # that, so it may have sent its next request, and closing the connection would reset it.
         self._idle[client] = time.monotonic()
+        if self._last_requests_are_over:
+            _stop_reading(client)
 
     def _excess(self) -> int:
         """Connections beyond those that leave `_SPARE` free; 0 or less where there is room."""
@@ -102,6 +105,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if self.wsgi:
             self.wsgi.extensions[ON_STOP]()
         gevent.sleep(_LAST_REQUEST_SECONDS)
+        self._last_requests_are_over = True
         for client in tuple(self._idle):
             _stop_reading(client)
 

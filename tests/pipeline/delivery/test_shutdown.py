@@ -11,6 +11,8 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -71,6 +73,23 @@ def test_an_idle_connection_does_not_delay_the_end(web: LocalService) -> None:
         assert (last.status_code, last.headers["Connection"]) == (200, "close")
         assert process.wait(timeout=20) == 0
     assert "rror" not in web.log("web")
+
+
+def test_a_request_that_comes_as_the_process_is_asked_to_stop_is_answered(tmp_path: Path) -> None:
+    environment = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    with local_service(tmp_path, environment) as web, web.may_die("web"):
+        application = "tests.pipeline.delivery.stopping_app:create_app()"
+        web.start("web", ["gunicorn", "-c", "web/server/gunicorn.conf.py", application], {})
+        web.await_web()
+        with closing(HTTPConnection("127.0.0.1", web.port, timeout=20)) as client:
+            client.request("GET", "/stop-at-the-next-request")
+            client.getresponse().read()
+            client.request("GET", "/livez")
+            last = client.getresponse()
+            assert (last.status, last.headers["Connection"]) == (200, "close")
+        process = web.processes["web"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
 
 
 def test_streams_of_events_end_properly_and_do_not_delay_the_end(web: LocalService) -> None:
