@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -14,6 +12,7 @@ from tests.monitoring.watched import Collector, Watched
 from tests.monitoring.watchers import Prometheus, Watchers, grant_few_rights, shipped_config
 from tests.support.local_service import local_service
 from tests.support.ports import free_port
+from tests.support.programs import installed
 from tests.support.waiting import wait_until
 
 
@@ -48,15 +47,7 @@ def watched(
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """Gives the path of a program; skips the test where it is not installed."""
-
-    def find(name: str) -> str:
-        path = shutil.which(name)
-        if not path:
-            assert not os.environ.get("CI"), f"continuous integration installs {name}"
-            pytest.skip(f"{name} is not installed")
-        return path
-
-    return find
+    return installed
 
 
 @pytest.fixture(scope="session")
