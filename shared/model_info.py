@@ -10,6 +10,7 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import ModelNotReady
+from shared.known_fields import known_fields
 
 #: A new model version is noticed after this time. To ask at each request would cost a round trip.
 _FRESH_SECONDS = 1.0
@@ -46,7 +47,7 @@ def read(redis: Redis) -> ModelInfo:
     text = redis.get(keys.MODEL)
     if text is None:
         raise ModelNotReady
-    return ModelInfo(**json.loads(text))
+    return ModelInfo(**known_fields(ModelInfo, json.loads(text)))
 
 
 class CurrentModel:

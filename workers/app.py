@@ -81,7 +81,7 @@ app = make_worker(settings)
 def classify(parts: list[list[Any]], *, alone: bool) -> int:
     if _classifier is None:
         raise RuntimeError("this pool process has no engine; its first log lines say why")
-    return _classifier.classify([PartRef(*part) for part in parts], alone=alone)
+    return _classifier.classify([PartRef.from_message(part) for part in parts], alone=alone)
 
 
 @signals.setup_logging.connect

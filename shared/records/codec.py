@@ -139,7 +139,7 @@ def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[It
         return []
     unfinished = _unfinished(job_state)
     read = []
-    for k, (name, custom_id, _) in enumerate(json.loads(fields[b"spec"])["items"]):
+    for k, (name, custom_id, *_) in enumerate(json.loads(fields[b"spec"])["items"]):
         result = fields.get(outcome_field(k).encode())
         outcome = Outcome.from_json(result) if result else None
         read.append(
@@ -176,4 +176,4 @@ def _unfinished(job_state: str) -> ItemState:
 
 def digests(spec: bytes) -> list[str]:
     """The digests of a part's pictures, in order."""
-    return [digest for _, _, digest in json.loads(spec)["items"]]
+    return [item[2] for item in json.loads(spec)["items"]]

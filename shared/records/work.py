@@ -152,7 +152,7 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
     spec = json.loads(fields[b"spec"].decode())  # json.loads would guess the encoding of bytes
     digests = {
         k: digest
-        for k, (_, _, digest) in enumerate(spec["items"])
+        for k, (_, _, digest, *_) in enumerate(spec["items"])
         if outcome_field(k).encode() not in fields and ref.only in (None, k)
     }
     return PartWork(

@@ -12,6 +12,7 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Lane, PartRef
+from shared.known_fields import known_fields
 from shared.message import message
 from shared.records.claims import Claim, value
 from shared.records.codec import outcome_field
@@ -91,4 +92,4 @@ class DeadLetters:
 
 
 def _letter(fields: dict[str, Any]) -> DeadLetter:
-    return DeadLetter(**{**fields, "lane": Lane(fields["lane"])})
+    return DeadLetter(**known_fields(DeadLetter, fields) | {"lane": Lane(fields["lane"])})

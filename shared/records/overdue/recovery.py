@@ -105,7 +105,7 @@ class Recovery:
         if text is None:
             return float("inf")
         body = json.loads(base64.b64decode(json.loads(text)["body"]))
-        members = [PartRef(*part).member for part in body[0][0]]
+        members = [PartRef.from_message(part).member for part in body[0][0]]
         scores = [self._redis.zscore(keys.outstanding(lane), member) for member in members]
         deadlines = [score for score in scores if score is not None]
         # If all parts of this message are committed, it says nothing about the others. The next

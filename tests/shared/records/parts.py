@@ -42,7 +42,7 @@ def take_message(redis: Redis, lane: Lane = LANE) -> list[PartRef]:
 
 def _parts(text: bytes) -> list[PartRef]:
     body = json.loads(base64.b64decode(json.loads(text)["body"]))
-    return [PartRef(*part) for part in body[0][0]]
+    return [PartRef.from_message(part) for part in body[0][0]]
 
 
 def commit(
