@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from redis import Redis
 
 from quickstart import process_group, redis_server
+from quickstart.addresses import flower_url
 from quickstart.command import command
 from quickstart.fallback import fallback
 from quickstart.ports import check_ports
 from quickstart.programs import programs
-from quickstart.ready import flower_url
 from shared import model_info
 from shared.errors import ClassifierError
 from shared.settings import Settings

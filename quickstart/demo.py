@@ -12,8 +12,9 @@ from functools import partial
 
 import httpx
 
+from quickstart.addresses import api_url, local_client
 from quickstart.command import command
-from quickstart.ready import api_url, wait_until_ready
+from quickstart.ready import wait_until_ready
 from quickstart.tether import tether
 from shared.errors import ClassifierError
 from shared.settings import Settings
@@ -30,7 +31,8 @@ def main() -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/livez", timeout=2).is_success
+        with local_client(url, timeout=2) as client:
+            return client.get("/livez").is_success
     except httpx.TransportError:
         return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import signal
 import struct
@@ -10,9 +9,11 @@ import time
 import zlib
 from collections.abc import Callable
 from functools import partial
+from urllib.request import getproxies
 
 import httpx
 
+from quickstart.addresses import api_url, flower_url, local_client, network_url
 from quickstart.command import command
 from shared.errors import ClassifierError, ModelNotReady
 from shared.model_info import ModelInfo
@@ -37,14 +38,6 @@ def main() -> None:
         signal.pause()
 
 
-def api_url(settings: Settings) -> str:
-    return f"http://{_reachable(settings.host)}:{settings.web_port}"
-
-
-def flower_url(settings: Settings) -> str:
-    return f"http://{_reachable(settings.host)}:{settings.flower_port}"
-
-
 def wait_until_ready(
     url: str,
     *,
@@ -66,7 +59,7 @@ def wait_until_ready(
     said = None
     pause, longest_pause = _PAUSES_SECONDS
     headers = {"X-API-Key": key} if key else {}
-    with httpx.Client(base_url=url, timeout=_ATTEMPT_SECONDS, headers=headers) as client:
+    with local_client(url, timeout=_ATTEMPT_SECONDS, headers=headers) as client:
         while obstacle := _obstacle(client, picture):
             check()
             now = clock()
@@ -75,7 +68,7 @@ def wait_until_ready(
             if waited > limit_seconds:
                 raise ClassifierError(f"not ready after {limit_seconds:.0f} s: {obstacle}")
             if obstacle != said:
-                say(f"waiting: {obstacle}")
+                say(f"Waiting: {obstacle}")
                 said = obstacle
             time.sleep(pause)
             pause = min(1.3 * pause, longest_pause)
@@ -114,32 +107,39 @@ def new_picture() -> bytes:
 
 def banner(settings: Settings, model: ModelInfo) -> str:
     api = api_url(settings)
-    port = "" if settings.web_port == 8000 else f"WEB_PORT={settings.web_port} "
     notice = f"\n  NOTE: {model.notice}\n" if model.notice else ""
+    network = network_url(settings)
+    other_machines = f"\n  Network  {network}" if network else ""
     return f"""
 Ready: {model.name}, version {model.version}, on {model.engine}
 {notice}
-  Page     {api}
+  {api}
+
   Docs     {api}/docs and {api}/redoc
-  Flower   {flower_url(settings)}
+  Flower   {flower_url(settings)}{other_machines}
 
 Try:
-  curl -F file=@picture.jpg {api.removeprefix("http://")}/api/v1/classify
-  {port}make demo
+  {_curl(api)}
+  {_variables(settings)}make demo
 
 Ctrl-C stops everything.
 """
 
 
-def _reachable(host: str) -> str:
-    """The address to call for an address to listen on. `0.0.0.0` listens on every address."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "[::1]"
-    return f"[{host}]" if address.version == 6 else host
+def _curl(api: str) -> str:
+    direct = "--noproxy '*' " if getproxies() else ""
+    url = f"{api.removeprefix('http://')}/api/v1/classify"
+    return f"curl {direct}-F file=@picture.jpg " + (f"'{url}'" if "[" in url else url)
+
+
+def _variables(settings: Settings) -> str:
+    """The settings by which `make demo` finds the service."""
+    host = httpx.URL(api_url(settings)).host
+    values = {
+        "HOST": "" if host == "127.0.0.1" else settings.host,
+        "WEB_PORT": "" if settings.web_port == 8000 else settings.web_port,
+    }
+    return "".join(f"{name}={value} " for name, value in values.items() if value)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_settings import NoDecode
 
 #: In a list of names or origins: all of them.
@@ -64,6 +64,18 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def in_url(host: str) -> str:
+    """The host as a URL has it: an IPv6 address is in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def _host(text: str) -> str:
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not (_is_address(host) or re.fullmatch("[A-Za-z0-9_.-]+", host)):
+        raise ValueError("write an address or a name, without a scheme, a port or a path")
+    return host
+
+
 def _split(text: object) -> object:
     """The lower-case words of a list with commas. Other values are left to pydantic."""
     if not isinstance(text, str):
@@ -84,6 +96,9 @@ def _checked(value: object, pattern: re.Pattern[str], meant: str) -> object:
         raise ValueError(f"write {meant}, separated by commas")
     return value
 
+
+#: Type of a setting: an address or a name to listen on. An IPv6 address may be in brackets.
+Host = Annotated[str, AfterValidator(_host)]
 
 #: Types of settings: text in the environment, a tuple in the program.
 HostNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]

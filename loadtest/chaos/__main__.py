@@ -108,7 +108,9 @@ def _load(
 
 
 def _label(service: LocalService, picture: bytes) -> str:
-    answer = httpx.post(f"{service.base_url}/api/v1/classify", content=picture, timeout=60)
+    answer = httpx.post(
+        f"{service.base_url}/api/v1/classify", content=picture, timeout=60, trust_env=False
+    )
     label: str = answer.raise_for_status().json()["predictions"][0]["class_name"]
     return label
 

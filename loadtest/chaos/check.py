@@ -44,7 +44,7 @@ class Check:
         """The number of pictures by what is wrong with them."""
         faults: Counter[str] = Counter({name: 0 for name in ("lost", "wrong", "changed")})
         seen = {}
-        with httpx.Client(base_url=self._service.base_url, timeout=60) as http:
+        with httpx.Client(base_url=self._service.base_url, timeout=60, trust_env=False) as http:
             for job_id, numbers in self._history.accepted.items():
                 items = seen[job_id] = self._results(http, job_id)
                 faults["lost"] += len(numbers) - self._finished(job_id, items)

@@ -37,7 +37,7 @@ class Client:
 
     def run(self, enough: Callable[[], bool]) -> None:
         number = 0
-        with httpx.Client(base_url=self._base_url, timeout=20) as http:
+        with httpx.Client(base_url=self._base_url, timeout=20, trust_env=False) as http:
             while not enough():
                 time.sleep(self._chance.uniform(0, _PAUSE_SECONDS))
                 number += 1

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings.limits import LimitSettings
@@ -48,17 +48,11 @@ class Settings(ObserveSettings, LimitSettings, WebSettings, WorkerSettings, Plac
         hide_input_in_errors=True,
     )
 
-    @field_validator(
-        *("model_labels", "api_keys_file", "api_key", "redis_maxmemory", "metrics_port"),
-        *("allowed_hosts", "allowed_origins"),
-        *("prometheus_multiproc_dir", "webhook_secret"),
-        *("flower_url", "grafana_url", "kibana_url", "otel_exporter_otlp_endpoint"),
-        mode="before",
-    )
+    @model_validator(mode="before")
     @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """`MODEL_LABELS= make run` and an empty value in a Compose file both mean "not set"."""
-        return None if value == "" else value
+    def _empty_is_unset(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """`WEB_PORT= make run` and an empty value in a Compose file both mean "not set"."""
+        return {name: value for name, value in values.items() if value != ""}
 
     @model_validator(mode="before")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from shared.hosts import Host
 from shared.settings.types import Port
 
 
@@ -25,8 +26,9 @@ class Places(BaseSettings):
     """Folder for the quick start's Redis files, the heartbeats of workers, and metrics."""
     models_dir: Path = Field(default_factory=_models_dir)
     """Folder for exported models; `models` in `DATA_DIR` if not set."""
-    host: str = "127.0.0.1"
-    """Address that web and Flower listen on. The default accepts only this machine."""
+    host: Host = "127.0.0.1"
+    """Address or name that web and Flower listen on. The default accepts only this machine;
+    `0.0.0.0` accepts every machine of the network."""
     web_port: Port = 8000
     """Port of the API."""
     flower_port: Port = 5555

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 from tests.support.ports import free_port
-from quickstart.ready import api_url, banner, new_picture, wait_until_ready
+from quickstart import addresses
+from quickstart.addresses import api_url, flower_url, network_url
+from quickstart.ready import banner, new_picture, wait_until_ready
 from shared.errors import ClassifierError
 from shared.model_info import ModelInfo
 from shared.settings import Settings
@@ -79,7 +81,7 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def test_each_obstacle_is_shown_once(starting_service: str) -> None:
     said: list[str] = []
     assert wait_until_ready(starting_service, say=said.append) == MODEL
-    assert said == ["waiting: a worker is loading the model (the first start exports it once)"]
+    assert said == ["Waiting: a worker is loading the model (the first start exports it once)"]
 
 
 def test_the_wait_ends_and_names_the_obstacle() -> None:
@@ -145,14 +147,58 @@ def test_the_banner_s_commands_have_the_port_of_the_settings() -> None:
     assert "WEB_PORT=8123 make demo" in text
 
 
+def test_the_banner_s_commands_find_a_service_on_another_address() -> None:
+    text = banner(Settings(host="::1", web_port=8123), MODEL)
+    assert "\n  http://[::1]:8123\n" in text
+    assert "curl -F file=@picture.jpg '[::1]:8123/api/v1/classify'" in text
+    assert "HOST=::1 WEB_PORT=8123 make demo" in text
+
+
+def test_the_banner_s_curl_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--noproxy" not in banner(Settings(), MODEL)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert "curl --noproxy '*' -F file=@picture.jpg 127.0.0.1:8000" in banner(Settings(), MODEL)
+
+
+def test_the_banner_has_the_address_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Network" not in banner(Settings(), MODEL)
+    monkeypatch.setattr(addresses, "_ELSEWHERE", ("127.0.0.9", 9))
+    assert network_url(Settings(host="0.0.0.0", web_port=8123)) == "http://127.0.0.1:8123"
+    assert "Network  http://127.0.0.1:8000" in banner(Settings(host="::"), MODEL)
+
+
+ODD = {
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks://127.0.0.1:7890/",
+    "NO_PROXY": "[::1],127.0.0.1/8, ,*.local",
+    "SSL_CERT_FILE": "/nonexistent/cacert.pem",
+    "SSL_CERT_DIR": "/nonexistent",
+    "REQUESTS_CA_BUNDLE": "/nonexistent/cacert.pem",
+    "CURL_CA_BUNDLE": "/nonexistent/cacert.pem",
+    "SSLKEYLOGFILE": "/nonexistent/keys",
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_variable_for_other_machines_reaches_the_service_on_this_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, starting_service: str
+) -> None:
+    monkeypatch.setenv(name, ODD[name])
+    assert wait_until_ready(starting_service, say=print, limit_seconds=5) == MODEL
+
+
 @pytest.mark.parametrize(
     ("host", "url"),
     [
         ("0.0.0.0", "http://127.0.0.1:8000"),
         ("::", "http://[::1]:8000"),
         ("::1", "http://[::1]:8000"),
+        ("[::1]", "http://[::1]:8000"),
         ("localhost", "http://localhost:8000"),
+        ("10.0.0.5", "http://10.0.0.5:8000"),
     ],
 )
 def test_an_address_to_listen_on_gives_an_address_to_call(host: str, url: str) -> None:
     assert api_url(Settings(host=host, web_port=8000)) == url
+    assert flower_url(Settings(host=host, flower_port=8000)) == url

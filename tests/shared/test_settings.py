@@ -53,3 +53,25 @@ def test_other_text_in_a_port_is_an_error_that_names_the_setting(
     monkeypatch.setenv("WEB_PORT", "http://10.96.3.4:8000")
     with pytest.raises(ValidationError, match="web_port"):
         Settings()
+
+
+@pytest.mark.parametrize("name", ["host", "web_port", "data_dir", "redis_url", "api_keys_file"])
+def test_an_empty_value_means_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # An empty HOST would listen on every address.
+    monkeypatch.setenv(name.upper(), "")
+    assert Settings() == Settings(_env_prefix="OTHER_")
+    assert name not in Settings().model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("[::1]", "::1"), ("::", "::"), (" 0.0.0.0 ", "0.0.0.0"), ("my-laptop.local", None)],
+)
+def test_the_host_is_an_address_or_a_name(text: str, host: str | None) -> None:
+    assert Settings(host=text).host == (host or text)
+
+
+@pytest.mark.parametrize("text", ["localhost:8000", "http://localhost", "*", "a b", "::1:x"])
+def test_a_host_with_anything_else_is_an_error_that_says_so(text: str) -> None:
+    with pytest.raises(ValidationError, match="host\n.*without a scheme, a port or a path"):
+        Settings(host=text)

@@ -154,7 +154,7 @@ class LocalService:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.base_url}/readyz").is_success:
+                if httpx.get(f"{self.base_url}/readyz", trust_env=False).is_success:
                     return self._remember_children()
             time.sleep(0.05)
         raise RuntimeError(f"web does not answer: {self.log('web')[-2000:]}")
@@ -168,8 +168,8 @@ class LocalService:
                 if process.poll() is not None:
                     raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
             with suppress(httpx.TransportError):
-                known = httpx.get(f"{self.base_url}/api/v1/model/info").is_success
-                health = httpx.get(f"{self.base_url}/api/v1/health")
+                known = httpx.get(f"{self.base_url}/api/v1/model/info", trust_env=False).is_success
+                health = httpx.get(f"{self.base_url}/api/v1/health", trust_env=False)
                 if known and health.is_success:
                     at_work = health.json()["lanes"]
                     if all(at_work[lane]["workers"] for lane in lanes):

@@ -4,13 +4,14 @@ import resource
 from itertools import count
 from typing import Any
 
+from shared.hosts import in_url
 from shared.observe.exposition import start_over
 from shared.settings import Settings
 
 _settings = Settings()
 _metrics = _settings.metrics_dir("web")
 
-bind = f"{_settings.host}:{_settings.web_port}"
+bind = f"{in_url(_settings.host)}:{_settings.web_port}"
 workers = _settings.web_processes
 # A waiting client costs a greenlet. There is no preload: a connection to Redis must not be shared
 # by a process and its fork.
