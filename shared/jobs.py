@@ -1,6 +1,6 @@
 """The terms of the service: lane, job, part, item, outcome. Plain data, without Redis.
 
-All times are Unix seconds of the process that writes the record.
+All times are Unix seconds by the clock of Redis (shared.clock).
 """
 
 from __future__ import annotations

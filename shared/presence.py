@@ -6,14 +6,13 @@ With it the worker announces its model again, in case Redis came back empty.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Lane
 
 logger = logging.getLogger(__name__)
@@ -39,15 +38,15 @@ class Presence:
 
     def tick(self) -> None:
         """Give a sign of life. The event loop calls it, so it is short and only logs an outage."""
-        now = time.time()
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zadd(self._key, {self._worker: now})
-        # Workers of hosts that are gone: no other code removes them.
-        pipe.zremrangebyscore(self._key, 0, now - _SILENCE_SECONDS)
-        # A Redis that was emptied has no model any more, and no worker starts for that.
-        if announcement := self._model():
-            pipe.set(keys.MODEL, announcement, nx=True)
         try:
+            now = clock.now(self._redis)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zadd(self._key, {self._worker: now})
+            # Workers of hosts that are gone: no other code removes them.
+            pipe.zremrangebyscore(self._key, 0, now - _SILENCE_SECONDS)
+            # A Redis that was emptied has no model any more, and no worker starts for that.
+            if announcement := self._model():
+                pipe.set(keys.MODEL, announcement, nx=True)
             pipe.execute()
         except RedisError as error:
             logger.warning("cannot give a sign of life: %s", error)

@@ -22,6 +22,7 @@ from redis import Redis
 
 from client.cli.demo import sample_pictures
 from quickstart import redis_server
+from shared import clock as redis_clock
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from tests.support import machine
@@ -81,7 +82,10 @@ def jobs(redis: Redis) -> JobRecords:
 
 
 class Clock:
-    """The time of day. It stands still until a test changes `now`; waiting takes real time."""
+    """The time of day, here and by the clock of Redis. It stands still until a test changes `now`.
+
+    Waiting takes real time.
+    """
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -94,6 +98,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     stopped = Clock()
     monkeypatch.setattr(time, "time", stopped)
+    monkeypatch.setattr(redis_clock, "now", lambda redis: stopped.now)
+    monkeypatch.setattr(redis_clock, "reading", stopped)
     return stopped
 
 

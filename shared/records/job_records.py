@@ -1,7 +1,7 @@
 """The records of jobs in Redis: one object for each kind of use, all built here from the settings.
 
 Redis holds the truth about jobs; Celery only delivers messages. All times in the records are Unix
-seconds of the process that writes them. The machines' clocks are expected to be kept by NTP.
+seconds by the clock of Redis (shared.clock).
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ dies before the script runs, the staged keys expire soon.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from dataclasses import replace
 from redis import Redis
 from redis.client import Pipeline
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import ItemState, Job, NewItem
 from shared.records.codec import part_fields
 
@@ -33,7 +32,7 @@ class StagedPart:
         self._top_k = job.top_k
         self._unsent: dict[int, bytes] = {}
         self._unsent_bytes = 0
-        self.now = time.time()
+        self.now = clock.now(redis)
         token = uuid.uuid4().hex
         self.key = keys.staged(token)
         self.images_key = keys.staged_images(token)

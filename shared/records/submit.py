@@ -7,7 +7,6 @@ caller must not answer that the job was accepted.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
-from shared import keys
+from shared import clock, keys
 from shared.errors import JobClosed, JobNotFound, PartConflict, TooManyOpenJobs, Unavailable
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, parts_of
 from shared.message import message, packed
@@ -69,7 +68,7 @@ class JobSubmitter:
         Gives None if no image needs a worker. A claim is for a single job. Raises AlreadyClaimed
         if the claim's job exists, and IdempotencyKeyReused.
         """
-        now = time.time()
+        now = clock.now(self._redis)
         lane = jobs[0].lane
         pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
         sizes = {
@@ -104,7 +103,7 @@ class JobSubmitter:
             most_images=self._max_open_images,
         ):
             raise TooManyOpenJobs(retry_after_seconds=_OPEN_JOBS_RETRY_SECONDS)
-        now = time.time()
+        now = clock.now(self._redis)
         pipe = begin(self._redis, claim, job.id, ttl=self._ttl)
         pipe.hset(keys.job(job.id), mapping=codec.open_job_fields(job, now, self._ttl))
         pipe.expire(keys.job(job.id), 2 * self._ttl)

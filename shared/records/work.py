@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
 from shared.records.codec import outcome_field
@@ -52,7 +51,7 @@ class PartRecords:
 
         Leaves out a part that another delivery has committed meanwhile.
         """
-        now = time.time()
+        now = clock.now(self._redis)
         outstanding, outstanding_images = keys.outstanding(lane), keys.outstanding_images(lane)
         pipe = self._redis.pipeline(transaction=False)
         for ref in refs:
@@ -91,7 +90,7 @@ class PartRecords:
         """
         if lane in rounds.FAIR:
             pipe = self._redis.pipeline(transaction=False)
-            rounds.feed(pipe, lane, deadline=time.time() + self._deadline, taken=0)
+            rounds.feed(pipe, lane, deadline=clock.now(self._redis) + self._deadline, taken=0)
             pipe.execute()
 
     def commit(
@@ -101,7 +100,7 @@ class PartRecords:
 
         The reply is the number of outcomes that were new.
         """
-        now = time.time()
+        now = clock.now(self._redis)
         versions = [each.model_version for each in outcomes.values() if each.model_version]
         _COMMIT(
             pipe,
@@ -129,7 +128,7 @@ class PartRecords:
         The start does not count as an attempt. The positions of a part are its images that were
         slow to decode. A part that has any is then alone in its batch.
         """
-        deadline = time.time() + self._deadline
+        deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
         for ref, slow in parts.items():
             fields = [(f"{_SLOW}{position}",) for position in slow]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Response
@@ -12,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from shared import keys, model_info
+from shared import clock, keys, model_info
 from shared.records.load import backlog
 from shared.observe import metrics
 from shared.errors import ModelNotReady
@@ -52,7 +51,8 @@ class Records(Collector):
         yield from series
 
     def _lanes(self) -> Iterator[Metric]:
-        now, redis = time.time(), self._backend.redis
+        redis = self._backend.redis
+        now = clock.now(redis)
         backlogs = {lane: backlog.of_lane(redis, lane) for lane in Lane}
         load, deadline = backlog.read(redis), self._backend.settings.part_deadline_seconds
         parts = {lane: each.parts for lane, each in backlogs.items()}
@@ -74,6 +74,9 @@ class Records(Collector):
         yield _gauge("held_bytes", "Bytes of the images that wait in Redis.", float(held or 0))
         yield _gauge("held_bytes_limit", "Beyond this a submit is refused.", limit)
         yield _gauge("dead_letters", "Pictures on which every worker died.", float(letters))
+        yield _gauge(
+            "clock_difference_seconds", "The clock of Redis minus ours.", clock.difference()
+        )
 
     def _model(self) -> Metric:
         family = GaugeMetricFamily(

@@ -19,9 +19,13 @@ from kombu.transport import TRANSPORT_ALIASES, redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from shared import clock
+
 
 def use() -> None:
     """Let every `redis://` and `rediss://` address of this process use the transport below."""
+    # Workers compare these times: one returns the messages that another has held for too long.
+    redis.time = clock.reading
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
 

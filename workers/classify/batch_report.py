@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from shared import clock
 from shared.observe import log, metrics, tracing
 from shared.records.work import PartWork
 from shared.jobs import Lane, Outcome, PartRef
@@ -45,16 +45,17 @@ class BatchReport:
     An exception in between is not reported here. The main process logs the failure of the task.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        self.formed_at = time.time()
+    def __init__(self, lane: Lane, formed_at: float) -> None:
+        """`formed_at` is in Unix seconds by the clock of Redis."""
+        self.formed_at = formed_at
         self._lane = lane
         self._stages: list[Stage] = []
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        stage = Stage(name, time.time())
+        stage = Stage(name, clock.reading())
         yield stage
-        stage.ended = time.time()
+        stage.ended = clock.reading()
         self._stages.append(stage)
 
     def _milliseconds(self, name: str) -> float:
@@ -75,7 +76,7 @@ class BatchReport:
     ) -> None:
         """Write metrics, spans and the log line. Call it after the commit: no client waits then."""
         every = [outcome for of_part in outcomes.values() for outcome in of_part.values()]
-        ended_at = time.time()
+        ended_at = clock.reading()
         self._count(works, every)
         self._trace(works, ended_at)
         waited = (1000 * (self.formed_at - work.accepted_at) for work in works)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
 
+from shared import clock
 from shared.records.work import PartRecords, PartWork
 from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
@@ -52,7 +53,7 @@ class BatchClassifier:
         parts that are not committed stay outstanding and are delivered again. Pictures for which
         the batch has no time left are put back into the queue.
         """
-        report = BatchReport(self._lane)
+        report = BatchReport(self._lane, clock.now(self._redis))
         with report.stage("fetch"):
             works = self._parts.start(refs, self._lane)
         report.name(works)

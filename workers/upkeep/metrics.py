@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from shared import clock
 from shared.observe.exposition import SharedSeries
 from shared.jobs import Lane
 from workers.batching.micro_batch import Batcher
@@ -48,6 +49,9 @@ class Pool(Collector):
         )
         yield self._gauge(
             "start_time_seconds", "Start of the worker, in Unix seconds.", self._started_at
+        )
+        yield self._gauge(
+            "clock_difference_seconds", "The clock of Redis minus ours.", clock.difference()
         )
 
     def _gauge(self, name: str, description: str, value: float) -> Metric:

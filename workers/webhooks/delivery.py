@@ -51,7 +51,7 @@ class WebhookDelivery:
 
     def lease(self, most: int) -> list[Lease]:
         """Lease at most `most` webhooks that are due."""
-        now = time.time()
+        now = self._outbox.now()
         return self._outbox.lease(now=now, until=now + self._lease_seconds, most=most)
 
     def deliver(self, lease: Lease) -> None:
@@ -60,7 +60,7 @@ class WebhookDelivery:
         If the process dies in here, the webhook is due again when the lease ends. Its receiver may
         then get the event twice.
         """
-        attempt = self._outbox.begin(lease, until=time.time() + self._lease_seconds)
+        attempt = self._outbox.begin(lease, until=self._outbox.now() + self._lease_seconds)
         if attempt is None:
             return
         try:
@@ -95,7 +95,7 @@ class WebhookDelivery:
     def _follow_up(self, attempt: Try, job: Job, target: Target, answer: Answer | str) -> None:
         status, retry_after = (answer, 0.0) if isinstance(answer, str) else answer
         delivered = isinstance(status, int) and 200 <= status < 300
-        retry_at = time.time() + max(retry_after, pause(attempt.number))
+        retry_at = self._outbox.now() + max(retry_after, pause(attempt.number))
         over = status == HTTPStatus.GONE or retry_at > job.expires_at
         if delivered or over:
             self._outbox.settle(attempt.lease)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from redis import Redis
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Job, JobState, Lane, PartRef, parts_of
 from shared.records.claims import Claim
 from shared.records.read import JobReader
@@ -51,7 +50,7 @@ class JobCanceller:
             self._redis,
             job=keys.job(job_id),
             job_id=job_id,
-            now=time.time(),
+            now=clock.now(self._redis),
             ttl=self._ttl,
         )
         job = self._reader.get(job_id)

@@ -5,14 +5,13 @@ Admission and the metrics read this.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from redis import Redis
 
-from shared import keys, presence
+from shared import clock, keys, presence
 from shared.jobs import Lane
 from shared.records.load import drain
 
@@ -28,7 +27,7 @@ class Backlog(NamedTuple):
 def of_lane(redis: Redis, lane: Lane) -> Backlog:
     """How much a lane has outstanding; one round trip."""
     # The deadlines of parts that wait for their round lie WAITING_SECONDS later.
-    least_waiting = time.time() + keys.WAITING_SECONDS / 2
+    least_waiting = clock.now(redis) + keys.WAITING_SECONDS / 2
     outstanding = keys.outstanding(lane)
     pipe = redis.pipeline(transaction=False)
     pipe.zcard(outstanding)
@@ -63,7 +62,7 @@ class Load:
 
 def read(redis: Redis) -> Load:
     """The present load, in one round trip."""
-    now = time.time()
+    now = clock.now(redis)
     pipe = redis.pipeline(transaction=False)
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")

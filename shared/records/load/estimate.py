@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis import Redis
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Job
 from shared.records.fairness import rounds
 from shared.records.load import drain
@@ -46,7 +45,7 @@ def _by_deadlines(redis: Redis, job: Job, deadline_seconds: float) -> Estimate:
     Parts wait in the order of their deadlines, `deadline_seconds` after they were accepted. Parts
     that were started have later deadlines.
     """
-    now = time.time()
+    now = clock.now(redis)
     outstanding = keys.outstanding(job.lane)
     pipe = redis.pipeline(transaction=False)
     pipe.zcount(outstanding, "-inf", f"({job.created_at + deadline_seconds}")
@@ -68,7 +67,7 @@ def _by_rounds(redis: Redis, job: Job) -> Estimate:
     Parts that wait for a later round than the job's last part are not ahead of it. Jobs that are
     submitted later will share the rounds. `seconds` does not include them.
     """
-    now = time.time()
+    now = clock.now(redis)
     outstanding, waiting = keys.outstanding(job.lane), keys.waiting(job.lane)
     first, last = job.first_round or 0, (job.next_round or 0) - 1
     pipe = redis.pipeline(transaction=False)

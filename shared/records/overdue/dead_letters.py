@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Lane, PartRef
 from shared.known_fields import known_fields
 from shared.message import message
@@ -45,7 +44,7 @@ class DeadLetters:
         """
         texts = self._redis.hvals(keys.DEAD_LETTERS)
         letters = sorted((_letter(json.loads(text)) for text in texts), key=lambda each: each.at)
-        oldest = time.time() - self._ttl
+        oldest = clock.now(self._redis) - self._ttl
         if expired := [letter.member for letter in letters if letter.at < oldest]:
             self._redis.hdel(keys.DEAD_LETTERS, *expired)
         return [letter for letter in letters if letter.at >= oldest]
@@ -54,7 +53,7 @@ class DeadLetters:
         """Queue the image again; False if the letter is gone, or its job expired or cancelled."""
         ref = PartRef.from_member(letter.member)
         position = ref.only or 0
-        now = time.time()
+        now = clock.now(self._redis)
         revived = _REVIVE(
             self._redis,
             job=keys.job(ref.job_id),

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from typing import Any, NamedTuple
 
 from redis import Redis
 
-from shared import keys
+from shared import clock, keys
 from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
@@ -78,7 +77,9 @@ class Recovery:
     def _overdue(self, lane: Lane) -> list[_Overdue]:
         """Parts whose deadline has passed, without those that still wait in the queue."""
         key = keys.outstanding(lane)
-        late: Any = self._redis.zrangebyscore(key, "-inf", time.time(), start=0, num=_AT_ONCE)
+        late: Any = self._redis.zrangebyscore(
+            key, "-inf", clock.now(self._redis), start=0, num=_AT_ONCE
+        )
         refs = [PartRef.from_member(member.decode()) for member in late]
         if not refs:
             return []
@@ -119,7 +120,7 @@ class Recovery:
             queue=keys.queue(lane),
             member=overdue.ref.member,
             seen_deadline=overdue.deadline,
-            deadline=time.time() + self._deadline,
+            deadline=clock.now(self._redis) + self._deadline,
             message=message(lane, [overdue.ref]),
         )
         return int(requeued)
@@ -142,7 +143,7 @@ class Recovery:
             queue=keys.queue(lane),
             member=ref.member,
             seen_deadline=overdue.deadline,
-            deadline=time.time() + self._deadline,
+            deadline=clock.now(self._redis) + self._deadline,
         )
         return int(split)
 
@@ -170,7 +171,7 @@ class Recovery:
                 index=item.index,
                 name=item.name,
                 owner=owner,
-                at=time.time(),
+                at=clock.now(self._redis),
             )
             self._dead_letters.add(pipe, letter, image)
         written, *_ = pipe.execute()

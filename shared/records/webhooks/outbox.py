@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from shared import keys
+from shared import clock, keys
 from shared.records.scripts import Script
 
 _LEASE = Script("webhooks/lease")
@@ -44,6 +44,10 @@ class Try(NamedTuple):
 class WebhookOutbox:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+
+    def now(self) -> float:
+        """The time of day that all workers of webhooks share, in Unix seconds."""
+        return clock.now(self._redis)
 
     def lease(self, *, now: float, until: float, most: int) -> list[Lease]:
         """Lease at most `most` webhooks that are due, the longest due first.
