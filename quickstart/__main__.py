@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
 
 from redis import Redis
 
@@ -10,8 +12,10 @@ from quickstart import process_group, redis_server
 from quickstart.addresses import flower_url
 from quickstart.command import command
 from quickstart.fallback import fallback
+from quickstart.log_file import LogFile, path
 from quickstart.ports import check_ports
-from quickstart.programs import programs
+from quickstart.programs import Program, programs
+from quickstart.screen import LAUNCHER, Screen
 from shared import model_info
 from shared.errors import ClassifierError
 from shared.settings import Settings
@@ -28,9 +32,11 @@ def run(settings: Settings) -> None:
     Raises ClassifierError where the service cannot start, or where one of its programs ended.
     """
     check_ports(settings)
-    model = fallback(settings)
-    redis = None
+    every = programs(settings)
     with ExitStack() as stack:
+        log = stack.enter_context(closing(LogFile(settings.data_dir)))
+        screen = _screen(settings, every, log)
+        redis = None
         if "redis_url" not in settings.model_fields_set:
             # It starts first and so stops last: workers give back their work to it.
             redis = stack.enter_context(
@@ -39,13 +45,32 @@ def run(settings: Settings) -> None:
                 )
             )
             _forget_model(redis.url)
+        model = fallback(settings)
+        names = ", ".join(each.name for each in every if not each.for_user)
+        screen.show(LAUNCHER, f"Starting {names}. The log is {path(settings.data_dir)}")
         reason = process_group.run(
-            programs(settings),
+            every,
             _environment(settings, redis.url if redis else settings.redis_url) | model,
+            screen=screen,
             redis=redis.process if redis else None,
         )
     if reason:
-        raise ClassifierError(f"{reason}, so everything was stopped. Its lines above say why.")
+        raise ClassifierError(
+            f"{reason}, so everything was stopped. The log is {path(settings.data_dir)}"
+        )
+    with suppress(OSError):  # the terminal was closed
+        screen.show(LAUNCHER, "Stopped.")
+
+
+def _screen(settings: Settings, every: Sequence[Program], log: LogFile) -> Screen:
+    """All lines are shown to a user who has set LOG_LEVEL or LOG_FORMAT."""
+    return Screen(
+        sys.stdout,
+        [each.name for each in every],
+        calm=not settings.model_fields_set & {"log_level", "log_format"},
+        for_user=[each.name for each in every if each.for_user],
+        log=log,
+    )
 
 
 def _forget_model(redis_url: str) -> None:
@@ -61,6 +86,8 @@ def _environment(settings: Settings, redis_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "FLOWER_URL": settings.flower_url or flower_url(settings),
         "LOG_FORMAT": log_format,
+        # The launcher reads UTF-8, whatever the locale is.
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
     }
 
 

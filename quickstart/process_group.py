@@ -1,6 +1,6 @@
 """Runs programs side by side until one ends or a signal stops them all.
 
-Each line of a program is shown with the program's name in front. No program is started again.
+A screen gets each line of each program. No program is started again.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def run(
     programs: Sequence[Program],
     environment: Mapping[str, str],
     *,
+    screen: Screen,
     redis: subprocess.Popen[bytes] | None = None,
     grace_seconds: float = GRACE_SECONDS,
 ) -> str | None:
@@ -47,7 +48,7 @@ def run(
     Returns None when a signal asked for the stop, else a sentence about the unexpected end, such as
     "web was killed by SIGKILL".
     """
-    group = _Group(Screen(sys.stdout, [each.name for each in programs]), redis)
+    group = _Group(screen, redis)
     with group.stopped_by_signals():
         try:
             for program in programs:
@@ -93,7 +94,8 @@ class _Group:
             preexec_fn=partial(tether, os.getpid(), signal.SIGKILL),
         )
         self._running[program.name] = process
-        self._say(f"{program.name} started, process {process.pid}")
+        with suppress(OSError):
+            self._screen.note(LAUNCHER, f"{program.name} started, process {process.pid}")
 
     def watch(self) -> None:
         """Start the threads that read lines and wait for ends.
@@ -126,12 +128,14 @@ class _Group:
         reason = None
         goes_on = True
         if first is None:
-            self._say("stopping after the last answers; Ctrl-C again ends everything at once")
+            self._say("Stopping after the last answers. Ctrl-C again ends everything at once.")
             with_clients = {name for name, seconds in answer_seconds.items() if seconds}
             goes_on = self._stop(with_clients, max(answer_seconds.values()))
         else:
             process = (self._running | self._watched)[first]
             reason = f"{first} {_how_it_ended(process.returncode)}"
+            with suppress(OSError):
+                self._screen.explain(first)
             self._say(f"{reason}; stopping everything")
             self._forget(first)
         if goes_on:

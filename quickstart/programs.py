@@ -22,6 +22,8 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: How long it may need for the answers of its clients when it stops; 0 if it has none.
     answer_seconds: float = 0.0
+    #: Whether its lines are for the user.
+    for_user: bool = False
 
 
 def programs(settings: Settings) -> list[Program]:
@@ -38,7 +40,8 @@ def programs(settings: Settings) -> list[Program]:
     ]
     if settings.webhooks:
         every.append(Program("webhooks", _worker("workers.webhooks.app", "webhooks")))
-    return [*every, Program("flower", _flower(settings)), Program("ready", ["quickstart.ready"])]
+    ready = Program("ready", ["quickstart.ready"], for_user=True)
+    return [*every, Program("flower", _flower(settings)), ready]
 
 
 def _worker(app: str, name: str) -> list[str]:

@@ -206,7 +206,7 @@ def _load(**_: Any) -> None:
     _model.write(model_info.to_json(info))
     model_info.announce(redis, info)
     if model.notice and current_process().index == 0:  # Only the first pool process logs it.
-        logger.warning("%s", model.notice)
+        logger.info("%s", model.notice)
 
 
 @signals.worker_process_init.connect

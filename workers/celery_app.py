@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from kombu import Queue
 
 from shared.jobs import Lane
 from shared.settings import Settings
 from workers.broker import transport
+
+# Celery warns of root: with pickle, everybody who can write to Redis could run code as root. This
+# project accepts JSON only.
+warnings.filterwarnings("ignore", category=SecurityWarning)
 
 _TRANSPORT = {
     # After this time, a message of a dead worker returns to the queue. The job records notice it

@@ -14,7 +14,8 @@ class ObserveSettings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     """`json` is ECS in JSON lines, `text` is for people."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least severe level that is logged."""
+    """The least severe level that is logged. If it is not set, the quick start shows only warnings
+    and errors, and its log in `DATA_DIR` has all lines from `INFO`."""
     metrics_port: Annotated[int, Field(ge=1, le=65534)] | None = None
     """Port of a worker's metrics; no metrics if not set. The quick start also uses the next port
     for its second worker."""

@@ -23,7 +23,7 @@ class Places(BaseSettings):
     """Redis, for messages, records and cached results. `unix://` and a path name a socket. The
     quick start runs its own Redis if this is not set."""
     data_dir: Path = Path("data")
-    """Folder for the quick start's Redis files, the heartbeats of workers, and metrics."""
+    """Folder for the quick start's Redis files and log, the heartbeats of workers, and metrics."""
     models_dir: Path = Field(default_factory=_models_dir)
     """Folder for exported models; `models` in `DATA_DIR` if not set."""
     host: Host = "127.0.0.1"

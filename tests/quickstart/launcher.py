@@ -57,6 +57,7 @@ LAUNCHER = """
 import subprocess, sys
 from quickstart import process_group
 from quickstart.programs import Program
+from quickstart.screen import Screen
 grace, answer, redis, *names = sys.argv[1:]
 process = subprocess.Popen(["sleep", "60"], start_new_session=True) if redis == "redis" else None
 if process:
@@ -65,6 +66,7 @@ reason = process_group.run(
     # The first one has clients.
     [Program(name, [name], answer_seconds=float(answer) * (name == names[0])) for name in names],
     {"SHARED": "yes"},
+    screen=Screen(sys.stdout, names),
     redis=process,
     grace_seconds=float(grace),
 )

@@ -55,7 +55,7 @@ def test_ctrl_c_during_the_export_leaves_no_process(
 ) -> None:
     opened = Terminal(environment | {"DATA_DIR": str(tmp_path)})
     try:
-        opened.wait_for("exporting the model")
+        opened.wait_for("a worker is loading the model")
         opened.press_ctrl_c()
         assert opened.await_end() == 0
         assert processes(opened.environment) == {}
@@ -72,6 +72,7 @@ def test_missing_weights_stop_the_start_with_one_sentence(
         assert opened.await_end() == 1
         assert f"MODEL_WEIGHTS={missing}" in opened.text
         assert "ended with status 2, so everything was stopped." in opened.text.splitlines()[-1]
+        assert len(opened.text.splitlines()) < 10
         assert "Traceback" not in opened.text
     finally:
         opened.close()
@@ -94,11 +95,25 @@ def test_flower_shows_the_tasks(terminal: Terminal) -> None:
 
 
 def test_each_program_runs_and_has_said_so(terminal: Terminal) -> None:
+    log = (Path(terminal.environment["DATA_DIR"]) / "quickstart.log").read_text()
     commands = " ".join(processes(terminal.environment).values())
     for program in ("redis-server", "gunicorn", "interactive@", "bulk@", "flower"):
         assert program in commands
     for name in ("web", "interactive", "bulk", "flower", "ready"):
-        assert f"{name} started, process " in terminal.text
+        assert f"{name} started, process " in log
+
+
+def test_the_terminal_is_calm(terminal: Terminal, cat: bytes) -> None:
+    """The way from the start to the first requests fits on a small screen."""
+    assert httpx.post(f"{terminal.url}/api/v1/classify", files={"file": cat}).is_success
+    assert httpx.get(f"{terminal.url}/nothing").status_code == 404
+    log = Path(terminal.environment["DATA_DIR"]) / "quickstart.log"
+    await_true(lambda: "url.path=/nothing" in log.read_text())
+    lines = terminal.text.splitlines()
+    assert lines[0].startswith("Starting web, ") and f"The log is {log}" in lines[0]
+    assert f"  {terminal.url}" in lines  # on a line of its own
+    assert not [line for line in lines if " | " in line]
+    assert len(lines) < 25
 
 
 def test_the_demo_uses_the_service_that_runs(terminal: Terminal) -> None:
@@ -130,6 +145,8 @@ def test_ctrl_c_lets_a_client_that_waits_have_its_answer(
         assert (answer.status, ended["state"]) == (200, "completed")
         assert ended["counts"]["succeeded"] == 96
         assert opened.await_end() == 0
+        last = opened.text.rpartition("Ctrl-C stops everything.")[2].split("\r\n")
+        assert last[-3].startswith("^CStopping after the last answers.") and last[-2] == "Stopped."
         assert processes(opened.environment) == {}
     finally:
         opened.close()

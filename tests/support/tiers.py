@@ -36,6 +36,7 @@ FAST = (
     "quickstart/test_programs.py",
     "quickstart/test_ready.py",
     "quickstart/test_redis_server.py",
+    "quickstart/test_screen.py",
     "shared",
     "ship",
     "web",
