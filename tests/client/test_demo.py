@@ -99,8 +99,8 @@ def test_a_row_shows_label_probability_and_the_three_durations() -> None:
 
 
 def test_the_model_version_stands_below_the_table() -> None:
-    row = Row(file="a", classified=True, label="x", model_version="mobilenet_v3_large-random-0-p1")
-    assert "mobilenet_v3_large-random-0-p1" in printed_table(row)
+    row = Row(file="a", classified=True, label="x", model_version="mobilenet_v3_large-random-0-p2")
+    assert "mobilenet_v3_large-random-0-p2" in printed_table(row)
 
 
 def test_the_notice_of_the_model_stands_below_the_table(

@@ -113,7 +113,7 @@ def test_an_export_from_an_earlier_start_needs_no_attempt(
     alone.setenv("ENGINE", "onnxruntime")
     models = Settings().models_dir
     models.mkdir(parents=True)
-    (models / "mobilenet_v3_large-default-0123456789ab-p1.onnx").touch()
+    (models / "mobilenet_v3_large-default-0123456789ab-p2.onnx").touch()
     assert fallback(Settings()) == {}
     assert not proxy.connections
 

@@ -24,7 +24,7 @@ from shared.settings import Settings
 
 MODEL = ModelInfo(
     name="mobilenet_v3_large",
-    version="mobilenet_v3_large-0123456789ab-p1",
+    version="mobilenet_v3_large-0123456789ab-p2",
     weights="DEFAULT",
     weights_digest="0123456789ab",
     engine="onnxruntime",
@@ -125,7 +125,7 @@ def test_each_picture_is_valid_and_new_to_the_result_cache() -> None:
 def test_the_banner_shows_each_address_and_commands_to_try() -> None:
     text = banner(Settings(web_port=8000, flower_port=5555), MODEL)
     for part in (
-        "mobilenet_v3_large-0123456789ab-p1",
+        "mobilenet_v3_large-0123456789ab-p2",
         "http://127.0.0.1:8000/docs",
         "http://127.0.0.1:8000/redoc",
         "http://127.0.0.1:5555",

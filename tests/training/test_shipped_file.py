@@ -82,5 +82,5 @@ def check(output: Path, accuracy: str, folder: Path) -> None:
     model = load_engine(settings).model
     assert (model.labels, model.preset) == (LABELS, PRESET)
     assert model.name == "mobilenet_v3_large (demonstration model)"
-    assert model.version == f"mobilenet_v3_large-demonstration-{model.weights_digest[:12]}-p1"
+    assert model.version == f"mobilenet_v3_large-demonstration-{model.weights_digest[:12]}-p2"
     assert model.notice.startswith("demonstration model (2 classes); for ImageNet")

@@ -11,6 +11,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+from workers.decode import profiles
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FRAME_BYTES = 12  #: Length, kind and CRC.
 
@@ -57,7 +59,9 @@ def _unneeded(data: bytes) -> Iterator[tuple[int, int]]:
 
 def _is_needed(data: bytes, kind: bytes, start: int, end: int) -> bool:
     """Whether a chunk that is not critical changes the result, and is whole."""
-    if kind not in _KEPT and not _holds_orientation(data, kind, start + 8, end - 4):
+    body = start + 8, end - 4
+    needed = kind in _KEPT or _is_usual_profile(data, kind, *body)
+    if not needed and not _holds_orientation(data, kind, *body):
         return False
     (crc,) = struct.unpack_from(">I", data, end - 4)
     return bool(zlib.crc32(memoryview(data)[start + 4 : end - 4]) == crc)
@@ -80,10 +84,19 @@ def _holds_orientation(data: bytes, kind: bytes, start: int, end: int) -> bool:
     return len(fields) == 3 and _unpacks(fields[2])
 
 
-def _unpacks(packed: bytes) -> bool:
+def _is_usual_profile(data: bytes, kind: bytes, start: int, end: int) -> bool:
+    """Whether the body is an ICC profile of the size of a display's. A printer's is larger."""
+    if kind != b"iCCP" or end - start > profiles.MAX_BYTES:
+        return False
+    # The byte behind the name is the method.
+    name, _, packed = data[start:end].partition(b"\0")
+    return 0 < len(name) < 80 and packed[:1] == b"\0" and _unpacks(packed[1:], profiles.MAX_BYTES)
+
+
+def _unpacks(packed: bytes, most: int = _MAX_TEXT_BYTES) -> bool:
     unpacking = zlib.decompressobj()
     try:
-        unpacking.decompress(packed, _MAX_TEXT_BYTES)
+        unpacking.decompress(packed, most)
     except zlib.error:
         return False
     return not unpacking.unconsumed_tail

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,45 +19,20 @@ from shared.errors import (
     TruncatedImage,
     UnsupportedFormat,
 )
+from workers.decode import colours, gray, profiles
+from workers.decode.damage import DECODER_ERRORS, is_out_of_memory, is_truncated
+from workers.decode.orientation import Orientation, orientation
 from workers.decode.png import without_metadata
 
 #: Part of the model version. Increase it when the same file would give other pixels.
-PREPROCESSING_VERSION = "1"
+PREPROCESSING_VERSION = "2"
 
 #: Recognised by content, tried in this order. JPEG includes MPO, which some phones write.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-_ORIENTATION_TAG = 0x0112
-
 #: Bytes that a decoder gets at once. The time limit acts between two blocks. In one of Pillow's
 #: blocks of 64 KiB, a hostile JPEG of 50 million pixels can hide 900 passes, which take 3 s.
 _BLOCK_BYTES = 8 * 2**10
-
-#: Gray with 16 or 32 bits, or floats.
-_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-
-# Everything that Pillow's decoders are known to raise for damaged files. `Exception` would also
-# catch the pool's soft time limit and blame the picture for it.
-_DECODER_ERRORS = (
-    Image.DecompressionBombError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    SystemError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-
-
-#: Part of Pillow's message when a decoder written in C gets no memory.
-_OUT_OF_MEMORY = "decoder error -9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,28 +44,6 @@ class Preset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bilinear", "bicubic", "nearest"]
-
-
-class _Orientation(NamedTuple):
-    """How to make a picture upright, and whether that mirrors its axes."""
-
-    method: Image.Transpose | None
-    mirrors_x: bool
-    mirrors_y: bool
-
-
-_UPRIGHT = _Orientation(None, False, False)
-
-#: By the number in EXIF. `mirrors_x` and `mirrors_y` refer to the picture as it is stored.
-_ORIENTATIONS = {
-    2: _Orientation(Image.Transpose.FLIP_LEFT_RIGHT, True, False),
-    3: _Orientation(Image.Transpose.ROTATE_180, True, True),
-    4: _Orientation(Image.Transpose.FLIP_TOP_BOTTOM, False, True),
-    5: _Orientation(Image.Transpose.TRANSPOSE, False, False),
-    6: _Orientation(Image.Transpose.ROTATE_270, False, True),
-    7: _Orientation(Image.Transpose.TRANSVERSE, True, True),
-    8: _Orientation(Image.Transpose.ROTATE_90, True, False),
-}
 
 
 def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -109,15 +60,13 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         needed = without_metadata(data)
         with warnings.catch_warnings(action="ignore"), _open(needed) as image:
             _check_pixels(image, max_pixels)
-            return _pixels(_upright_crop(image, preset))
+            return np.asarray(_upright_crop(image, preset))
     except Image.DecompressionBombError as error:
         raise TooManyPixels from error
-    except MemoryError as error:
-        raise TooMuchMemory from error
-    except _DECODER_ERRORS as error:
-        if _OUT_OF_MEMORY in str(error):
+    except (MemoryError, *DECODER_ERRORS) as error:
+        if is_out_of_memory(error):
             raise TooMuchMemory from error
-        if _is_truncated(data, error):
+        if is_truncated(data, error):
             raise TruncatedImage from error
         raise DecodeFailed from error
 
@@ -141,29 +90,29 @@ def _check_pixels(image: Image.Image, max_pixels: int) -> None:
         )
 
 
-def _is_truncated(data: bytes, error: BaseException) -> bool:
-    """Pillow only mentions it in its message, and for a WebP not even there."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    return "truncated" in str(error).lower()
-
-
 def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
-    """Resize, crop and make upright in one pass over the large picture."""
-    width, height = image.size
+    """Resize, crop and make upright in one pass over the large picture. Returns RGB."""
+    colours.prepare(image)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, but not below the resized size.
+    width, height = image.size
     drafted = image.draft(None, _resized(width, height, preset))
-    shrunk = drafted[1][2] / width if drafted else 1.0
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
-    orientation = _ORIENTATIONS.get(_exif_orientation(image), _UPRIGHT)
-    left, top, right, bottom = _kept(width, height, preset, orientation)
-    square = _resizable(image).resize(
+    if not drafted:
+        width, height = image.size  # Pillow makes a TIFF upright while it loads it.
+    shrunk = drafted[1][2] / width if drafted else 1.0
+    upright = orientation(image)
+    left, top, right, bottom = _kept(width, height, preset, upright)
+    averaged = colours.averageable(image)
+    square = averaged.resize(
         (preset.crop_size, preset.crop_size),
         Image.Resampling[preset.interpolation.upper()],
         box=(left * shrunk, top * shrunk, right * shrunk, bottom * shrunk),
     )
-    return square if orientation.method is None else square.transpose(orientation.method)
+    if averaged.mode in gray.DEEP_MODES:
+        square = gray.shallow(square, colours.scale_of(image, averaged))
+    square = profiles.in_srgb(colours.on_white(square), image.info.get("icc_profile"))
+    return square if upright.method is None else square.transpose(upright.method)
 
 
 def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
@@ -173,7 +122,7 @@ def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
 
 
 def _kept(
-    width: int, height: int, preset: Preset, orientation: _Orientation
+    width: int, height: int, preset: Preset, orientation: Orientation
 ) -> tuple[float, float, float, float]:
     """The box, in pixels of the picture, that remains after torchvision's Resize and CenterCrop.
 
@@ -199,47 +148,3 @@ def _margin(spare: int, mirrored: bool) -> int:
     """
     near = round(spare / 2)
     return spare - near if mirrored else near
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    """The number in EXIF or XMP; 1, which means upright, if it is missing or damaged."""
-    try:
-        number = image.getexif().get(_ORIENTATION_TAG)
-    except _DECODER_ERRORS:
-        return 1
-    return number if isinstance(number, int) else 1
-
-
-def _resizable(image: Image.Image) -> Image.Image:
-    """The picture in a mode whose pixels can be averaged: no palette, bits or colour key."""
-    if image.mode in _DEEP_MODES:
-        return image
-    if image.mode in ("RGBA", "LA"):
-        return image  # `convert` would copy the whole picture.
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    if image.mode in ("1", "P"):
-        return image.convert("RGB")
-    return image
-
-
-def _pixels(square: Image.Image) -> NDArray[np.uint8]:
-    """The square as RGB with 8 bits."""
-    if square.mode in _DEEP_MODES:
-        square = Image.fromarray(_shallow(np.asarray(square)))
-    elif square.mode in ("RGBA", "LA"):
-        # Transparent pictures are mostly made for white pages. Dropping alpha instead would show
-        # colours that were meant to be hidden.
-        page = Image.new("RGBA", square.size, "white")
-        square = Image.alpha_composite(page, square.convert("RGBA"))
-    return np.asarray(square.convert("RGB"))
-
-
-def _shallow(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Gray with 8 bits, from more. Pillow's own conversion would clip it to white."""
-    if gray.dtype.itemsize == 2:
-        return (gray.astype(np.uint16) >> 8).astype(np.uint8)
-    # 32 bits and floats do not define white, so the darkest to the brightest pixel is the range.
-    values = np.nan_to_num(gray.astype(np.float64), posinf=0.0, neginf=0.0)
-    values -= values.min()
-    return (255 * values / (values.max() or 1.0)).astype(np.uint8)

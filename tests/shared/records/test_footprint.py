@@ -33,7 +33,7 @@ def outcome() -> Outcome:
     return Outcome(
         state=ItemState.SUCCEEDED,
         predictions=tuple(Prediction(k, label, 0.12345678901234567) for k in range(MAX_TOP_K)),
-        model_version="mobilenet_v3_large-5c1a4163aaaa-p1",
+        model_version="mobilenet_v3_large-5c1a4163aaaa-p2",
         durations=Durations(queue_ms=12345.678, preprocess_ms=123.456, inference_ms=123.456),
     )
 

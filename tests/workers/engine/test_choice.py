@@ -71,17 +71,17 @@ def test_the_newest_export_of_downloaded_weights_is_used(tmp_path: Path) -> None
     models = tmp_path / "models"
     models.mkdir()
     for age, name in enumerate(("squeezenet1_1-default-b", "squeezenet1_1-default-a")):
-        path = models / f"{name}-p1.onnx"
+        path = models / f"{name}-p2.onnx"
         path.touch()
         os.utime(path, (time.time() - age, time.time() - age))
     for other in (
-        ".squeezenet1_1-default-c-p1.onnx.partial",
+        ".squeezenet1_1-default-c-p2.onnx.partial",
         "squeezenet1_1-default-c-p0.onnx",
-        "squeezenet1_1-random-c-p1.onnx",
-        "squeezenet1_0-default-c-p1.onnx",
+        "squeezenet1_1-random-c-p2.onnx",
+        "squeezenet1_0-default-c-p2.onnx",
     ):
         (models / other).touch()
-    assert find_export(settings(tmp_path, "DEFAULT")) == models / "squeezenet1_1-default-b-p1.onnx"
+    assert find_export(settings(tmp_path, "DEFAULT")) == models / "squeezenet1_1-default-b-p2.onnx"
 
 
 def test_a_missing_weights_file_is_a_model_error(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_its_name_and_notice_say_demonstration(demonstration: Settings) -> None:
     model = load_engine(demonstration).model
     name = description.architecture
     assert model.name == f"{name} (demonstration model)"
-    assert model.version == f"{name}-demonstration-{model.weights_digest[:12]}-p1"
+    assert model.version == f"{name}-demonstration-{model.weights_digest[:12]}-p2"
     assert (model.weights, len(model.labels)) == ("demonstration", 10)
     assert model.notice.startswith("demonstration model (10 classes); for ImageNet's 1,000 classes")
 

@@ -184,7 +184,7 @@ def test_the_name_and_version_of_random_weights_say_random(
     model = load_engine(random_settings.model_copy(update={"engine": name})).model
     assert model.name == "mobilenet_v3_small (random weights)"
     assert model.weights == "random"
-    assert model.version == f"mobilenet_v3_small-random-{model.weights_digest[:12]}-p1"
+    assert model.version == f"mobilenet_v3_small-random-{model.weights_digest[:12]}-p2"
 
 
 def test_of_a_weights_file_only_the_name_is_public(real_settings: Settings) -> None:
@@ -193,7 +193,7 @@ def test_of_a_weights_file_only_the_name_is_public(real_settings: Settings) -> N
         "mobilenet_v3_large",
         Path(real_settings.model_weights).name,
     )
-    assert model.version == f"mobilenet_v3_large-{model.weights_digest[:12]}-p1"
+    assert model.version == f"mobilenet_v3_large-{model.weights_digest[:12]}-p2"
 
 
 def test_labels_from_a_file_change_the_version_of_the_torch_engine(

@@ -42,7 +42,7 @@ def environment(folder: Path, weights: str = "random", **others: str) -> dict[st
 @pytest.mark.parametrize("model", ["shufflenet_v2_x0_5", "regnet_y_400mf", "mnasnet0_5"])
 def test_any_classification_model_can_be_exported(tmp_path: Path, model: str) -> None:
     path = export(settings(tmp_path, model=model))
-    assert re.fullmatch(rf"{model}-random-[0-9a-f]{{12}}-p1\.onnx", path.name)
+    assert re.fullmatch(rf"{model}-random-[0-9a-f]{{12}}-p2\.onnx", path.name)
     assert load_engine(settings(tmp_path, model=model)).model.labels[0] == "tench"
 
 

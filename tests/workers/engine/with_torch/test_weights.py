@@ -62,7 +62,7 @@ def test_weights_bring_their_labels_and_preset(described: Settings, name: str) -
     model = load_engine(described.model_copy(update={"engine": name})).model
     assert (model.labels, model.preset) == (DESCRIPTION.labels, DESCRIPTION.preset)
     assert model.name == "mobilenet_v3_small (sample model)"
-    assert model.version == f"mobilenet_v3_small-sample-{model.weights_digest[:12]}-p1"
+    assert model.version == f"mobilenet_v3_small-sample-{model.weights_digest[:12]}-p2"
     assert model.notice == "three classes only"
 
 
