@@ -164,6 +164,10 @@ class JobNotFound(ClassifierError, code="job_not_found"):
     """No job has this id, or its results have expired. Check the id, or submit again."""
 
 
+class NoWebhook(ClassifierError, code="no_webhook"):
+    """The job has no webhook. Name one in the field `webhook` when you create a job."""
+
+
 class DeadLetterNotFound(ClassifierError, code="dead_letter_not_found"):
     """No dead letter has this id. It was retried or has expired: list the dead letters again."""
 

@@ -180,6 +180,7 @@ class NewJob:
     owner: str = ""  #: Name of the API key; empty if keys are off.
     trace: str = ""  #: `traceparent` of the request that submits it.
     webhook: str | None = None  #: Address that is notified of its end.
+    listed: bool = True  #: Whether it is in the list of its owner's jobs.
 
     @cached_property
     def pending(self) -> int:

@@ -1,6 +1,8 @@
 """The name of every Redis key and channel.
 
 job:<id>                  hash: state, counts and options of a job
+jobs:<owner>              sorted set: the newest jobs of an owner, by the time at which they were
+                          made, without the single pictures of `/classify`
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k),
                           `slow:<k>` (item k was slow to decode), and `message` while the part
                           waits for its round
@@ -30,6 +32,8 @@ webhooks                  list: Celery's queue of the worker that delivers webho
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 workers:<lane>            sorted set: workers that accept parts, by their last sign of life
 model                     JSON: the model that the workers have loaded
+labels:<version>          JSON: the labels of a model by class id; expires when no worker has had
+                          this model for a day
 committed                 channel: "<job id> <job state>" for each commit, part and cancellation.
                           The state is `running` until the job ends. At the end of a job of one
                           item: "<job id> <job state> <outcome>"
@@ -54,6 +58,10 @@ WAITING_SECONDS = 1_000_000_000
 
 def job(job_id: str) -> str:
     return f"job:{job_id}"
+
+
+def jobs_of(owner: str) -> str:
+    return f"jobs:{owner}"
 
 
 def part(job_id: str, number: int) -> str:
@@ -126,6 +134,10 @@ def drained(lane: Lane, second: int) -> str:
 
 def workers(lane: Lane) -> str:
     return f"workers:{lane}"
+
+
+def labels(model_version: str) -> str:
+    return f"labels:{model_version}"
 
 
 def result(model_version: str, digest: str) -> str:

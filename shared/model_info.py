@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from redis import Redis
@@ -14,6 +15,10 @@ from shared.known_fields import known_fields
 
 #: A new model version is noticed after this time. To ask at each request would cost a round trip.
 _FRESH_SECONDS = 1.0
+
+
+#: Labels are readable for so long after the last sign of life of a worker that has their model.
+LABELS_TTL_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,27 @@ class ModelInfo:
 def announce(redis: Redis, info: ModelInfo) -> None:
     """Each pool process calls this when it has loaded its engine."""
     redis.set(keys.MODEL, to_json(info))
+
+
+def announce_labels(redis: Redis, version: str, labels: Sequence[str]) -> None:
+    """Store the labels of a model, by class id. A worker calls this before `announce`."""
+    redis.set(keys.labels(version), labels_to_json(labels), ex=LABELS_TTL_SECONDS)
+
+
+def labels_to_json(labels: Sequence[str]) -> str:
+    return json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+
+
+def read_labels(redis: Redis, version: str) -> list[str]:
+    """The labels of a model, by class id.
+
+    Raises ModelNotReady if no worker has announced them. Workers of an older release do not.
+    """
+    text = redis.get(keys.labels(version))
+    if text is None:
+        raise ModelNotReady
+    labels: list[str] = json.loads(text)
+    return labels
 
 
 def to_json(info: ModelInfo) -> str:

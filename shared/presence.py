@@ -1,10 +1,11 @@
 """Which workers accept parts. Each worker gives a sign of life in Redis every few seconds.
 
-With it the worker announces its model again, in case Redis came back empty.
+With it the worker announces its model and its labels again, in case Redis came back empty.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 
 from shared import clock, keys
 from shared.jobs import Lane
+from shared.model_info import LABELS_TTL_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +30,23 @@ class Presence:
     """The presence of one worker."""
 
     def __init__(
-        self, redis: Redis, lane: Lane, worker: str, model: Callable[[], str] = lambda: ""
+        self,
+        redis: Redis,
+        lane: Lane,
+        worker: str,
+        model: Callable[[], str] = lambda: "",
+        labels: Callable[[], str] = lambda: "",
     ) -> None:
-        """`model` returns the worker's model as JSON; an empty text until it is loaded."""
+        """`model` and `labels` return the worker's model as JSON; empty until it is loaded."""
         self._model = model
+        self._labels = labels
         self._redis = redis
         self._key = keys.workers(lane)
         self._worker = worker
 
     def tick(self) -> None:
         """Give a sign of life. The event loop calls it, so it is short and only logs an outage."""
+        labels = ""
         try:
             now = clock.now(self._redis)
             pipe = self._redis.pipeline(transaction=False)
@@ -47,7 +56,11 @@ class Presence:
             # A Redis that was emptied has no model any more, and no worker starts for that.
             if announcement := self._model():
                 pipe.set(keys.MODEL, announcement, nx=True)
-            pipe.execute()
+                labels = keys.labels(json.loads(announcement)["version"])
+                pipe.expire(labels, LABELS_TTL_SECONDS)
+            *_, are_there = pipe.execute()
+            if labels and not are_there and (text := self._labels()):
+                self._redis.set(labels, text, ex=LABELS_TTL_SECONDS)
         except RedisError as error:
             logger.warning("cannot give a sign of life: %s", error)
 

@@ -26,7 +26,7 @@ from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
-from web.routes import parts, submissions  # noqa: F401  (they add their calls to those of jobs)
+from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
 from web.routes.backend import Backend, raise_objection
 from web.routes.short_paths import ShortPaths
 from web.schemas.problem import Problem

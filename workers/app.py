@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -50,6 +51,8 @@ _classifier: BatchClassifier | None = None
 
 #: The announcement of the model. A pool process loads it, and the main process repeats it.
 _model = SharedText()
+#: Its labels as JSON. There are models with 21,000 labels.
+_labels = SharedText(2**22)
 
 
 def make_worker(settings: Settings) -> Celery:
@@ -140,7 +143,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(seconds, health.beat, (heartbeat,))
     sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
-    presence = Presence(redis, settings.lane, sender.hostname, _model.read)
+    presence = Presence(redis, settings.lane, sender.hostname, _model.read, _labels.read)
     sender.timer.call_repeatedly(SECONDS, presence.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     presence.tick()
@@ -203,7 +206,10 @@ def _load(**_: Any) -> None:
         input_size=model.preset.crop_size,
         notice=model.notice,
     )
+    with suppress(IndexError):  # megabytes of labels are announced once and not repeated
+        _labels.write(model_info.labels_to_json(model.labels))
     _model.write(model_info.to_json(info))
+    model_info.announce_labels(redis, info.version, model.labels)
     model_info.announce(redis, info)
     if model.notice and current_process().index == 0:  # Only the first pool process logs it.
         logger.info("%s", model.notice)

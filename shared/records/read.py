@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from redis import Redis
 
@@ -12,6 +12,14 @@ from shared.errors import JobNotFound
 from shared.jobs import PART_SIZE, Item, Job, JobState, parts_of
 from shared.records import claims, codec
 from shared.records.claims import Claim
+from shared.records.listing import owned_jobs
+
+
+class Page(NamedTuple):
+    """Jobs of one owner, the newest first."""
+
+    jobs: list[Job]
+    next_before: str | None  #: The last job; None if no older one follows.
 
 
 class JobReader:
@@ -20,13 +28,22 @@ class JobReader:
 
     def get(self, job_id: str) -> Job:
         """A job's record. Raises JobNotFound."""
-        fields = self._redis.hgetall(keys.job(job_id))
+        fields: Any = self._redis.hgetall(keys.job(job_id))
         # An earlier release could leave a record with a single field.
         if b"total" not in fields:
             raise JobNotFound
-        return codec.job(
-            job_id, {codec.text(name): codec.text(value) for name, value in fields.items()}
-        )
+        return _job(job_id, fields)
+
+    def newest(self, owner: str, *, before: str = "", limit: int) -> Page:
+        """At most `limit` jobs of `owner`, the newest first; with `before`, older than this job."""
+        listed = owned_jobs.newest(self._redis, owner, before=before, limit=limit)
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in listed.job_ids:
+            pipe.hgetall(keys.job(job_id))
+        records = zip(listed.job_ids, pipe.execute(), strict=True)
+        jobs = [_job(job_id, fields) for job_id, fields in records if b"total" in fields]
+        last = listed.job_ids[-1] if listed.job_ids and listed.has_older else None
+        return Page(jobs, last)
 
     def claimed(self, claim: Claim) -> str | None:
         """The id of the job that was made with a claim, if any. Raises IdempotencyKeyReused."""
@@ -106,6 +123,12 @@ class JobReader:
             return []
         bits = (byte >> (7 - bit) & 1 for byte in bitmap or b"" for bit in range(8))
         return [n for n, bit in zip(range(parts_of(int(total))), bits, strict=False) if not bit]
+
+
+def _job(job_id: str, fields: Mapping[bytes, bytes]) -> Job:
+    return codec.job(
+        job_id, {codec.text(name): codec.text(value) for name, value in fields.items()}
+    )
 
 
 def _items(number: int, fields: dict[bytes, bytes], total: int, job_state: str) -> list[Item]:

@@ -37,6 +37,7 @@ _CONSTANTS: dict[str, str | int] = {
     "COMMITTED": f"'{keys.COMMITTED}'",
     "WEBHOOKS_DUE": f"'{keys.WEBHOOKS_DUE}'",
     "JOB_KEY": f"'{keys.job(_ANY)}'",
+    "JOBS_KEY": f"'{keys.jobs_of(_ANY)}'",
     "PART_KEY": f"'{keys.part(_ANY, _ANY)}'",
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",

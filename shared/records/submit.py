@@ -21,6 +21,7 @@ from shared.message import message, packed
 from shared.records import codec
 from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
+from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
 from shared.records.staging import StagedPart, store_images
 
@@ -76,6 +77,7 @@ class JobSubmitter:
             for job in jobs
             for ref in self._add_job(pipe, job, now)
         }
+        self._list(pipe, jobs, now)
         if not sizes:
             self._execute(pipe, claim)
             return None
@@ -109,6 +111,7 @@ class JobSubmitter:
         pipe.expire(keys.job(job.id), 2 * self._ttl)
         pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
         pipe.expire(keys.parts(job.id), 2 * self._ttl)
+        owned_jobs.add(pipe, job.owner, [job.id], now=now, ttl=self._ttl)
         pipe.hset(open_jobs, job.id, job.total)
         pipe.expire(open_jobs, 2 * self._ttl)
         self._execute(pipe, claim)
@@ -166,6 +169,15 @@ class JobSubmitter:
             if earlier := claim and claimed(self._redis, claim):
                 raise AlreadyClaimed(earlier) from error
             raise Unavailable from error
+
+    def _list(self, pipe: Pipeline, jobs: Sequence[NewJob], now: float) -> None:
+        """Add jobs to the lists of their owners, with a few commands for each owner."""
+        by_owner: dict[str, list[str]] = {}
+        for job in jobs:
+            if job.listed:
+                by_owner.setdefault(job.owner, []).append(job.id)
+        for owner, job_ids in by_owner.items():
+            owned_jobs.add(pipe, owner, job_ids, now=now, ttl=self._ttl)
 
     def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
         """Add a job and its parts to a transaction; gives the parts that need a worker."""

@@ -61,6 +61,16 @@ def test_a_redis_that_came_back_empty_gets_the_model_with_the_next_sign_of_life(
     assert not redis.exists(keys.MODEL), "it has not loaded its model yet"
 
 
+def test_labels_are_announced_again_and_live_on_with_their_worker(redis: Redis) -> None:
+    model, labels = model_info.to_json(MODEL), model_info.labels_to_json(["a", "b"])
+    worker = Presence(redis, Lane.BULK, "one", lambda: model, lambda: labels)
+    worker.tick()
+    assert model_info.read_labels(redis, MODEL.version) == ["a", "b"]
+    redis.expire(keys.labels(MODEL.version), 10)
+    worker.tick()
+    assert redis.ttl(keys.labels(MODEL.version)) > 10
+
+
 def test_a_sign_of_life_does_not_replace_a_newer_model(redis: Redis) -> None:
     newer = replace(MODEL, version="m-2")
     model_info.announce(redis, newer)

@@ -28,6 +28,24 @@ def test_private_and_special_addresses_are_not_public(address: str) -> None:
         webhook_address.check(url, allow_private=False)
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.1", "0x7f000001", "2130706433", "017700000001", "10.1", "127.0.0.1.", "0"),
+        *("localhost", "LocalHost", "localhost.", "service.localhost"),
+    ],
+)
+def test_a_private_address_is_refused_however_it_is_written(host: str) -> None:
+    with pytest.raises(InvalidWebhook, match="WEBHOOK_ALLOW_PRIVATE"):
+        webhook_address.check(f"http://{host}:8080/hook", allow_private=False)
+    webhook_address.check(f"http://{host}:8080/hook", allow_private=True)
+
+
+@pytest.mark.parametrize("host", ["134744072", "1.1", "localhost.example.com", "127.0.0.1.nip.io"])
+def test_other_hosts_pass_until_their_delivery(host: str) -> None:
+    webhook_address.check(f"http://{host}/", allow_private=False)
+
+
 @pytest.mark.parametrize("address", ["8.8.8.8", "93.184.216.34", "2606:2800:220:1::1"])
 def test_other_addresses_are_public(address: str) -> None:
     assert webhook_address.is_public(ipaddress.ip_address(address))

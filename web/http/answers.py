@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from flask import Response
 from pydantic import BaseModel
 
+from shared.errors import ClassifierError, NotAuthenticated, RateLimited, Unavailable
+from web.http.errors import problem_body, status_for, status_of
 from web.schemas.problem import Problem
 from web.server import slow_downloads
 
@@ -34,33 +38,64 @@ def streamed(
     return response
 
 
-def request_body(contents: Mapping[str, type[BaseModel]], description: str) -> dict[str, Any]:
-    """`request_body` of a route that reads its body itself: a schema for each content type."""
-    schemas = {kind: _schema(model) for kind, model in contents.items()}
+def request_body(
+    contents: Mapping[str, type[BaseModel] | None], description: str
+) -> dict[str, Any]:
+    """`request_body` of a route that reads its body itself: a model for each content type.
+
+    None stands for a body of any bytes. The document gets the models from `web.http.openapi`.
+    """
     return {
         "description": description,
         "required": True,
-        "content": {kind: {"schema": schema} for kind, schema in schemas.items()},
+        "content": {
+            kind: {"schema": reference(model) if model else {"type": "string", "format": "binary"}}
+            for kind, model in contents.items()
+        },
     }
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema without those that it refers to. The document has them, from the answers."""
-    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {name: value for name, value in schema.items() if name != "$defs"}
+def reference(model: type[BaseModel]) -> dict[str, str]:
+    """The schema of a model that is among the components of the document."""
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
 def documented(
-    answers: Mapping[int, type[BaseModel]], *problems: int, open_to_all: bool = False
+    answers: Mapping[int, type[BaseModel]],
+    *problems: type[ClassifierError],
+    open_to_all: bool = False,
+    has_body: bool = False,
 ) -> dict[str | int, Any]:
-    """`responses` of a route: its answers, and the statuses of its problems.
+    """`responses` of a route: its answers, and the errors that it can answer with.
 
-    A call that is not open to all may also be refused because it has no key (401) or comes too
-    often (429).
+    Any call may be refused in an outage. A call that is not open to all may also be refused because
+    it has no key or comes too often; one with a body, because the upload stands still.
     """
     if not open_to_all:
-        problems += (401, 429)
-    schema = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
-    problem = {"description": "A problem.", "content": {"application/problem+json": schema}}
+        problems += (NotAuthenticated, RateLimited, Unavailable)
+    by_status: dict[int, dict[str, str]] = {}
+    for error in problems:
+        by_status.setdefault(_status(error), {})[error.code] = str(error.__doc__)
+    if has_body:
+        by_status[HTTPStatus.REQUEST_TIMEOUT] = {"request_timeout": "The upload stood still."}
     responses: dict[str | int, Any] = dict(answers.items())
-    return responses | {status: problem for status in problems}
+    return responses | {status: _problems(status, by_status[status]) for status in by_status}
+
+
+def _status(error: type[ClassifierError]) -> int:
+    """The status of an answer with this error. `/classify` answers with errors of items, too."""
+    status = status_for(error)
+    return status_of(error.code) if status == HTTPStatus.INTERNAL_SERVER_ERROR else status
+
+
+def _problems(status: int, details: Mapping[str, str]) -> dict[str, Any]:
+    """The answer with this status: each of its codes with a text, and as a named example."""
+    examples = {
+        code: {"summary": detail, "value": json.loads(problem_body(status, code, detail))}
+        for code, detail in details.items()
+    }
+    content = {"schema": reference(Problem), "examples": examples}
+    return {
+        "description": "\n".join(f"- `{code}`: {detail}" for code, detail in details.items()),
+        "content": {"application/problem+json": content},
+    }

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from shared import errors
 from shared.observe import metrics
 from web.schemas.problem import Problem
+from web.schemas.schema import fields_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
     errors.CrossSite: HTTPStatus.FORBIDDEN,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
+    errors.NoWebhook: HTTPStatus.NOT_FOUND,
     errors.JobClosed: HTTPStatus.CONFLICT,
     errors.JobCancelled: HTTPStatus.CONFLICT,
     errors.PartConflict: HTTPStatus.CONFLICT,
@@ -78,18 +80,25 @@ def status_of(code: str) -> int:
 
 def invalid(error: ValidationError) -> Response:
     """The answer to a request that a schema refused: its first fault, and the field of that."""
-    fault, *others = error.errors()
+    # An unknown field comes first: it is often the reason why another one is missing.
+    fault, *others = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     steps = fault["loc"]
     if (*steps[:-1], "none") in [other["loc"] for other in others]:
         steps = steps[:-1]  # the field has several types, and the last step names one of them
     field = ".".join(str(step) for step in steps)
     if fault["type"] == "extra_forbidden":
-        refused: errors.InvalidRequest = errors.UnknownField(
-            f"Unknown field `{field}`. Leave it out, or check how it is spelt."
-        )
-    else:
-        refused = errors.InvalidRequest(f"{field}: {fault['msg']}")
-    return _on_classifier_error(refused)
+        return _on_classifier_error(_unknown_field(field, fields_of(error.title)))
+    if fault["type"] == "json_invalid":
+        reason = fault["msg"].removeprefix("Invalid JSON: ")
+        return _on_classifier_error(errors.InvalidRequest(f"The body is not valid JSON: {reason}."))
+    return _on_classifier_error(errors.InvalidRequest(f"{field or 'body'}: {fault['msg']}"))
+
+
+def _unknown_field(field: str, fields: Sequence[str]) -> errors.UnknownField:
+    expected = "Leave it out, or check how it is spelt."
+    if fields:
+        expected = f"Allowed here: {', '.join(f'`{name}`' for name in fields)}."
+    return errors.UnknownField(f"Unknown field `{field}`. {expected}")
 
 
 def register(app: Flask) -> None:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from shared.errors import UnknownField, WrongPartSize
-from web.intake.uploads import HEAD_BYTES, Upload, clean, clean_id, fault, no_picture
+from web.intake.uploads import FORM, HEAD_BYTES, Upload, clean, clean_id, fault, no_picture
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 
@@ -28,9 +28,16 @@ _LARGE_BYTES = 2**20
 
 
 def read_part(
-    form: Mapping[str, str], files: MultiDict[str, FileStorage], *, items: int, max_bytes: int
+    form: Mapping[str, str],
+    files: MultiDict[str, FileStorage],
+    *,
+    body: str = FORM,
+    items: int,
+    max_bytes: int,
 ) -> list[Upload]:
     """The pictures of a part of `items` items, in order; each may have `max_bytes`.
+
+    `body` is the content type of the request.
 
     Raises NoFiles, UnknownField, WrongPartSize, and ValidationError for malformed entries.
     """
@@ -39,6 +46,8 @@ def read_part(
             f"Unknown field `{min(unknown)}`. Send the pictures in the field `files`."
         )
     pictures = files.getlist("files")
+    if not (form or files):
+        raise no_picture("files", (), body)
     entries = _entries(form.get("items"), pictures)
     with_file = sum(entry.digest is None for entry in entries)
     if len(entries) != items or len(pictures) != with_file:

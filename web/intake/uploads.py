@@ -16,6 +16,9 @@ from shared.jobs import NewItem, Outcome
 #: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
 FORM_OVERHEAD = 64 * 2**10
 
+#: The content type of a form with files.
+FORM = "multipart/form-data"
+
 #: First bytes of a file that tell its format.
 HEAD_BYTES = 16
 
@@ -85,8 +88,16 @@ def is_picture(head: bytes) -> bool:
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def no_picture(field: str, sent: Iterable[str]) -> NoFiles:
-    """The error for a form without the field that carries pictures; `sent` are its fields."""
+def no_picture(field: str, sent: Iterable[str], body: str = FORM) -> NoFiles:
+    """The error for a request without the field that carries pictures.
+
+    `sent` are the fields of its form, and `body` is the content type of its body.
+    """
+    if body != FORM:
+        return NoFiles(
+            f"Send the pictures in the field `{field}` of a form ({FORM}); "
+            f"the body {f'was {clean(body)[:64]}' if body else 'had no content type'}."
+        )
     names = ", ".join(f"`{clean(name)[:64]}`" for name in sorted(sent)[:5])
     what = "picture" if field == "file" else "pictures"
     return NoFiles(f"Send the {what} in the field `{field}`; the form had {names or 'no fields'}.")

@@ -3,42 +3,57 @@
 from __future__ import annotations
 
 from flask import Response, request, url_for
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 
+from shared import errors
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
 from shared.jobs import ItemState, Lane, Outcome, new_job_id
 from shared.records.claims import Claim
 from web.follow.commit_listener import Waiter
 from web.http import idempotency
-from web.http.answers import answer, documented
+from web.http.answers import answer, documented, request_body
 from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
-from web.intake.uploads import FORM_OVERHEAD, Upload, no_picture, read_upload
+from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, no_picture, read_upload
 from web.routes.backend import backend, own_job, owner, room
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
 from web.server.pacing import mark_single_picture
 
-blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1")
+_TAG = Tag(name="Classify", description="One picture, and its labels in the answer.")
+
+blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 #: Name of this call in stored idempotency claims.
 _CALL = "classify.classify"
 
-_BODY = {
-    "description": "A form with the picture in the field `file`, or the picture as the body.",
-    "content": {
-        "multipart/form-data": {"schema": ClassifyForm.model_json_schema()},
-        "image/*": {"schema": {"type": "string", "format": "binary"}},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    },
-}
+_BODY = request_body(
+    {"multipart/form-data": ClassifyForm, "application/octet-stream": None},
+    "A form with the picture in the field `file`; or the picture as the body, with this type or "
+    "with that of the picture, for example `image/jpeg`.",
+)
+
+#: Errors of the picture itself.
+_OF_PICTURE = (
+    *(errors.EmptyFile, errors.UnsupportedFormat, errors.ImageTooLarge, errors.TooManyPixels),
+    *(errors.TruncatedImage, errors.DecodeFailed, errors.DecodeTimeout, errors.TooMuchMemory),
+    *(errors.ImageExpired, errors.WorkerLost),
+)
 
 
 @blueprint.post(
     "/classify",
     request_body=_BODY,
-    responses=documented({200: Classification, 202: JobSchema}, 408, 409, 413, 415, 422, 503),
+    responses=documented(
+        {200: Classification, 202: JobSchema},
+        *_OF_PICTURE,
+        *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
+        *(errors.IdempotencyKeyReused, errors.JobCancelled, errors.JobNotFound),
+        errors.Overloaded,
+        has_body=True,
+    ),
+    operation_id="classify",
 )
 def classify(query: ClassifyQuery) -> Response:
     """Classify one picture and wait for its labels.
@@ -94,8 +109,14 @@ def _read(query: ClassifyQuery) -> tuple[Upload, int]:
     mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
-    if request.mimetype != "multipart/form-data":
-        return read_upload(None, request.get_data(cache=False), max_bytes=max_bytes), query.top_k
+    if request.mimetype != FORM:
+        upload = read_upload(None, request.get_data(cache=False), max_bytes=max_bytes)
+        if request.mimetype == "application/json" and upload.error:
+            raise errors.UnsupportedFormat(
+                f"The body is JSON. Send the picture in the field `file` of a form ({FORM}), or as "
+                "the body itself."
+            )
+        return upload, query.top_k
     fields = request.form.to_dict() | request.files.to_dict()
     if "file" not in fields:
         raise no_picture("file", fields)
@@ -118,6 +139,7 @@ def _submit(job_id: str, upload: Upload, top_k: int, claim: Claim | None = None)
         lane=Lane.INTERACTIVE,
         top_k=top_k,
         claim=claim,
+        listed=False,
     )
     return outcome
 

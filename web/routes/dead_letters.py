@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from flask import Response, request
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 
-from shared.errors import DeadLetterNotFound
+from shared.errors import (
+    DeadLetterNotFound,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobNotFound,
+    Overloaded,
+)
 from shared.records.overdue.dead_letters import DeadLetter
 from web.http import idempotency
 from web.http.answers import answer, documented
@@ -13,13 +19,17 @@ from web.routes.backend import backend, own_job, owner
 from web.schemas.dead_letters import DeadLetterPath, DeadLetters, DeadLetterSchema
 from web.schemas.job import JobSchema
 
-blueprint = APIBlueprint("dead_letters", __name__, url_prefix="/api/v1")
+_TAG = Tag(name="Dead letters", description="Pictures on which every worker died.")
+
+blueprint = APIBlueprint("dead_letters", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 #: Name of this call in stored idempotency claims.
 _RETRY = "dead_letters.retry"
 
 
-@blueprint.get("/dead-letters", responses=documented({200: DeadLetters}, 503))
+@blueprint.get(
+    "/dead-letters", responses=documented({200: DeadLetters}), operation_id="listDeadLetters"
+)
 def read() -> Response:
     """List the pictures on which every worker died, oldest first."""
     letters = [DeadLetterSchema.of(letter) for letter in _letters()]
@@ -27,10 +37,18 @@ def read() -> Response:
 
 
 @blueprint.post(
-    "/dead-letters/<letter_id>/retry", responses=documented({202: JobSchema}, 404, 422, 503)
+    "/dead-letters/<letter_id>/retry",
+    responses=documented(
+        {202: JobSchema},
+        *(DeadLetterNotFound, JobNotFound, InvalidRequest, IdempotencyKeyReused, Overloaded),
+    ),
+    operation_id="retryDeadLetter",
 )
 def retry(path: DeadLetterPath) -> Response:
-    """Try a picture once more, alone. Its job runs again until that is done."""
+    """Try a picture once more, alone.
+
+    Its job runs again until that is done.
+    """
     key = idempotency.key_of(request.headers, owner(), _RETRY)
     claim = key and key.claim(path.letter_id)
 

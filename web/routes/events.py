@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 from flask import Response, request
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 from redis.exceptions import RedisError
 
-from shared.errors import JobNotFound
+from shared.errors import InvalidRequest, JobNotFound, Overloaded, UnknownField
 from web.follow.event_streams import AWAY_SECONDS, EventStream
 from web.follow.job_feed import JobFeed
 from web.http.answers import documented, streamed
@@ -17,7 +17,9 @@ from web.routes.backend import backend, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import EventsHeader, EventsQuery
 
-blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1")
+_TAG = Tag(name="Results", description="The labels of a job's pictures.")
+
+blueprint = APIBlueprint("events", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 #: Many proxies close a connection that is silent for 30 s.
 _KEEP_ALIVE_SECONDS = 15.0
@@ -30,11 +32,12 @@ _STREAM = {"description": "OK", "content": {"text/event-stream": {"schema": {"ty
 
 @blueprint.get(
     "/jobs/<job_id>/events",
-    responses=documented({}, 404, 422, 503) | {200: _STREAM},
-    operation_id="events",
+    responses=documented({}, JobNotFound, InvalidRequest, UnknownField, Overloaded)
+    | {200: _STREAM},
+    operation_id="followJob",
 )
 def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
-    """Follow a job: server-sent events until it has ended.
+    """Follow a job by server-sent events until it has ended.
 
     `item` comes for each item, in the order in which they finish. Its data is an item as in the
     results; its id is the number of items sent so far. `progress` comes at once and after changes,

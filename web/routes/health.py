@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 from flask import Response
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 from redis.exceptions import RedisError
 
 from shared import keys
-from shared.errors import ModelNotReady
+from shared.errors import ModelNotReady, Unavailable
 from shared.jobs import Lane
 from web.http.answers import answer, documented
 from web.routes.backend import backend
 from web.schemas.status import Health, LaneHealth, MemoryHealth, Status
 
-blueprint = APIBlueprint("health", __name__)
+_TAG = Tag(name="Health", description="How the service is. No call here needs an API key.")
+
+blueprint = APIBlueprint("health", __name__, abp_tags=[_TAG])
 
 _FULL = "redis is full"
 
 
-@blueprint.get("/livez", responses=documented({200: Status}, open_to_all=True))
+@blueprint.get(
+    "/livez", responses=documented({200: Status}, open_to_all=True), operation_id="getLiveness"
+)
 def livez() -> Response:
-    """Say that this process answers. It checks nothing else, so an outage restarts no process."""
+    """Say that this process answers.
+
+    It checks nothing else, so an outage restarts no process.
+    """
     return answer(Status(status="ok"))
 
 
-@blueprint.get("/readyz", responses=documented({200: Status, 503: Status}, open_to_all=True))
+@blueprint.get(
+    "/readyz",
+    responses=documented({200: Status, 503: Status}, open_to_all=True),
+    operation_id="getReadiness",
+)
 def readyz() -> Response:
-    """Say whether to send requests here: Redis answers and takes writes, and this process hears of
-    commits.
+    """Say whether to send requests here.
 
-    Before a worker has announced its model, pictures are accepted and wait for it.
+    That is so if Redis answers and takes writes, and this process hears of commits. Before a worker
+    has announced its model, pictures are accepted and wait for it.
     """
     try:
         announced = backend().redis.exists(keys.MODEL)
@@ -43,9 +54,16 @@ def readyz() -> Response:
     return answer(Status(status="ok" if announced else "no model yet"))
 
 
-@blueprint.get("/api/v1/health", responses=documented({200: Health}, 503, open_to_all=True))
+@blueprint.get(
+    "/api/v1/health",
+    responses=documented({200: Health}, Unavailable, open_to_all=True),
+    operation_id="getHealth",
+)
 def health() -> Response:
-    """Report the workers, backlog and speed of each lane, about a second old at most."""
+    """Report the workers, backlog and speed of each lane.
+
+    The numbers are about a second old at most.
+    """
     try:
         version = backend().model.get().version
     except ModelNotReady:

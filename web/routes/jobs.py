@@ -1,23 +1,49 @@
-"""`/jobs/<id>`: a job is read, by polling or with a bounded wait, or cancelled."""
+"""`/jobs`: jobs are listed, read (by polling or with a bounded wait), and cancelled."""
 
 from __future__ import annotations
 
 from flask import Response, request
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 
+from shared.errors import InvalidRequest, JobNotFound, UnknownField
 from shared.jobs import Job
 from web.http.answers import answer, documented
 from web.http.prefer import wait_seconds
-from web.routes.backend import backend, own_job
-from web.schemas.job import JobPath, JobSchema, WaitQuery
+from web.routes.backend import backend, own_job, owner
+from web.schemas.job import JobList, JobPath, JobSchema, JobsQuery, WaitQuery
 
 #: `submissions.py` and `parts.py` add their calls to it.
-blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1")
+_TAG = Tag(name="Jobs", description="Many pictures at a time.")
+
+blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 
-@blueprint.get("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
+@blueprint.get(
+    "/jobs",
+    responses=documented({200: JobList}, InvalidRequest, UnknownField),
+    operation_id="listJobs",
+)
+def list_all(query: JobsQuery) -> Response:
+    """List your jobs, the newest first.
+
+    Your jobs are those of your API key. Without API keys, they are the jobs of all clients. Single
+    pictures of `/classify` are not listed, and of all others the newest 10,000.
+    """
+    page = backend().jobs.newest(owner(), before=query.before or "", limit=query.limit)
+    listed = [backend().view.schema(job) for job in page.jobs]
+    return answer(JobList(jobs=listed, next_before=page.next_before))
+
+
+@blueprint.get(
+    "/jobs/<job_id>",
+    responses=documented({200: JobSchema}, JobNotFound, InvalidRequest, UnknownField),
+    operation_id="getJob",
+)
 def read(path: JobPath, query: WaitQuery) -> Response:
-    """Read a job's state and counts. `?wait=n` delays the answer until the job ends."""
+    """Read a job's state and counts.
+
+    `?wait=n` delays the answer until the job ends, or for `n` seconds.
+    """
     longest = backend().settings.max_wait_seconds
     seconds = wait_seconds(query.wait, request.headers, default=0, longest=longest)
     with backend().commits.waiting(path.job_id) as waiter:
@@ -32,9 +58,14 @@ def _ended(job_id: str) -> Job | None:
     return job if job.state.ended else None
 
 
-@blueprint.delete("/jobs/<job_id>", responses=documented({200: JobSchema}, 404, 422, 503))
+@blueprint.delete(
+    "/jobs/<job_id>", responses=documented({200: JobSchema}, JobNotFound), operation_id="cancelJob"
+)
 def cancel(path: JobPath) -> Response:
-    """Cancel a job. Finished items stay readable. A job that has ended does not change."""
+    """Cancel a job.
+
+    Finished items stay readable. A job that has ended does not change.
+    """
     job = own_job(path.job_id)
     backend().canceller.cancel(job.id)
     return answer(backend().view.schema(own_job(job.id)))

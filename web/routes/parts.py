@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
+from shared import errors
 from shared.errors import InvalidRequest, JobClosed
 from shared.jobs import PART_SIZE, JobState, part_size, parts_of
 from web.http.answers import answer, documented, request_body
@@ -22,12 +23,20 @@ _MOST_MISSING = 10_000
 @blueprint.put(
     "/jobs/<job_id>/parts/<number>",
     request_body=request_body({"multipart/form-data": PartForm}, "The pictures of the part."),
-    responses=documented({200: PartSchema, 201: PartSchema}, 404, 408, 409, 413, 422, 503),
+    responses=documented(
+        {200: PartSchema, 201: PartSchema},
+        *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
+        *(errors.TooManyFiles, errors.WrongPartSize, errors.JobNotFound, errors.JobClosed),
+        *(errors.PartConflict, errors.ImagesNeeded, errors.Overloaded),
+        has_body=True,
+    ),
+    operation_id="putPart",
 )
 def put_part(path: PartPath) -> Response:
-    """Send a part of an open job. Sending it again is harmless, so an upload can be resumed.
+    """Send a part of an open job.
 
-    Workers start on it at once. A file that is no picture becomes an item with an error.
+    Sending it again is harmless, so an upload can be resumed. Workers start on it at once. A file
+    that is no picture becomes an item with an error.
     """
     job = own_job(path.job_id)
     if not job.opened or job.state is JobState.CANCELLED:
@@ -44,7 +53,13 @@ def put_part(path: PartPath) -> Response:
         if items == 1:  # the page opens a job for a single picture, too
             mark_single_picture(request.environ)
         request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
-        uploads = read_part(request.form, request.files, items=items, max_bytes=max_bytes)
+        uploads = read_part(
+            request.form,
+            request.files,
+            body=request.mimetype,
+            items=items,
+            max_bytes=max_bytes,
+        )
         put = backend().submission.put_part(job, path.number, uploads, room)
     part = PartSchema(
         job_id=job.id, number=path.number, items=items, missing_parts=put.missing_parts
@@ -52,7 +67,11 @@ def put_part(path: PartPath) -> Response:
     return answer(part, 201 if put.is_new else 200)
 
 
-@blueprint.get("/jobs/<job_id>/parts", responses=documented({200: MissingParts}, 404, 422, 503))
+@blueprint.get(
+    "/jobs/<job_id>/parts",
+    responses=documented({200: MissingParts}, errors.JobNotFound),
+    operation_id="listMissingParts",
+)
 def missing_parts(path: JobPath) -> Response:
     """List the parts of an open job that have not arrived."""
     job = own_job(path.job_id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flask import Response, request
-from flask_openapi import APIBlueprint
+from flask_openapi import APIBlueprint, Tag
 from werkzeug.http import http_date
 
-from shared.errors import InvalidRequest, JobNotFound
+from shared.errors import InvalidRequest, JobNotFound, NotAcceptable, UnknownField
 from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
 from web.http.answers import answer, documented, streamed
@@ -25,7 +25,9 @@ from web.schemas.results import (
     ResultsQuery,
 )
 
-blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1")
+_TAG = Tag(name="Results", description="The labels of a job's pictures.")
+
+blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 #: Items that are read in one round trip and sent in one piece: about 100 KB. Other clients of the
 #: process wait for a piece, so it must not take longer than a few milliseconds.
@@ -34,15 +36,15 @@ _PIECE = 8 * PART_SIZE
 
 @blueprint.get(
     "/jobs/<job_id>/results",
-    responses=documented({200: Page}, 404, 406, 422, 503),
-    operation_id="results",
+    responses=documented({200: Page}, JobNotFound, NotAcceptable, InvalidRequest, UnknownField),
+    operation_id="getResults",
 )
 def read(path: JobPath, query: ResultsQuery) -> Response:
-    """Read items in input order, also while the job runs. Unfinished items are `queued`.
+    """Read items in input order, also while the job runs.
 
-    The answer is a page of JSON, or all items as JSON Lines or CSV (`format`, or the header
-    `Accept`). If the service cannot read a stream to its end, it cuts the connection, so that the
-    client notices. The header `Sunset` says until when results can be read.
+    Unfinished items are `queued`. The answer is a page of JSON, or all items as JSON Lines or CSV
+    (`format`, or the header `Accept`). If the service cannot read a stream to its end, it cuts the
+    connection, so that the client notices. The header `Sunset` says until when results can be read.
     """
     job = own_job(path.job_id)
     media_type = _media_type(query)

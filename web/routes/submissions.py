@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from shared import webhook_address
+from shared import errors, webhook_address
 from shared.errors import InvalidRequest, TooManyFiles, WebhooksDisabled
 from shared.jobs import Lane, OpenJob, new_job_id
 from web.http import idempotency
@@ -14,7 +14,7 @@ from web.http.answers import answer, documented, request_body
 from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
-from web.intake.uploads import Upload, no_picture, read_upload
+from web.intake.uploads import FORM, Upload, no_picture, read_upload
 from web.routes.backend import backend, client, own_job, owner, room
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
@@ -29,24 +29,32 @@ _CALL = "jobs.submit"
 MAX_FILES = 500
 
 _BODY = request_body(
-    {"multipart/form-data": SubmitForm, "application/json": OpenRequest},
-    "A form with pictures or with one archive of them; or the archive as the body; or JSON that "
-    "opens a job, whose pictures follow in parts.",
+    {
+        "multipart/form-data": SubmitForm,
+        "application/json": OpenRequest,
+        "application/octet-stream": None,
+    },
+    "A form with pictures or with one archive of them; or JSON that opens a job, whose pictures "
+    "follow in parts; or the archive as the body, with this type or with `application/zip`, "
+    "`application/x-tar` or `application/gzip`.",
 )
-_BODY["content"] |= {
-    kind: {"schema": {"type": "string", "format": "binary"}}
-    for kind in ("application/zip", "application/x-tar", "application/gzip")
-}
 
 
 @blueprint.post(
     "/jobs",
     request_body=_BODY,
-    responses=documented({201: OpenedJob, 202: JobSchema}, 408, 413, 422, 503),
-    operation_id="submit",
+    responses=documented(
+        {201: OpenedJob, 202: JobSchema},
+        *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
+        *(errors.TooManyFiles, errors.BadArchive, errors.ArchiveTooLarge),
+        *(errors.InvalidWebhook, errors.WebhooksDisabled, errors.IdempotencyKeyReused),
+        *(errors.Overloaded, errors.TooManyOpenJobs),
+        has_body=True,
+    ),
+    operation_id="createJob",
 )
 def submit(query: SubmitQuery) -> Response:
-    """Submit pictures or an archive as one job, or open a job for pictures that follow in parts.
+    """Create a job from pictures or an archive, or open a job whose pictures follow in parts.
 
     The answer comes as soon as all is stored; nothing is lost from then on. A file that is no
     picture becomes an item with an error, and the other items are not affected. A damaged archive
@@ -57,6 +65,8 @@ def submit(query: SubmitQuery) -> Response:
     _refuse_top_k(query)
     if request.mimetype == "application/json":
         return _open(query, OpenRequest.model_validate_json(request.get_data(cache=False)))
+    if request.mimetype != FORM:
+        raise no_picture("files", (), request.mimetype)
     return _submit(query, _valid_form(Form(request.form, request.files)))
 
 

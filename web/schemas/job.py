@@ -8,7 +8,8 @@ from pydantic import Field
 
 from shared.jobs import PART_SIZE, Job, JobState, Lane
 from shared.records.load.estimate import Estimate
-from web.schemas.schema import Request, Schema, Wait
+from shared.records.webhooks.outbox import Delivery, DeliveryState
+from web.schemas.schema import Request, Schema, Unsaid, Wait
 
 
 class JobPath(Request):
@@ -17,6 +18,17 @@ class JobPath(Request):
 
 class WaitQuery(Request):
     wait: Wait = None
+
+
+class JobsQuery(Request):
+    limit: Annotated[int, Field(ge=1, le=100, description="Most jobs of the page.")] = 20
+    before: Annotated[
+        str | Unsaid,
+        Field(
+            max_length=64,
+            description="`next_before` of the page before: only jobs that are older than this one.",
+        ),
+    ] = None
 
 
 class Counts(Schema):
@@ -67,6 +79,15 @@ class JobSchema(Schema):
         )
 
 
+class JobList(Schema):
+    """Jobs of the client that asks, the newest first."""
+
+    jobs: list[JobSchema]
+    next_before: Annotated[
+        str | None, Field(description="`before` of the next page; null on the last page.")
+    ]
+
+
 class OpenedJob(Schema):
     """A job that waits for its parts."""
 
@@ -75,6 +96,40 @@ class OpenedJob(Schema):
     known: Annotated[
         list[int], Field(description="Indexes of the pictures that need no upload, by digest.")
     ]
+
+
+class WebhookTry(Schema):
+    at: Annotated[float, Field(description="Unix seconds.")]
+    status: Annotated[int | None, Field(description="Of the receiver's answer.")]
+    error: Annotated[str | None, Field(description="Why there was no answer.")]
+
+
+class Webhook(Schema):
+    """The delivery of a job's webhook."""
+
+    state: Annotated[
+        DeliveryState,
+        Field(
+            description="`waiting` for the end of the job, `pending` until it is `delivered` or "
+            "`given_up`; `unknown` if an earlier release did not note it."
+        ),
+    ]
+    tries: Annotated[int, Field(description="That have begun.")]
+    last_try: Annotated[WebhookTry | None, Field(description="The last try that has ended.")]
+    next_try_at: Annotated[
+        float | None,
+        Field(description="Unix seconds; null during a try, and if no try follows."),
+    ]
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Webhook:
+        last = delivery.last
+        return cls(
+            state=delivery.state,
+            tries=delivery.tries,
+            last_try=last and WebhookTry(at=last.at, status=last.status, error=last.error),
+            next_try_at=delivery.next_try_at,
+        )
 
 
 class PartSchema(Schema):

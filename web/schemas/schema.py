@@ -24,6 +24,14 @@ Wait = Annotated[
 ]
 
 
+_REQUESTS: dict[str, type[BaseModel]] = {}
+
+
+def fields_of(request: str) -> list[str]:
+    """The fields of a subclass of Request by its name; none if there is no such class."""
+    return list(_REQUESTS[request].model_fields) if request in _REQUESTS else []
+
+
 class Schema(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
@@ -32,6 +40,10 @@ class Request(Schema):
     """Refuses fields that it does not know: a misspelt option must not be ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        _REQUESTS[cls.__name__] = cls
 
     @classmethod
     @cache

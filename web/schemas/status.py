@@ -26,6 +26,18 @@ class ModelSchema(Schema):
         return cls(**vars(info))
 
 
+class Label(Schema):
+    id: Annotated[int, Field(description="The `class_id` of predictions.")]
+    name: Annotated[str, Field(description="The `class_name` of predictions.")]
+
+
+class Labels(Schema):
+    """All labels that the model can give, in the order of their ids."""
+
+    model_version: str
+    labels: list[Label]
+
+
 class Status(Schema):
     status: str
 

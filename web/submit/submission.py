@@ -44,6 +44,7 @@ class Submission:
         top_k: int,
         claim: Claim | None = None,
         webhook: str | None = None,
+        listed: bool = True,
     ) -> list[Outcome | None]:
         """Store and queue a job of `owner`, and give back `room`. Gives the outcomes known so far.
 
@@ -61,6 +62,7 @@ class Submission:
                 owner=owner,
                 webhook=webhook,
                 trace=trace,
+                listed=listed,
             )
             room.fill(lane, _need(uploads, outcomes))
             self._accept(job, claim)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import mmap
 
 _HEAD_BYTES = 4
-_BYTES = 2**16
 
 
 class SharedText:
     """Make it before the pool processes are forked: they share its memory."""
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _BYTES)
+    def __init__(self, size: int = 2**16) -> None:
+        """A text may have about `size` bytes. Bytes that no text has used take no memory."""
+        self._memory = mmap.mmap(-1, size)
 
     def write(self, text: str) -> None:
-        """Replace the text. Raises IndexError if it has more than about 64 KiB."""
+        """Replace the text. Raises IndexError if it is too long."""
         data = text.encode()
         self._memory[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
         # The length comes last: before that, a reader finds the old text or none.

@@ -11,7 +11,7 @@ from shared import webhook_address
 from shared.errors import JobNotFound
 from shared.records.read import JobReader
 from shared.jobs import Job
-from shared.records.webhooks.outbox import Lease, Try, WebhookOutbox
+from shared.records.webhooks.outbox import DeliveryState, EndedTry, Lease, Try, WebhookOutbox
 from shared.webhook_address import Target
 from workers.webhooks.event import event
 from workers.webhooks.post import Answer, NotDelivered, post
@@ -97,10 +97,16 @@ class WebhookDelivery:
         delivered = isinstance(status, int) and 200 <= status < 300
         retry_at = self._outbox.now() + max(retry_after, pause(attempt.number))
         over = status == HTTPStatus.GONE or retry_at > job.expires_at
-        if delivered or over:
-            self._outbox.settle(attempt.lease)
-        else:
-            self._outbox.try_again(attempt.lease, at=retry_at)
+        state = DeliveryState.DELIVERED if delivered else DeliveryState.GIVEN_UP
+        pending = not (delivered or over)
+        ended = EndedTry(
+            at=self._outbox.now(),
+            status=status if isinstance(status, int) else None,
+            error=None if isinstance(status, int) else status,
+            state=DeliveryState.PENDING if pending else state,
+            next_try_at=retry_at if pending else None,
+        )
+        self._outbox.settle(attempt.lease, ended)
         outcome = "delivered" if delivered else "given up" if over else "failed"
         logger.log(
             logging.INFO if delivered else logging.WARNING,

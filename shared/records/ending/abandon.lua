@@ -12,6 +12,8 @@ if redis.call('HGET', job, 'state') ~= 'receiving' then
   return 0
 end
 redis.call('HDEL', job, 'webhook', 'claim')
+local owner = redis.call('HGET', job, 'owner')
+redis.call('ZREM', JOBS_KEY:format(owner), job_id)
 local claimed = claim ~= '' and redis.call('GET', claim)
 if claimed and claimed:sub(1, #job_id) == job_id then
   redis.call('DEL', claim)

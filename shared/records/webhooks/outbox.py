@@ -8,11 +8,14 @@ seconds.
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
 from typing import NamedTuple
 
 from redis import Redis
 
 from shared import clock, keys
+from shared.jobs import Job
 from shared.records.scripts import Script
 
 _LEASE = Script("webhooks/lease")
@@ -39,6 +42,57 @@ class Lease(NamedTuple):
 class Try(NamedTuple):
     lease: Lease
     number: int  #: 1 at the first try.
+
+
+class DeliveryState(StrEnum):
+    WAITING = "waiting"  #: The job has not ended.
+    PENDING = "pending"  #: It is due, is being delivered, or will be tried again.
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+    UNKNOWN = "unknown"  #: It was settled by an earlier release, which did not note how.
+
+
+class EndedTry(NamedTuple):
+    """How a try ended."""
+
+    at: float  #: Unix seconds.
+    status: int | None  #: Of the receiver's answer; None if there was none.
+    error: str | None  #: Why there was no answer.
+    #: `pending` if another try follows.
+    state: DeliveryState
+    next_try_at: float | None
+
+
+class Delivery(NamedTuple):
+    """The delivery of one job's webhook."""
+
+    state: DeliveryState
+    tries: int
+    last: EndedTry | None
+    next_try_at: float | None  #: None during a try, and if no try follows.
+
+
+def delivery(redis: Redis, job: Job) -> Delivery:
+    """The present delivery of the webhook of a job that has one."""
+    pipe = redis.pipeline(transaction=True)
+    pipe.hmget(keys.job(job.id), "webhook_tries", "webhook_last")
+    pipe.zscore(keys.WEBHOOKS_DUE, job.id)
+    (tries, noted), due_at = pipe.execute()
+    last = _ended_try(noted) if noted else None
+    if due_at is not None:
+        # During a lease the webhook is due at the end of the lease.
+        is_leased = bool(tries) and not (last and last.next_try_at == due_at)
+        next_try_at = None if is_leased else due_at
+        return Delivery(DeliveryState.PENDING, int(tries or 0), last, next_try_at)
+    state = DeliveryState.WAITING
+    if job.state.ended:
+        state = last.state if last else DeliveryState.UNKNOWN
+    return Delivery(state, int(tries or 0), last, None)
+
+
+def _ended_try(noted: bytes) -> EndedTry:
+    at, status, error, state, next_try_at = json.loads(noted)[:5]
+    return EndedTry(at, status, error, DeliveryState(state), next_try_at)
 
 
 class WebhookOutbox:
@@ -78,20 +132,18 @@ class WebhookOutbox:
         )
         return Try(Lease(lease.job_id, until), number) if number else None
 
-    def settle(self, lease: Lease) -> None:
-        """Remove a webhook that is delivered or given up."""
-        self._settle(lease, retry_at="")
+    def settle(self, lease: Lease, ended: EndedTry | None = None) -> None:
+        """End the lease. The webhook is due again if `ended` says so, and is removed otherwise.
 
-    def try_again(self, lease: Lease, *, at: float) -> None:
-        """End the lease and make the webhook due at `at`."""
-        self._settle(lease, retry_at=at)
-
-    def _settle(self, lease: Lease, *, retry_at: float | str) -> None:
+        Without `ended` there is nothing to deliver, and no try was made.
+        """
+        again = ended.next_try_at if ended else None
         _SETTLE(
             self._redis,
             webhooks_due=keys.WEBHOOKS_DUE,
             job=keys.job(lease.job_id),
             job_id=lease.job_id,
             lease_until=lease.until,
-            retry_at=retry_at,
+            retry_at="" if again is None else again,
+            last=json.dumps(ended) if ended else "",
         )

@@ -2,8 +2,9 @@
 --
 -- uses: webhooks/host
 -- keys: webhooks_due, job
--- arguments: job_id, lease_until, retry_at
--- Both times are in Unix seconds. `retry_at` is empty if there is no further try.
+-- arguments: job_id, lease_until, retry_at, last
+-- Both times are in Unix seconds. `retry_at` is empty if there is no further try. `last` is JSON
+-- about the try, or empty if there was none.
 -- Returns 1, or 0 if nothing was changed.
 local score = redis.call('ZSCORE', webhooks_due, job_id)
 if not score or tonumber(score) ~= tonumber(lease_until) then
@@ -12,6 +13,9 @@ end
 local key = host_key(job)
 if key then
   redis.call('ZREM', key, job_id)
+end
+if last ~= '' and redis.call('EXISTS', job) == 1 then
+  redis.call('HSET', job, 'webhook_last', last)
 end
 if retry_at == '' then
   return redis.call('ZREM', webhooks_due, job_id)

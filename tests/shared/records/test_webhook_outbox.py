@@ -6,7 +6,17 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.records.webhooks.outbox import MOST_OF_HOST, Lease, WebhookOutbox
+from shared.records.webhooks.outbox import (
+    MOST_OF_HOST,
+    DeliveryState,
+    EndedTry,
+    Lease,
+    WebhookOutbox,
+)
+
+
+def failed(*, next_try_at: float) -> EndedTry:
+    return EndedTry(1.0, 503, None, DeliveryState.PENDING, next_try_at)
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def test_tries_are_counted_and_an_old_lease_starts_none(
     first = outbox.begin(lease, until=160)
     assert first and first.number == 1
     assert outbox.begin(lease, until=170) is None, "the same message again"
-    outbox.try_again(first.lease, at=300)
+    outbox.settle(first.lease, failed(next_try_at=300))
     assert due(redis)[b"one"] == 300
     [again] = [each for each in outbox.lease(now=300, until=350, most=10) if each.job_id == "one"]
     second = outbox.begin(again, until=360)
@@ -60,7 +70,7 @@ def test_a_job_that_ends_again_during_a_try_is_notified_again(
     assert attempt
     redis.zadd(keys.WEBHOOKS_DUE, {"one": 120})
     outbox.settle(attempt.lease)
-    outbox.try_again(attempt.lease, at=999)
+    outbox.settle(attempt.lease, failed(next_try_at=999))
     assert due(redis)[b"one"] == 120
 
 
@@ -112,7 +122,7 @@ def test_a_delivery_that_ends_makes_room_for_the_next_to_its_host(
         attempt = outbox.begin(lease, until=200)
         assert attempt
         if retry_at:
-            outbox.try_again(attempt.lease, at=retry_at)
+            outbox.settle(attempt.lease, failed(next_try_at=retry_at))
         else:
             outbox.settle(attempt.lease)
     assert len(leased(outbox, 61)) == 2

@@ -80,6 +80,28 @@ def test_a_webhook_is_stored_with_the_job_and_no_answer_shows_it(
     assert "secret" not in answer.text
 
 
+def test_the_refusal_names_the_setting(client: FlaskClient, enabled: FlaskClient) -> None:
+    assert "WEBHOOKS=true" in form(client, URL).json["detail"]
+    assert "WEBHOOK_ALLOW_PRIVATE=true" in form(enabled, "http://10.0.0.1/").json["detail"]
+
+
+def test_a_webhook_waits_for_the_end_of_its_job_and_is_pending_then(enabled: FlaskClient) -> None:
+    job_id = form(enabled, URL).json["id"]
+    waiting = enabled.get(f"/jobs/{job_id}/webhook")
+    assert waiting.json == {"state": "waiting", "tries": 0, "last_try": None, "next_try_at": None}
+    assert "secret" not in waiting.text
+    finished_at = enabled.delete(f"/jobs/{job_id}").json["finished_at"]
+    pending = enabled.get(f"/jobs/{job_id}/webhook").json
+    assert (pending["state"], pending["next_try_at"]) == ("pending", finished_at)
+
+
+def test_a_job_without_a_webhook_has_no_delivery(client: FlaskClient) -> None:
+    job_id = client.post("/jobs", json={"total": 1}).json["job"]["id"]
+    answer = client.get(f"/jobs/{job_id}/webhook")
+    assert (answer.status_code, answer.json["code"]) == (404, "no_webhook")
+    assert client.get("/jobs/nothing/webhook").json["code"] == "job_not_found"
+
+
 def test_two_different_addresses_are_refused(enabled: FlaskClient) -> None:
     assert form(enabled, URL, "?webhook=https://example.org/").json["code"] == "invalid_request"
 

@@ -27,6 +27,7 @@ TYPES = frozenset(
     {
         *("application/zip", "application/x-zip-compressed", "application/x-tar"),
         *("application/gzip", "application/x-gzip", "application/x-compressed-tar"),
+        "application/octet-stream",
     }
 )
 
