@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 
 from celery import Celery
@@ -12,6 +11,7 @@ from kombu import Queue
 from shared.jobs import Lane
 from shared.settings import Settings
 from workers.broker import transport
+from workers.broker.address import broker
 
 # Celery warns of root: with pickle, everybody who can write to Redis could run code as root. This
 # project accepts JSON only.
@@ -38,9 +38,11 @@ _TRANSPORT = {
 
 def make_celery(settings: Settings) -> Celery:
     transport.use()
-    app = Celery("classifier", broker=_broker(settings.redis_url))
+    url, tls, options = broker(settings.redis_url)
+    app = Celery("classifier", broker=url)
     app.conf.update(
-        broker_transport_options=_TRANSPORT,
+        broker_use_ssl=tls,
+        broker_transport_options=_TRANSPORT | options,
         worker_consumer="workers.broker.consumer:Consumer",
         # A Redis that refuses writes for a while does not end a worker, like one that is away.
         broker_channel_error_retry=True,
@@ -55,10 +57,3 @@ def make_celery(settings: Settings) -> Celery:
         task_reject_on_worker_lost=True,
     )
     return app
-
-
-def _broker(url: str) -> str:
-    """The URL for kombu, which has its own names for a socket and its database."""
-    if not url.startswith("unix://"):
-        return url
-    return re.sub(r"(?<=[?&])db=", "virtual_host=", url.replace("unix", "redis+socket", 1))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
 from shared.hosts import Host
+from shared.redis_address import valid
 from shared.settings.types import Port
 
 
@@ -19,9 +20,9 @@ def _models_dir(valid: dict[str, Any]) -> Path:
 
 class Places(BaseSettings):
     # Addresses and folders
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    """Redis, for messages, records and cached results. `unix://` and a path name a socket. The
-    quick start runs its own Redis if this is not set."""
+    redis_url: Annotated[str, AfterValidator(valid)] = "redis://127.0.0.1:6379/0"
+    """Redis, for messages, records and cached results; also with TLS, at a socket, or behind
+    Sentinel. The quick start runs its own Redis if this is not set."""
     data_dir: Path = Path("data")
     """Folder for the quick start's Redis files and log, the heartbeats of workers, and metrics."""
     models_dir: Path = Field(default_factory=_models_dir)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from shared.redis_client import _FreeConnections
+from shared.redis_client.client import _FreeConnections
 
 WAITING = 20
 

@@ -38,6 +38,7 @@ class LocalService:
     environment: Mapping[str, str]
     logs: Path
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    external_redis: str = ""  #: The URL of a Redis that the test runs by itself.
     _redis: ExitStack = field(default_factory=ExitStack)
     #: Ids of the processes below each program, as they were when it was ready.
     _children: dict[str, set[int]] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class LocalService:
 
     @property
     def redis_url(self) -> str:
-        return redis_server.address(self._redis_folder, self.redis_port)
+        return self.external_redis or redis_server.address(self._redis_folder, self.redis_port)
 
     @property
     def _redis_folder(self) -> Path:
@@ -205,12 +206,17 @@ def export_model() -> None:
 
 @contextmanager
 def local_service(
-    folder: Path, environment: Mapping[str, str], *, redis_socket: bool = False
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    redis_socket: bool = False,
+    redis_url: str = "",
 ) -> Iterator[LocalService]:
     """Run a Redis; the caller starts the other programs. All of them are killed at the end.
 
-    Redis listens on a free port, or with `redis_socket` on a socket as in the quick start. The
-    service keeps its data in `folder` if `environment` has a MODELS_DIR and no DATA_DIR.
+    Redis listens on a free port, or with `redis_socket` on a socket as in the quick start. With
+    `redis_url` the caller runs a Redis of its own. The service keeps its data in `folder` if
+    `environment` has a MODELS_DIR and no DATA_DIR.
     """
     port = free_port()
     service = LocalService(
@@ -218,11 +224,13 @@ def local_service(
         redis_port=0 if redis_socket else free_port(),
         environment={},
         logs=folder,
+        external_redis=redis_url,
     )
     own = {"REDIS_URL": service.redis_url, "WEB_PORT": str(port)}
     data = {"DATA_DIR": str(folder / "data")} if "MODELS_DIR" in environment else {}
     service.environment = {**data, **environment, **own}
-    service.start_redis()
+    if not redis_url:
+        service.start_redis()
     _running.append(service)
     try:
         yield service

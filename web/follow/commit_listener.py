@@ -115,11 +115,14 @@ class CommitListener:
         del self._following[job_id]
 
     def _run(self) -> None:
+        reason = ""
         while not self._closed.is_set():
             try:
                 self._listen()
             except RedisError as error:
-                logger.warning("the subscription to commits is lost: %s", error)
+                if self.subscribed.is_set() or reason != str(error):
+                    reason = str(error)
+                    logger.warning("no subscription to commits: %s", reason)
             except Exception:  # without this thread every wait would last _READ_SECONDS
                 logger.exception("the subscription to commits failed")
             self.subscribed.clear()

@@ -20,14 +20,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from shared import clock
+from shared.redis_client import connections
 
 
 def use() -> None:
-    """Let every `redis://` and `rediss://` address of this process use the transport below."""
+    """Let every address of this process use the transports below."""
     # Workers compare these times: one returns the messages that another has held for too long.
     redis.time = clock.reading
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"
+    TRANSPORT_ALIASES["sentinel"] = f"{__name__}:SentinelTransport"
 
 
 class NotAcknowledged(ResponseError):
@@ -62,6 +64,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
 
 class Channel(redis.Channel):  # type: ignore[misc]
     QoS = QoS
+    connection_class_ssl: type[Any] = connections.TLSConnection
 
     @property
     def is_open(self) -> bool:
@@ -93,3 +96,21 @@ class Transport(redis.Transport):  # type: ignore[misc]
             channel.close()
             raise
         return connection
+
+
+class SentinelChannel(Channel):
+    """Connects to the server that Sentinel names, as the job records do.
+
+    kombu's own channel knows one Sentinel only, unless the address repeats its scheme and password.
+    """
+
+    from_transport_options = (*Channel.from_transport_options, "find_master")
+    connection_class = connections.MasterConnection
+    connection_class_ssl = connections.MasterTLSConnection
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        return super()._connparams(asynchronous) | {"find_master": self.find_master}
+
+
+class SentinelTransport(Transport):
+    Channel = SentinelChannel

@@ -1,4 +1,4 @@
-"""Connections to Redis, made in one way everywhere."""
+"""A client of Redis for short commands."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from redis.connection import HiredisRespSerializer, PythonRespSerializer
 from redis.retry import Retry
 
 from shared.breaker import Breaker
+from shared.redis_address import RedisAddress, parse
+from shared.redis_client.connections import MasterFinder, connection_class
 
 #: A caller must hear of an outage within 2 s; redis-py's defaults keep it waiting for a minute.
 TIMEOUT_SECONDS = 1.0
@@ -70,17 +72,27 @@ def connect(url: str, *, max_connections: int) -> Redis:
     A caller beyond `max_connections` waits for a free connection. A thousand greenlets that wake at
     once would otherwise open a thousand connections.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
+    pool = BlockingConnectionPool(  # type: ignore[no-untyped-call]
         queue_class=_FreeConnections,
         max_connections=max_connections,
         timeout=_FREE_CONNECTION_SECONDS,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
         command_packer=_Packer(),
         # A command is never repeated here: a submit that timed out may have been stored, and a
         # second one would reset a job that a worker has begun. redis-py notices a pooled connection
         # that Redis has closed, and replaces it before it is used.
         retry=Retry(NoBackoff(), retries=0),
+        **_options(parse(url)),
     )
     return Redis(connection_pool=pool)
+
+
+def _options(address: RedisAddress) -> dict[str, Any]:
+    """Of each connection. The address may name other time limits."""
+    options = {
+        "connection_class": connection_class(address),
+        "socket_timeout": TIMEOUT_SECONDS,
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+    }
+    if address.sentinels:
+        options["find_master"] = MasterFinder(address, timeout_seconds=TIMEOUT_SECONDS)
+    return options | address.options | (address.tls or {})
