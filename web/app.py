@@ -5,10 +5,11 @@ Everything in web is built here.
 
 from __future__ import annotations
 
+from functools import partial
+
 from flask import Response, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.wrappers import Request
 
 from shared.jobs import Lane
 from shared.observe import log, tracing
@@ -34,9 +35,10 @@ from web.server.gunicorn_worker import ON_STOP
 from web.server.pacing import Pacing
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
-from web.submit import early_refusals
+from web.submit import bodies, early_refusals
 from web.submit.admission import Admission
 from web.submit.archive_jobs import ArchiveJobs
+from web.submit.bodies import Bodies
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from shared.model_info import CurrentModel
@@ -149,9 +151,6 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     settings = backend.settings
     keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
 
-    def has_access(request: Request) -> bool:
-        return keys is None or auth.name_of(keys, request) is not None
-
     if keys:
         auth.register(app, keys)
     app.before_request(raise_objection)
@@ -161,11 +160,12 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     refusing = EarlyRefusals(
         wsgi,
         backend.admission,
+        Bodies.from_settings(settings),
         early_refusals.reservations(
             largest_picture=settings.max_image_bytes, largest_body=settings.max_request_bytes
         ),
-        has_access=has_access,
-        most_at_once=settings.max_concurrent_submissions,
+        bodies.sizes(settings),
+        owner_of=partial(auth.owner_of, keys),
     )
     app.wsgi_app = UnreadBody(ShortPaths(refusing))  # type: ignore[assignment,method-assign]
     if settings.trusted_proxies:

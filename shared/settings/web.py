@@ -28,9 +28,13 @@ class WebSettings(BaseSettings):
     max_unfinished_messages: Count = 4
     """Interactive messages that a web process has under way; further pictures gather in one."""
     max_concurrent_submissions: Count = 1_000
-    """Uploads that a web process handles at a time; it refuses more."""
+    """Uploads that a web process handles at a time; it refuses more. One client gets half."""
+    max_body_memory_bytes: Count = 256 * 2**20
+    """Bytes of request bodies that a web process holds in memory at a time; it refuses more. One
+    client gets half."""
     max_event_streams: Count = 500
-    """Event streams that a web process keeps open at a time; it refuses more."""
+    """Event streams that a web process keeps open at a time; it refuses more. One client gets
+    half."""
 
     # Access and limits
     api_keys_file: Path | None = None

@@ -21,6 +21,7 @@ from shared.jobs import Job
 from shared.records.read import JobReader
 from web.follow.commit_listener import CommitListener
 from web.follow.job_feed import JobFeed
+from web.server.shares import Shares
 
 #: A stream ends after this. Its client opens it again, which spreads streams over new processes.
 _LONGEST_SECONDS = 1800.0
@@ -109,11 +110,14 @@ class EventStreams:
         longest_seconds: float = _LONGEST_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`serialise` gives a job as clients read it. At most `most` streams are open at a time."""
+        """`serialise` gives a job as clients read it.
+
+        At most `most` streams are open at a time, and half of them for one client.
+        """
         self._commits = commits
         self._jobs = jobs
         self._serialise = serialise
-        self._most = most
+        self._places = Shares(most)
         self._longest_seconds = longest_seconds
         self._clock = clock
         self._breaker = Breaker(AWAY_SECONDS)
@@ -125,26 +129,34 @@ class EventStreams:
         """How many streams are open."""
         return len(self._streams)
 
-    def open(self, job_id: str, client: socket.socket | None) -> EventStream:
+    def open(self, job_id: str, client: str, connection: socket.socket | None) -> EventStream:
         """A stream of a job for `client`, which the caller closes. Raises Overloaded."""
-        if self._ending or len(self._streams) >= self._most:
+        if self._ending or not self._places.take(client):
             raise Overloaded(
-                "This process has as many event streams open as it may have. Try again later.",
+                "This process has as many event streams open as it may have, for all clients or "
+                "for this one. Try again later.",
                 retry_after_seconds=_RETRY_AFTER_SECONDS,
             )
+        try:
+            stream = self._stream(job_id, client, connection)
+        except BaseException:
+            self._places.give_back(client)
+            raise
+        self._streams.add(stream)
+        return stream
+
+    def _stream(self, job_id: str, client: str, connection: socket.socket | None) -> EventStream:
         if job_id not in self._feeds:
             feed = JobFeed(self._jobs, job_id, self._serialise, self._breaker)
             self._feeds[job_id] = feed
             self._commits.follow(job_id, feed.on_notice)
-        stream = EventStream(
+        return EventStream(
             self._feeds[job_id],
-            client,
+            connection,
             seconds=self._longest_seconds,
-            on_close=lambda closed: self._forget(job_id, closed),
+            on_close=lambda closed: self._forget(job_id, client, closed),
             clock=self._clock,
         )
-        self._streams.add(stream)
-        return stream
 
     def end_all(self) -> None:
         """End every stream, because the process is about to end."""
@@ -152,8 +164,11 @@ class EventStreams:
         for stream in tuple(self._streams):
             stream.end()
 
-    def _forget(self, job_id: str, stream: EventStream) -> None:
-        self._streams.discard(stream)
+    def _forget(self, job_id: str, client: str, stream: EventStream) -> None:
+        if stream not in self._streams:
+            return
+        self._streams.remove(stream)
+        self._places.give_back(client)
         if not stream.feed.followers:
             del self._feeds[job_id]
             self._commits.unfollow(job_id)

@@ -35,7 +35,8 @@ def register(app: Flask, keys: ApiKeys) -> None:
     def authenticate() -> None:
         if is_open():
             return
-        name = name_of(keys, request)
+        # A submission was asked for its key before, in web.submit.early_refusals.
+        name = request.environ.get(OWNER) or name_of(keys, request)
         if name is None:
             raise NotAuthenticated
         request.environ[OWNER] = name
@@ -52,6 +53,11 @@ def is_open() -> bool:
         or endpoint in OPEN | _OPEN_DOCUMENTS
         or request.blueprint in _OPEN_BLUEPRINTS
     )
+
+
+def owner_of(keys: ApiKeys | None, request: Request) -> str | None:
+    """The name of the request's key: empty if keys are off, None if the key is unknown."""
+    return name_of(keys, request) if keys else ""
 
 
 def name_of(keys: ApiKeys, request: Request) -> str | None:

@@ -21,6 +21,7 @@ from web.http import auth, clients
 from web.intake.archives.uploads import ArchiveUploads
 from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
+from web.submit.bodies import BODY, Body
 from web.submit.cached_answers import CachedAnswers
 from shared.model_info import CurrentModel
 from web.submit.early_refusals import OBJECTION, ROOM
@@ -82,6 +83,12 @@ def raise_objection() -> None:
     """Raise the error that a submission met before Flask, now that its client has access."""
     if objection := request.environ.get(OBJECTION):
         raise objection
+
+
+def body() -> Body:
+    """What the body of the present submission holds of this process's memory."""
+    held: Body = request.environ[BODY]
+    return held
 
 
 def room() -> Room:

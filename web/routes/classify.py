@@ -15,7 +15,7 @@ from web.http.answers import answer, documented, request_body
 from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
 from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, no_picture, read_upload
-from web.routes.backend import backend, own_job, owner, room
+from web.routes.backend import backend, body, own_job, owner, room
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
@@ -61,21 +61,35 @@ def classify(query: ClassifyQuery) -> Response:
     If the wait ends first, the answer is 202 with the job's address, and the picture is classified
     all the same.
     """
-    upload, top_k = _read(query)
-    if upload.error:
-        raise upload.error
     if idempotency.HEADER in request.headers:
-        return _classify_once(upload, top_k, query)
-    job_id = new_job_id()
+        return _classify_once(query)
+    upload, top_k = _read(query)
+    job_id, name = new_job_id(), upload.name
     with backend().commits.waiting(job_id) as waiter:
         outcome = _submit(job_id, upload, top_k)
+        # The picture is stored. It would stay in memory for as long as the client waits.
+        del upload
+        body().free_memory()
         if outcome is None:
             outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
-    return _answer(job_id, upload.name, outcome)
+    return _answer(job_id, name, outcome)
 
 
-def _classify_once(upload: Upload, top_k: int, query: ClassifyQuery) -> Response:
+def _classify_once(query: ClassifyQuery) -> Response:
     """The same for a request that may have come before: its job may exist already."""
+    job_id, name = _submit_once(query)
+    room().give_back()  # an earlier job needs no room
+    body().free_memory()
+    with backend().commits.waiting(job_id) as waiter:
+        outcome = _outcome(job_id, waiter)
+        if outcome is None:
+            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
+    return _answer(job_id, name, outcome)
+
+
+def _submit_once(query: ClassifyQuery) -> tuple[str, str]:
+    """Accept the picture, unless it came before; gives the id of its job, and its name."""
+    upload, top_k = _read(query)
     key = idempotency.key_of(request.headers, owner(), _CALL)
     claim = key and key.claim(top_k, upload.name, upload.digest)
 
@@ -84,13 +98,7 @@ def _classify_once(upload: Upload, top_k: int, query: ClassifyQuery) -> Response
         _submit(job_id, upload, top_k, claim)
         return job_id
 
-    job_id = idempotency.once(backend().jobs, claim, make)
-    room().give_back()  # an earlier job needs no room
-    with backend().commits.waiting(job_id) as waiter:
-        outcome = _outcome(job_id, waiter)
-        if outcome is None:
-            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
-    return _answer(job_id, upload.name, outcome)
+    return idempotency.once(backend().jobs, claim, make), upload.name
 
 
 def _seconds(query: ClassifyQuery) -> float:
@@ -105,18 +113,28 @@ def _seconds(query: ClassifyQuery) -> float:
 
 
 def _read(query: ClassifyQuery) -> tuple[Upload, int]:
-    """The picture and `top_k`, from a form or from the body itself."""
+    """The picture and `top_k`, from a form or the body itself. Raises what is wrong with it."""
     mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
+    name, top_k = None, None
     if request.mimetype != FORM:
-        upload = read_upload(None, request.get_data(cache=False), max_bytes=max_bytes)
-        if request.mimetype == "application/json" and upload.error:
-            raise errors.UnsupportedFormat(
-                f"The body is JSON. Send the picture in the field `file` of a form ({FORM}), or as "
-                "the body itself."
-            )
-        return upload, query.top_k
+        data = request.get_data(cache=False)
+    else:
+        name, data, top_k = _read_form()
+    upload = read_upload(name, data, max_bytes=max_bytes)
+    if request.mimetype == "application/json" and upload.error:
+        raise errors.UnsupportedFormat(
+            f"The body is JSON. Send the picture in the field `file` of a form ({FORM}), or as "
+            "the body itself."
+        )
+    if upload.error:
+        raise upload.error
+    return upload, top_k or query.top_k
+
+
+def _read_form() -> tuple[str | None, bytes, int | None]:
+    """The picture's name and bytes, and `top_k`."""
     fields = request.form.to_dict() | request.files.to_dict()
     if "file" not in fields:
         raise no_picture("file", fields)
@@ -125,8 +143,9 @@ def _read(query: ClassifyQuery) -> tuple[Upload, int]:
         raise InvalidRequest(
             "file: send exactly one picture to this address. Send many to POST /jobs."
         )
-    upload = read_upload(form.file.filename, form.file.read(), max_bytes=max_bytes)
-    return upload, form.top_k or query.top_k
+    data = form.file.read()
+    form.file.close()  # it has the bytes in memory once more
+    return form.file.filename, data, form.top_k
 
 
 def _submit(job_id: str, upload: Upload, top_k: int, claim: Claim | None = None) -> Outcome | None:

@@ -13,7 +13,7 @@ from shared.errors import InvalidRequest, JobNotFound, Overloaded, UnknownField
 from web.follow.event_streams import AWAY_SECONDS, EventStream
 from web.follow.job_feed import JobFeed
 from web.http.answers import documented, streamed
-from web.routes.backend import backend, own_job
+from web.routes.backend import backend, client, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import EventsHeader, EventsQuery
 
@@ -46,11 +46,11 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     """
     job = own_job(path.job_id)
     last_id = query.last_event_id if header.last_event_id is None else header.last_event_id
-    client = request.environ.get("gunicorn.socket")
-    stream = backend().streams.open(job.id, client)
+    connection = request.environ.get("gunicorn.socket")
+    stream = backend().streams.open(job.id, client(), connection)
     events = _events(stream, _Events(stream.feed, last_id or 0, query.items))
     seconds = backend().settings.slow_download_seconds
-    response = streamed(events, "text/event-stream", client, seconds=seconds)
+    response = streamed(events, "text/event-stream", connection, seconds=seconds)
     response.call_on_close(stream.close)
     # Otherwise nginx keeps events back until it has many.
     response.headers["X-Accel-Buffering"] = "no"

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, request, url_for
 
 from shared import errors, webhook_address
-from shared.errors import InvalidRequest, TooManyFiles, WebhooksDisabled
+from shared.errors import InvalidRequest, RequestTooLarge, TooManyFiles, WebhooksDisabled
 from shared.jobs import Lane, OpenJob, new_job_id
 from web.http import idempotency
 from web.http.answers import answer, documented, request_body
@@ -19,7 +19,7 @@ from web.routes.backend import backend, client, own_job, owner, room
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
-from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
+from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery, largest_open_request
 from web.server.pacing import let_others_run
 
 #: Name of this call in stored idempotency claims.
@@ -64,7 +64,7 @@ def submit(query: SubmitQuery) -> Response:
         return _receive_archive(query)
     _refuse_top_k(query)
     if request.mimetype == "application/json":
-        return _open(query, OpenRequest.model_validate_json(request.get_data(cache=False)))
+        return _open(query, OpenRequest.model_validate_json(_json()))
     if request.mimetype != FORM:
         raise no_picture("files", (), request.mimetype)
     return _submit(query, _valid_form(Form(request.form, request.files)))
@@ -72,7 +72,7 @@ def submit(query: SubmitQuery) -> Response:
 
 def _receive_archive(query: SubmitQuery) -> Response:
     """A body that is an archive, or a form that is so large that it must carry one."""
-    with backend().archive_uploads.receive(request) as body:
+    with backend().archive_uploads.receive(request, client()) as body:
         if request.mimetype not in TYPES:
             _refuse_top_k(query)
             return _submit_archive(query, _valid_form(body.read_form()))
@@ -88,6 +88,15 @@ def _receive_archive(query: SubmitQuery) -> Response:
             key=_key(),
         )
         return _accepted(job_id)
+
+
+def _json() -> bytes:
+    most = largest_open_request(backend().settings.max_job_images)
+    request.max_content_length = most
+    data = request.get_data(cache=False)
+    if len(data) == most:  # Werkzeug cuts a body off there if it comes in chunks
+        raise RequestTooLarge
+    return data
 
 
 def _refuse_top_k(query: SubmitQuery) -> None:
@@ -149,9 +158,9 @@ def _read(form: SubmitForm) -> list[Upload]:
         if k:
             let_others_run()
         custom_id = form.custom_id[k] if form.custom_id else None
-        uploads.append(
-            read_upload(file.filename, file.read(), max_bytes=max_bytes, custom_id=custom_id)
-        )
+        data = file.read()
+        file.close()  # it has the bytes in memory once more
+        uploads.append(read_upload(file.filename, data, max_bytes=max_bytes, custom_id=custom_id))
     return uploads
 
 

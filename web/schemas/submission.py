@@ -84,6 +84,12 @@ class OpenRequest(Request):
     ] = None
 
 
+def largest_open_request(pictures: int) -> int:
+    """Bytes of the longest OpenRequest for so many pictures."""
+    # A digest has 64 characters; quotes, a comma and an indent come with it.
+    return 64 * 2**10 + 80 * pictures
+
+
 class PartPath(JobPath):
     number: Annotated[
         int, Field(ge=0, description=f"From 0. Part n holds the items from {PART_SIZE} * n.")

@@ -16,27 +16,27 @@ from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from redis.exceptions import RedisError
-from werkzeug.sansio.utils import get_content_length
 from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded
 from shared.jobs import Lane
 from shared.observe import metrics
 from shared.observe.tracing import TraceContext
-from web.http import requests, security_headers
+from web.http import auth, clients, requests, security_headers
 from web.http.errors import problem_body
 from web.intake.uploads import FORM_OVERHEAD
 from web.submit.admission import Admission, Room
+from web.submit.bodies import BODY, Bodies, Size
 
 logger = logging.getLogger(__name__)
 
-#: In the WSGI environment: the room that a submission has reserved, and the error that the
-#: application has to raise for it.
+#: In the WSGI environment: the room that a submission has reserved, and the outage that the
+#: application has to report.
 ROOM = "classifier.room"
 OBJECTION = "classifier.objection"
 
-#: `Retry-After` if this process has enough submissions: the lane may have room, so it is short.
-_RETRY_AFTER_SECONDS = 5
+#: Where parts are sent: the rule of the route, and how its paths begin.
+_PART, _JOBS = "/api/v1/jobs/<job_id>/parts/<number>", "/api/v1/jobs/"
 
 _STATUS = HTTPStatus.SERVICE_UNAVAILABLE
 _BODY = problem_body(_STATUS, Overloaded.code, str(Overloaded())).encode()
@@ -48,29 +48,27 @@ _HEADERS = [
 ]
 
 #: Reserves room for a request, or raises Overloaded or RedisError.
-Reserve = Callable[[WSGIEnvironment, Room], None]
+Reserve = Callable[[Request, Room], None]
 
 
 def reservations(*, largest_picture: int, largest_body: int) -> Mapping[str, Reserve]:
-    """How each path that accepts pictures reserves room; the two sizes are in bytes."""
+    """How each route that accepts pictures reserves room; the two sizes are in bytes."""
 
-    def for_picture(environ: WSGIEnvironment, room: Room) -> None:
-        room.reserve([Lane.INTERACTIVE], size=_length(environ))
+    def for_picture(request: Request, room: Room) -> None:
+        room.reserve([Lane.INTERACTIVE], size=request.content_length or 0)
 
-    def for_job(environ: WSGIEnvironment, room: Room) -> None:
-        request = Request(environ)
+    def for_job(request: Request, room: Room) -> None:
         if request.mimetype == "application/json":  # its pictures follow in parts
             return
-        size = _length(environ)
+        size = request.content_length or 0
         lanes = _lanes(request, may_be_one=size <= largest_picture + FORM_OVERHEAD)
         # A larger body is an archive, whose parts ask for room one after the other.
         room.reserve(lanes, size=min(size, largest_body))
 
-    return {"/api/v1/classify": for_picture, "/api/v1/jobs": for_job}
+    def for_part(request: Request, room: Room) -> None:
+        """The route does it. It knows the job and its lane."""
 
-
-def _length(environ: WSGIEnvironment) -> int:
-    return get_content_length(environ.get("CONTENT_LENGTH")) or 0
+    return {"/api/v1/classify": for_picture, "/api/v1/jobs": for_job, _PART: for_part}
 
 
 def _lanes(request: Request, *, may_be_one: bool) -> Sequence[Lane]:
@@ -81,64 +79,65 @@ def _lanes(request: Request, *, may_be_one: bool) -> Sequence[Lane]:
 
 
 class EarlyRefusals:
-    """Middleware: reserves room for a submission, and answers it if there is none.
+    """Middleware: reserves room for a submission and its body, and answers it if there is none.
 
-    At most `most_at_once` submissions are let through at a time. Each has its body in memory and
-    may wait as long as a client may. Without this limit, all that the lanes of the whole service
-    hold could fill one process's memory and connections, and then no refusal could be answered.
+    A process holds a limited number of submissions, which may wait as long as a client may, and a
+    limited number of bytes of their bodies. Otherwise all that the lanes of the whole service hold
+    could fill one process's memory and connections, and then no refusal could be answered.
 
     A client that has no access gets its answer from the application, which does not say that the
-    service is full.
+    service is full, and reads no body.
     """
 
     def __init__(
         self,
         app: WSGIApplication,
         admission: Admission,
+        bodies: Bodies,
         reservations: Mapping[str, Reserve],
+        sizes: Mapping[str, Callable[[Request], Size]],
         *,
-        has_access: Callable[[Request], bool],
-        most_at_once: int,
+        owner_of: Callable[[Request], str | None],
     ) -> None:
+        """Both mappings are by the rule of a route. `owner_of` gives the name of the API key.
+
+        That name is empty if keys are off, and None if the client has no access.
+        """
         self._app = app
         self._admission = admission
-        self._routes = {path: _Route(path, each) for path, each in reservations.items()}
-        self._has_access = has_access
-        self._places = threading.Semaphore(most_at_once)
+        self._bodies = bodies
+        self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
+        self._owner_of = owner_of
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        route = self._routes.get(environ["PATH_INFO"])
-        if route is None or environ["REQUEST_METHOD"] != "POST":
+        route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        if route is None:
             return self._app(environ, start)
-        has_place = self._places.acquire(blocking=False)
-        try:
-            # However the request ends, its room is given back here, if that is not done yet.
-            with self._admission.room() as room:
-                environ[ROOM] = room
-                return self._submit(route, room, has_place, environ, start)
-        finally:
-            if has_place:
-                self._places.release()
+        request = Request(environ)
+        owner = self._owner_of(request)
+        if owner is None:
+            return self._app(environ, start)
+        environ[auth.OWNER] = owner
+        # However the request ends, its room is given back here, if that is not done yet.
+        with self._bodies.of(clients.name_of(request)) as body, self._admission.room() as room:
+            environ[BODY], environ[ROOM] = body, room
+            return self._submit(route, request, start)
 
-    def _submit(
-        self,
-        route: _Route,
-        room: Room,
-        has_place: bool,
-        environ: WSGIEnvironment,
-        start: StartResponse,
-    ) -> Iterable[bytes]:
+    def _route(self, method: str, path: str) -> _Route | None:
+        if method == "POST":
+            return self._routes.get(path)
+        return self._routes[_PART] if method == "PUT" and path.startswith(_JOBS) else None
+
+    def _submit(self, route: _Route, request: Request, start: StartResponse) -> Iterable[bytes]:
         began = time.perf_counter()
+        environ = request.environ
         try:
-            if not has_place:
-                raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
-            route.reserve(environ, room)
+            environ[BODY].take(route.size(request))
+            route.reserve(request, environ[ROOM])
         except Overloaded as refusal:
-            if self._has_access(Request(environ)):
-                start(_STATUS_LINE, [*_HEADERS, *_own_headers(environ, refusal)])
-                route.note_refusal(time.perf_counter() - began)
-                return [_BODY]
-            environ[OBJECTION] = refusal
+            start(_STATUS_LINE, [*_HEADERS, *_own_headers(environ, refusal)])
+            route.note_refusal(time.perf_counter() - began)
+            return [_BODY]
         except RedisError as outage:
             environ[OBJECTION] = outage
         return self._app(environ, start)
@@ -159,10 +158,12 @@ class _Route:
     The refusals of a second share one log line: a line for each would cost more than the refusal.
     """
 
-    def __init__(self, path: str, reserve: Reserve) -> None:
+    def __init__(self, path: str, reserve: Reserve, size: Callable[[Request], Size]) -> None:
         self.path = path
         self.reserve = reserve
-        self._answered = metrics.HTTP_REQUESTS.labels(path, "POST", int(_STATUS))
+        self.size = size
+        self._method = "PUT" if path == _PART else "POST"
+        self._answered = metrics.HTTP_REQUESTS.labels(path, self._method, int(_STATUS))
         self._duration = metrics.HTTP_DURATION.labels(path)
         self._refused = metrics.REFUSALS.labels(Overloaded.code, path)
         self._not_logged = 0
@@ -179,7 +180,7 @@ class _Route:
 
     def _log(self) -> None:
         fields: dict[str, str | int] = {
-            "http.request.method": "POST",
+            "http.request.method": self._method,
             "http.route": self.path,
             "http.response.status_code": int(_STATUS),
         }

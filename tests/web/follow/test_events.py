@@ -231,7 +231,7 @@ def page_reads(redis: Redis) -> int:
 
 
 def test_streams_are_bounded_in_number(make_app: Callable[..., OpenAPI], jobs: JobRecords) -> None:
-    client = make_app(max_event_streams=2).test_client()
+    client = make_app(max_event_streams=3).test_client()
     job_id = accept(jobs, 1)
     with following(client, job_id), following(client, job_id):
         refused = client.get(f"/jobs/{job_id}/events")
@@ -268,7 +268,7 @@ def test_a_stream_ends_after_a_while(app: OpenAPI, jobs: JobRecords) -> None:
         longest_seconds=60,
         clock=lambda: now,
     )
-    stream = streams.open("job", None)
+    stream = streams.open("job", "client", None)
     assert not stream.over
     now += 59.99
     stream.wait(3600)  # it returns when the stream is about to end

@@ -15,11 +15,13 @@ from redis import Redis
 
 from shared.jobs import Lane
 from shared.records.job_records import JobRecords
+from shared.settings import Settings
 from tests.monitoring.scrapes import value
 from tests.support.bodies import JPEG
 from tests.web.submit.asking import submit, unread
-from web.submit import early_refusals
+from web.submit import bodies, early_refusals
 from web.submit.admission import Admission
+from web.submit.bodies import Bodies
 from web.submit.early_refusals import EarlyRefusals
 
 CLASSIFY = "/api/v1/classify"
@@ -173,9 +175,13 @@ def answering(app: Callable[[WSGIEnvironment], None], admission: Admission) -> E
         app(environ)
         return []
 
-    reservations = early_refusals.reservations(largest_picture=1000, largest_body=10_000)
     return EarlyRefusals(
-        wsgi, admission, reservations, has_access=lambda request: True, most_at_once=1
+        wsgi,
+        admission,
+        Bodies(most=1, memory=1000, disk=1000),
+        early_refusals.reservations(largest_picture=1000, largest_body=10_000),
+        bodies.sizes(Settings()),
+        owner_of=lambda request: "",
     )
 
 

@@ -11,7 +11,6 @@ import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import BoundedSemaphore
 from typing import IO, NamedTuple, cast
 
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -20,6 +19,7 @@ from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded, RequestTooLarge
 from web.intake.archives.archive import HEAD_BYTES, may_be_archive
+from web.server.shares import Shares
 from web.server.threads import in_thread
 
 #: Content types of a body that is the archive itself.
@@ -32,7 +32,7 @@ TYPES = frozenset(
 )
 
 #: Archives that one web process receives at a time: each may fill its share of the disk.
-_AT_ONCE = 4
+AT_ONCE = 4
 _BUSY_SECONDS = 5
 
 _PIECE = 2**18
@@ -52,7 +52,7 @@ class ArchiveUploads:
         """A form of more than `max_request_bytes` can only carry an archive."""
         self._max_archive_bytes = max_archive_bytes
         self._max_request_bytes = max_request_bytes
-        self._slots = BoundedSemaphore(_AT_ONCE)
+        self._slots = Shares(AT_ONCE)
 
     def is_expected(self, request: Request) -> bool:
         """Whether the body of a submission must be, or must carry, an archive."""
@@ -62,14 +62,15 @@ class ArchiveUploads:
         )
 
     @contextmanager
-    def receive(self, request: Request) -> Iterator[ArchiveBody]:
-        """Let the body of `request` be as large as an archive may be, for the time of the block.
+    def receive(self, request: Request, client: str) -> Iterator[ArchiveBody]:
+        """Let a body of `client` be as large as an archive may be, for the time of the block.
 
-        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment.
+        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment: of all
+        clients, or of this one.
         """
         if (request.content_length or 0) > self._max_archive_bytes:
             raise RequestTooLarge
-        if not self._slots.acquire(blocking=False):
+        if not self._slots.take(client):
             raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
         body = ArchiveBody(request)
         try:
@@ -79,7 +80,7 @@ class ArchiveUploads:
             try:
                 body.close()
             finally:
-                self._slots.release()
+                self._slots.give_back(client)
 
 
 class ArchiveBody:

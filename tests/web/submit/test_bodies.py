@@ -1,0 +1,321 @@
+"""What the request bodies of a process, and of one of its clients, may take at a time."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from flask_openapi import OpenAPI
+from redis import Redis
+from werkzeug.formparser import default_stream_factory
+from werkzeug.test import TestResponse
+from werkzeug.wrappers import Request
+
+from shared.settings import Settings
+from tests.support.bodies import JPEG, Unreadable
+from tests.web.submit.asking import submit
+from web.http import api_keys
+from web.schemas.submission import largest_open_request
+from web.submit.bodies import SPOOLED_BYTES, Size, sizes
+
+CLASSIFY, JOBS, PART = "/api/v1/classify", "/api/v1/jobs", "/api/v1/jobs/{id}/parts/0"
+SETTINGS = Settings()
+MB = 2**20
+
+
+@pytest.fixture
+def make(make_app: Callable[..., OpenAPI]) -> Callable[..., OpenAPI]:
+    """Makes applications that do not wait for results."""
+    return partial(make_app, wait_seconds=0)
+
+
+class Slow(io.BytesIO):
+    """A body that calls `then` when it is read for the first time, before its bytes come."""
+
+    def __init__(self, data: bytes, then: Callable[[], object]) -> None:
+        super().__init__(data)
+        self._then: Callable[[], object] | None = then
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int | None = -1) -> bytes:
+        if then := self._then:
+            self._then = None
+            then()
+        return super().read(size)
+
+
+def start(
+    client: FlaskClient,
+    then: Callable[[], object],
+    address: str = "10.0.0.1",
+    path: str = CLASSIFY,
+    length: int = 1000,
+    kind: str = "image/jpeg",
+) -> TestResponse:
+    """Send a body of `length` bytes, and call `then` while the service waits for it."""
+    data = JPEG.ljust(length, b"\0")
+    return client.open(
+        path,
+        method="PUT" if "/parts/" in path else "POST",
+        input_stream=Slow(data, then),
+        content_length=length,
+        content_type=kind,
+        environ_overrides={"REMOTE_ADDR": address},
+    )
+
+
+def nested(client: FlaskClient, count: int, then: Callable[[], object], **kind: Any) -> list[int]:
+    """Let `count` uploads of one client be under way at once, and call `then` while they are.
+
+    Gives the statuses of those that were refused before their bodies were read.
+    """
+    refused: list[int] = []
+
+    def one_more(left: int) -> None:
+        if not left:
+            then()
+            return
+        read: list[None] = []
+
+        def go_on() -> None:
+            read.append(None)
+            one_more(left - 1)
+
+        answer = start(client, go_on, **kind)
+        if not read:
+            refused.append(answer.status_code)
+            one_more(left - 1)
+
+    one_more(count)
+    return refused
+
+
+def classify(client: FlaskClient, address: str, **headers: str) -> int:
+    return client.post(
+        f"{CLASSIFY}?wait=0",
+        data=JPEG + address.encode(),
+        headers=headers,
+        environ_overrides={"REMOTE_ADDR": address},
+    ).status_code
+
+
+# Shares
+
+
+def test_slow_uploads_of_one_client_refuse_no_other_client(make: Callable[..., OpenAPI]) -> None:
+    client = make(max_concurrent_submissions=10).test_client()
+    others: list[int] = []
+    refused = nested(client, 12, lambda: others.append(classify(client, "10.0.0.2")))
+    assert others == [202]
+    assert refused == [503] * 7
+
+
+def test_large_uploads_of_one_client_refuse_no_other_client(
+    make: Callable[..., OpenAPI],
+) -> None:
+    client = make(max_body_memory_bytes=1_000_000).test_client()
+    others: list[int] = []
+    refused = nested(client, 8, lambda: others.append(classify(client, "10.0.0.2")), length=200_000)
+    assert others == [202]
+    assert refused == [503] * 5
+
+
+def test_an_address_of_the_same_ipv6_network_is_the_same_client(
+    make: Callable[..., OpenAPI],
+) -> None:
+    client = make(max_concurrent_submissions=2).test_client()
+    others: list[int] = []
+
+    def ask() -> None:
+        others.extend(classify(client, address) for address in ("2001:db8::2", "2001:db8:0:1::1"))
+
+    start(client, ask, "2001:db8::1")
+    assert others == [503, 202]
+
+
+def test_a_client_with_a_key_is_known_by_the_key(
+    make: Callable[..., OpenAPI], tmp_path: Any
+) -> None:
+    file = tmp_path / "keys"
+    lines = [api_keys.line(name, f"key of {name}") for name in ("a", "b")]
+    file.write_text("\n".join(lines))
+    client = make(max_concurrent_submissions=2, api_keys_file=file).test_client()
+    others: list[int] = []
+
+    def ask() -> None:
+        for key in ("key of a", "key of b", "no key"):
+            headers = {"X-API-Key": key}
+            answer = client.post(f"{CLASSIFY}?wait=0", data=JPEG, headers=headers)
+            others.append(answer.status_code)
+
+    client.post(
+        CLASSIFY,
+        input_stream=Slow(JPEG, ask),
+        content_length=len(JPEG),
+        headers={"X-API-Key": "key of a"},
+    )
+    assert others == [503, 202, 401]
+
+
+def test_a_refusal_comes_before_the_body_is_read(make: Callable[..., OpenAPI]) -> None:
+    client = make(max_body_memory_bytes=300_000).test_client()
+    answers: list[TestResponse] = []
+
+    def ask() -> None:
+        for path in (CLASSIFY, JOBS):
+            body = Unreadable(bytes(200_000))
+            answers.append(client.post(path, input_stream=body, content_type="image/jpeg"))
+
+    start(client, ask, "127.0.0.1", length=200_000)
+    assert [(each.status_code, each.json["code"]) for each in answers] == [(503, "overloaded")] * 2
+    assert {each.headers["Retry-After"] for each in answers} == {"5"}
+
+
+def test_parts_count_like_all_other_bodies(make: Callable[..., OpenAPI]) -> None:
+    client = make(max_concurrent_submissions=2).test_client()
+    job_id = client.post("/jobs", json={"total": 1}).json["job"]["id"]
+    path = PART.format(id=job_id)
+    others: list[int] = []
+
+    def ask() -> None:
+        files = {"files": (io.BytesIO(JPEG), "a.jpg")}
+        others.append(client.put(f"/jobs/{job_id}/parts/0", data=files).status_code)
+        others.append(classify(client, "10.0.0.2"))
+
+    start(client, ask, "127.0.0.1", path, kind="multipart/form-data; boundary=b")
+    assert others == [503, 202]
+
+
+def test_archives_of_one_client_leave_room_for_those_of_others(
+    make: Callable[..., OpenAPI],
+) -> None:
+    client = make().test_client()
+    others: list[int] = []
+
+    def ask() -> None:
+        def another() -> None:
+            others.append(0)
+
+        start(client, another, "10.0.0.2", JOBS, kind="application/zip")
+
+    refused = nested(client, 5, ask, path=JOBS, kind="application/zip")
+    assert others == [0], "the other client's archive is read"
+    assert refused == [503] * 3
+
+
+def test_a_picture_that_is_stored_takes_no_memory_while_its_client_waits(
+    make: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make(max_body_memory_bytes=300_000)
+    client = app.test_client()
+    commits = app.extensions["backend"].commits
+    started: list[int] = []
+    answers: list[int] = []
+
+    class Waiter:
+        outcome = None
+
+        def until(self, done: Callable[[], object], seconds: float) -> None:
+            """Another client comes while this one waits."""
+            if len(started) < 4:
+                post()
+
+    @contextmanager
+    def waiting(self: Any, job_id: str) -> Iterator[Waiter]:
+        yield Waiter()
+
+    def post() -> None:
+        started.append(len(started))
+        headers = {"Idempotency-Key": str(len(started))} if len(started) % 2 else {}
+        data = (JPEG + b"%d" % len(started)).ljust(140_000, b"\0")
+        answers.append(client.post(CLASSIFY, data=data, headers=headers).status_code)
+
+    monkeypatch.setattr(type(commits), "waiting", waiting)
+    post()
+    assert answers == [202] * 4
+
+
+# What a body takes
+
+
+def size(rule: str, kind: str, length: int | None) -> Size:
+    environ = {"CONTENT_TYPE": kind, "CONTENT_LENGTH": str(length)}
+    if length is None:
+        environ = {"CONTENT_TYPE": kind, "HTTP_TRANSFER_ENCODING": "chunked"}
+    return sizes(SETTINGS)[rule](Request(environ))
+
+
+PARTS = "/api/v1/jobs/<job_id>/parts/<number>"
+FORM = "multipart/form-data; boundary=b"
+
+
+@pytest.mark.parametrize(
+    ("rule", "kind", "length", "expected"),
+    [
+        (CLASSIFY, "image/jpeg", 5 * MB, Size(5 * MB)),
+        (CLASSIFY, "image/jpeg", 2**40, Size(0)),  # it is refused with 413
+        (CLASSIFY, "image/jpeg", None, Size(SETTINGS.max_image_bytes + 64 * 2**10)),
+        (JOBS, FORM, 5 * MB, Size(5 * MB)),
+        (JOBS, FORM, None, Size(SETTINGS.max_request_bytes)),
+        (JOBS, FORM, 100 * MB, Size(0, 100 * MB)),  # it can only be an archive, which is on disk
+        (JOBS, "application/zip", 5 * MB, Size(0, 5 * MB)),
+        (JOBS, "application/zip", None, Size(0, SETTINGS.max_archive_bytes)),
+        (JOBS, "application/json", 20, Size(20)),
+        (JOBS, "application/json", None, Size(largest_open_request(500_000))),
+        (PARTS, FORM, 5 * MB, Size(5 * MB)),
+        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES, 100 * MB)),
+    ],
+)
+def test_a_body_takes(rule: str, kind: str, length: int | None, expected: Size) -> None:
+    assert size(rule, kind, length) == expected
+
+
+def test_files_of_forms_are_in_memory_up_to_the_size_that_is_counted() -> None:
+    with default_stream_factory(None, None, None) as opened:
+        file: Any = opened
+        file.write(bytes(SPOOLED_BYTES))
+        assert not file._rolled
+        file.write(b"x")
+        assert file._rolled
+
+
+# JSON
+
+
+def test_a_long_json_body_is_refused_before_it_is_read(make: Callable[..., OpenAPI]) -> None:
+    client = make(max_job_images=100).test_client()
+    body = Unreadable(bytes(largest_open_request(100) + 1))
+    answer = client.post("/jobs", input_stream=body, content_type="application/json")
+    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+
+
+def test_a_long_json_body_in_chunks_is_refused(make: Callable[..., OpenAPI]) -> None:
+    client = make(max_job_images=100).test_client()
+    answer = client.post(
+        "/jobs",
+        input_stream=io.BytesIO(b" " * largest_open_request(100) + b'{"total": 1}'),
+        content_type="application/json",
+        environ_overrides={"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+
+
+def test_the_largest_job_can_be_opened_with_all_its_digests(
+    make: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    client = make(max_job_images=1000).test_client()
+    body = {"total": 1000, "digests": ["a" * 64] * 1000}
+    text = json.dumps(body, indent=8)
+    answer = client.post("/jobs", data=text, content_type="application/json")
+    assert answer.status_code == 201
+    assert submit(client).status_code == 202

@@ -1,0 +1,131 @@
+"""The request bodies that a web process holds at a time, in memory and on disk.
+
+What a body may take is known before it is read: from its length, or else from the most that its
+call reads. So a refusal comes before the body, and an accepted body never waits for memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from werkzeug.wrappers import Request
+
+from shared.errors import Overloaded
+from shared.jobs import PART_SIZE
+from shared.settings import Settings
+from web.intake.archives.uploads import AT_ONCE, TYPES
+from web.intake.uploads import FORM_OVERHEAD
+from web.schemas.submission import largest_open_request
+from web.server.shares import Shares
+
+#: In the WSGI environment: the body of a submission.
+BODY = "classifier.body"
+
+#: A body has found no room for it. Room comes as soon as others have been stored.
+_RETRY_AFTER_SECONDS = 5
+
+#: Werkzeug keeps a larger file of a form on disk.
+SPOOLED_BYTES = 500 * 2**10
+
+
+class Size(NamedTuple):
+    """Bytes that a body takes."""
+
+    memory: int
+    disk: int = 0
+
+
+class Body:
+    """The body of one request. It holds nothing until `take`."""
+
+    def __init__(self, bodies: Bodies, client: str) -> None:
+        self._bodies = bodies
+        self._client = client
+        self._held: list[tuple[Shares, int]] = []
+
+    def take(self, size: Size) -> None:
+        """Hold a place, and room for a body of `size`. Raises Overloaded, and holds less then."""
+        bodies = self._bodies
+        needs = [(bodies.places, 1), (bodies.disk, size.disk), (bodies.memory, size.memory)]
+        for shares, amount in needs:
+            if not shares.take(self._client, amount):
+                raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
+            self._held.append((shares, amount))
+
+    def free_memory(self) -> None:
+        """Give the memory back: the body is stored, and its client only waits."""
+        self._give_back(self._held[2:])
+        del self._held[2:]
+
+    def give_back(self) -> None:
+        self._give_back(self._held)
+        self._held = []
+
+    def _give_back(self, held: list[tuple[Shares, int]]) -> None:
+        for shares, amount in held:
+            shares.give_back(self._client, amount)
+
+
+class Bodies:
+    """What the bodies of a process may take together. Each client has a share of it."""
+
+    def __init__(self, *, most: int, memory: int, disk: int) -> None:
+        """Limits of their number, and of their bytes in memory and on disk."""
+        self.places = Shares(most)
+        self.memory = Shares(memory)
+        self.disk = Shares(disk)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Bodies:
+        return cls(
+            most=settings.max_concurrent_submissions,
+            memory=settings.max_body_memory_bytes,
+            disk=AT_ONCE * settings.max_archive_bytes,
+        )
+
+    @contextmanager
+    def of(self, client: str) -> Iterator[Body]:
+        """A body of `client`, which holds nothing after the block."""
+        body = Body(self, client)
+        try:
+            yield body
+        finally:
+            body.give_back()
+
+
+def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
+    """What the bodies of each call take, by the rule of its route."""
+    open_request = largest_open_request(settings.max_job_images)
+
+    def of_picture(request: Request) -> Size:
+        return Size(_length(request, settings.max_image_bytes + FORM_OVERHEAD))
+
+    def of_job(request: Request) -> Size:
+        kind = request.mimetype
+        if kind == "application/json":
+            return Size(_length(request, open_request))
+        if kind in TYPES or (request.content_length or 0) > settings.max_request_bytes:
+            return Size(0, _length(request, settings.max_archive_bytes))
+        return Size(_length(request, settings.max_request_bytes))
+
+    def of_part(request: Request) -> Size:
+        length = _length(request, PART_SIZE * settings.max_image_bytes + FORM_OVERHEAD)
+        if length <= PART_SIZE * SPOOLED_BYTES:
+            return Size(length)
+        return Size(PART_SIZE * SPOOLED_BYTES, length)
+
+    return {
+        "/api/v1/classify": of_picture,
+        "/api/v1/jobs": of_job,
+        "/api/v1/jobs/<job_id>/parts/<number>": of_part,
+    }
+
+
+def _length(request: Request, most: int) -> int:
+    """The length of a body, or the most that is read of it if it comes in chunks."""
+    if "HTTP_TRANSFER_ENCODING" in request.environ:
+        return most
+    length = request.content_length or 0
+    return length if length <= most else 0  # a longer one is refused with 413 and not read
