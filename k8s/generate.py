@@ -1,10 +1,15 @@
 """`python k8s/generate.py` writes the PrometheusRule from the rule files.
 
-Kustomize can put a file only into a ConfigMap. A test compares the two.
+Kustomize can put a file only into a ConfigMap. A test compares the two. To change the address of
+the runbooks in every alert:
+
+    python k8s/generate.py --runbooks https://wiki.example.com/classifier/operations.md
 """
 
 from __future__ import annotations
 
+import argparse
+import re
 from pathlib import Path
 
 import yaml
@@ -31,5 +36,16 @@ def prometheus_rules() -> str:
     return head + yaml.safe_dump(rule, sort_keys=False, width=1000)
 
 
+def name_runbooks(address: str, folder: Path = RULES.parent) -> None:
+    """Let every alert, and its test, name the runbook at this address."""
+    for file in folder.rglob("*.yml"):
+        old = r"(runbook_url: )\S+(?=#)"
+        file.write_text(re.sub(old, lambda found: found[1] + address, file.read_text()))
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runbooks", metavar="URL", help="the address of docs/operations.md")
+    if runbooks := parser.parse_args().runbooks:
+        name_runbooks(runbooks)
     TARGET.write_text(prometheus_rules())

@@ -73,7 +73,15 @@ def prometheus(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Prometheus:
     folder = tmp_path_factory.mktemp("prometheus")
-    (folder / "prometheus.yml").write_text(shipped_config(watched, watchers))
+    alertmanager = f"127.0.0.1:{free_port()}"
+    watchers.run(
+        program("prometheus-alertmanager"),
+        "--config.file=monitoring/alertmanager/alertmanager.yml",
+        f"--storage.path={folder / 'alertmanager'}",
+        *(f"--web.listen-address={alertmanager}", "--cluster.listen-address="),
+    )
+    config = shipped_config(watched, watchers, alertmanager, folder)
+    (folder / "prometheus.yml").write_text(config)
     url = f"http://127.0.0.1:{free_port()}"
     watchers.run(
         program("prometheus"),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.monitoring.rules import dashboard_queries, rules
 from tests.monitoring.watched import Watched
-from tests.monitoring.watchers import Prometheus, Watchers
+from tests.monitoring.watchers import Prometheus, Watchers, grant_few_rights
 from tests.support.waiting import wait_until
 
 #: Metrics of the autoscaler, which only Kubernetes has.
@@ -19,14 +19,14 @@ _ELSEWHERE = {
 }
 
 _NAME = re.compile(
-    r"\b(?:(?:classifier|celery|flower|redis|node|kube)_\w+|(?:lane|classifier):[\w:]+)"
+    r"\b(?:(?:classifier|celery|flower|redis|node|kube|probe)_\w+|(?:lane|classifier):[\w:]+)"
 )
 
 
 @pytest.fixture(scope="module")
 def loaded(watched: Watched, watchers: Watchers, prometheus: Prometheus) -> Prometheus:
     """Prometheus, after it has scraped the service during requests of all kinds."""
-    jobs = {"web", "worker", "celery-exporter", "flower", "redis", "node"}
+    jobs = {"web", "worker", "celery-exporter", "flower", "redis", "node", "front-door"}
     healthy = {job: {"up"} for job in jobs}
     wait_until(lambda: prometheus.targets() == healthy, 60, problem=prometheus.targets)
     url = f"{watched.service.base_url}/api/v1/classify"
@@ -41,6 +41,11 @@ def loaded(watched: Watched, watchers: Watchers, prometheus: Prometheus) -> Prom
     return prometheus
 
 
+def shown(expr: str) -> str:
+    """An expression of a dashboard with the values that Grafana puts in."""
+    return expr.replace("$__rate_interval", "1m").replace("$namespace", ".*")
+
+
 def _await_scrape(prometheus: Prometheus) -> None:
     before = prometheus.query("count_over_time(up[1m])")
     wait_until(lambda: prometheus.query("count_over_time(up[1m])") != before)
@@ -50,7 +55,7 @@ def test_every_panel_shows_something_under_load(loaded: Prometheus) -> None:
     def empty_panels() -> list[str]:
         empty = []
         for title, expr in dashboard_queries():
-            values = loaded.query(expr.replace("$__rate_interval", "1m"))
+            values = loaded.query(shown(expr))
             if not [value for value in values if value == value]:  # a NaN is nothing
                 empty.append(f"{title}: {expr}")
         return empty
@@ -75,3 +80,23 @@ def test_every_metric_in_rules_and_dashboards_exists(loaded: Prometheus) -> None
     assert named <= known
     recorded = {rule["record"] for rule in rules("record")}
     assert {name for name in named if ":" in name} <= recorded
+
+
+def test_an_outage_of_redis_raises_an_alert_at_the_alertmanager(
+    loaded: Prometheus, watched: Watched
+) -> None:
+    [alertmanager] = loaded.alertmanagers()
+    assert httpx.get(alertmanager.replace("/api/v2/alerts", "/-/healthy")).is_success
+    assert loaded.query('probe_success{job="front-door"}') == [1]
+    raised = "ALERTS{alertname=~'ClassifierRedisDown|ClassifierFrontDoorDown', severity='page'}"
+    assert loaded.query(raised) == []
+    watched.service.stop_redis()
+    try:
+        # They fire a minute or two later: see outages_test.yml.
+        wait_until(lambda: len(loaded.query(raised)) == 2, 30, problem="no alert is pending")
+        assert loaded.query("max(classifier:unserved:ratio1h{by='probe'} > 0)")
+    finally:
+        watched.service.start_redis()
+        grant_few_rights(watched)  # The watchers go on.
+    watched.service.await_web()
+    wait_until(lambda: loaded.query('probe_success{job="front-door"}') == [1])

@@ -23,13 +23,15 @@ CELERY_EXPORTER = ROOT / ".venv-exporter/bin/python"
 
 
 class Watchers:
-    """celery-exporter, Flower, the Redis and the node exporter.
+    """celery-exporter, Flower, and the exporters of Redis, the node and the front door.
 
-    All use the Redis user with few rights of docs/operations.md.
+    All that read Redis use the Redis user with few rights of docs/operations.md.
     """
 
     def __init__(self, watched: Watched, folder: Path) -> None:
-        self.ports = {name: free_port() for name in ("celery", "flower", "redis", "node")}
+        self.ports = {
+            name: free_port() for name in ("celery", "flower", "redis", "node", "front-door")
+        }
         self._folder = folder
         self._processes: list[subprocess.Popen[bytes]] = []
         self._redis = f"127.0.0.1:{watched.service.redis_port}"
@@ -53,6 +55,11 @@ class Watchers:
         )
         address = f"--web.listen-address=127.0.0.1:{self.ports['node']}"
         self.run(program("prometheus-node-exporter"), address)
+        self.run(
+            program("prometheus-blackbox-exporter"),
+            "--config.file=monitoring/blackbox/blackbox.yml",
+            f"--web.listen-address=127.0.0.1:{self.ports['front-door']}",
+        )
 
     def start_flower(self) -> subprocess.Popen[bytes]:
         celery = str(Path(sys.executable).with_name("celery"))
@@ -125,6 +132,11 @@ class Prometheus:
             return [float(result[1])]
         return [float(each["value"][1]) for each in result]
 
+    def alertmanagers(self) -> list[str]:
+        """The addresses of the Alertmanagers that it sends alerts to."""
+        answer = httpx.get(f"{self.url}/api/v1/alertmanagers").json()
+        return [each["url"] for each in answer["data"]["activeAlertmanagers"]]
+
     def targets(self) -> dict[str, set[str]]:
         """The health of the targets by job, of those that were scraped."""
         targets = httpx.get(f"{self.url}/api/v1/targets").json()["data"]["activeTargets"]
@@ -134,11 +146,12 @@ class Prometheus:
         return health
 
 
-def shipped_config(watched: Watched, watchers: Watchers) -> str:
+def shipped_config(watched: Watched, watchers: Watchers, alertmanager: str, folder: Path) -> str:
     """The shipped Prometheus configuration with this run's addresses and shorter intervals."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    config["rule_files"] = [str(ROOT / "monitoring/prometheus/rules/*.yml")]
+    config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [alertmanager]}]}]
+    config["rule_files"] = _rules_without_intervals(folder)
     ports = {
         "prometheus": [],  # no test looks at Prometheus's own metrics
         "web": [watched.service.port],
@@ -150,6 +163,19 @@ def shipped_config(watched: Watched, watchers: Watchers) -> str:
         job.pop("dns_sd_configs", None)
         if "scrape_interval" in job:  # a scrape of this job takes seconds
             job["scrape_interval"] = job["scrape_timeout"] = "4s"
-        targets = [f"127.0.0.1:{port}" for port in ports[job["job_name"]]]
+        targets = [f"127.0.0.1:{port}" for port in ports.get(job["job_name"], ())]
+        if job["job_name"] == "front-door":  # There is no nginx before this service.
+            targets = [f"{watched.service.base_url}/api/v1/health"]
+            job["relabel_configs"][-1]["replacement"] = f"127.0.0.1:{watchers.ports['front-door']}"
         job["static_configs"] = [{"targets": targets}]
     return str(yaml.safe_dump(config))
+
+
+def _rules_without_intervals(folder: Path) -> list[str]:
+    """The rule files, written to `folder`. Some groups run only every few minutes."""
+    for file in (ROOT / "monitoring/prometheus/rules").glob("*.yml"):
+        rules = yaml.safe_load(file.read_text())
+        for group in rules["groups"]:
+            group.pop("interval", None)
+        (folder / f"rules-{file.name}").write_text(yaml.safe_dump(rules))
+    return [str(folder / "rules-*.yml")]

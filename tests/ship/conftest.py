@@ -16,6 +16,13 @@ from tests.ship.manifests.objects import Kustomize, Objects
 _ROOT = Path(__file__).parents[2]
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads `=` as a text, as YAML 1.2 and Kubernetes do."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+
+
 @pytest.fixture(scope="session")
 def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Kustomize:
     """Renders a folder of k8s/ with passwords of this run. `edit` first changes a copy."""
@@ -40,6 +47,6 @@ def kustomize(tmp_path_factory: pytest.TempPathFactory) -> Kustomize:
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
         assert not made.stderr, made.stderr
-        return [each for each in yaml.safe_load_all(made.stdout) if each]
+        return [each for each in yaml.load_all(made.stdout, _Loader) if each]
 
     return render

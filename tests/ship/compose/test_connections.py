@@ -20,12 +20,12 @@ def test_only_nginx_is_published_and_consoles_only_on_this_machine(services: Ser
     assert {each[-1] for each in published} <= listening
 
 
-def test_only_nginx_and_webhooks_reach_the_world(
+def test_only_nginx_webhooks_and_alertmanager_reach_the_world(
     compose: dict[str, Any], services: Services
 ) -> None:
     outside = {name for name, each in compose["networks"].items() if not each.get("internal")}
     reaching = {name for name, each in services.items() if outside & set(each["networks"])}
-    assert reaching == {"nginx", "webhooks"}
+    assert reaching == {"nginx", "webhooks", "alertmanager"}
     assert not set(services["nginx"]["networks"]) & set(services["webhooks"]["networks"])
 
 
@@ -55,16 +55,38 @@ def test_prometheus_reaches_each_program_that_it_scrapes(services: Services) -> 
     for job in config["scrape_configs"]:
         for lookup in job.get("dns_sd_configs", ()):
             scraped |= {(name, lookup["port"]) for name in lookup["names"]}
-        for listed in job.get("static_configs", ()):
-            scraped |= {(h, int(p)) for h, p in (each.split(":") for each in listed["targets"])}
+        addresses = [each for listed in job.get("static_configs", ()) for each in listed["targets"]]
+        if job["job_name"] == "front-door":
+            [addresses] = [[r["replacement"]] for r in job["relabel_configs"] if "replacement" in r]
+        scraped |= {(h, int(p)) for h, p in (each.split(":") for each in addresses)}
     for name, port in scraped - {("localhost", 9090)}:
         assert port in _listening(services[name]), (name, port)
         assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
 
 
+def test_the_front_door_is_probed_where_clients_come_in(services: Services) -> None:
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    [job] = [each for each in config["scrape_configs"] if each["job_name"] == "front-door"]
+    [listed] = job["static_configs"]
+    assert listed["targets"] == ["http://nginx:8080/api/v1/health"]
+    assert "listen 8080" in nginx()
+    assert set(services["blackbox-exporter"]["networks"]) & set(services["nginx"]["networks"])
+    modules = yaml.safe_load((ROOT / "monitoring/blackbox/blackbox.yml").read_text())["modules"]
+    assert set(job["params"]["module"]) == set(modules)
+
+
+def test_prometheus_sends_alerts_to_alertmanager(services: Services) -> None:
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    [manager] = config["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    networks = [set(services[name]["networks"]) for name in ("prometheus", "alertmanager")]
+    assert set.intersection(*networks)
+
+
 def _listening(service: dict[str, Any]) -> set[int]:
     """The ports of an image. Our Dockerfiles expose them, and exporters have well-known ones."""
     exporters = {"celery-exporter": 9808, "redis_exporter": 9121, "node-exporter": 9100}
+    exporters["blackbox-exporter"] = 9115
     image = service["image"].rpartition(":")[0]
     if not image.startswith(OURS):
         return {port for name, port in exporters.items() if image.endswith(name)}

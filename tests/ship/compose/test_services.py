@@ -130,11 +130,11 @@ def test_optional_services_belong_to_a_profile(services: Services) -> None:
     for name, service in services.items():
         [profile] = service.get("profiles", [None])
         by_profile.setdefault(profile, set()).add(name)
-    exporters = {"celery-exporter", "redis-exporter", "node-exporter"}
+    exporters = {f"{name}-exporter" for name in ("celery", "redis", "node", "blackbox")}
     assert by_profile == {
         None: {"nginx", "web", "redis", "worker-interactive", "worker-bulk", "flower"},
         "gpu": {"worker-gpu-interactive", "worker-gpu-bulk"},
-        "monitoring": {"prometheus", "grafana"} | exporters,
+        "monitoring": {"prometheus", "grafana", "alertmanager"} | exporters,
         "loadtest": {"locust"},
         "webhooks": {"webhooks"},
         "logging": {"filebeat", "logstash", "elasticsearch", "kibana"} | ONCE - {"locust"},
@@ -170,7 +170,7 @@ def test_programs_get_enough_time_to_stop(services: Services) -> None:
 def test_each_mounted_file_exists(services: Services) -> None:
     for name, service in services.items():
         for volume in service.get("volumes", ()):
-            source = volume.split(":")[0] if isinstance(volume, str) else ""
+            source = default(volume).split(":")[0] if isinstance(volume, str) else ""
             if source.startswith("./"):
                 assert (ROOT / source).exists(), f"{name}: {source}"
 

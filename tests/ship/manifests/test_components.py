@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from k8s.generate import name_runbooks
 from shared.settings import Settings
 from tests.ship.manifests.objects import (
     NAMESPACE,
@@ -18,6 +23,7 @@ from tests.ship.manifests.objects import (
     pods,
     selects,
 )
+from tests.support.programs import installed
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +101,8 @@ def test_prometheus_scrapes_the_jobs_of_compose_under_the_same_names(monitored: 
     """Rules and dashboards use these names. A cluster monitors its nodes itself."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
     jobs = {each["job_name"] for each in config["scrape_configs"]} - {"prometheus", "node"}
+    [probe] = of_kind(monitored, "Probe").values()
+    jobs.remove(probe["spec"]["jobName"])
     scraped = {}
     for kind in ("ServiceMonitor", "PodMonitor"):
         for monitor in of_kind(monitored, kind).values():
@@ -114,6 +122,61 @@ def test_prometheus_scrapes_the_jobs_of_compose_under_the_same_names(monitored: 
                 [container] = pod["spec"]["containers"]
                 ports = {p["name"]: p["containerPort"] for p in container["ports"]}
                 assert _open_to(policies, "monitoring", labels(pod), ports[port_name])
+
+
+def test_the_front_door_is_probed_as_in_compose(
+    monitored: Objects, services: dict[str, Any]
+) -> None:
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    [job] = [each for each in config["scrape_configs"] if each["job_name"] == "front-door"]
+    probe = of_kind(monitored, "Probe")["front-door"]["spec"]
+    assert job["params"]["module"] == [probe["module"]]
+    host = of_kind(monitored, "Ingress")["web"]["spec"]["rules"][0]["host"]
+    assert probe["targets"]["staticConfig"]["static"] == [f"https://{host}/api/v1/health"]
+    assert probe["prober"]["url"] == f"blackbox-exporter.{NAMESPACE}.svc.cluster.local:9115"
+    pod = dict(pods(monitored))["blackbox-exporter"]
+    [container] = pod["spec"]["containers"]
+    compose = services["blackbox-exporter"]
+    assert (container["image"], container["args"]) == (compose["image"], compose["command"])
+    policies = list(of_kind(monitored, "NetworkPolicy").values())
+    assert _open_to(policies, "monitoring", labels(pod), 9115)
+
+
+def test_alerts_go_the_way_of_alertmanagers_file(monitored: Objects) -> None:
+    file = yaml.safe_load((ROOT / "monitoring/alertmanager/alertmanager.yml").read_text())
+    [spec] = (each["spec"] for each in of_kind(monitored, "AlertmanagerConfig").values())
+    assert _in_snake_case(spec["route"]) == file["route"]
+    inhibited = [_in_snake_case(each) for each in spec["inhibitRules"]]
+    names = {"source_match": "source_matchers", "target_match": "target_matchers"}
+    assert [{names.get(k, k): v for k, v in each.items()} for each in inhibited] == (
+        file["inhibit_rules"]
+    )
+    assert spec["receivers"] == file["receivers"]
+
+
+def _in_snake_case(value: Any) -> Any:
+    """A part of an AlertmanagerConfig as Alertmanager's own file has it."""
+    if isinstance(value, list):
+        return [_in_snake_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "matchType" in value:
+        return f'{value["name"]}{value["matchType"]}"{value["value"]}"'
+    return {
+        re.sub("[A-Z]", lambda c: f"_{c[0].lower()}", k): _in_snake_case(v)
+        for k, v in value.items()
+    }
+
+
+def test_one_command_names_the_runbooks_of_all_alerts(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "monitoring/prometheus", tmp_path / "prometheus")
+    name_runbooks("https://wiki.example.com/runbooks", folder)
+    for file in folder.rglob("*.yml"):
+        for found in re.findall(r"runbook_url: (.*)#", file.read_text()):
+            assert found == "https://wiki.example.com/runbooks"
+    tests = [str(each) for each in folder.glob("*_test.yml")]
+    tested = subprocess.run([installed("promtool"), "test", "rules", *tests], check=False)
+    assert tested.returncode == 0
 
 
 def _open_to(policies: Objects, namespace: str, of: dict[str, str], port: int) -> bool:

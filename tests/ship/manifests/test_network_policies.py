@@ -53,11 +53,11 @@ def _allowed(
     assert applying, "without a policy everything would be allowed"
     side = {"Egress": "to", "Ingress": "from"}[kind]
     return any(
-        port in {each["port"] for each in rule["ports"]}
+        any(each["port"] <= port <= each.get("endPort", each["port"]) for each in rule["ports"])
         and any(
             not {"namespaceSelector", "ipBlock"} & set(one)
             and selects(one.get("podSelector", {}), peer)
-            for one in rule[side]
+            for one in rule.get(side, [{}])  # without peers, every address
         )
         for spec in applying
         for rule in spec.get(kind.lower(), ())

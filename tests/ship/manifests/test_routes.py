@@ -22,7 +22,8 @@ def test_each_probe_asks_for_a_path_that_its_program_serves(
     whole: Objects, routes: set[str]
 ) -> None:
     served = {"web": routes, "flower": {"/healthcheck"}, "celery-exporter": {"/health"}}
-    served |= {"redis-exporter": {"/health"}, "kibana": {"/api/status"}}
+    served |= {"redis-exporter": {"/health"}, "blackbox-exporter": {"/-/healthy"}}
+    served["kibana"] = {"/api/status"}
     health = ["python", "-m", "workers.upkeep.health"]
     commands = {"worker-interactive": health, "worker-bulk": health}
     commands["webhooks"] = [*health, "webhooks"]

@@ -8,7 +8,13 @@ from typing import Any
 import kubernetes_validate
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule, ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import (
+    PodMonitor,
+    Probe,
+    PrometheusRule,
+    ServiceMonitor,
+)
+from cloudcoil.models.prometheus_operator.v1alpha1 import AlertmanagerConfig
 
 from tests.ship.manifests.objects import OVERLAYS, Kustomize, Object, of_kind
 
@@ -20,6 +26,8 @@ _CUSTOM = {
     "ServiceMonitor": ServiceMonitor,
     "PodMonitor": PodMonitor,
     "PrometheusRule": PrometheusRule,
+    "Probe": Probe,
+    "AlertmanagerConfig": AlertmanagerConfig,
 }
 #: KEDA 2.17 has these. The models above are of KEDA 2.16.
 _FALLBACK_BEHAVIORS = {
