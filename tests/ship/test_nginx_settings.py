@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import getpass
+import re
 import runpy
+import shutil
+import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import crossplane
+import httpx
 import pytest
 
 from shared.settings import Settings
+from tests.support.ports import free_port
+from tests.support.programs import installed
+from tests.support.waiting import wait_until
 
 _ROOT = Path(__file__).parents[2]
 _UNITS = {"s": 1, "m": 60, "k": 2**10}
@@ -17,12 +27,16 @@ _UNITS = {"s": 1, "m": 60, "k": 2**10}
 
 @pytest.fixture(scope="module")
 def directives() -> dict[str, list[list[str]]]:
-    """The arguments of every directive in all files, by name."""
-    parsed = crossplane.parse(str(_ROOT / "nginx/nginx.conf"), single=False)
+    """The arguments of every directive in the files of the service, by name."""
+    return _directives("nginx.conf")
+
+
+def _directives(file: str) -> dict[str, list[list[str]]]:
+    parsed = crossplane.parse(str(_ROOT / "nginx" / file), single=False)
     assert parsed["status"] == "ok", parsed["errors"]
     arguments: dict[str, list[list[str]]] = {}
-    for file in parsed["config"]:
-        _collect(file["parsed"], arguments)
+    for each in parsed["config"]:
+        _collect(each["parsed"], arguments)
     return arguments
 
 
@@ -73,13 +87,59 @@ def test_nginx_connects_to_the_port_of_web(directives: dict[str, list[list[str]]
 
 
 def test_each_console_keeps_its_usual_port(directives: dict[str, list[list[str]]]) -> None:
-    consoles = {args[1] for args in directives["set"] if args[0] == "$console"}
+    consoles = _directives("consoles.conf")
+    addresses = {args[1] for args in consoles["set"] if args[0] == "$console"}
     flower = Settings.model_fields["flower_port"].default
-    assert consoles == {
+    assert addresses == {
+        "http://alertmanager:9093",
         "http://grafana:3000",
         "http://kibana:5601",
         "http://prometheus:9090",
         f"http://flower:{flower}",
     }
-    listening = {args[0] for args in directives["listen"]}
-    assert listening == {"8080"} | {each.rpartition(":")[2] for each in consoles}
+    assert {args[0] for args in consoles["listen"]} == {a.rpartition(":")[2] for a in addresses}
+    assert directives["listen"][0][0] == "8080" and len(directives["listen"]) == 1
+
+
+def test_a_console_answers_whether_the_others_run_or_not(tmp_path: Path) -> None:
+    """A real nginx with the shipped file. One console runs here, and the others do not."""
+    with HTTPServer(("127.0.0.1", 0), _Console) as console:
+        Thread(target=console.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        text = (_ROOT / "nginx/consoles.conf").read_text().replace("/tmp/", f"{tmp_path}/")
+        text = text.replace("http://flower:5555", f"http://127.0.0.1:{console.server_port}")
+        ports = {port: free_port() for port in re.findall(r"listen (\d+)", text)}
+        for port, free in ports.items():
+            text = text.replace(f"listen {port};", f"listen 127.0.0.1:{free};")
+        (tmp_path / "consoles.conf").write_text(text.replace("127.0.0.11", "127.0.0.1:1"))
+        shutil.copy(_ROOT / "nginx/console.conf", tmp_path)
+        command = [installed("nginx"), "-p", tmp_path, "-c", tmp_path / "consoles.conf"]
+        options = f"daemon off; user {getpass.getuser()};"
+        server = subprocess.Popen([*command, "-e", "stderr", "-g", options])
+        try:
+            url = f"http://127.0.0.1:{ports['5555']}/workers"
+            wait_until(lambda: _answers(url), problem="nginx does not answer")
+            assert httpx.get(url).text == f"/workers of 127.0.0.1:{ports['5555']}"
+            assert httpx.get(f"http://127.0.0.1:{ports['3000']}/", timeout=40).status_code == 502
+        finally:
+            server.terminate()
+            server.wait(10)
+            console.shutdown()
+
+
+class _Console(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        text = f"{self.path} of {self.headers['Host']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(httpx.get(url))
+    except httpx.TransportError:
+        return False

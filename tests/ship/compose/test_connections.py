@@ -1,4 +1,4 @@
-"""The services reach each other, and only nginx and webhooks reach the world."""
+"""The services reach each other, and only a few of them reach the world."""
 
 from __future__ import annotations
 
@@ -8,16 +8,48 @@ from typing import Any
 import yaml
 
 from shared.settings import Settings
-from tests.ship.compose.file import FILE, OURS, ROOT, Services, default, nginx
+from tests.ship.compose.file import FILE, OURS, ROOT, Services, nginx
 
 
-def test_only_nginx_is_published_and_consoles_only_on_this_machine(services: Services) -> None:
-    assert [name for name, service in services.items() if "ports" in service] == ["nginx"]
-    published = [default(each).rsplit(":", 2) for each in services["nginx"]["ports"]]
-    assert published[0] == ["80", "8080"]
-    assert all(each[0] == "127.0.0.1" and each[1] == each[2] for each in published[1:])
-    listening = set(re.findall(r"listen (\d+)", nginx()))
-    assert {each[-1] for each in published} <= listening
+def test_only_what_runs_is_published_and_consoles_only_on_this_machine(services: Services) -> None:
+    """A port in use, or of a profile that does not run, must not stop nginx."""
+    assert services["nginx"]["ports"] == ["${HTTP_PORT:-80}:8080"]
+    assert "listen 8080" in nginx()
+    published: dict[str, dict[str, str]] = {}
+    for name, service in services.items():
+        for each in service.get("ports", ()) if name != "nginx" else ():
+            [found] = re.findall(r"^127.0.0.1:\$\{(\w+):-(\d+)\}:(\d+)$", each)
+            setting, usual, port = found
+            assert usual == port and f"listen {port}" in nginx()
+            [profile] = service.get("profiles", [""])
+            published.setdefault(profile, {})[setting] = port
+    assert published == {
+        "": {"FLOWER_HTTP_PORT": "5555"},
+        "monitoring": {
+            "GRAFANA_HTTP_PORT": "3000",
+            "PROMETHEUS_HTTP_PORT": "9090",
+            "ALERTMANAGER_HTTP_PORT": "9093",
+        },
+        "logging": {"KIBANA_HTTP_PORT": "5601"},
+    }
+    document = (ROOT / "docs/deploy.md").read_text()
+    for settings in published.values():
+        assert all(f"`{setting}`" in document for setting in settings)
+
+
+def test_each_console_is_published_in_its_own_profile(services: Services) -> None:
+    consoles = dict(re.findall(r"set \$console http://(\w+):(\d+);", nginx()))
+    for console, port in consoles.items():
+        [proxy] = [
+            each
+            for name, each in services.items()
+            if name.startswith("console-") and any(p.endswith(f":{port}") for p in each["ports"])
+        ]
+        assert proxy.get("profiles") == services[console].get("profiles"), console
+        assert set(proxy["networks"]) & set(services[console]["networks"]), console
+        [mounted] = proxy["volumes"]
+        assert proxy["command"][:3] == ["nginx", "-c", "/etc/nginx/consoles.conf"]
+        assert mounted == "./nginx:/etc/nginx:ro" and (ROOT / "nginx/consoles.conf").exists()
 
 
 def test_only_nginx_webhooks_and_alertmanager_reach_the_world(
@@ -25,7 +57,8 @@ def test_only_nginx_webhooks_and_alertmanager_reach_the_world(
 ) -> None:
     outside = {name for name, each in compose["networks"].items() if not each.get("internal")}
     reaching = {name for name, each in services.items() if outside & set(each["networks"])}
-    assert reaching == {"nginx", "webhooks", "alertmanager"}
+    consoles = {name for name in services if name.startswith("console-")}
+    assert reaching == {"nginx", "webhooks", "alertmanager"} | consoles
     assert not set(services["nginx"]["networks"]) & set(services["webhooks"]["networks"])
 
 

@@ -132,12 +132,14 @@ def test_optional_services_belong_to_a_profile(services: Services) -> None:
         by_profile.setdefault(profile, set()).add(name)
     exporters = {f"{name}-exporter" for name in ("celery", "redis", "node", "blackbox")}
     assert by_profile == {
-        None: {"nginx", "web", "redis", "worker-interactive", "worker-bulk", "flower"},
+        None: {"nginx", "web", "redis", "flower", "console-flower"}
+        | {"worker-interactive", "worker-bulk"},
         "gpu": {"worker-gpu-interactive", "worker-gpu-bulk"},
-        "monitoring": {"prometheus", "grafana", "alertmanager"} | exporters,
+        "monitoring": {"prometheus", "grafana", "alertmanager", "console-monitoring"} | exporters,
         "loadtest": {"locust"},
         "webhooks": {"webhooks"},
-        "logging": {"filebeat", "logstash", "elasticsearch", "kibana"} | ONCE - {"locust"},
+        "logging": {"filebeat", "logstash", "elasticsearch", "kibana", "console-logging"}
+        | ONCE - {"locust"},
     }
 
 
