@@ -16,7 +16,7 @@ import yaml
 
 _ROOT = Path(__file__).parents[1]
 RULES = _ROOT / "monitoring/prometheus/rules"
-TARGET = _ROOT / "k8s/components/monitoring/prometheus-rules.yaml"
+TARGET = _ROOT / "k8s/rules/prometheus-rules.yaml"
 
 
 def prometheus_rules() -> str:

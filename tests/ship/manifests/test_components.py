@@ -71,6 +71,15 @@ def test_the_alert_rules_are_those_of_the_files(monitored: Objects) -> None:
     assert rules["spec"]["groups"] == groups, "run: python k8s/generate.py"
 
 
+def test_prometheus_accepts_the_rules_in_one_file(monitored: Objects, tmp_path: Path) -> None:
+    """The operator writes them into one file, where no two groups may have the same name."""
+    [rules] = of_kind(monitored, "PrometheusRule").values()
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules["spec"]))
+    command = [installed("promtool"), "check", "rules", tmp_path / "rules.yml"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_grafana_finds_every_dashboard(monitored: Objects) -> None:
     offered = {
         name

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
+
+import pytest
 
 from shared import webhook_address
 from shared.errors import InvalidWebhook
-from tests.ship.manifests.objects import NAMESPACE, Objects, labels, of_kind, pods, selects
+from tests.ship.manifests.objects import (
+    NAMESPACE,
+    Kustomize,
+    Objects,
+    labels,
+    of_kind,
+    pods,
+    selects,
+)
 
 #: The programs that may connect to Redis. Without logging there is no other connection.
 _CLIENTS = {"web", "worker-interactive", "worker-bulk", "flower", "celery-exporter"}
@@ -39,6 +50,36 @@ def test_pods_reach_exactly_the_pods_that_they_need(whole: Objects) -> None:
         needed |= {(source, "elasticsearch", 9200) for source in asking}
         needed |= {("logging-setup", "kibana", 5601)}
     assert allowed == needed
+
+
+@pytest.mark.parametrize(
+    ("peer", "port"),
+    [
+        ({"namespace": "kube-system", "k8s-app": "kube-dns"}, 53),
+        ({"address": "169.254.20.10"}, 53),  # NodeLocal DNSCache
+        ({"namespace": "openshift-dns"}, 5353),
+    ],
+)
+def test_every_pod_may_ask_the_name_servers_of_usual_clusters(
+    kustomize: Kustomize, peer: dict[str, str], port: int
+) -> None:
+    policies = of_kind(kustomize("overlays/logging"), "NetworkPolicy")
+    for name in ("names", "filebeat"):
+        spec = policies[name]["spec"]
+        assert spec["podSelector"] == {}
+        rules = [
+            rule for rule in spec["egress"] if {"protocol": "UDP", "port": port} in rule["ports"]
+        ]
+        assert any(_reaches(one, peer) for rule in rules for one in rule["to"]), name
+        assert all({"protocol": "TCP", "port": port} in rule["ports"] for rule in rules)
+
+
+def _reaches(one: dict[str, Any], peer: dict[str, str]) -> bool:
+    if "ipBlock" in one:
+        return one["ipBlock"]["cidr"] == f"{peer.get('address')}/32"
+    wanted = {"matchLabels": {"kubernetes.io/metadata.name": peer.get("namespace")}}
+    pods_labels = one.get("podSelector", {}).get("matchLabels", {})
+    return bool(one["namespaceSelector"] == wanted and pods_labels.items() <= peer.items())
 
 
 def _allowed(

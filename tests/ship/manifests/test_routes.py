@@ -7,7 +7,7 @@ import re
 import pytest
 
 from shared.settings import Settings
-from tests.ship.manifests.objects import ROOT, Objects, of_kind, pods
+from tests.ship.manifests.objects import ROOT, Kustomize, Objects, of_kind, pods
 from web.app import create_app
 
 
@@ -73,3 +73,42 @@ def test_the_ingress_has_the_limits_of_nginx(cpu: Objects) -> None:
         if prefix == "nginx.ingress.kubernetes.io":
             assert limits[name.replace("-", "_")].rstrip("s") == value, name
     assert ingress["spec"]["tls"][0]["hosts"] == [ingress["spec"]["rules"][0]["host"]]
+
+
+def test_a_route_of_the_gateway_api_serves_the_paths_of_the_ingress(kustomize: Kustomize) -> None:
+    edit = (
+        "k8s/overlays/cpu/kustomization.yaml",
+        "components: [../../base/secrets]",
+        "components: [../../base/secrets, ../../components/gateway]",
+    )
+    objects = kustomize("overlays/cpu", edit)
+    assert not of_kind(objects, "Ingress")
+    [route] = (each["spec"] for each in of_kind(objects, "HTTPRoute").values())
+    kinds = {"Exact": "Exact", "PathPrefix": "Prefix"}
+    served = {
+        (match["path"]["value"], kinds[match["path"]["type"]])
+        for rule in route["rules"]
+        for match in rule["matches"]
+    }
+    [ingress] = of_kind(kustomize("overlays/cpu"), "Ingress").values()
+    paths = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert served == {(each["path"], each["pathType"]) for each in paths}
+    service = of_kind(objects, "Service")["web"]["spec"]["ports"][0]["port"]
+    assert [rule["backendRefs"] for rule in route["rules"]] == [
+        [{"name": "web", "port": service}]
+    ] * 2
+    # The Gateway API allowed eight matches in a rule before version 1.2.
+    assert all(len(rule["matches"]) <= 8 for rule in route["rules"])
+    # Waits and event streams are open for a minute and longer.
+    assert route["rules"][0]["timeouts"] == {"request": "0s"}
+    assert {"/api", "/jobs"} == {each["path"]["value"] for each in route["rules"][0]["matches"]}
+
+
+def test_only_the_overlay_names_a_host_and_a_controller(kustomize: Kustomize) -> None:
+    """The controllers of k3d and kind serve the overlay `local`, whatever their namespace is."""
+    base = (ROOT / "k8s/base/ingress.yaml").read_text()
+    assert not re.search(r"(?m)^ *(- )?(host|tls|ingressClassName):", base)
+    [local] = of_kind(kustomize("overlays/local"), "Ingress").values()
+    assert set(local["spec"]) == {"rules"} and "host" not in local["spec"]["rules"][0]
+    policy = of_kind(kustomize("overlays/local"), "NetworkPolicy")["web"]["spec"]
+    assert policy["ingress"] == [{"from": [{"namespaceSelector": {}}], "ports": [{"port": 8000}]}]
