@@ -16,7 +16,7 @@ from shared.records.overdue.dead_letters import DeadLetter
 from web.http import idempotency
 from web.http.answers import answer, documented
 from web.routes.backend import backend, own_job, owner
-from web.schemas.dead_letters import DeadLetterPath, DeadLetters, DeadLetterSchema
+from web.schemas.dead_letters import DeadLetterPath, DeadLetterList, DeadLetterSchema
 from web.schemas.job import JobSchema
 
 _TAG = Tag(name="Dead letters", description="Pictures on which every worker died.")
@@ -28,12 +28,12 @@ _RETRY = "dead_letters.retry"
 
 
 @blueprint.get(
-    "/dead-letters", responses=documented({200: DeadLetters}), operation_id="listDeadLetters"
+    "/dead-letters", responses=documented({200: DeadLetterList}), operation_id="listDeadLetters"
 )
 def read() -> Response:
     """List the pictures on which every worker died, oldest first."""
     letters = [DeadLetterSchema.of(letter) for letter in _letters()]
-    return answer(DeadLetters(dead_letters=letters))
+    return answer(DeadLetterList(dead_letters=letters))
 
 
 @blueprint.post(

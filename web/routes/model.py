@@ -9,7 +9,7 @@ from shared import model_info
 from shared.errors import ModelNotReady
 from web.http.answers import answer, documented
 from web.routes.backend import backend
-from web.schemas.status import Label, Labels, ModelSchema
+from web.schemas.status import Label, LabelList, ModelSchema
 
 _TAG = Tag(name="Model", description="The model that the workers have loaded.")
 
@@ -25,7 +25,9 @@ def info() -> Response:
 
 
 @blueprint.get(
-    "/model/labels", responses=documented({200: Labels}, ModelNotReady), operation_id="listLabels"
+    "/model/labels",
+    responses=documented({200: LabelList}, ModelNotReady),
+    operation_id="listLabels",
 )
 def labels() -> Response:
     """List the labels that the model can give.
@@ -35,4 +37,4 @@ def labels() -> Response:
     version = backend().model.get().version
     names = model_info.read_labels(backend().redis, version)
     listed = [Label(id=class_id, name=name) for class_id, name in enumerate(names)]
-    return answer(Labels(model_version=version, labels=listed))
+    return answer(LabelList(model_version=version, labels=listed))

@@ -8,7 +8,7 @@ from flask import Response, request, url_for
 
 from shared import errors, webhook_address
 from shared.errors import InvalidRequest, RequestTooLarge, TooManyFiles, WebhooksDisabled
-from shared.jobs import Lane, OpenJob, new_job_id
+from shared.jobs import PART_SIZE, Lane, OpenJob, new_job_id
 from web.http import idempotency
 from web.http.answers import answer, documented, request_body
 from web.http.idempotency import Key
@@ -213,7 +213,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
 
     job_id = idempotency.once(backend().jobs, claim, make)
     known = backend().answers.positions(digests)
-    body = OpenedJob(job=backend().view.schema(own_job(job_id)), known=known)
+    body = OpenedJob(job=backend().view.schema(own_job(job_id)), part_size=PART_SIZE, known=known)
     return answer(body, 201, location=url_for("jobs.read", job_id=job_id))
 
 

@@ -31,5 +31,5 @@ class DeadLetterSchema(Schema):
         return cls(id=letter.member, **same)
 
 
-class DeadLetters(Schema):
+class DeadLetterList(Schema):
     dead_letters: list[DeadLetterSchema]

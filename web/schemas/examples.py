@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from shared.jobs import ItemState, JobState, Lane
+from shared.jobs import PART_SIZE, ItemState, JobState, Lane
 from shared.records.webhooks.outbox import DeliveryState
-from web.schemas.dead_letters import DeadLetters, DeadLetterSchema
+from web.schemas.dead_letters import DeadLetterList, DeadLetterSchema
 from web.schemas.job import (
     Counts,
     JobList,
@@ -31,7 +31,7 @@ from web.schemas.results import (
 from web.schemas.status import (
     Health,
     Label,
-    Labels,
+    LabelList,
     LaneHealth,
     MemoryHealth,
     ModelSchema,
@@ -103,13 +103,19 @@ _ITEMS = [
         state=ItemState.SUCCEEDED,
         predictions=_PEACOCK,
         model_version=_VERSION,
+        cache_hit=False,
         durations=_DURATIONS,
+        error=None,
     ),
     ItemSchema(
         index=1,
         name="empty.jpg",
         custom_id="b",
         state=ItemState.FAILED,
+        predictions=[],
+        model_version=None,
+        cache_hit=False,
+        durations=None,
         error=ItemError(code="empty_file", message="The file is empty. Send a picture."),
     ),
 ]
@@ -146,7 +152,12 @@ EXAMPLES: dict[str, list[Example]] = {
             None,
             OpenRequest(total=33, top_k=1).model_dump(exclude_none=True),
         ),
-        _answer("opened", "The job waits for its parts", OpenedJob(job=_OPENED, known=[]), 201),
+        _answer(
+            "opened",
+            "The job waits for its parts",
+            OpenedJob(job=_OPENED, part_size=PART_SIZE, known=[]),
+            201,
+        ),
         _answer("accepted", "Two pictures are stored", _QUEUED, 202),
     ],
     "listJobs": [
@@ -194,7 +205,7 @@ EXAMPLES: dict[str, list[Example]] = {
         _answer(
             "one",
             "One picture",
-            DeadLetters(
+            DeadLetterList(
                 dead_letters=[
                     DeadLetterSchema(
                         id=f"{_JOB}:0:1:1",
@@ -229,7 +240,7 @@ EXAMPLES: dict[str, list[Example]] = {
         _answer(
             "two",
             "The labels of a model with two classes",
-            Labels(
+            LabelList(
                 model_version=_VERSION,
                 labels=[Label(id=0, name="cat"), Label(id=1, name="dog")],
             ),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.jobs import PART_SIZE, Job, JobState, Lane
+from shared.jobs import Job, JobState, Lane
 from shared.records.load.estimate import Estimate
 from shared.records.webhooks.outbox import Delivery, DeliveryState
 from web.schemas.schema import Request, Schema, Unsaid, Wait
@@ -92,7 +92,7 @@ class OpenedJob(Schema):
     """A job that waits for its parts."""
 
     job: JobSchema
-    part_size: int = PART_SIZE
+    part_size: Annotated[int, Field(description="Pictures of each part but the last.")]
     known: Annotated[
         list[int], Field(description="Indexes of the pictures that need no upload, by digest.")
     ]

@@ -105,20 +105,23 @@ class ItemSchema(Schema):
     name: str
     custom_id: str | None
     state: ItemState
-    predictions: list[Prediction] = []
-    model_version: str | None = None
-    cache_hit: bool = False
-    durations: Durations | None = None
-    error: ItemError | None = None
+    predictions: Annotated[list[Prediction], Field(description="The most probable one first.")]
+    model_version: str | None
+    cache_hit: bool
+    durations: Durations | None
+    error: ItemError | None
 
     @classmethod
     def of(cls, item: Item) -> ItemSchema:
-        fields: dict[str, Any] = {"state": item.state}
-        if item.outcome:
-            error = item.outcome.error
-            fields |= _outcome_fields(item.outcome)
-            fields |= {"error": error and ItemError(**vars(error))}
-        return cls(index=item.index, name=item.name, custom_id=item.custom_id, **fields)
+        error = item.outcome and item.outcome.error
+        return cls(
+            index=item.index,
+            name=item.name,
+            custom_id=item.custom_id,
+            state=item.state,
+            error=error and ItemError(**vars(error)),
+            **_outcome_fields(item.outcome or Outcome(state=item.state)),
+        )
 
 
 class Page(Schema):

@@ -31,7 +31,7 @@ class Label(Schema):
     name: Annotated[str, Field(description="The `class_name` of predictions.")]
 
 
-class Labels(Schema):
+class LabelList(Schema):
     """All labels that the model can give, in the order of their ids."""
 
     model_version: str
