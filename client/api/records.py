@@ -44,6 +44,11 @@ class _Outcome(_Record):
     cache_hit: bool = False
     durations: Durations | None = None  #: None if no worker was needed.
 
+    @property
+    def label(self) -> str:
+        """The most probable label; empty if the picture is not classified."""
+        return self.predictions[0].class_name if self.predictions else ""
+
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         durations = answer.get("durations")
@@ -62,10 +67,6 @@ class Classification(_Outcome):
 
     job_id: str
     name: str
-
-    @property
-    def label(self) -> str:
-        return self.predictions[0].class_name
 
 
 @dataclass(frozen=True, kw_only=True)

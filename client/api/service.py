@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from urllib.parse import quote
 
 from .. import errors
@@ -20,12 +19,10 @@ from ..text import path_text
 from . import settings
 from .connection import Connection, OnRetry, file_field
 from .job import HOLD_SECONDS, Job
-from .parts import Picture, open_job, part_count, part_range, put_part
+from .parts import Picture, missing_parts, open_job, part_count, part_range, put_part
+from .pictures import Source, is_path, read
 from .records import Classification, DeadLetter, JobStatus, ModelInfo
 from .retries import Retries
-
-#: A path, or the bytes of a picture.
-Source = str | os.PathLike[str] | bytes
 
 #: Parts that are sent at the same time.
 CONCURRENCY = 4
@@ -75,7 +72,7 @@ class ImageClassifier:
         `timeout` seconds; its `job_id` names the job that will have the answer.
         """
         give_up = time.monotonic() + timeout
-        name, data = _read(picture)
+        name, data = read(picture)
         response = self.connection.call(
             "POST",
             "/classify",
@@ -99,8 +96,12 @@ class ImageClassifier:
         lane: str | None = None,
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Upload pictures as one job. Pictures that the service has cached are not sent.
+
+        A program that is started again can give the same `idempotency_key` with the same pictures
+        and options. It gets the same job, and sends only what is missing.
 
         Returns when the service has accepted all pictures; from then on none can be lost. A
         picture that cannot be classified becomes an item with an error. Use the command
@@ -112,14 +113,24 @@ class ImageClassifier:
                 pairs = zip(items, custom_ids, strict=True)
                 items = [replace(item, custom_id=custom_id) for item, custom_id in pairs]
             digests = [item.digest for item in items]
-            job = open_job(self.connection, digests, top_k=top_k, lane=lane, webhook=webhook)
+            job = open_job(
+                self.connection,
+                digests,
+                top_k=top_k,
+                lane=lane,
+                webhook=webhook,
+                idempotency_key=idempotency_key,
+            )
+            parts: Sequence[int] = range(part_count(len(items)))
+            if idempotency_key:
+                parts = missing_parts(self.connection, job)
 
             def send(number: int) -> None:
                 part = part_range(number, len(items))
                 pictures_of_part = items[part.start : part.stop]
                 put_part(self.connection, job, number, pictures_of_part, by_digest=job.cached)
 
-            for _ in threads.map(send, range(part_count(len(items)))):
+            for _ in threads.map(send, parts):
                 pass  # raises the exception of a thread
         return self.job(job.job_id)
 
@@ -148,18 +159,12 @@ class ImageClassifier:
         return self.job(JobStatus.of(answer).id)
 
 
-def _read(picture: Source) -> tuple[str, bytes]:
-    if isinstance(picture, bytes):
-        return "picture", picture
-    path = Path(picture)
-    return path_text(path.name), path.read_bytes()
-
-
 def _picture(source: Source) -> Picture:
-    if isinstance(source, bytes):
-        digest = hashlib.sha256(source).hexdigest()
-        return Picture(name="picture", digest=digest, read=partial(bytes, source))
-    path = Path(source)
+    if not is_path(source):
+        name, data = read(source)
+        digest = hashlib.sha256(data).hexdigest()
+        return Picture(name=name, digest=digest, read=partial(bytes, data))
+    path = Path(cast(str, source))
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Picture(name=path_text(path.name), digest=digest, read=path.read_bytes)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..api.records import Prediction
 from ..api.service import ImageClassifier
-from ..errors import ImageExpired, PictureRefused, RequestTooLarge, WorkerLost
+from ..errors import ImageExpired, PictureRefused, RequestTooLarge, UsageError, WorkerLost
 from ..text import path_text
 from .connect import connect
 from .exits import Exit
@@ -22,7 +25,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "classify", parents=[common], help="print the labels of single pictures"
     )
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE")
+    parser.add_argument(
+        "pictures", nargs="+", metavar="PICTURE", help="a file; - is standard input"
+    )
     parser.add_argument(
         "--top-k",
         type=int,
@@ -35,6 +40,12 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> Exit:
+    for path in options.pictures:
+        if Path(path).is_dir():
+            raise UsageError(
+                f"{path_text(path)} is a folder. Classify its pictures with:"
+                f" image-classifier upload {quote(path_text(path))}"
+            )
     failed = False
     with connect(options) as service:
         for path in options.pictures:
@@ -49,7 +60,8 @@ def _run(options: argparse.Namespace) -> Exit:
 
 def _classify(service: ImageClassifier, path: str, top_k: int) -> dict[str, Any]:
     try:
-        labels = service.classify(path, top_k=top_k)
+        picture = sys.stdin.buffer if path == "-" else path
+        labels = service.classify(picture, top_k=top_k)
     except OSError as error:
         message = error.strerror or type(error).__name__
         return {"path": path_text(path), "error": {"code": "unreadable_file", "message": message}}

@@ -63,17 +63,25 @@ def _parser() -> argparse.ArgumentParser:
         " 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=__version__)
+    _add_global_options(parser, url=settings.url(), json=False)
+    # A command has them too. Its default must not replace what stands before the command.
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument(
-        "--url",
-        default=settings.url(),
-        help="address of the service; default: IMAGE_CLASSIFIER_URL, or http://127.0.0.1:8000",
-    )
-    common.add_argument("--json", action="store_true", help="print JSON, and no progress")
+    _add_global_options(common, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for each in (classify, upload, jobs, dead_letters):
         each.add_to(commands, common)
     return parser
+
+
+def _add_global_options(parser: argparse.ArgumentParser, *, url: str, json: bool | str) -> None:
+    parser.add_argument(
+        "--url",
+        default=url,
+        help="address of the service; default: IMAGE_CLASSIFIER_URL, or http://127.0.0.1:8000",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=json, help="print JSON, and no progress"
+    )
 
 
 def _fail(status: Exit, message: str) -> Exit:

@@ -15,7 +15,9 @@ from .output import print_json, print_line
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
-        "dead-letters", help="list or retry the pictures that made every worker die"
+        "dead-letters",
+        parents=[common],
+        help="list or retry the pictures that made every worker die",
     )
     actions = parser.add_subparsers(required=True, metavar="list|retry")
     listing = actions.add_parser("list", parents=[common], help="list them, oldest first")

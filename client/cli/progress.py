@@ -24,19 +24,21 @@ class Rate:
     """Pictures per second, lately."""
 
     def __init__(self) -> None:
-        self._samples = [(time.monotonic(), -1)]
+        self._samples: list[tuple[float, int]] = []
 
     def note(self, done: int) -> None:
+        """`done` counts the pictures of this run."""
         now = time.monotonic()
-        if self._samples[0][1] < 0:
-            # Pictures of an earlier run do not count.
-            self._samples = [(self._samples[0][0], done)]
+        if not self._samples:  # The time before is not spent on pictures.
+            self._samples.append((now, done))
         self._samples.append((now, done))
-        while now - self._samples[1][0] > _RATE_SECONDS:
+        while now - self._samples[1][0] > _RATE_SECONDS and len(self._samples) > 2:
             del self._samples[0]
 
     @property
     def per_second(self) -> float:
+        if not self._samples:
+            return 0.0
         (then, before), (now, done) = self._samples[0], self._samples[-1]
         return (done - before) / (now - then) if now > then else 0.0
 
@@ -46,7 +48,7 @@ class Silent:
 
     total: int | None = None
 
-    def show(self, *, done: int, failed: int) -> None:
+    def show(self, *, done: int, failed: int, earlier: int = 0) -> None:
         pass
 
     def report(self, text: str) -> None:
@@ -66,8 +68,8 @@ class Lines:
         self._rate = Rate()
         self._next = time.monotonic() + _LINE_SECONDS
 
-    def show(self, *, done: int, failed: int) -> None:
-        self._rate.note(done)
+    def show(self, *, done: int, failed: int, earlier: int = 0) -> None:
+        self._rate.note(done - earlier)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_SECONDS
             self.report(_line(done, self.total, failed, self._rate.per_second))
@@ -112,8 +114,8 @@ class Bar:
     def total(self, total: int | None) -> None:
         self._bar.update(self._task, total=total)
 
-    def show(self, *, done: int, failed: int) -> None:
-        self._rate.note(done)
+    def show(self, *, done: int, failed: int, earlier: int = 0) -> None:
+        self._rate.note(done - earlier)
         line = _line(done, self.total, failed, self._rate.per_second)
         self._bar.update(self._task, completed=done, line=line)
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..upload.upload import Failure
 from .progress import duration
 
 
 def summary(
-    output: Path, counts: Mapping[str, int], work: Mapping[str, int], seconds: float
+    output: Path,
+    counts: Mapping[str, int],
+    work: Mapping[str, int],
+    seconds: float,
+    *,
+    failures: Sequence[Failure] = (),
 ) -> dict[str, Any]:
-    """The contents of the table by `counts`, and what this run has done by `work`."""
+    """The contents of the table by `counts`, and what this run has done by `work`.
+
+    `failures` are the first ones of this run.
+    """
     codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
     states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
     names = ("added", "duplicates", "known", "uploaded", "bytes", "changed")
@@ -21,6 +31,7 @@ def summary(
         "pictures": sum(states.values()),
         **states,
         "errors": codes,
+        "first_failures": [{"path": each.path, **asdict(each.error)} for each in failures],
         **{name: work[name] for name in names},
         "seconds": round(seconds, 2),
     }
@@ -36,6 +47,15 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"  {summary['cancelled']:,} cancelled"
     for code, number in sorted(summary["errors"].items()):
         yield f"  {number:,} {code}"
+    if first := summary["first_failures"]:
+        yield "  the first failures of this run:"
+        for each in first:
+            yield f"    {each['path']}: {each['message']}"
+    if summary["failed"]:
+        yield (
+            f"  all failures are in {summary['output']}, in the rows with the state failed;"
+            " --retry-failed classifies them again"
+        )
     yield (
         f"  this run: {summary['added']:,} pictures in {duration(summary['seconds'])},"
         f" {summary['uploaded']:,} sent ({summary['bytes'] / 1e6:,.1f} MB),"

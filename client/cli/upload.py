@@ -10,100 +10,38 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ..api.retries import Retries
-from ..api.service import CONCURRENCY
-from ..errors import ImageClassifierError, UsageError
+from ..api.service import ImageClassifier
+from ..errors import ImageClassifierError, ModelNotReady, UsageError
 from ..tables.rows import flat_columns
 from ..tables.table import Table, check_table_path, rows_path
 from ..text import path_text
 from ..upload.journal import Journal
 from ..upload.planner import Planner
 from ..upload.progress import Progress
+from ..upload.retry import Retry
 from ..upload.upload import TooManyFailures, Upload
 from ..upload.walk import PICTURES, Walk
+from . import upload_options
 from .connect import connect
 from .exits import Exit
 from .output import disk_message, print_error, print_json, print_line, service_message
 from .progress import progress_for
 from .summary import summary, summary_lines
 
-#: How long one request is repeated while the service is away or overloaded.
-_PATIENCE_SECONDS = 900
-
 #: Time between two reports that the service does not answer.
 _REPORT_SECONDS = 30
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
-        "upload",
-        parents=[common],
-        help="classify the pictures of a folder and save a table",
-        description="Classify the pictures of a folder and save their labels as a table."
-        " An interrupted upload can be resumed with --resume.",
-    )
-    add = parser.add_argument
-    add("folder", metavar="FOLDER")
-    add("--recursive", action="store_true", help="include the folders inside")
-    add(
-        *("--include",),
-        action="append",
-        metavar="PATTERN",
-        help=f"classify these files only; default: {' '.join(PICTURES)}",
-    )
-    add(
-        *("--exclude",),
-        action="append",
-        metavar="PATTERN",
-        default=[],
-        help="skip these files or folders",
-    )
-    add(
-        *("--top-k",),
-        type=int,
-        default=1,
-        choices=range(1, 11),
-        metavar="1-10",
-        help="labels of each picture; default: 1",
-    )
-    add(
-        *("--concurrency",),
-        type=_positive,
-        default=CONCURRENCY,
-        metavar="N",
-        help=f"requests at the same time; default: {CONCURRENCY}",
-    )
-    add(
-        *("--output",),
-        type=Path,
-        default=Path("results.csv"),
-        metavar="FILE",
-        help="the table; it ends in .csv, .jsonl or .parquet; default: results.csv",
-    )
-    add("--resume", action="store_true", help="continue an earlier run")
-    add("--overwrite", action="store_true", help="replace an existing table")
-    add("--max-failures", type=int, metavar="N", help="stop when more pictures have failed")
-    add("--watch", action="store_true", help="wait for new files until Ctrl-C")
-    add(
-        *("--patience",),
-        type=float,
-        default=_PATIENCE_SECONDS,
-        metavar="SECONDS",
-        help="stop when the service has not answered for so long;" f" default: {_PATIENCE_SECONDS}",
-    )
-    parser.set_defaults(run=_run)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    upload_options.add_to(commands, common, _run)
 
 
 def _run(options: argparse.Namespace) -> Exit:
+    options.resume = options.resume or options.retry_failed
     _check(options)
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
@@ -111,7 +49,13 @@ def _run(options: argparse.Namespace) -> Exit:
         upload, status, error = _upload(options, progress)
     finally:
         progress.close()
-    result = summary(options.output, upload.counts, upload.work, time.monotonic() - started)
+    result = summary(
+        options.output,
+        upload.counts,
+        upload.work,
+        time.monotonic() - started,
+        failures=upload.failures,
+    )
     if options.json:
         print_json(result | {"jobs": upload.job_ids, "exit": status, "error": error})
     else:
@@ -125,11 +69,12 @@ def _run(options: argparse.Namespace) -> Exit:
 def _check(options: argparse.Namespace) -> None:
     """Raises UsageError before anything is done, if the arguments cannot work."""
     check_table_path(options.output)
-    if not Path(options.folder).is_dir():
-        raise UsageError(f"{path_text(options.folder)} is not a folder.")
+    _check_folder(options.folder)
     rows, journal = rows_path(options.output), _journal_path(options.output)
     if options.overwrite and options.resume:
         raise UsageError("Give --overwrite to start again, or --resume to continue; not both.")
+    if options.retry_failed and not journal.exists():
+        raise UsageError(f"--retry-failed needs a table of an earlier run; {rows} has none.")
     if options.overwrite:
         for path in (options.output, rows, journal):
             path.unlink(missing_ok=True)
@@ -142,6 +87,16 @@ def _check(options: argparse.Namespace) -> None:
         raise UsageError(f"{rows} cannot be resumed, because {journal.name} is missing.")
 
 
+def _check_folder(folder: str) -> None:
+    shown = path_text(folder)
+    if Path(folder).is_file():
+        raise UsageError(
+            f"{shown} is a file. Classify it with: image-classifier classify {quote(shown)}"
+        )
+    if not Path(folder).is_dir():
+        raise UsageError(f"{shown} is not a folder.")
+
+
 def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Exit, str | None]:
     """Returns the run, its exit status, and an error message if it ended early."""
     walk = Walk(
@@ -150,13 +105,23 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
         include=options.include or PICTURES,
         exclude=options.exclude,
     )
-    header = {"folder": str(Path(options.folder).resolve()), "top_k": options.top_k}
+    header = {
+        "folder": str(Path(options.folder).resolve()),
+        "top_k": options.top_k,
+        "raw_path": options.raw_path,
+    }
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
         service.check()
         service.connection.retries = Retries(total_seconds=options.patience)
         journal = stack.enter_context(Journal(_journal_path(options.output), header))
-        columns = flat_columns(["path"], options.top_k)
+        _check_model(service, journal, options)
+        leading = ["path", "raw_path"] if options.raw_path else ["path"]
+        columns = flat_columns(leading, options.top_k)
+        retry = Retry(journal, rows_path(options.output))
+        retry.finish()
+        if options.retry_failed:
+            retry.begin()
         table = Table(options.output, columns, length=journal.past.table_length)
         stack.callback(table.close)
         planner = Planner(
@@ -176,11 +141,29 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
             top_k=options.top_k,
             concurrency=options.concurrency,
             max_failures=options.max_failures,
+            raw_path=options.raw_path,
         )
         if not options.watch:
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
         status, error = _outcome(upload, planner, table)
         return upload, status, error
+
+
+def _check_model(service: ImageClassifier, journal: Journal, options: argparse.Namespace) -> None:
+    """Raises UsageError if another model version has begun the table."""
+    begun = journal.past.model_version
+    if begun is None or options.any_model:
+        return
+    try:
+        present = service.model_info().version
+    except ModelNotReady:
+        return  # A worker that loads its model now is not waited for.
+    if present != begun:
+        raise UsageError(
+            f"{path_text(str(options.output))} has rows of the model {begun}, and the service has"
+            f" {present}. Give --any-model to add rows of that model, or --overwrite to start"
+            " again."
+        )
 
 
 def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str | None]:

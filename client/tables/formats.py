@@ -46,7 +46,8 @@ class JsonLines:
 class Csv:
     """RFC 4180, with all text in quotes.
 
-    An apostrophe stands before each sign at which a spreadsheet could start a formula.
+    An apostrophe stands before each sign at which a spreadsheet could start a formula. The column
+    `raw_path` has none, because programs join tables by it.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
@@ -79,7 +80,7 @@ def row_format(suffix: str, columns: Sequence[str]) -> RowFormat:
 def _cell(column: str, value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str):
+    if not isinstance(value, str) or column == "raw_path":
         return value
     if column == "custom_id":
         value = without_unsafe(value)

@@ -1,11 +1,12 @@
 """The journal of an upload. It lies beside the table, so that a later run can resume.
 
-The journal is JSON Lines, and is only appended to. It has three kinds of lines:
+The journal is JSON Lines, and is only appended to. It has four kinds of lines:
 
     plan     the files of one job, with its Idempotency-Key. The line is on the disk before the
              job is opened, so that a later run gets the same job for the same key.
     unread   a file of a plan that could not be read when it was to be sent
     written  the rows of a plan are in the table, with the table's length after them
+    retry    the rows of some files are no longer in the table, and the files are planned again
 
 The service knows the rest: the job of each key, and its missing parts.
 """
@@ -17,15 +18,18 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from ..errors import UsageError
-from .plan import Plan, PlannedFile
+from .plan import Plan, PlannedFile, path_key
 
 _VERSION = 1
+
+#: Of options that the journals of earlier releases do not have.
+_DEFAULTS = {"raw_path": False}
 
 
 @dataclass
@@ -39,6 +43,9 @@ class Past:
     table_length: int = 0
     counts: Counter[str] = field(default_factory=Counter)  #: Of the rows in the table.
     paths: set[bytes] = field(default_factory=set)  #: The `path_key` of every file.
+    model_version: str | None = None  #: Of the rows that were written last; None if not noted.
+    #: The journal ends with a `retry`, whose table may not be in place yet.
+    ends_with_retry: bool = False
 
 
 class Journal:
@@ -47,6 +54,7 @@ class Journal:
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         """Raises UsageError if the journal belongs to another upload or is in use."""
         self.past = Past()
+        self._path = path
         self._lock = threading.Lock()
         # Without a buffer: what could not be written must not be written again by `close`.
         self._file = open(path, "a+b", buffering=0)
@@ -77,8 +85,36 @@ class Journal:
     def unread(self, plan: Plan, position: int, message: str) -> None:
         self._append({"unread": plan.number, "file": position, "message": message})
 
-    def written(self, plan: Plan, table_length: int, counts: Mapping[str, int]) -> None:
-        self._append({"written": plan.number, "length": table_length, "counts": dict(counts)})
+    def written(
+        self,
+        plan: Plan,
+        table_length: int,
+        counts: Mapping[str, int],
+        model_version: str | None = None,
+    ) -> None:
+        entry = {"written": plan.number, "length": table_length, "counts": dict(counts)}
+        self._append(entry | ({"model": model_version} if model_version else {}))
+
+    def retry(self, paths: Sequence[str], table_length: int, counts: Mapping[str, int]) -> None:
+        """Note that the table has no rows of `paths` any more, but `counts` in all."""
+        entry = {"retry": list(paths), "length": table_length, "counts": dict(counts)}
+        self._append(entry)
+        _apply(entry, self.past)
+
+    def paths_of_rows(self) -> list[str]:
+        """The path of each row of the table."""
+        plans: dict[int, list[str]] = {}
+        rows: list[str] = []
+        with open(self._path, "rb") as lines:
+            for entry in map(json.loads, lines):
+                if "plan" in entry:
+                    plans[entry["plan"]] = [values[0] for values in entry["files"]]
+                elif "written" in entry:
+                    rows += plans.pop(entry["written"])
+                elif "retry" in entry:
+                    again = set(entry["retry"])
+                    rows = [path for path in rows if path not in again]
+        return rows
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = memoryview(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
@@ -103,7 +139,8 @@ class Journal:
         return length
 
 
-def _apply(entry: dict[str, Any], past: Past) -> None:
+def _apply(entry: Mapping[str, Any], past: Past) -> None:
+    past.ends_with_retry = "retry" in entry
     if "plan" in entry:
         files = tuple(PlannedFile.from_list(values) for values in entry["files"])
         plan = Plan(number=entry["plan"], key=entry["key"], files=files)
@@ -116,15 +153,21 @@ def _apply(entry: dict[str, Any], past: Past) -> None:
         del past.plans[entry["written"]]
         past.table_length = entry["length"]
         past.counts.update(entry["counts"])
+        past.model_version = entry.get("model", past.model_version)
+    elif "retry" in entry:
+        past.table_length = entry["length"]
+        past.counts = Counter(entry["counts"])
+        past.paths.difference_update(map(path_key, entry["retry"]))
 
 
 def _check(first: dict[str, Any], header: dict[str, Any], path: Path) -> None:
     if first.pop("journal", None) != _VERSION:
         raise UsageError(f"{path} is not a journal that this version can read.")
     for name, value in header.items():
-        if first.get(name) != value:
+        noted = first.get(name, _DEFAULTS.get(name))
+        if noted != value:
             raise UsageError(
-                f"{path} belongs to an upload with {name} {first.get(name)}, not {value}."
+                f"{path} belongs to an upload with {name} {noted}, not {value}."
                 " Use the same value, or another --output."
             )
 

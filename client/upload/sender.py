@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from ..api.connection import Connection
+from ..api.job import Job
 from ..api.parts import (
     OpenJob,
     Picture,
@@ -39,6 +40,8 @@ class SentPlan:
     plan: Plan
     job: OpenJob | None  #: None if no file of the plan can be sent.
     parts: list[Future[None]] = field(default_factory=list)
+    #: Pictures that the service had classified when this run opened the job again.
+    finished_before: int = 0
     #: Set when the job has ended: the service has cached its results, or never will.
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -93,7 +96,14 @@ class Sender:
         sent = SentPlan(plan, job)
         duplicates = self._duplicates(digests)
         self._unfinished |= dict.fromkeys(digests, sent)
-        parts = range(part_count(len(digests))) if is_new else missing_parts(self._connection, job)
+        if is_new:
+            parts: Sequence[int] = range(part_count(len(digests)))
+        else:
+            counts = Job(self._connection, job.job_id).status().counts
+            done = counts.succeeded + counts.failed + counts.cancelled
+            # Equal files have one item, and each of them has a row.
+            sent.finished_before = done * len(plan.files) // len(digests)
+            parts = missing_parts(self._connection, job)
         for number in parts:
             sent.parts.append(self._threads.submit(self._send_part, sent, number, duplicates))
         return sent

@@ -14,6 +14,7 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..api.job import Job
 from ..api.records import Item, ItemError
@@ -37,8 +38,17 @@ _WINDOW = 3 * MAX_FILES
 _PROGRESS_SECONDS = 1.0
 
 
+#: Failures that the summary names.
+_FIRST_FAILURES = 5
+
+
 class TooManyFailures(ImageClassifierError):
-    """More pictures failed than `max_failures` allows."""
+    """As many pictures have failed as `max_failures` says."""
+
+
+class Failure(NamedTuple):
+    path: str
+    error: ItemError
 
 
 class Upload:
@@ -53,13 +63,16 @@ class Upload:
         top_k: int,
         concurrency: int,
         max_failures: int | None = None,
+        raw_path: bool = False,
     ) -> None:
+        """`max_failures` is for this run. `raw_path` adds a column to the table."""
         self._service = service
         self._planner = planner
         self._journal = journal
         self._table = table
         self._progress = progress
         self._max_failures = max_failures
+        self._raw_path = raw_path
         self._sender = Sender(
             service.connection,
             planner.walk.folder,
@@ -71,6 +84,10 @@ class Upload:
         self._window = Window(_WINDOW)
         self._sent: queue.Queue[SentPlan | BaseException | None] = queue.Queue()
         self.counts: Counter[str] = Counter(journal.past.counts)  #: Of the rows in the table.
+        self._failed_before = _failures(self.counts)
+        #: Pictures that earlier runs have classified, as far as `_show` counts them.
+        self._earlier = self.counts["succeeded"] + self._failed_before
+        self.failures: list[Failure] = []  #: The first ones of this run.
         self.work = self._sender.counts  #: What this run has done.
         self.job_ids = self._sender.job_ids
 
@@ -118,8 +135,12 @@ class Upload:
         files = sent.plan.files
         duplicates = sum(not each.error for each in files) - len(items)
         self._table.append(list(self._rows(sent.plan, items, counts)))
-        self._journal.written(sent.plan, self._table.commit(), counts)
+        versions = [item.model_version for item in items if item.model_version]
+        self._journal.written(
+            sent.plan, self._table.commit(), counts, versions[-1] if versions else None
+        )
         self.counts += counts
+        self._earlier += sent.finished_before
         self._sender.count(added=len(files), duplicates=duplicates)
         self._sender.finish(sent)
         self._window.leave(len(files))
@@ -141,7 +162,11 @@ class Upload:
             if status.ended:
                 sent.ended.set()
                 return
-            self._show(succeeded=status.counts.succeeded, failed=status.counts.failed)
+            self._show(
+                succeeded=status.counts.succeeded,
+                failed=status.counts.failed,
+                earlier=sent.finished_before,
+            )
 
     def _rows(self, plan: Plan, items: list[Item], counts: Counter[str]) -> Iterator[Row]:
         for position, (file, item) in enumerate(zip(plan.files, plan.item_of, strict=True)):
@@ -155,18 +180,34 @@ class Upload:
             counts[result.state] += 1
             if result.error:
                 counts[f"code:{result.error.code}"] += 1
+                if len(self.failures) < _FIRST_FAILURES:
+                    self.failures.append(Failure(path_text(file.path), result.error))
                 if file.error or position in plan.unread:
                     self._progress.report(f"{path_text(file.path)}: {result.error.message}")
-            yield row(result, path=path_text(file.path))
+            path = path_text(file.path)
+            leading = {"path": path, "raw_path": path} if self._raw_path else {"path": path}
+            yield row(result, **leading)
 
-    def _show(self, *, succeeded: int = 0, failed: int = 0) -> None:
-        """Show the rows in the table, and the present counts of the oldest job."""
-        failures = self.counts["failed"] + self.counts["cancelled"] + failed
-        self._progress.show(done=self.counts["succeeded"] + succeeded + failures, failed=failures)
-        if self._max_failures is not None and failures > self._max_failures:
+    def _show(self, *, succeeded: int = 0, failed: int = 0, earlier: int = 0) -> None:
+        """Show the rows in the table, and the present counts of the oldest job.
+
+        `earlier` is the number of pictures of that job that an earlier run has classified.
+        """
+        failures = _failures(self.counts) + failed
+        self._progress.show(
+            done=self.counts["succeeded"] + succeeded + failures,
+            failed=failures,
+            earlier=self._earlier + earlier,
+        )
+        new = failures - self._failed_before
+        if self._max_failures is not None and new >= self._max_failures:
             raise TooManyFailures(
-                f"{failures} pictures failed; --max-failures allows {self._max_failures}"
+                f"{new:,} pictures failed, and --max-failures is {self._max_failures}"
             )
+
+
+def _failures(counts: Counter[str]) -> int:
+    return counts["failed"] + counts["cancelled"]
 
 
 def _failed(code: str, message: str) -> Item:

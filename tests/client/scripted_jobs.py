@@ -16,6 +16,11 @@ from typing import Any
 
 from tests.client.scripted_server import Answer, Cut, Request
 
+_VERSION = 200 * "m"
+MODEL = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e", "classes": 2} | {
+    "input_size": 8
+}
+
 
 @dataclass
 class ScriptedJob:
@@ -31,6 +36,7 @@ class ScriptedJobs:
         self.digests: list[str] = []  #: Of all pictures that arrived, in order.
         self.ending = threading.Event()  #: While it is not set, no job ends.
         self.ending.set()
+        self.model = _VERSION  #: The version of the model that the service has now.
         self.released = threading.Event()  #: A request that a test holds waits for it.
         self._lock = threading.Lock()
 
@@ -41,6 +47,8 @@ class ScriptedJobs:
         with self._lock:
             if path == "/health":
                 return Answer(200, {})
+            if path == "/model/info":
+                return Answer(200, MODEL | {"version": self.model})
             if path == "/jobs":
                 return self.open(json.loads(request.body), request.headers["Idempotency-Key"])
             match = re.fullmatch(r"/jobs/([^/]+)(/results|/parts(?:/(\d+))?)?", path)
@@ -96,4 +104,4 @@ def _item(data: bytes) -> dict[str, Any]:
         error = {"code": "empty_file", "message": "The file is empty."}
         return {"name": "", "state": "failed", "error": error}
     tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
-    return {"name": "", "state": "succeeded", "predictions": [tabby], "model_version": 200 * "m"}
+    return {"name": "", "state": "succeeded", "predictions": [tabby], "model_version": _VERSION}

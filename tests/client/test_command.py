@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,47 @@ def test_address_and_key_come_from_the_environment(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("IMAGE_CLASSIFIER_API_KEY", "imgc_key")
         assert main(["dead-letters", "list"]) == Exit.OK
     assert server.requests[0].headers["Authorization"] == "Bearer imgc_key"
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_global_options_stand_before_or_after_the_command(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_server(in_order(Answer(200, {"dead_letters": [LETTER]}))) as server:
+        options, command = ["--url", server.url, "--json"], ["dead-letters", "list"]
+        arguments = options + command if place == "before" else command + options
+        assert main(arguments) == Exit.OK
+        assert main(["dead-letters", *options, "list"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == [LETTER]
+
+
+def test_an_option_after_the_command_wins() -> None:
+    with scripted_server(in_order(Answer(200, {"dead_letters": []}))) as server:
+        wrong = ["--url", "http://127.0.0.1:1"]
+        assert main([*wrong, "dead-letters", "list", "--url", server.url]) == Exit.OK
+
+
+def test_classify_and_upload_name_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a picture.jpg").touch()
+    assert main(["classify", str(tmp_path)]) == Exit.USAGE
+    assert f"image-classifier upload {tmp_path}" in capsys.readouterr().err
+    assert main(["upload", str(tmp_path / "a picture.jpg")]) == Exit.USAGE
+    file = f"'{tmp_path}/a picture.jpg'"
+    assert f"image-classifier classify {file}" in capsys.readouterr().err
+
+
+def test_a_minus_sign_is_standard_input(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
+    answer = Answer(200, {"job_id": "j", "name": "picture", "predictions": [tabby]})
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"the picture")))
+    with scripted_server(in_order(answer)) as server:
+        assert main(["classify", "-", "--url", server.url]) == Exit.OK
+    assert b"the picture" in server.requests[0].body
+    assert capsys.readouterr().out == "-: tabby 50.0%\n"
 
 
 def test_dead_letters_are_listed_and_retried(

@@ -168,7 +168,7 @@ def test_an_upload_stops_when_too_many_pictures_failed(
     with uploading(ScriptedJobs(), folder) as arguments:
         status, summary = run([*arguments, "--max-failures", 5], capsys)
         assert status == Exit.TOO_MANY_FAILURES
-        assert "--max-failures allows 5" in summary["error"]
+        assert "--max-failures is 5" in summary["error"]
         status, summary = run([*arguments, "--resume"], capsys)
     assert status == Exit.SOME_FAILED
     assert (summary["pictures"], summary["failed"]) == (120, 20)

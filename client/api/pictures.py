@@ -1,0 +1,67 @@
+"""The forms in which a caller may have a picture."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from ..text import path_text
+
+#: The name of a picture that has none.
+_NAME = "picture"
+
+#: Modes of PIL images that PNG can carry. Others are converted to RGB.
+_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
+
+
+class PilImage(Protocol):
+    """What the client uses of a `PIL.Image.Image`. Pillow need not be installed."""
+
+    mode: Any
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None: ...
+    def convert(self, mode: Any) -> PilImage: ...
+    def getexif(self) -> Any: ...
+
+
+#: A path, the bytes of a picture, a file that is open in binary mode, or an image of Pillow.
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | PilImage
+
+
+def read(picture: Source) -> tuple[str, bytes]:
+    """The name and the bytes of a picture. Raises OSError, and TypeError for anything else."""
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return _NAME, bytes(picture)
+    if isinstance(picture, str | os.PathLike):
+        path = Path(picture)
+        return path_text(path.name), path.read_bytes()
+    if hasattr(picture, "read"):
+        data = picture.read()
+        if not isinstance(data, bytes):
+            raise TypeError("The file gives text. Open it in binary mode.")
+        return _name_of(picture, "name"), data
+    if hasattr(picture, "save") and hasattr(picture, "getexif"):
+        return _name_of(picture, "filename"), _png(picture)
+    raise TypeError(f"{type(picture).__name__} is no path, bytes, file or image of Pillow.")
+
+
+def is_path(picture: Source) -> bool:
+    return isinstance(picture, str | os.PathLike)
+
+
+def _png(image: PilImage) -> bytes:
+    """The image without loss. Its EXIF data say how it is turned, so the service gets them too."""
+    exif = image.getexif()
+    data = io.BytesIO()
+    image = image if image.mode in _MODES else image.convert("RGB")
+    image.save(data, format="PNG", compress_level=1, exif=exif)
+    return data.getvalue()
+
+
+def _name_of(picture: object, attribute: str) -> str:
+    name = getattr(picture, attribute, "")
+    # The name of a pipe is a number, and that of standard input is `<stdin>`.
+    is_file = isinstance(name, str) and name and not name.startswith("<")
+    return path_text(os.path.basename(name)) if is_file else _NAME

@@ -1,0 +1,249 @@
+"""Options of `upload`: a limit on failures, another try of failures, other models, raw paths."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.cli import upload as command
+from client.cli.command import main
+from client.cli.exits import Exit
+from client.upload import planner, retry
+from tests.client.scripted_jobs import ScriptedJobs
+from tests.client.scripted_server import Answer, Cut, ScriptedServer, scripted_server
+
+
+class Jobs(ScriptedJobs):
+    """Pictures that start with `soon` fail until `mended`."""
+
+    mended = False
+
+    def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
+        wrong = b"bad " if not self.mended else b"good"
+        return super().put(job, number, body.replace(b"soon", wrong))
+
+
+@pytest.fixture
+def jobs() -> Jobs:
+    return Jobs()
+
+
+@pytest.fixture
+def server(jobs: Jobs) -> Iterator[ScriptedServer]:
+    with scripted_server(jobs) as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "pictures").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / "pictures" / name).write_text(f"picture {name}")
+    return tmp_path / "pictures"
+
+
+class Upload:
+    """Runs the command in this process."""
+
+    def __init__(self, server: ScriptedServer, folder: Path, capsys: Any, table: str) -> None:
+        self.table = folder.parent / table
+        self._fixed = ["upload", str(folder), "--url", server.url, "--output", str(self.table)]
+        self._capsys = capsys
+
+    def __call__(self, *options: str) -> tuple[int, str, str]:
+        status = main([*self._fixed, *options])
+        printed = self._capsys.readouterr()
+        return status, printed.out, printed.err
+
+    def json(self, *options: str) -> tuple[int, dict[str, Any]]:
+        status, out, _ = self("--json", *options)
+        return status, json.loads(out)
+
+    def rows(self) -> list[dict[str, str]]:
+        with open(self.table, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture(params=["table.csv", "table.jsonl"])
+def any_table(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def upload(server: ScriptedServer, folder: Path, capsys: Any) -> Upload:
+    return Upload(server, folder, capsys, "table.csv")
+
+
+def states(table: Path) -> dict[str, str]:
+    if table.suffix == ".csv":
+        with open(table, newline="", encoding="utf-8") as file:
+            return {row["path"]: row["state"] for row in csv.DictReader(file)}
+    lines = map(json.loads, table.read_text().splitlines())
+    return {row["path"]: row["state"] for row in lines}
+
+
+def test_failed_pictures_are_classified_again_and_the_others_stay(
+    server: ScriptedServer, folder: Path, jobs: Jobs, capsys: Any, any_table: str
+) -> None:
+    (folder / '=two\nlines ".jpg').write_text("soon 1")
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_text("soon 2")
+    upload = Upload(server, folder, capsys, any_table)
+    status, summary = upload.json()
+    assert (status, summary["failed"], summary["succeeded"]) == (Exit.SOME_FAILED, 2, 3)
+    before = set(jobs.digests)
+    jobs.mended = True
+    assert upload.json("--resume")[1]["added"] == 0
+    status, summary = upload.json("--retry-failed")
+    assert (status, summary["added"], summary["failed"]) == (Exit.OK, 2, 0)
+    assert (summary["pictures"], summary["errors"]) == (5, {})
+    assert set(states(upload.table).values()) == {"succeeded"} and len(states(upload.table)) == 5
+    assert len(jobs.digests) == 7 and len(set(jobs.digests) - before) == 2
+    assert upload.json("--retry-failed")[1]["added"] == 0
+    assert not list(folder.parent.glob("*.retry"))
+
+
+@pytest.mark.parametrize("step", ["journal", "replace"])
+def test_a_retry_that_dies_between_its_steps_is_repeated_or_completed(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    (folder / "d.jpg").write_text("soon")
+    upload.json()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if step == "journal":
+            patch.setattr(retry.Journal, "retry", die)
+        else:
+            patch.setattr(retry.os, "replace", die)
+        assert main([*upload._fixed, "--retry-failed"]) == Exit.INTERRUPTED
+    jobs.mended = True
+    if step == "replace":  # the file is planned again already
+        assert upload.json("--resume")[1]["added"] == 1
+    else:
+        assert upload.json("--retry-failed")[1]["added"] == 1
+    assert states(upload.table) == dict.fromkeys(["a.jpg", "b.jpg", "c.jpg", "d.jpg"], "succeeded")
+
+
+def test_a_table_that_another_program_changed_is_left_alone(upload: Upload, folder: Path) -> None:
+    (folder / "d.jpg").write_text("soon")
+    upload()
+    lines = upload.table.read_text().splitlines(keepends=True)
+    changed = "".join(lines[:-2]).encode().ljust(upload.table.stat().st_size, b" ")
+    upload.table.write_bytes(changed)
+    status, _, err = upload("--retry-failed")
+    assert status == Exit.USAGE and "another program has changed it" in err
+    assert upload.table.read_bytes() == changed
+
+
+def test_a_retry_needs_a_table(upload: Upload) -> None:
+    status, _, err = upload("--retry-failed")
+    assert status == Exit.USAGE and "needs a table of an earlier run" in err
+
+
+def test_a_table_of_another_model_is_continued_only_when_that_is_allowed(
+    upload: Upload, folder: Path, jobs: Jobs
+) -> None:
+    upload()
+    jobs.model = "newer"
+    (folder / "d.jpg").write_text("picture d")
+    status, _, err = upload("--resume")
+    assert status == Exit.USAGE
+    assert "the service has newer" in err and "--any-model" in err
+    assert len(upload.rows()) == 3
+    assert upload.json("--resume", "--any-model")[1]["added"] == 1
+
+
+def test_an_upload_stops_at_the_failure_that_reaches_the_limit(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planner, "_FIRST_FILES", 2)
+    monkeypatch.setattr(planner, "_GROWTH", 1)
+    (folder / "c.jpg").unlink()  # so that each job has pictures of one kind
+    for k in range(8):
+        (folder / f"x{k}.jpg").write_text(f"soon {k}")
+    status, summary = upload.json("--max-failures", "2")
+    assert (status, summary["failed"]) == (Exit.TOO_MANY_FAILURES, 2)
+    # The failures of an earlier run do not count.
+    status, summary = upload.json("--resume", "--max-failures", "3")
+    assert (status, summary["failed"]) == (Exit.TOO_MANY_FAILURES, 6)
+    assert upload.json("--resume")[1]["failed"] == 8
+
+
+def test_the_summary_names_the_first_failures_and_says_where_all_are(
+    upload: Upload, folder: Path
+) -> None:
+    for k in range(7):
+        (folder / f"x{k}.jpg").write_text(f"bad {k}")
+    _, out, _ = upload()
+    named = [line.strip() for line in out.splitlines() if "empty" in line and "x" in line]
+    assert named == [f"x{k}.jpg: The file is empty." for k in range(5)]
+    assert f"all failures are in {upload.table}" in out and "--retry-failed" in out
+    _, summary = upload.json("--overwrite")
+    first = {"path": "x0.jpg", "code": "empty_file", "message": "The file is empty."}
+    assert summary["first_failures"][0] == first and len(summary["first_failures"]) == 5
+
+
+def test_a_raw_path_has_no_protection_against_formulas(upload: Upload, folder: Path) -> None:
+    (folder / "=1;-2.jpg").write_text("picture")
+    upload("--raw-path")
+    [row] = [row for row in upload.rows() if row["path"].startswith("'=")]
+    assert row["raw_path"] == "=1;-2.jpg"
+    status, _, err = upload("--resume")
+    assert status == Exit.USAGE and "raw_path True, not False" in err
+    assert upload("--resume", "--raw-path")[0] == Exit.OK
+
+
+def test_a_table_of_an_earlier_release_is_resumed(upload: Upload, folder: Path) -> None:
+    upload()
+    journal = upload.table.with_name("table.csv.journal")
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        line.pop("raw_path", None)
+        line.pop("model", None)
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "d.jpg").write_text("picture d")
+    assert upload.json("--resume")[1]["added"] == 1
+
+
+class Recorder:
+    """A progress that keeps the numbers of pictures of this run."""
+
+    total: int | None = None
+
+    def __init__(self) -> None:
+        self.own: list[int] = []
+
+    def show(self, *, done: int, failed: int, earlier: int = 0) -> None:
+        self.own.append(done - earlier)
+
+    def report(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_pictures_of_an_earlier_run_do_not_count_in_the_rate(
+    upload: Upload, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:  # the job has ended, and its rows are not written
+        patch.setattr(command.Table, "commit", full)
+        assert upload()[0] == Exit.DISK
+    for k in range(2):
+        (folder / f"x{k}.jpg").write_text(f"picture {k}")
+    recorder = Recorder()
+    monkeypatch.setattr(command, "progress_for", lambda *_, **__: recorder)
+    assert upload("--resume")[0] == Exit.OK
+    assert recorder.own[0] == 0 and recorder.own[-1] == 2
