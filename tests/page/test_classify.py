@@ -29,7 +29,7 @@ def test_thumbnails_come_at_once_and_labels_follow(
     expect(page.locator("#figures")).to_contain_text("70 pictures labelled")
     expect(page.locator("#progress")).to_have_attribute("aria-valuenow", "100")
     expect(page.locator(".cell").first).to_have_attribute("data-state", "succeeded")
-    assert re.fullmatch(r"<?\d+ %", page.locator(".share").first.inner_text())
+    assert re.fullmatch(r"<?\d+ %", page.locator(".cell .share").first.inner_text())
     assert re.search(r"\?job=[0-9a-f]{32}$", page.url)
     expect(page.locator("#cancel")).to_be_hidden()
 
@@ -59,7 +59,11 @@ def test_a_cat_is_called_a_cat(service: LocalService, new_page: NewPage, cats_la
     page = new_page()
     page.goto(service.base_url)
     page.set_input_files("#pictures", _SAMPLES / "chelsea.png")
-    expect(page.locator(".cell .label")).to_contain_text(cats_label)
+    # A single picture is shown large, with all its labels at once.
+    expect(page.locator("#single-predictions .label").first).to_have_text(cats_label)
+    expect(page.locator("#single-predictions li")).to_have_count(5)
+    expect(page.locator("#single-picture img")).to_be_visible()
+    expect(page.locator("#filters")).to_be_hidden()
     expect(page.locator("#job-title")).to_have_text("chelsea.png")
 
 
@@ -88,7 +92,7 @@ def test_a_file_that_is_too_large_is_refused_without_sending_all_of_it(
     page = new_page()
     page.goto(service.base_url)
     page.set_input_files("#pictures", large)
-    expect(page.locator(".cell")).to_contain_text(re.compile(r"\d bytes; \d+ are allowed"))
+    expect(page.locator("#single-state")).to_contain_text("allowed")
 
 
 def test_a_folder_is_read_with_its_inner_folders_and_other_files_are_skipped(
@@ -130,7 +134,7 @@ def test_pictures_are_dropped_or_pasted(
         [way, picture.name, base64.b64encode(picture.read_bytes()).decode()],
     )
     expect(page.locator("#job-title")).to_have_text(picture.name)
-    expect(page.locator(".cell")).to_have_attribute("data-state", "succeeded")
+    expect(page.locator("#single")).to_have_attribute("data-state", "succeeded")
 
 
 def test_an_archive_becomes_a_job_of_its_members(
@@ -147,6 +151,33 @@ def test_an_archive_becomes_a_job_of_its_members(
     expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
     expect(page.locator(".cell")).to_have_count(3)
     expect(page.locator(".cell").nth(2)).to_contain_text("noise 0002.png")
+
+
+def test_an_archive_and_a_picture_that_are_chosen_together_are_both_shown(
+    service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
+) -> None:
+    archive = tmp_path / "holiday.zip"
+    first, *others = noise(4)
+    with zipfile.ZipFile(archive, "w") as members:
+        for picture in others:
+            members.write(picture, picture.name)
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", [first, archive])
+    expect(page.locator("#job-title")).to_have_text(first.name)
+    expect(page.locator("#notice")).to_contain_text("holiday.zip is a job of its own")
+    expect(page.locator("#single")).to_have_attribute("data-state", "succeeded")
+    page.click("#notice-action")
+    expect(page.locator("#job-title")).to_have_text("holiday.zip")
+    expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
+
+
+def test_a_sample_picture_can_be_tried(service: LocalService, new_page: NewPage) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    page.get_by_role("button", name="Try the picture of a rocket").click()
+    expect(page.locator("#job-title")).to_have_text("rocket.jpg")
+    expect(page.locator("#single")).to_have_attribute("data-state", "succeeded")
 
 
 def test_a_broken_archive_shows_the_reason(

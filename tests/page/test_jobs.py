@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import httpx
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.conftest import STATUS, NewPage, Noise
@@ -39,13 +40,15 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
 def test_a_failed_picture_without_a_thumbnail_shows_its_name(
     service: LocalService, new_page: NewPage
 ) -> None:
-    files = {"files": ("broken.jpg", b"no picture")}
+    files = [("files", (f"broken {n}.jpg", b"no picture")) for n in range(2)]
     job = httpx.post(f"{service.base_url}/jobs", files=files).raise_for_status().json()
     page = new_page()
     page.goto(f"{service.base_url}/?job={job['id']}")
-    expect(page.locator('.cell[data-state="failed"] .label')).to_contain_text("not a JPEG")
-    box = page.locator('.cell[data-state="failed"] .picture').bounding_box()
-    assert box and box["height"] >= 20, "the error has pushed out the name"
+    cell = page.locator('.cell[data-state="failed"]').first
+    expect(cell.locator(".label")).to_contain_text("not a JPEG")
+    outer, name = cell.bounding_box(), cell.locator(".name").bounding_box()
+    assert outer and name, "both are visible"
+    assert name["y"] + name["height"] <= outer["y"] + outer["height"], "the name is pushed out"
 
 
 def test_an_unknown_job_in_the_address_is_reported(
@@ -95,6 +98,56 @@ def test_results_are_downloaded_as_csv_and_json_lines(
     assert len(rows) == 33 and all(row["label"] for row in rows)
 
 
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_download_has_the_name_of_the_job_and_the_rows_that_the_filters_show(
+    service: LocalService, new_page: NewPage, noise: Noise, format: str
+) -> None:
+    page = new_page()
+    classify(page, service, noise(12))
+    page.fill("#text", "noise 001")
+    page.select_option("#sort", "certain")
+    expect(page.locator("#shown")).to_have_text("2 of 12 pictures")
+    shown = page.locator(".cell .name").all_inner_texts()
+    with page.expect_download() as download:
+        page.click(f"#{format}")
+    assert download.value.suggested_filename == f"12 pictures.{format}"
+    text = Path(download.value.path()).read_text()
+    if format == "csv":
+        names = [row["name"] for row in csv.DictReader(io.StringIO(text))]
+    else:
+        names = [json.loads(line)["name"] for line in text.splitlines()]
+    assert names == shown and len(names) == 2
+
+
+def test_a_finished_job_shows_its_most_frequent_labels(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    classify(page, service, noise(8))
+    expect(page.locator("#progress")).to_be_hidden()
+    first = page.locator("#frequent button").first
+    label = first.locator(".label").inner_text()
+    count = int(first.locator(".share").inner_text())
+    first.click()
+    expect(page.locator(".cell")).to_have_count(count)
+    assert set(page.locator(".cell .label").all_inner_texts()) == {label}
+
+
+def test_recent_jobs_have_a_picture_and_counts(
+    service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("bad")
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", [*noise(3), bad])
+    expect(page.locator("#figures")).to_contain_text("1 failed")
+    page.click("#home")
+    job = page.locator("#recent li").first
+    expect(job).to_contain_text("4 pictures · 1 failed")
+    expect(job.locator("img")).to_be_visible()
+
+
 def test_pictures_are_filtered_by_label_state_and_confidence_and_sorted(
     service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
 ) -> None:
@@ -128,6 +181,16 @@ def test_pictures_are_filtered_by_label_state_and_confidence_and_sorted(
     assert set(page.locator(".cell .label").all_inner_texts()) == {label}
     page.fill("#text", "noise 0007")
     expect(cells).to_have_count(1)
+    page.fill("#text", "oise 0007")  # only at the start of a word
+    expect(page.locator("#nothing")).to_be_visible()
+    page.click("#clear-all")
+    expect(page.locator("#nothing")).to_be_hidden()
+    page.click("#figures button")
+    expect(cells).to_have_count(1)
+    expect(cells).to_have_attribute("data-state", "failed")
+    page.reload()  # the filters are in the address
+    expect(cells).to_have_count(1)
+    expect(page.locator("#shown")).to_have_text("1 of 21 pictures")
 
 
 def test_the_keyboard_opens_the_large_view_with_all_labels_and_durations(

@@ -23,13 +23,35 @@ def test_an_upload_continues_after_a_lost_connection(
         else:
             route.abort()
 
-    page.route("**/parts/*", cut)
     page.goto(service.base_url)
+    expect(page.locator("#status")).to_contain_text("workers ready")
+    page.route("**/parts/*", cut)
+    page.route("**/health", lambda route: route.abort())
     page.set_input_files("#pictures", noise(3))
     expect(page.locator("#busy-text")).to_contain_text("The service cannot be reached, retrying")
     page.click("#try-now")
     expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
     expect(page.locator("#busy")).to_be_hidden()
+
+
+def test_the_notice_of_a_lost_connection_ends_when_the_service_answers(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page(refusals=("net::ERR_FAILED",))
+    page.goto(service.base_url)
+    expect(page.locator("#status")).to_contain_text("workers ready")
+    page.clock.install()
+    lost = re.compile("/api/v1/")
+    page.route(lost, lambda route: route.abort())
+    page.set_input_files("#pictures", noise(2))
+    busy = page.locator("#busy-text")
+    for _ in range(4):  # the pauses get longer
+        expect(busy).to_contain_text("The service cannot be reached, retrying")
+        page.clock.run_for(9_000)
+    page.unroute(lost)
+    page.clock.run_for(5_000)  # less than the pause; the page reads the health every four seconds
+    expect(page.locator("#busy")).to_be_hidden()
+    expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
 
 
 def test_a_file_that_is_removed_before_it_is_sent_does_not_stop_the_others(

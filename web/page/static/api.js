@@ -3,11 +3,13 @@
  * busy, cannot be reached, or needs an API key.
  */
 
+import { AWAY } from "./pause.js";
+
 const KEY = "api-key";
 const BASE = "api/v1/";
 
 /** Answers of a proxy while the service restarts. */
-const AWAY = new Set([502, 504]);
+const GATEWAY_ERRORS = new Set([502, 504]);
 const LONGEST_PAUSE_SECONDS = 30;
 
 export class Problem extends Error {
@@ -52,7 +54,7 @@ export class Api {
     const exchange = options.onSent ? upload : fetch;
     const response = await exchange(BASE + path, { ...options, headers: all }).catch((error) => {
       if (error.name === "AbortError") throw error;
-      throw new Unreachable("The service cannot be reached");
+      throw new Unreachable(AWAY);
     });
     if (response.ok) return response;
     throw new Problem(response.status, await problem(response), retryAfter(response));
@@ -85,8 +87,8 @@ export class Api {
 /** Starts a pause, or throws the error if a later attempt would fail in the same way. */
 function holdBack(pause, error, attempt) {
   const seconds = error.seconds ?? Math.min(LONGEST_PAUSE_SECONDS, 2 ** Math.min(attempt, 5));
-  if (error instanceof Unreachable || AWAY.has(error.status))
-    return pause.hold(seconds, "The service cannot be reached");
+  if (error instanceof Unreachable || GATEWAY_ERRORS.has(error.status))
+    return pause.hold(seconds, AWAY);
   if (typeof error.seconds !== "number") throw error;
   const limited = error.status === 429;
   pause.hold(seconds, limited ? "You have reached your request limit" : "The service is busy");

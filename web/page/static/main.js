@@ -2,12 +2,15 @@
 
 import { Api } from "./api.js";
 import { offerDownloads } from "./grid/downloads.js";
+import { Filters } from "./grid/filters.js";
 import { chosen, dropped, pasted, sort } from "./job/files.js";
 import { Grid } from "./grid/grid.js";
 import { Job } from "./job/job.js";
 import { amend, askForKey, notice, showBusy } from "./notices.js";
 import { Pause } from "./pause.js";
 import { Progress } from "./job/progress.js";
+import { Single } from "./job/single.js";
+import { Summary } from "./job/summary.js";
 import { forget, recent, remember, showRecent } from "./recent.js";
 import { labels, select } from "./grid/selection.js";
 import { Session } from "./session.js";
@@ -25,18 +28,30 @@ const SUGGESTED_LABELS = 200;
 const pause = new Pause(showBusy);
 const api = new Api(pause, askForKey);
 const session = new Session(api, Number(document.body.dataset.maxImageBytes), {
-  changed: (job) => job === shown && plan(),
+  changed,
   opened,
 });
 const grid = new Grid($("grid"), new Thumbnails(), (place) => viewer.open(grid.items, place));
 const viewer = new Viewer((item) => grid.focusOn(item));
-const progress = new Progress();
+const filters = new Filters(() => filtered());
+const progress = new Progress((state) => filters.set({ state }));
+const single = new Single();
+const summary = new Summary(filters);
 
 let shown = null;
 let planned = false;
 let orderedAt = 0;
 
 // Input
+
+/** Classifies one of the sample pictures of the page. */
+async function trySample(event) {
+  const button = event.target.closest("button");
+  if (!button) return;
+  const blob = await (await fetch(button.querySelector("img").src)).blob();
+  const file = new File([blob], `${button.dataset.name}.jpg`, { type: blob.type });
+  accept([{ file, name: file.name, inFolder: false }]);
+}
 
 function accept(files) {
   const { archives, pictures, skipped } = sort(files);
@@ -45,9 +60,11 @@ function accept(files) {
     : "";
   if (!pictures.length && !archives.length) return notice(message || "There are no pictures here.");
   notice(message);
-  for (const archive of archives) sendArchive(archive);
+  const beside = pictures.length > 0 || archives.length > 1;
+  for (const archive of archives) sendArchive({ ...archive, beside });
   if (!pictures.length) return;
   const job = Job.of(pictures);
+  filters.reset();
   show(job);
   session.classify(job);
 }
@@ -59,7 +76,7 @@ async function sendArchive(archive) {
   const onSent = (sent) => amend(`Sending ${name}, ${bytes(sent)} of ${bytes(file.size)}`);
   try {
     await session.unpack(archive, { signal: sending.signal, onSent });
-    notice("");
+    if (!archive.beside) notice("");
   } catch (error) {
     if (error.name !== "AbortError") notice(`${name}: ${error.message}`);
   }
@@ -94,25 +111,54 @@ function listenForFiles() {
   });
 }
 
+/** Asks for an API key before the user chooses pictures, if the service needs one. */
+async function askForKeyAtOnce() {
+  const ask = () => api.send("dead-letters"); // a short answer, and only with a key
+  while (await ask().then(() => false, (error) => error.status === 401)) {
+    const refused = api.key;
+    const key = await askForKey(refused !== "");
+    if (api.key === refused) api.key = key;
+  }
+}
+
 // Addresses
 
 const address = (id) => (id ? `?job=${encodeURIComponent(id)}` : "./");
 
-function opened(job) {
-  remember(job);
-  // A job of an archive is shown when it exists. A job of pictures is shown before that.
-  if (shown?.id === null && shown !== job) return;
+/** A job exists now. A job of pictures is shown already, and one of an archive is not. */
+function opened(job, archive) {
+  note(job);
+  const others = archive?.beside || (shown?.id === null && shown !== job);
+  if (others)
+    return notice(`${job.title} is a job of its own.`, "Show it", () => visit(job));
+  visit(job);
+}
+
+/** Keeps the list of recent jobs up to date. */
+async function note(job) {
+  await remember(job);
+  showRecent($("recent"), shown?.id);
+}
+
+function visit(job) {
+  if (shown !== job) filters.reset();
   history.pushState(null, "", address(job.id));
   show(job);
 }
 
+function changed(job) {
+  if (job.ended && job.id) note(job);
+  if (job === shown) plan();
+}
+
 async function route() {
   const id = new URLSearchParams(location.search).get("job");
+  filters.read();
   if (!id || session.find(id)) return show(session.find(id) ?? null);
   try {
     const title = recent().find((each) => each.id === id)?.title;
     show(await session.reopen(id, title));
-    remember(shown);
+    note(shown);
   } catch (error) {
     forget(id);
     show(null);
@@ -135,6 +181,7 @@ function show(job) {
   shown = job;
   $("job").hidden = !job;
   document.body.classList.toggle("with-job", Boolean(job));
+  document.body.classList.toggle("with-one", job?.items.length === 1);
   showRecent($("recent"), job?.id);
   if (!job) {
     document.title = "Image classifier";
@@ -144,7 +191,8 @@ function show(job) {
     [$("csv"), "csv"],
     [$("jsonl"), "jsonl"],
   ];
-  offerDownloads(api, job.id, links, (error) => notice(error.message));
+  const selected = () => (filters.isActive ? grid.items : null);
+  offerDownloads(api, job, links, selected, (error) => notice(error.message));
   render({ anew: true });
 }
 
@@ -160,10 +208,13 @@ function plan() {
 
 function render({ anew = false } = {}) {
   const changed = shown.takeChanged();
+  const [only, another] = shown.items;
   progress.show(shown);
+  summary.show(shown);
+  single.show(another ? null : only);
   viewer.refresh(changed);
   const now = performance.now();
-  if (!anew && !(isFiltered() && changed.size)) return grid.refresh(changed);
+  if (!anew && !(filters.isActive && changed.size)) return grid.refresh(changed);
   if (!anew && now - orderedAt < ORDER_MILLISECONDS && !shown.ended) {
     setTimeout(plan, ORDER_MILLISECONDS);
     return grid.refresh(changed);
@@ -172,42 +223,37 @@ function render({ anew = false } = {}) {
   order();
 }
 
-function wanted() {
-  return {
-    text: $("text").value,
-    state: $("state").value,
-    least: $("least").valueAsNumber / 100 || 0,
-    most: Number.isNaN($("most").valueAsNumber) ? 1 : $("most").valueAsNumber / 100,
-    sort: $("sort").value,
-  };
-}
-
-function isFiltered() {
-  const { text, state, least, most, sort: order } = wanted();
-  return Boolean(text || state || order || least > 0 || most < 1);
-}
-
 function order() {
-  const items = isFiltered() ? select(shown.items, wanted()) : shown.items;
+  const items = filters.isActive ? select(shown.items, filters.wanted) : shown.items;
   grid.show(items, { withPictures: shown.items.some((item) => item.file) });
   const all = shown.items.length;
   $("shown").textContent =
     items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
+  $("clear").hidden = !filters.isActive;
+  $("nothing").hidden = items.length > 0;
+}
+
+/** The user has changed the filters: the first pictures that fit are shown. */
+function filtered() {
+  if (!shown) return;
+  order();
+  const top = $("job").getBoundingClientRect().top + scrollY;
+  if (scrollY > top) scrollTo(0, top);
 }
 
 function suggestLabels() {
-  const options = labels(shown.items, SUGGESTED_LABELS).map((label) => new Option(label));
+  const options = labels(shown.items, SUGGESTED_LABELS).map(([label]) => new Option(label));
   $("labels").replaceChildren(...options);
 }
 
 listenForFiles();
-$("filters").addEventListener("input", order);
-$("filters").addEventListener("submit", (event) => event.preventDefault());
+$("samples").addEventListener("click", trySample);
 $("text").addEventListener("focus", suggestLabels);
 $("cancel").addEventListener("click", () => session.cancel(shown));
 $("try-now").addEventListener("click", () => pause.end());
 $("home").addEventListener("click", go);
 $("recent").addEventListener("click", go);
 addEventListener("popstate", route);
-watchService(api, $("status"), $("model-notice"));
+watchService(api, $("status"), $("model-notice"), () => pause.serviceAnswers());
+askForKeyAtOnce();
 route();

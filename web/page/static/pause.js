@@ -1,5 +1,8 @@
 /** "The service is busy, retrying in 12 s": one pause for all requests. */
 
+/** The reason of a pause that ends as soon as the service answers. */
+export const AWAY = "The service cannot be reached";
+
 export class Pause {
   #until = 0;
   #why = "";
@@ -31,6 +34,11 @@ export class Pause {
         reject(signal.reason);
       });
     });
+  }
+
+  /** The service answers again: ends a pause that began because it could not be reached. */
+  serviceAnswers() {
+    if (this.#clock !== null && this.#why === AWAY) this.end();
   }
 
   /** Ends the pause now. */

@@ -1,7 +1,10 @@
 /** The recent jobs of this browser: their ids and titles, until their results expire. */
 
+import { number, plural } from "./words.js";
+
 const NAME = "recent-jobs";
 const MOST = 8;
+const ICON_SIDE = 72;
 
 export function recent() {
   let jobs = [];
@@ -13,10 +16,44 @@ export function recent() {
   return jobs.filter(({ expires }) => expires > Date.now() / 1000);
 }
 
-export function remember({ id, title, record }) {
-  const others = recent().filter((each) => each.id !== id);
-  const job = { id, title, began: record.created_at, expires: record.expires_at };
-  write([job, ...others].slice(0, MOST));
+/** Remembers a job and what is known of it by now. */
+export async function remember({ id, title, record, items }) {
+  const earlier = recent().find((each) => each.id === id);
+  const { total, failed } = record.counts;
+  const job = { ...earlier, id, title, total, failed };
+  Object.assign(job, { began: record.created_at, expires: record.expires_at });
+  place(job);
+  const file = items.find((item) => item.file)?.file;
+  if (job.picture || !file) return;
+  job.picture = await icon(file);
+  if (recent().some((each) => each.id === id)) place({ ...job, ...find(id), picture: job.picture });
+}
+
+const find = (id) => recent().find((each) => each.id === id);
+
+/** Puts a job first in the list, or changes it in its place. */
+function place(job) {
+  const jobs = recent();
+  const at = jobs.findIndex(({ id }) => id === job.id);
+  if (at >= 0) jobs[at] = job;
+  else jobs.unshift(job);
+  write(jobs.slice(0, MOST));
+}
+
+/** A few kilobytes that show a picture, as a `data:` address; "" if the browser cannot read it. */
+async function icon(file) {
+  try {
+    const bitmap = await createImageBitmap(file);
+    const side = Math.min(bitmap.width, bitmap.height);
+    const canvas = document.createElement("canvas");
+    canvas.width = canvas.height = ICON_SIDE;
+    const [x, y] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
+    canvas.getContext("2d").drawImage(bitmap, x, y, side, side, 0, 0, ICON_SIDE, ICON_SIDE);
+    bitmap.close();
+    return canvas.toDataURL("image/webp", 0.7);
+  } catch {
+    return "";
+  }
 }
 
 export function forget(id) {
@@ -35,15 +72,32 @@ function write(jobs) {
 export function showRecent(section, shown) {
   const jobs = recent().filter(({ id }) => id !== shown);
   section.hidden = !jobs.length;
-  const rows = jobs.map(({ id, title, began }) => {
-    const [row, link, when] = ["li", "a", "time"].map((name) => document.createElement(name));
+  const rows = jobs.map(({ id, title, began, total, failed, picture }) => {
+    const names = ["li", "a", "time", "span", "p"];
+    const [row, link, when, image, counts] = names.map((name) => document.createElement(name));
     link.href = `?job=${encodeURIComponent(id)}`;
     link.textContent = title;
+    image.className = "icon";
+    if (picture) image.append(imageOf(picture));
+    counts.className = "hint";
+    if (total) counts.append(plural(total, "picture"), " · ");
+    if (failed) counts.append(`${number(failed)} failed`, " · ");
     const date = new Date(1000 * began);
     when.dateTime = date.toISOString();
     when.textContent = date.toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
-    row.append(link, " ", when);
+    counts.append(when);
+    row.append(image, link, counts);
     return row;
   });
   section.querySelector("ul").replaceChildren(...rows);
+}
+
+/** The policy of the page allows no `data:` addresses, so the bytes become a blob. */
+function imageOf(address) {
+  const bytes = Uint8Array.from(atob(address.split(",")[1] ?? ""), (each) => each.charCodeAt(0));
+  const image = new Image();
+  image.alt = "";
+  image.src = URL.createObjectURL(new Blob([bytes], { type: "image/webp" }));
+  image.onload = image.onerror = () => URL.revokeObjectURL(image.src);
+  return image;
 }

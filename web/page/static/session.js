@@ -13,7 +13,8 @@ export class Session {
   #on;
 
   /**
-   * `mostBytes` is the largest size of a picture. Calls `on.opened(job)` when a job has an id, and
+   * `mostBytes` is the largest size of a picture. Calls `on.opened(job, archive)` when a job has an
+   * id; `archive` is the one that it was made of, if there is one. Calls
    * `on.changed(job)` after each change.
    */
   constructor(api, mostBytes, on) {
@@ -48,7 +49,7 @@ export class Session {
   /** Starts a job of an archive's members. Throws if the service refuses the archive. */
   async unpack(archive, sending) {
     const job = Job.from(await sendArchive(this.#api, archive, sending), archive.name);
-    this.#opened(job);
+    this.#opened(job, archive);
     this.#read(job);
   }
 
@@ -98,9 +99,9 @@ export class Session {
     });
   }
 
-  #opened(job) {
+  #opened(job, archive) {
     this.#jobs.set(job.id, job);
-    this.#on.opened(job);
+    this.#on.opened(job, archive);
   }
 
   #cannotSend(job, error) {

@@ -5,14 +5,15 @@ import { number, plural, time } from "./words.js";
 const SECONDS = 4;
 const LANES = { interactive: "for small jobs", bulk: "for large jobs" };
 
-/** Keeps both elements up to date while the page is visible. */
-export function watchService(api, status, notice) {
+/** Keeps both elements up to date while the page is visible. Calls `answered()` after each answer. */
+export function watchService(api, status, notice, answered) {
   let last = "";
   let noticed = null; // the model version whose notice is shown
   let tried = null; // the API key with which it was read
   const update = async () => {
     if (document.hidden) return;
     const health = await read(api, "health");
+    if (health) answered();
     const words = health ? sentence(health) : "The service cannot be reached";
     // Changed only if it differs, because screen readers read each change.
     if (words !== last) status.textContent = last = words;

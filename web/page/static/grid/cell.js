@@ -1,6 +1,6 @@
 /** One picture in the grid. */
 
-import { percent } from "../words.js";
+import { percent, UNSURE } from "../words.js";
 
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
 
@@ -8,6 +8,7 @@ export class Cell {
   item = null;
   #thumbnails;
   #picture = document.createElement("span");
+  #name = document.createElement("span");
   #label = document.createElement("span");
   #share = document.createElement("span");
   #bar = document.createElement("span");
@@ -22,6 +23,7 @@ export class Cell {
     for (const [element, name] of [
       [this.button, "cell"],
       [this.#picture, "picture"],
+      [this.#name, "name"],
       [text, "caption"],
       [this.#label, "label"],
       [this.#share, "share"],
@@ -30,7 +32,8 @@ export class Cell {
       element.className = name;
     track.append(this.#bar);
     text.append(this.#label, this.#share);
-    this.button.append(this.#picture, text, track);
+    // A screen reader reads the name before the label. The name is shown below it.
+    this.button.append(this.#picture, this.#name, text, track);
     this.element.append(this.button);
   }
 
@@ -40,18 +43,20 @@ export class Cell {
     const done = item.state === "succeeded";
     this.button.dataset.state = item.state;
     this.button.title = item.name;
+    this.#name.textContent = item.name.slice(item.name.lastIndexOf("/") + 1);
+    this.button.classList.toggle("unsure", done && item.probability < UNSURE);
     this.#label.textContent = caption(item);
     this.#share.textContent = done ? percent(item.probability) : "";
     this.#bar.style.width = done ? `${100 * item.probability}%` : "0";
     this.#showPicture(item);
   }
 
-  /** Puts the picture over its name. The name is read by screen readers, and seen until then. */
-  #showPicture({ file, name }) {
+  #showPicture({ file }) {
     if (file && file === this.#file) return;
     this.#file = file;
-    this.#picture.textContent = name.slice(name.lastIndexOf("/") + 1);
+    this.#picture.replaceChildren();
     const address = file && this.#thumbnails.of(file, () => this.#file === file && this.#again());
+    if (address === null) this.#picture.textContent = "no preview";
     if (!address) return;
     const picture = new Image();
     picture.alt = "";

@@ -7,8 +7,8 @@ import { Cell } from "./cell.js";
 
 const WIDTH = 164;
 const GAP = 12;
-const TEXT_HEIGHT = 52;
-const NAME_HEIGHT = 28;
+/** The label in two lines, its bar and the name. */
+const TEXT_HEIGHT = 88;
 /** Rows that are drawn outside the window, ready for scrolling. */
 const BEYOND = 2;
 
@@ -92,7 +92,7 @@ export class Grid {
     this.#measured = whole;
     this.#columns = Math.max(2, Math.floor((whole + GAP) / (WIDTH + GAP)));
     this.#width = (whole + GAP) / this.#columns - GAP;
-    this.#height = TEXT_HEIGHT + (this.#withPictures ? this.#width : NAME_HEIGHT);
+    this.#height = TEXT_HEIGHT + (this.#withPictures ? this.#width : 0);
     const rows = Math.ceil(this.#items.length / this.#columns);
     this.#element.classList.toggle("names", !this.#withPictures);
     this.#element.style.height = `${Math.max(0, rows * (this.#height + GAP) - GAP)}px`;

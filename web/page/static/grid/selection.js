@@ -12,7 +12,7 @@ const ORDERS = {
 
 /** The items that fit `wanted`: {text, state, least, most, sort}; least and most from 0 to 1. */
 export function select(items, wanted) {
-  const text = wanted.text.trim().toLowerCase();
+  const text = wanted.text.trim() && atWordStart(wanted.text.trim());
   const selected = items.filter(
     (item) =>
       hasState(item, wanted.state) && isCertain(item, wanted) && (!text || contains(item, text)),
@@ -29,8 +29,13 @@ const hasState = (item, state) =>
   item.state === state ||
   (state === "waiting" && (item.state === "queued" || item.state === "sending"));
 
-const contains = ({ label, name }, text) =>
-  label.toLowerCase().includes(text) || name.toLowerCase().includes(text);
+const contains = ({ label, name }, text) => text.test(label) || text.test(name);
+
+/** Finds a text where a word starts: "owl" is not in "howler monkey". */
+function atWordStart(text) {
+  const literal = text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
+  return new RegExp(`(?<![\\p{L}\\p{N}])${literal}`, "iu");
+}
 
 /** The full range also includes items without a label. */
 function isCertain({ probability }, { least, most }) {
@@ -38,10 +43,10 @@ function isCertain({ probability }, { least, most }) {
   return probability !== null && probability >= least && probability <= most;
 }
 
-/** The labels of a job, most frequent first. */
+/** The most frequent labels of a job with their numbers, as [label, count]. */
 export function labels(items, most) {
   const counts = new Map();
   for (const { label } of items) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
-  return sorted.slice(0, most).map(([label]) => label);
+  return sorted.slice(0, most);
 }

@@ -11,6 +11,12 @@ export class Progress {
   #samples = []; // [milliseconds, done]
   #job = null;
   #said = "";
+  #showState;
+
+  /** `showState(state)` is called when the user asks for the pictures of a state. */
+  constructor(showState) {
+    this.#showState = showState;
+  }
 
   /** Shows everything of a job except its pictures. */
   show(job) {
@@ -26,7 +32,8 @@ export class Progress {
     $("sent").style.width = `${100 * job.sentShare}%`;
     $("done").style.width = `${(100 * job.done) / total}%`;
     $("progress").setAttribute("aria-valuenow", share);
-    $("figures").textContent = figures(job, this.#speed(), this.#left());
+    $("progress").hidden = job.ended;
+    this.#write(figures(job, this.#speed(), this.#left()));
     $("cancel").hidden = job.ended || Boolean(job.trouble);
     document.title = `${job.ended ? "" : `${share} % · `}${job.title} · Image classifier`;
     this.#announce(job, share);
@@ -60,6 +67,26 @@ export class Progress {
     return speed > 0 ? (items.length - done) / speed : null;
   }
 
+  /** Writes the figures. The number of failed pictures is a button that shows them. */
+  #write(parts) {
+    const text = parts.map(({ words }) => words).join(" · ");
+    if (text === $("figures").textContent) return;
+    const nodes = parts.flatMap(({ words, state }, place) => [
+      place ? " · " : "",
+      state ? this.#button(words, state) : words,
+    ]);
+    $("figures").replaceChildren(...nodes);
+  }
+
+  #button(words, state) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "link";
+    button.textContent = words;
+    button.addEventListener("click", () => this.#showState(state));
+    return button;
+  }
+
   /** Lets screen readers read the figures at the start, at each quarter and at the end. */
   #announce(job, share) {
     const said = job.ended || job.trouble ? "end" : `${Math.floor(share / 25)}`;
@@ -69,23 +96,25 @@ export class Progress {
   }
 }
 
+/** The parts of the line of figures, as [{words, state}]; the state of pictures to show, or none. */
 function figures(job, speed, left) {
   const counts = job.record?.counts;
   const total = job.items.length;
-  if (job.trouble) return job.trouble;
-  if (!counts) return "Starting the job";
+  if (job.trouble) return [{ words: job.trouble }];
+  if (!counts) return [{ words: "Starting the job" }];
   const parts = [];
-  if (job.ended) parts.push(ending(job));
-  else parts.push(`${number(job.done)} of ${number(total)} done`);
-  if (counts.failed) parts.push(`${number(counts.failed)} failed`);
-  if (counts.cached) parts.push(`${number(counts.cached)} classified earlier`);
+  const add = (words, state) => parts.push({ words, state });
+  if (job.ended) add(ending(job));
+  else add(`${number(job.done)} of ${number(total)} done`);
+  if (counts.failed) add(`${number(counts.failed)} failed`, total > 1 ? "failed" : undefined);
+  if (counts.cached) add(`${number(counts.cached)} classified earlier`);
   if (job.interrupted)
-    parts.push(`${plural(total - job.received, "picture was", "pictures were")} not sent`);
-  else if (!job.ended && job.received < total) parts.push(`${percent(job.sentShare)} sent`);
-  if (speed) parts.push(`${rate(speed)} pictures per second`);
-  if (!job.ended && left !== null && job.done < total) parts.push(`about ${time(left)} left`);
-  if (job.record.position) parts.push(`${plural(job.record.position, "picture")} ahead of these`);
-  return parts.join(" · ");
+    add(`${plural(total - job.received, "picture was", "pictures were")} not sent`);
+  else if (!job.ended && job.received < total) add(`${percent(job.sentShare)} sent`);
+  if (speed && total > 1) add(`${rate(speed)} pictures per second`);
+  if (!job.ended && left !== null && job.done < total) add(`about ${time(left)} left`);
+  if (job.record.position) add(`${plural(job.record.position, "picture")} ahead of these`);
+  return parts;
 }
 
 function ending({ record: { state, counts, created_at: began, finished_at: ended } }) {

@@ -1,0 +1,96 @@
+/** The labels and facts of one picture, and the picture itself in full size. */
+
+import { milliseconds, percent } from "../words.js";
+
+const STATES = {
+  sending: "The picture is being sent.",
+  queued: "The picture is waiting for a worker.",
+  cancelled: "Cancelled before it was classified.",
+};
+
+/** Shows one item in the elements `title`, `state`, `predictions` and `facts`. */
+export function describe(item, { title, state, predictions, facts }) {
+  title.textContent = item.name;
+  state.textContent = [item.error?.message ?? STATES[item.state], item.note]
+    .filter(Boolean)
+    .join(" ");
+  predictions.replaceChildren(...item.predictions.map(prediction));
+  facts.replaceChildren(...factsOf(item).flatMap(factRow));
+}
+
+/** A picture file in full size. A click enlarges it beyond the window, and back. */
+export class LargePicture {
+  #element;
+  #address = null;
+
+  constructor(element) {
+    this.#element = element;
+    element.addEventListener("click", () => this.zoom());
+  }
+
+  show(file) {
+    this.clear();
+    if (!file) return this.#without("The service does not keep pictures.");
+    this.#address = URL.createObjectURL(file);
+    const picture = new Image();
+    picture.alt = "";
+    picture.addEventListener("error", () => this.#without("This browser cannot show this file."));
+    picture.src = this.#address;
+    this.#element.replaceChildren(picture);
+  }
+
+  /** Changes between the size of the window and a larger one. */
+  zoom() {
+    // The keyboard scrolls what has the focus.
+    this.#element.tabIndex = this.#element.classList.toggle("zoomed") ? 0 : -1;
+  }
+
+  clear() {
+    if (this.#address) URL.revokeObjectURL(this.#address);
+    this.#address = null;
+    this.#element.classList.remove("zoomed");
+    this.#element.tabIndex = -1;
+    this.#element.replaceChildren();
+  }
+
+  #without(words) {
+    this.#element.textContent = words;
+  }
+}
+
+function prediction({ class_name: name, probability }) {
+  const row = document.createElement("li");
+  const [label, share, track, bar] = ["label", "share", "bar", ""].map((each) => {
+    const element = document.createElement("span");
+    element.className = each;
+    return element;
+  });
+  label.textContent = name;
+  share.textContent = percent(probability);
+  bar.style.width = `${100 * probability}%`;
+  track.append(bar);
+  row.append(label, share, track);
+  return row;
+}
+
+function factsOf({ durations, cache_hit: cached, model_version: version, error, custom_id: id }) {
+  const facts = [];
+  if (durations)
+    facts.push(
+      ["Waited", milliseconds(durations.queue_ms)],
+      ["Decoded in", milliseconds(durations.preprocess_ms)],
+      ["Classified in", `${milliseconds(durations.inference_ms)}, together with its micro-batch`],
+    );
+  if (cached) facts.push(["Answer", "from the cache: the same file was classified earlier"]);
+  if (version) facts.push(["Model", version]);
+  if (error) facts.push(["Error code", error.code]);
+  if (id) facts.push(["Custom id", id]);
+  return facts;
+}
+
+function factRow([name, value]) {
+  const [term, description] = [document.createElement("dt"), document.createElement("dd")];
+  term.textContent = name;
+  description.textContent = value;
+  return [term, description];
+}

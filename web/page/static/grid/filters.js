@@ -1,0 +1,74 @@
+/** The form that filters and sorts the pictures of a job. Its values are part of the address. */
+
+const $ = (id) => document.getElementById(id);
+
+/** Form field -> its value when nothing is filtered. */
+const FIELDS = { text: "", state: "", least: "0", most: "100", sort: "" };
+
+export class Filters {
+  #changed;
+
+  /** Calls `changed()` after each change by the user or by `set`. */
+  constructor(changed) {
+    this.#changed = changed;
+    $("filters").addEventListener("input", () => this.#note());
+    $("filters").addEventListener("submit", (event) => event.preventDefault());
+    for (const id of ["clear", "clear-all"]) $(id).addEventListener("click", () => this.set({}));
+  }
+
+  /** What is asked for: {text, state, least, most, sort}; least and most from 0 to 1. */
+  get wanted() {
+    return {
+      text: $("text").value,
+      state: $("state").value,
+      least: $("least").valueAsNumber / 100 || 0,
+      most: Number.isNaN($("most").valueAsNumber) ? 1 : $("most").valueAsNumber / 100,
+      sort: $("sort").value,
+    };
+  }
+
+  /** Whether an item may be left out. */
+  get leavesOut() {
+    const { text, state, least, most } = this.wanted;
+    return Boolean(text.trim() || state || least > 0 || most < 1);
+  }
+
+  /** Whether the items are not simply all, in the order of upload. */
+  get isActive() {
+    return this.leavesOut || Boolean(this.wanted.sort);
+  }
+
+  /** Sets these fields, and clears the others. */
+  set(values) {
+    this.#write(values);
+    this.#note();
+  }
+
+  /** Reads the fields from the address of the page. */
+  read() {
+    this.#write(Object.fromEntries(new URLSearchParams(location.search)));
+  }
+
+  /** Clears all fields, without a call of `changed`. */
+  reset() {
+    this.#write({});
+  }
+
+  #write(values) {
+    for (const [name, usual] of Object.entries(FIELDS)) {
+      $(name).value = values[name] ?? usual;
+      if (!$(name).value) $(name).value = usual; // an address may have any value
+    }
+  }
+
+  #note() {
+    const address = new URL(location.href);
+    for (const [name, usual] of Object.entries(FIELDS)) {
+      const { value } = $(name);
+      if (value === usual) address.searchParams.delete(name);
+      else address.searchParams.set(name, value);
+    }
+    history.replaceState(history.state, "", address);
+    this.#changed();
+  }
+}
