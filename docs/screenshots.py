@@ -43,8 +43,8 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = _classified(browser, url, pictures)
             _save(page, "page")
-            page.locator("[title$='chelsea.png']").click()
-            expect(page.locator("#viewer-picture img")).to_be_visible()
+            page.set_input_files("#pictures", pictures / "chelsea.png")
+            expect(page.locator("#single-predictions li")).to_have_count(5)
             _save(page, "picture")
             _save(_classified(browser, url, pictures, color_scheme="dark"), "page-dark")
             phone = {"viewport": {"width": 390, "height": 780}, "is_mobile": True}

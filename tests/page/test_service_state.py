@@ -25,7 +25,7 @@ def test_a_request_to_a_busy_service_is_repeated(
     page.clock.install()
     page.goto(idle_service.base_url)
     page.set_input_files("#pictures", first)
-    expect(page.locator(".cell")).to_contain_text("waiting")
+    expect(page.locator("#single-state")).to_contain_text("waiting")
     waiting = page.url
     page.set_input_files("#pictures", second)
     busy = page.locator("#busy-text")
@@ -39,7 +39,7 @@ def test_a_request_to_a_busy_service_is_repeated(
     time.sleep(0.2)
     page.clock.run_for(1000 * seconds)
     expect(page.locator("#busy")).to_be_hidden()
-    expect(page.locator(".cell")).to_contain_text("waiting")
+    expect(page.locator("#single-state")).to_contain_text("waiting")
     page.click("#cancel")
 
 
