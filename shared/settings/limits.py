@@ -28,6 +28,9 @@ class LimitSettings(BaseSettings):
     max_archive_ratio: Count = 100
     """Most unpacked bytes for each packed byte of an archive. `MAX_REQUEST_BYTES` are always
     allowed."""
+    max_archive_seconds: Seconds = 10
+    """Processor time to check an archive, and a second more for each 10 MB of it. Usual ones take
+    less than 2 s."""
     slow_upload_seconds: Seconds = 10
     """An upload that takes longer than this for 64 KiB is ended with 408."""
     slow_download_seconds: Seconds = 60

@@ -5,26 +5,34 @@ for an answer get it. Two kinds of connections would last for the whole grace ti
 them: connections that are kept alive and idle, and streams of events, which clients open again
 elsewhere.
 
-A process accepts `worker_connections` and no more. A client may keep its idle connection for 75
-seconds. Enough of them would leave no connection for new clients. When few connections are free, an
-answer says that its connection ends with it, and the worker closes those that have been idle for a
-while.
+A process accepts `worker_connections` and no more, and half of them from one address. A client may
+keep its idle connection for 75 seconds. Enough of them would leave no connection for new clients.
+When an address may open few more connections, an answer says that its connection ends with it, and
+the worker closes those that have been idle for a while.
+
+Behind a proxy that is trusted, all connections come from the proxy. It limits those of each address
+itself.
 """
 
 from __future__ import annotations
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import Any
 
 import gevent
 from gevent.monkey import get_original
+from gunicorn.http.message import Request
+from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
 
+from shared.settings import Settings
+from web.server.addresses import network_of
 from web.server.heartbeat import Heartbeat
+from web.server.shares import Shares
 
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
 #: ends the answers that would go on by themselves.
@@ -33,8 +41,18 @@ ON_STOP = "on_stop"
 #: After SIGTERM a client may still send one request on its idle connection, for so long.
 _LAST_REQUEST_SECONDS = 1.0
 
-#: Connections that are kept free: as many as gevent accepts before it does anything else.
+#: Connections that are kept free for each address: as many as gevent accepts before it does
+#: anything else.
 _SPARE = 100
+
+#: What a connection beyond the share of its address is answered.
+_REFUSAL = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
+#: Bytes of the longest head of a request. gunicorn allows 100 headers of 8 KiB.
+_LONGEST_HEAD = 2**16
 
 #: A client that was answered less long ago may just be sending its next request.
 _IDLE_SECONDS = 1.0
@@ -48,7 +66,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.tmp.close()
         self.tmp = Heartbeat(self.cfg)
         self._idle: dict[socket.socket, float] = {}  # since when (monotonic), the oldest first
-        self._connections = 0
+        self._addresses: dict[socket.socket, str] = {}
+        self._behind_proxy = bool(Settings().trusted_proxies)
+        # A single proxy gets half of this, which is all.
+        limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
+        self._connections = Shares(limit)
+        RequestParser.mesg_class = _Request
         self._last_requests_are_over = False
         self.wsgi = None  # a signal may come before the application is loaded
 
@@ -57,20 +80,26 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().run()
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
-        self._connections += 1
+        # A Unix socket has no addresses.
+        address = network_of(addr[0]) if addr and not self._behind_proxy else ""
+        if not self._connections.take(address):
+            _refuse(client)
+            return
+        self._addresses[client] = address
         self._idle[client] = time.monotonic()
         try:
             super().handle(listener, client, addr)
         finally:
             self._idle.pop(client, None)
-            self._connections -= 1
+            del self._addresses[client]
+            self._connections.give_back(address)
 
     def handle_request(self, listener: Any, req: Any, client: socket.socket, addr: Any) -> None:
         if self._idle.pop(client, None) is None:
             # The connection was closed just as this request came. It is not handled at all, so the
             # client can send it again.
             raise StopIteration
-        if self._excess() > 0:
+        if self._connections.left(self._addresses[client]) < _SPARE:
             req.force_close()
         try:
             super().handle_request(listener, req, client, addr)
@@ -82,17 +111,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if self._last_requests_are_over:
             _stop_reading(client)
 
-    def _excess(self) -> int:
-        """Connections beyond those that leave `_SPARE` free; 0 or less where there is room."""
-        return self._connections - int(self.worker_connections) + _SPARE
-
     def _close_idle(self) -> None:
-        """Close idle connections when few are free, for as long as the process lives."""
+        """Close idle connections of addresses that may open few more, while the process lives."""
         while True:
             gevent.sleep(_IDLE_SECONDS)
             latest = time.monotonic() - _IDLE_SECONDS
-            for client, since in list(islice(self._idle.items(), max(0, self._excess()))):
-                if since < latest and not _has_sent(client):
+            closed: Counter[str] = Counter()
+            for client, since in list(self._idle.items()):
+                address = self._addresses[client]
+                # One connection less is one more that is free, and one less that is held.
+                left = self._connections.left(address) + 2 * closed[address]
+                if left < _SPARE and since < latest and not _has_sent(client):
+                    closed[address] += 1
                     del self._idle[client]
                     _stop_reading(client)
 
@@ -108,6 +138,24 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._last_requests_are_over = True
         for client in tuple(self._idle):
             _stop_reading(client)
+
+
+class _Request(Request):  # type: ignore[misc]
+    """A request whose head is limited as a whole."""
+
+    @property
+    def max_buffer_headers(self) -> int:
+        return _LONGEST_HEAD
+
+    @max_buffer_headers.setter
+    def max_buffer_headers(self, by_gunicorn: int) -> None:
+        """gunicorn sets it to the limit of a header, for each header that it allows."""
+
+
+def _refuse(client: socket.socket) -> None:
+    with suppress(OSError):  # the client has just gone
+        client.send(_REFUSAL)
+    client.close()
 
 
 def _has_sent(client: socket.socket) -> bool:

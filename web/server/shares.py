@@ -29,6 +29,10 @@ class Shares:
             self._held[client] = held + amount
             return True
 
+    def left(self, client: str) -> int:
+        """How much more `client` may take at once."""
+        return self._free - self._held.get(client, 0)
+
     def give_back(self, client: str, amount: int = 1) -> None:
         """Free what `client` has taken."""
         if not amount:

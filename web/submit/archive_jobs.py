@@ -59,6 +59,7 @@ class ArchiveJobs:
             ratio=settings.max_archive_ratio,
             free_bytes=settings.max_request_bytes,
             member_bytes=settings.max_image_bytes,
+            seconds=settings.max_archive_seconds,
         )
 
     def submit(

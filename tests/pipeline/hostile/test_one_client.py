@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import psutil
@@ -17,6 +17,8 @@ from tests.support.local_service import LocalService, local_service
 CLASSIFY = "/api/v1/classify"
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 MB = 2**20
+
+A_WAIT = b"GET /jobs/JOB?wait=55 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 #: The address of the other client.
 OTHER = "127.0.0.2"
@@ -91,3 +93,54 @@ def test_half_sent_bodies_stay_within_their_budget(service: LocalService) -> Non
                     break
         assert memory(service) - before < 300
         another_client_is_answered(service)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        A_WAIT,
+    ],
+    ids=["nothing", "half a head", "idle", "waits"],
+)
+def test_many_connections_of_one_address_leave_some_for_others(
+    service: LocalService, sent: bytes
+) -> None:
+    with httpx.Client(base_url=service.base_url, timeout=10) as http:
+        job_id = http.post("/jobs", json={"total": 1}).json()["job"]["id"]
+        with ExitStack() as crowd:
+            for _ in range(3500):
+                sent = sent.replace(b"JOB", job_id.encode())
+                crowd.enter_context(Connection(service.base_url, sent))
+            another_client_is_answered(service)
+
+
+def test_event_streams_of_one_client_leave_some_for_others(service: LocalService) -> None:
+    transport = httpx.HTTPTransport(local_address=OTHER)
+    with (
+        httpx.Client(transport=transport, base_url=service.base_url, timeout=10) as http,
+        ExitStack() as crowd,
+    ):
+        job_id = http.post("/jobs", json={"total": 1}).json()["job"]["id"]
+        asking = f"GET /jobs/{job_id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        streams = [crowd.enter_context(Connection(service.base_url, asking)) for _ in range(600)]
+        answers = [stream.receive()[9:12] for stream in streams]
+        assert (answers.count(b"200"), answers.count(b"503")) == (250, 350)
+        with http.stream("GET", f"/jobs/{job_id}/events") as stream:
+            assert stream.status_code == 200
+        another_client_is_answered(service)
+
+
+def test_long_heads_take_little_memory(service: LocalService) -> None:
+    before = memory(service)
+    start = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X-Long: " + b"a" * 8000 + b"\r\n"
+    with ExitStack() as crowd:
+        for _ in range(1400):
+            client = crowd.enter_context(Connection(service.base_url, start))
+            with suppress(ConnectionError):
+                for _ in range(60):
+                    client.send(b"X-Long: " + b"a" * 8000 + b"\r\n")
+        another_client_is_answered(service)
+        assert memory(service) - before < 200

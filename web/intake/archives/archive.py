@@ -11,6 +11,7 @@ an item with an error, and the other members are not affected.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from shared.errors import (
     UnsafePath,
 )
 from web.intake.archives import tar_archive, zip_archive, zip_directory
+from web.intake.archives.effort import Effort
 from web.intake.archives.entry import Entry
 from web.intake.archives.streams import gzip_head
 from web.intake.uploads import is_picture
@@ -40,6 +42,9 @@ _GZIP = b"\x1f\x8b\x08"
 #: Programs for Windows and Unix, and scripts. A zip archive behind one extracts itself.
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!")
 _TAR, _TAR_AT = b"ustar", 257
+
+#: An archive gets a second more for each so many bytes. Any machine unpacks more than that.
+_BYTES_A_SECOND = 10_000_000
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 
@@ -59,10 +64,15 @@ class Limits:
     ratio: int  #: Unpacked by packed bytes, past `free_bytes`.
     free_bytes: int  #: Allowed at any ratio: a request without an archive may carry as much.
     member_bytes: int  #: One picture.
+    seconds: float = math.inf  #: Of processor time, to check an archive of few bytes.
 
     def unpacked(self, packed_bytes: int) -> int:
         """The limit of unpacked bytes for an archive of `packed_bytes`."""
         return min(self.unpacked_bytes, max(self.free_bytes, self.ratio * packed_bytes))
+
+    def effort(self, packed_bytes: int) -> Effort:
+        """The limit of time to check an archive of `packed_bytes`, which begins now."""
+        return Effort(self.seconds + packed_bytes / _BYTES_A_SECOND)
 
 
 class Member(NamedTuple):
@@ -102,7 +112,8 @@ def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
     """
     unpacked = items = 0
     packed = file.seek(0, os.SEEK_END)
-    for count, entry in enumerate(_entries(file, kind, limits), 1):
+    effort = limits.effort(packed)
+    for count, entry in enumerate(_entries(file, kind, limits, effort), 1):
         if count > limits.members:
             raise ArchiveTooLarge(f"The archive has more than {limits.members} files and folders.")
         if _is_skipped(entry):
@@ -123,19 +134,20 @@ def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
     Two members may have the same name. Raises BadArchive or ArchiveTooLarge if the rest cannot be
     read.
     """
-    for entry in _entries(file, kind, limits):
+    # `scan` has taken the time. The members are read by several threads, each with its own clock.
+    for entry in _entries(file, kind, limits, Effort()):
         if not _is_skipped(entry):
             yield _member(entry, limits)
 
 
-def _entries(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Entry]:
+def _entries(file: IO[bytes], kind: Kind, limits: Limits, effort: Effort) -> Iterator[Entry]:
     packed = file.seek(0, os.SEEK_END)
     file.seek(0)
     if kind is Kind.ZIP:
-        return zip_archive.entries(file)
+        return zip_archive.entries(file, effort)
     if kind is Kind.TAR:
-        return tar_archive.entries(file)
-    return tar_archive.gzip_entries(file, most_bytes=limits.unpacked(packed))
+        return tar_archive.entries(file, effort)
+    return tar_archive.gzip_entries(file, effort, most_bytes=limits.unpacked(packed))
 
 
 def _member(entry: Entry, limits: Limits) -> Member:

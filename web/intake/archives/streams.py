@@ -10,6 +10,7 @@ import zlib
 from typing import IO, Protocol
 
 from shared.errors import ArchiveTooLarge, BadArchive, ClassifierError
+from web.intake.archives.effort import Effort
 
 PIECE = 2**16
 
@@ -63,8 +64,16 @@ class Gunzip:
     What follows the last gzip member is ignored if it is none, as `gunzip` does.
     """
 
-    def __init__(self, file: IO[bytes], most_bytes: int, *, piece: int = PIECE) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        most_bytes: int,
+        *,
+        piece: int = PIECE,
+        effort: Effort | None = None,
+    ) -> None:
         self._file = file
+        self._effort = effort or Effort()
         self._piece = piece  # Unpacked at once, at most.
         self._most_bytes = most_bytes
         self._inflater = zlib.decompressobj(zlib.MAX_WBITS + 16)
@@ -115,6 +124,7 @@ class Gunzip:
                 raise BadArchive("The archive was cut off.")
 
     def _count(self, length: int) -> None:
+        self._effort.check_time()
         self._bytes += length
         if self._bytes > self._most_bytes:
             raise ArchiveTooLarge("The archive unpacks to more bytes than allowed.")

@@ -1,9 +1,8 @@
 """Entries of a tar archive, plain or gzipped, read once from front to back.
 
-`tarfile` decodes each header. Extended headers are read here because `tarfile` of Python 3.11.7
-ignores damaged ones and needs 3.4 s for one of 60 kB. It also reads an extended header of any
-length into memory. The chain of headers is followed here because `tarfile` takes a damaged header
-for the end of the archive, which would lose pictures.
+`tarfile` is not used. Version 3.11.7 ignores damaged extended headers, needs 3.4 s for one of
+60 kB, and reads one of any length into memory. It also takes a damaged header for the end of the
+archive, which would lose pictures.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from functools import partial
 from typing import IO
 
 from shared.errors import BadArchive, NotAFile
+from web.intake.archives.effort import Effort
 from web.intake.archives.entry import Entry
-from web.intake.archives.field_budget import FieldBudget
 from web.intake.archives.streams import PIECE, Gunzip, Plain, Stream
-
-_BLOCK = 512
+from web.intake.archives.tar_header import BLOCK, Header, decode
 
 #: Bytes of an extended header: a path and a few attributes. An attribute of macOS may be large.
 _LONGEST_HEADER = 2**20
@@ -41,37 +39,31 @@ _FIELDS_OF_HEADER = 16
 _SPARSE_GOES_ON, _SPARSE_MAP_GOES_ON = 482, 504
 
 
-def entries(file: IO[bytes]) -> Iterator[Entry]:
+def entries(file: IO[bytes], effort: Effort) -> Iterator[Entry]:
     """The entries of a plain tar. Raises BadArchive if it is damaged or cut off."""
-    return _entries(Plain(file))
+    return _entries(Plain(file), effort)
 
 
-def gzip_entries(file: IO[bytes], *, most_bytes: int) -> Iterator[Entry]:
+def gzip_entries(file: IO[bytes], effort: Effort, *, most_bytes: int) -> Iterator[Entry]:
     """The entries of a gzipped tar. Also raises ArchiveTooLarge past `most_bytes` unpacked."""
-    return _entries(Gunzip(file, most_bytes))
+    return _entries(Gunzip(file, most_bytes, effort=effort), effort)
 
 
-def _entries(source: Stream) -> Iterator[Entry]:
-    budget = FieldBudget()
-    while (header := _next_header(source, budget)) is not None:
-        budget.add_entry()
+def _entries(source: Stream, effort: Effort) -> Iterator[Entry]:
+    while (header := _next_header(source, effort)) is not None:
+        effort.add_entry()
         left = _Unread(source, header.size)
         yield Entry(
             name=header.name,
             size=header.size,
             read=partial(left.read, header.size),
-            is_folder=header.isdir(),
-            error=None if _is_regular(header) else NotAFile(),
+            is_folder=header.is_folder,
+            error=None if header.is_regular else NotAFile(),
         )
         left.finish()
     # gzip's checksum follows the end of the tar, so the rest is read, too.
     while source.read(PIECE):
         pass
-
-
-def _is_regular(header: tarfile.TarInfo) -> bool:
-    # `isreg()` is true for sparse files, too, whose size differs from that of their data.
-    return header.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
 
 
 class _Unread:
@@ -80,7 +72,7 @@ class _Unread:
     def __init__(self, source: Stream, size: int) -> None:
         self._source = source
         self._left = size
-        self._padding = -size % _BLOCK
+        self._padding = -size % BLOCK
 
     def read(self, length: int) -> bytes:
         data = self._source.read(length)
@@ -93,17 +85,17 @@ class _Unread:
         self._source.skip(self._left + self._padding)
 
 
-def _next_header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
+def _next_header(source: Stream, effort: Effort) -> Header | None:
     """The next entry's header with its extended headers applied; None at the archive's end."""
     name = size = None
     for _ in range(_MOST_HEADERS):
-        header = _header(source, budget)
+        header = _header(source, effort)
         if header is None:
             return None
         if header.type == tarfile.GNUTYPE_LONGNAME:
             name = _extended(source, header, _LONGEST_NAME).partition(b"\0")[0]
         elif header.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
-            fields = _pax_fields(_extended(source, header, _LONGEST_HEADER), budget)
+            fields = _pax_fields(_extended(source, header, _LONGEST_HEADER), effort)
             name = fields.get(b"path", name)
             size = fields.get(b"size", size)
         elif header.type == tarfile.GNUTYPE_LONGLINK:
@@ -112,43 +104,36 @@ def _next_header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
             _extended(source, header, _LONGEST_HEADER)
         else:
             return _completed(header, name, size)
-        budget.spend(_FIELDS_OF_HEADER)
+        effort.spend(_FIELDS_OF_HEADER)
     raise BadArchive("An entry of the archive has too many headers.")
 
 
-def _header(source: Stream, budget: FieldBudget) -> tarfile.TarInfo | None:
-    block = source.read(_BLOCK)
-    if len(block) != _BLOCK:
+def _header(source: Stream, effort: Effort) -> Header | None:
+    block = source.read(BLOCK)
+    if len(block) != BLOCK:
         raise BadArchive("The archive has no end. It was probably cut off.")
-    if block == bytes(_BLOCK):
+    if block == bytes(BLOCK):
         return None
-    try:
-        header = tarfile.TarInfo.frombuf(block, "utf-8", "replace")
-    except tarfile.HeaderError as error:
-        raise BadArchive("A header of the archive is damaged.") from error
-    if header.size < 0:
-        raise BadArchive("An entry of the archive has a negative size.")
+    header = decode(block)
     more = header.type == tarfile.GNUTYPE_SPARSE and block[_SPARSE_GOES_ON]
     while more:  # The map of the holes comes before the data and does not count in the size.
-        budget.spend()
-        block = source.read(_BLOCK)
-        more = len(block) == _BLOCK and block[_SPARSE_MAP_GOES_ON]
+        effort.spend()
+        block = source.read(BLOCK)
+        more = len(block) == BLOCK and block[_SPARSE_MAP_GOES_ON]
     return header
 
 
-def _completed(header: tarfile.TarInfo, name: bytes | None, size: bytes | None) -> tarfile.TarInfo:
+def _completed(header: Header, name: bytes | None, size: bytes | None) -> Header:
     if name is not None:
-        header.name = name.decode(errors="replace")
+        header = header._replace(name=name.decode(errors="replace"))
     if size is not None:
         if not (size.isdigit() and len(size) < 20):
             raise BadArchive("The size of an entry of the archive is not a number.")
-        header.size = int(size)
-    if header.isdir() or header.islnk() or header.issym() or header.isdev():
-        header.size = 0  # No data follows, even if the header states a size.
-    return header
+        header = header._replace(size=int(size))
+    return header if header.has_data else header._replace(size=0)
 
 
-def _extended(source: Stream, header: tarfile.TarInfo, longest: int) -> bytes:
+def _extended(source: Stream, header: Header, longest: int) -> bytes:
     if header.size > longest:
         raise BadArchive("A header of the archive is too long.")
     left = _Unread(source, header.size)
@@ -157,12 +142,12 @@ def _extended(source: Stream, header: tarfile.TarInfo, longest: int) -> bytes:
     return data
 
 
-def _pax_fields(data: bytes, budget: FieldBudget) -> dict[bytes, bytes]:
+def _pax_fields(data: bytes, effort: Effort) -> dict[bytes, bytes]:
     """`path` and `size`, from records `<length> <keyword>=<value>\\n` with their whole length."""
     fields: dict[bytes, bytes] = {}
     at, end = 0, len(data.rstrip(b"\0"))
     while at < end:
-        budget.spend()
+        effort.spend()
         match = _PAX_LENGTH.match(data, at)
         after = at + int(match[1]) if match else 0
         if not match or data[after - 1 : after] != b"\n":

@@ -22,8 +22,8 @@ from shared.errors import (
     NotAFile,
     UnsupportedCompression,
 )
+from web.intake.archives.effort import Effort
 from web.intake.archives.entry import Entry
-from web.intake.archives.field_budget import FieldBudget
 from web.intake.archives.zip_directory import (
     IN_ZIP64,
     RECORD,
@@ -61,11 +61,11 @@ class _Record(NamedTuple):
     offset: int
 
 
-def entries(file: IO[bytes]) -> Iterator[Entry]:
+def entries(file: IO[bytes], effort: Effort) -> Iterator[Entry]:
     """The entries in the directory's order. Raises BadArchive if it is damaged or cut off."""
     extents = []
     directory = find_directory(file)
-    for record in _records(file, directory):
+    for record in _records(file, directory, effort):
         # An entry has at least a local header, its name and its data. `_unpack` checks the rest.
         after = record.offset + _LOCAL.size + len(record.name) + record.packed
         if after > directory.start:
@@ -83,18 +83,17 @@ def _check_overlaps(extents: list[tuple[int, int]]) -> None:
             raise BadArchive("Entries of the archive overlap.")
 
 
-def _records(file: IO[bytes], directory: Directory) -> Iterator[_Record]:
-    budget = FieldBudget()
+def _records(file: IO[bytes], directory: Directory, effort: Effort) -> Iterator[_Record]:
     position = directory.start
     while position < directory.end:
-        budget.add_entry()
+        effort.add_entry()
         fields = _DIRECTORY.unpack(read_at(file, position, _DIRECTORY.size))
         signature, made_by, _, flags, method, _, _, crc, packed, size, *rest = fields
         name_length, extra_length, comment_length, _, _, attributes, offset = rest
         if signature != RECORD:
             raise BadArchive("The archive's directory is damaged.")
         variable = read_at(file, position + _DIRECTORY.size, name_length + extra_length)
-        extra = _extra_fields(variable, name_length, budget)
+        extra = _extra_fields(variable, name_length, effort)
         size, packed, offset = _zip64(extra.get(_ZIP64_FIELD, b""), size, packed, offset)
         yield _Record(
             name=variable[:name_length],
@@ -111,11 +110,11 @@ def _records(file: IO[bytes], directory: Directory) -> Iterator[_Record]:
         position += _DIRECTORY.size + name_length + extra_length + comment_length
 
 
-def _extra_fields(data: bytes, at: int, budget: FieldBudget) -> dict[int, bytes]:
+def _extra_fields(data: bytes, at: int, effort: Effort) -> dict[int, bytes]:
     """The extra fields that are used here, by kind. They begin at `at`."""
     fields = {}
     while at + 4 <= len(data):
-        budget.spend()
+        effort.spend()
         kind, length = struct.unpack_from("<2H", data, at)
         if kind in (_ZIP64_FIELD, _NAME_FIELD):
             fields[kind] = data[at + 4 : at + 4 + length]

@@ -1,0 +1,19 @@
+"""The address of a client, as limits for one client count it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, IPv6Network, ip_address
+
+#: One customer of a provider usually has all addresses of such a network.
+_IPV6_PREFIX = 64
+
+
+def network_of(address: str) -> str:
+    """An IPv4 address as it is, and the network of an IPv6 address."""
+    try:
+        ip = ip_address(address)
+    except ValueError:  # a socket has none
+        return address
+    if not isinstance(ip, IPv6Address) or ip.ipv4_mapped:
+        return address
+    return str(IPv6Network((int(ip), _IPV6_PREFIX), strict=False))
