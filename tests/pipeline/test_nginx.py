@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -107,3 +108,41 @@ def test_metrics_are_not_public(front: str) -> None:
     answer = httpx.get(f"{front}/metrics")
     assert answer.status_code == 404 and answer.json()["code"] == "not_found"
     assert "nginx/" not in answer.headers["Server"]
+
+
+@pytest.fixture(scope="module")
+def shared(start_nginx: StartNginx, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A web process alone, which takes clients' addresses from nginx."""
+    environment = os.environ | {
+        "TRUSTED_PROXIES": "1",
+        "WEB_PROCESSES": "1",
+        "DATA_DIR": str(tmp_path_factory.mktemp("data")),
+    }
+    with local_service(tmp_path_factory.mktemp("shared"), environment) as running:
+        running.start_web()
+        with start_nginx([running.port]) as url:
+            wait_until(lambda: httpx.get(f"{url}/livez").is_success)
+            yield url
+
+
+def test_many_uploads_of_one_address_leave_room_for_others(shared: str) -> None:
+    """nginx counts the requests of an address, and the application those that it lets through."""
+    trickle = head("/api/v1/classify", 100_000, "Content-Type: image/jpeg") + b"\xff\xd8\xff"
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        httpx.Client(transport=transport, base_url=shared, timeout=10) as other,
+        ExitStack() as crowd,
+    ):
+        for _ in range(500):
+            crowd.enter_context(Connection(shared, trickle))
+        refused = crowd.enter_context(Connection(shared, trickle)).receive()
+        assert refused.startswith(b"HTTP/1.1 503 ") and b"Retry-After: " in refused
+        assert b"application/problem+json" in refused
+        answer = other.post("/api/v1/classify?wait=0", content=b"\xff\xd8\xff no picture")
+        assert answer.status_code == 202
+
+
+def test_nginx_gives_one_address_as_much_as_a_process_gives_one_client() -> None:
+    limit = Settings().max_concurrent_submissions // 2
+    assert f"limit_conn addresses {limit};" in Path("nginx/service.conf").read_text()
+    assert f'limit-connections: "{limit}"' in Path("k8s/base/ingress.yaml").read_text()
