@@ -13,6 +13,9 @@ FOLDER ?=
 # How the number of users changes over time in `make load`: steady, ramp, spike, soak.
 SHAPE ?= steady
 
+# They would let Python run code of others or end at a warning, and let pip install elsewhere.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS PIP_USER PIP_TARGET PIP_PREFIX
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo check fast-tests test test-long lint format chaos secrets bench bench-quick overload load clean
 

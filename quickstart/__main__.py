@@ -33,9 +33,19 @@ def run(settings: Settings) -> None:
     """
     check_ports(settings)
     every = programs(settings)
-    with ExitStack() as stack:
-        log = stack.enter_context(closing(LogFile(settings.data_dir)))
+    with closing(LogFile(settings.data_dir)) as log:
         screen = _screen(settings, every, log)
+        if reason := _run(settings, every, screen):
+            raise ClassifierError(
+                f"{reason}, so everything was stopped. The log is {path(settings.data_dir)}"
+            )
+        with suppress(OSError):  # the terminal was closed
+            screen.show(LAUNCHER, "Stopped.")
+
+
+def _run(settings: Settings, every: Sequence[Program], screen: Screen) -> str | None:
+    """Returns why everything was stopped, unless a signal asked for it."""
+    with ExitStack() as stack:
         redis = None
         if "redis_url" not in settings.model_fields_set:
             # It starts first and so stops last: workers give back their work to it.
@@ -48,18 +58,12 @@ def run(settings: Settings) -> None:
         model = fallback(settings)
         names = ", ".join(each.name for each in every if not each.for_user)
         screen.show(LAUNCHER, f"Starting {names}. The log is {path(settings.data_dir)}")
-        reason = process_group.run(
+        return process_group.run(
             every,
             _environment(settings, redis.url if redis else settings.redis_url) | model,
             screen=screen,
             redis=redis.process if redis else None,
         )
-    if reason:
-        raise ClassifierError(
-            f"{reason}, so everything was stopped. The log is {path(settings.data_dir)}"
-        )
-    with suppress(OSError):  # the terminal was closed
-        screen.show(LAUNCHER, "Stopped.")
 
 
 def _screen(settings: Settings, every: Sequence[Program], log: LogFile) -> Screen:

@@ -113,13 +113,16 @@ class _Group:
         self._events.put(name)
 
     def _show(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        for line in process.stdout or ():
-            try:
-                self._screen.show(name, line.decode(errors="replace"))
-            except OSError:  # The terminal was closed, or `| head` has read enough.
-                self._screen.go_dark()
-                if not self._stopping_since:  # A lost terminal is no second request.
-                    self._events.put(None)
+        if process.stdout is None:
+            return
+        with process.stdout as lines:
+            for line in lines:
+                try:
+                    self._screen.show(name, line.decode(errors="replace"))
+                except OSError:  # The terminal was closed, or `| head` has read enough.
+                    self._screen.go_dark()
+                    if not self._stopping_since:  # A lost terminal is no second request.
+                        self._events.put(None)
 
     def wait(self, answer_seconds: Mapping[str, float], grace_seconds: float) -> str | None:
         """Return when every program has ended; the value is that of `run`."""

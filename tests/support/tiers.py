@@ -32,6 +32,7 @@ FAST = (
     "loadtest/test_load_client.py",
     "loadtest/test_peers.py",
     "monitoring",
+    "quickstart/test_make.py",
     "quickstart/test_ports.py",
     "quickstart/test_programs.py",
     "quickstart/test_ready.py",
