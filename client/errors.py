@@ -41,11 +41,18 @@ class NoAnswer(ImageClassifierError):
 class CannotConnect(NoAnswer):
     """Nothing listens at the address of the service, or nothing that can be reached."""
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(
-            f"Nothing answers at {address} ({reason})."
-            " Start the service, or set IMAGE_CLASSIFIER_URL to its address."
-        )
+    def __init__(self, address: str, reason: str, proxy: str | None = None) -> None:
+        """`proxy` is the variable that names the proxy for the address."""
+        if proxy:
+            super().__init__(
+                f"The proxy of {proxy} does not connect to {address} ({reason})."
+                " If the service needs no proxy, add its host to NO_PROXY."
+            )
+        else:
+            super().__init__(
+                f"Nothing answers at {address} ({reason})."
+                " Start the service, or set IMAGE_CLASSIFIER_URL to its address."
+            )
 
 
 class NotFinished(ImageClassifierError):

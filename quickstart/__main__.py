@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
+from pathlib import Path
 
 from redis import Redis
 
@@ -33,7 +35,9 @@ def run(settings: Settings) -> None:
     """
     check_ports(settings)
     every = programs(settings)
-    with closing(LogFile(settings.data_dir)) as log:
+    # The log comes first, because it makes the folder.
+    with closing(LogFile(settings.data_dir)) as log, redis_server.locked(settings.data_dir):
+        _check_models_dir(settings.models_dir)
         screen = _screen(settings, every, log)
         if reason := _run(settings, every, screen):
             raise ClassifierError(
@@ -75,6 +79,19 @@ def _screen(settings: Settings, every: Sequence[Program], log: LogFile) -> Scree
         for_user=[each.name for each in every if each.for_user],
         log=log,
     )
+
+
+def _check_models_dir(folder: Path) -> None:
+    """An export in it is enough, for example in a read-only image."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable and not list(folder.glob("*.onnx")):
+        raise ClassifierError(
+            f"cannot write to the folder {folder}: set MODELS_DIR to a folder that you may write to"
+        )
 
 
 def _forget_model(redis_url: str) -> None:

@@ -32,5 +32,6 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             problem = f"port {port} is taken: stop the program there, or set {setting} to another"
         else:
-            problem = f"cannot listen on {host}, port {port} ({error}): see HOST and {setting}"
+            reason = error.strerror or error
+            problem = f"cannot listen on {host}, port {port} ({reason}): see HOST and {setting}"
         raise ClassifierError(problem) from error

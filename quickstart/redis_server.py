@@ -90,7 +90,7 @@ def serving(
     folder.chmod(0o700)  # Everybody may read the append-only file, which holds every picture.
     url = address(folder, port)
     # Redis does not notice a second server that writes the same append-only file.
-    with _locked(folder) as lock:
+    with locked(folder) as lock:
         process = _start(folder, port, max_memory_bytes or _quarter_of_memory(), lock)
         try:
             _wait_until_it_answers(process, folder, url)
@@ -105,7 +105,7 @@ def address(folder: Path, port: int = 0) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[int]:
+def locked(folder: Path) -> Iterator[int]:
     """Gives the file descriptor of the folder's lock.
 
     A process that inherits it holds the lock for as long as it lives. Redis does: after the

@@ -14,7 +14,7 @@ import httpx
 from .. import errors
 from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, TryLater
 from ..version import __version__
-from .http_client import http_client
+from .http_client import http_client, proxy_variable
 from .retries import Retries
 
 #: The service ended an upload that was too slow. It stored nothing.
@@ -137,7 +137,11 @@ def _no_answer(request: httpx.Request, error: httpx.TransportError) -> NoAnswer:
     # Some of these errors have no message.
     message = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".")
     reason = message or type(error).__name__
+    proxy = proxy_variable(request.url)
     connecting = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
     if connecting and not message.startswith("[SSL"):
-        return CannotConnect(address, reason)
-    return NoAnswer(f"{address} did not answer: {reason}.")
+        return CannotConnect(address, reason, proxy)
+    if "CERTIFICATE_VERIFY_FAILED" in message:
+        reason += ". Set SSL_CERT_FILE to the certificates that you trust"
+    through = f" through the proxy of {proxy}" if proxy else ""
+    return NoAnswer(f"{address} did not answer{through}: {reason}.")

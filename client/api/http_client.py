@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Mapping
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -27,8 +28,7 @@ def http_client(url: str, headers: Mapping[str, str]) -> httpx.Client:
             # One connection for each thread that calls.
             limits=httpx.Limits(max_keepalive_connections=None, keepalive_expiry=30),
             verify=certificates,
-            # No proxy can reach the loopback addresses of this machine.
-            trust_env=not _is_loopback(address.host),
+            trust_env=not _is_this_machine(address.host),
         )
     except (ValueError, ImportError, httpx.InvalidURL) as error:
         raise ImageClassifierError(
@@ -37,13 +37,22 @@ def http_client(url: str, headers: Mapping[str, str]) -> httpx.Client:
         ) from error
 
 
+def proxy_variable(url: httpx.URL) -> str | None:
+    """The variable that names the proxy for an address; None if it is reached directly."""
+    if _is_this_machine(url.host) or proxy_bypass(url.host):
+        return None
+    proxies = getproxies()
+    return next((f"{each.upper()}_PROXY" for each in (url.scheme, "all") if each in proxies), None)
+
+
 def _address(url: str) -> httpx.URL:
     """The URL of a service. Without a scheme, it is http."""
     try:
         address = httpx.URL(url if "://" in url else f"http://{url}")
         address.host.encode("idna")
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise ImageClassifierError(f"{url!r} is not a valid address: {error}.") from error
+        hint = " Write an IPv6 address in brackets: http://[::1]:8000." if "::" in url else ""
+        raise ImageClassifierError(f"{url!r} is not a valid address: {error}.{hint}") from error
     # `http:/host` has no `://`, so `http` would be its host.
     host_is_wrong = address.host in ("", "http", "https") or " " in url
     if host_is_wrong or address.scheme not in ("http", "https") or (address.port or 1) > 65535:
@@ -60,12 +69,17 @@ def _certificates(address: httpx.URL) -> ssl.SSLContext:
     except OSError as error:
         raise ImageClassifierError(
             f"The certificates cannot be read: {error.strerror or error}."
-            " Check SSL_CERT_FILE and SSL_CERT_DIR."
+            " Check SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE."
         ) from error
 
 
-def _is_loopback(host: str) -> bool:
+def _is_this_machine(host: str) -> bool:
+    """Whether it is a loopback address, which no proxy can reach."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+        name = host.removesuffix(".")
+        return name == "localhost" or name.endswith(".localhost")
+    # A connection to 0.0.0.0 goes to this machine, too.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from client import ImageClassifier, ImageClassifierError, Retries
+from client import ImageClassifier, ImageClassifierError, NoAnswer, Retries
+from client.errors import CannotConnect
+from tests.support.ports import free_port
 from tests.client.scripted_server import Answer, in_order, scripted_server
 
 #: An address that is reserved for documentation. Nothing is sent to it.
@@ -26,7 +28,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -53,10 +55,11 @@ def test_a_loopback_address_needs_no_proxy(name: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv(name, PROXIES[name])
     with scripted_server(in_order(Answer(200, {}))) as server:
         port = server.url.rpartition(":")[2]
-        for host in ("127.0.0.1", "localhost"):
+        hosts = ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0"]
+        for host in hosts:
             with ImageClassifier(f"http://{host}:{port}", retries=Retries(total_seconds=0)) as it:
                 it.check()
-    assert [request.path for request in server.requests] == 2 * ["/api/v1/health"]
+    assert [request.path for request in server.requests] == len(hosts) * ["/api/v1/health"]
 
 
 @pytest.mark.parametrize("name", [name for name in PROXIES if name != "HTTP_PROXY"])
@@ -86,4 +89,39 @@ def test_missing_certificates_are_reported_where_they_are_needed(
         ImageClassifier("https://192.0.2.1")
     with scripted_server(in_order(Answer(200, {}))) as server:
         with ImageClassifier(server.url) as service:
+            service.check()
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with ImageClassifier(REMOTE, retries=Retries(total_seconds=0)) as service:
+        with pytest.raises(CannotConnect, match="The proxy of HTTP_PROXY .* add its host to NO_PR"):
+            service.check()
+
+
+def test_a_proxy_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_server(in_order(Answer(403, {}))) as proxy:
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        with ImageClassifier("https://192.0.2.1", retries=Retries(total_seconds=0)) as service:
+            with pytest.raises(NoAnswer, match="did not answer through the proxy of ALL_PROXY"):
+                service.check()
+
+
+def test_a_key_log_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", f"{tmp_path}/missing/keys")
+    with pytest.raises(ImageClassifierError, match="No such file or directory. .*SSLKEYLOGFILE"):
+        ImageClassifier("https://192.0.2.1")
+
+
+@pytest.mark.parametrize("url", ["::1", "http://::1:8000"])
+def test_an_ipv6_address_without_brackets_gets_a_hint(url: str) -> None:
+    with pytest.raises(ImageClassifierError, match=r"in brackets: http://\[::1\]:8000"):
+        ImageClassifier(url)
+
+
+def test_an_ipv6_address_in_brackets_is_called() -> None:
+    with ImageClassifier(f"[::1]:{free_port()}", retries=Retries(total_seconds=0)) as service:
+        with pytest.raises(CannotConnect, match=r"Nothing answers at http://\[::1\]:"):
             service.check()

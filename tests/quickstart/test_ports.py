@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
+from quickstart import redis_server
 from quickstart.ports import check_ports
 from shared.errors import ClassifierError
 from shared.settings import Settings
@@ -31,6 +32,22 @@ def test_the_error_has_the_port_and_its_setting(name: str) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ClassifierError, match=f"port {port} is taken.*{name.upper()}"):
             check_ports(settings(**{name: port}))
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_the_metrics_of_the_workers_need_two_ports(offset: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ClassifierError, match=f"port {port} is taken.*METRICS_PORT"):
+            check_ports(settings(metrics_port=port - offset))
+
+
+def test_a_port_of_an_ipv6_address_is_checked_too() -> None:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as other:
+        port = other.getsockname()[1]
+        check_ports(settings(web_port=port))  # the same number of another address
+        with pytest.raises(ClassifierError, match=f"port {port} is taken.*WEB_PORT"):
+            check_ports(Settings(host="::1", web_port=port, flower_port=free_port()))
 
 
 def test_one_port_for_two_programs_is_an_error() -> None:
@@ -70,3 +87,23 @@ def test_a_malformed_setting_is_named_in_one_line(tmp_path: Path) -> None:
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert line.startswith("quickstart: WEB_PORT: ")
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "MODELS_DIR"])
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    ports = {each: str(free_port()) for each in ("WEB_PORT", "FLOWER_PORT")}
+    ended = launch(tmp_path, **ports, **{name: str(tmp_path / "file" / "below")})
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("quickstart: cannot write to the folder ") and f"set {name} to" in line
+
+
+def test_a_second_quick_start_with_the_same_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    ports = {each: str(free_port()) for each in ("WEB_PORT", "FLOWER_PORT")}
+    with redis_server.locked(tmp_path / "data"):
+        ended = launch(tmp_path, **ports, REDIS_URL="redis://127.0.0.1:1/0")
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "data is in use by another quick start: stop it, or set DATA_DIR to" in line
