@@ -110,7 +110,7 @@ class EmptyFile(InvalidRequest, code="empty_file"):
 
 
 class UnsupportedFormat(InvalidRequest, code="unsupported_format"):
-    """The file is not a JPEG, PNG, WebP, GIF, BMP or TIFF picture. Send one of these."""
+    """The file is not a JPEG, PNG, WebP, GIF, BMP, AVIF, HEIC, RAW or TIFF picture. Send one."""
 
 
 class ImageTooLarge(InvalidRequest, code="image_too_large"):

@@ -9,7 +9,22 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 #: File names of the formats that the service reads. The service itself checks the content.
-PICTURES = ("*.jpg", "*.jpeg", "*.png", "*.webp", "*.gif", "*.bmp", "*.tif", "*.tiff")
+PICTURES = (
+    *("*.jpg", "*.jpeg", "*.jpe", "*.jfif", "*.mpo", "*.png", "*.apng", "*.webp", "*.gif", "*.bmp"),
+    *(
+        "*.dib",
+        "*.avif",
+        "*.avifs",
+        "*.heic",
+        "*.heif",
+        "*.hif",
+        "*.dng",
+        "*.cr2",
+        "*.cr3",
+        "*.nef",
+    ),
+    *("*.nrw", "*.arw", "*.orf", "*.rw2", "*.raf", "*.pef", "*.srw", "*.tif", "*.tiff"),
+)
 
 #: Called for each skipped path, relative to the folder, with the reason.
 OnSkip = Callable[[str, str], None]

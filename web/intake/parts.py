@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 from werkzeug.datastructures import FileStorage, MultiDict
 
 from shared.errors import UnknownField, WrongPartSize
-from web.intake.uploads import FORM, HEAD_BYTES, Upload, clean, clean_id, fault, no_picture
+from shared.formats import HEAD_BYTES
+from web.intake.uploads import FORM, Upload, clean, clean_id, fault, no_picture
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 

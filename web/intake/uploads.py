@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, UnsupportedFormat
+from shared.formats import recognised
 from shared.jobs import NewItem, Outcome
 
 #: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
@@ -18,9 +19,6 @@ FORM_OVERHEAD = 64 * 2**10
 
 #: The content type of a form with files.
 FORM = "multipart/form-data"
-
-#: First bytes of a file that tell its format.
-HEAD_BYTES = 16
 
 _MAX_NAME = 512
 
@@ -31,16 +29,6 @@ _HARMFUL = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u2028\u2029"
     r"\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
     r"\ud800-\udfff]"
-)
-
-_SIGNATURES = (
-    b"\xff\xd8\xff",  # JPEG
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"BM",
-    b"II*\x00",  # TIFF, little-endian
-    b"MM\x00*",  # TIFF, big-endian
 )
 
 
@@ -85,7 +73,7 @@ def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins with `head` may be a picture."""
-    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return recognised(head) is not None
 
 
 def no_picture(field: str, sent: Iterable[str], body: str = FORM) -> NoFiles:

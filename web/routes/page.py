@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, render_template
 
+from shared.formats import ENDINGS
 from shared.settings import Settings
 from web.routes.backend import backend
 
@@ -30,7 +31,10 @@ def index() -> Response:
     settings = backend().settings
     response = current_app.make_response(
         render_template(
-            "index.html", links=_links(settings), max_image_bytes=settings.max_image_bytes
+            "index.html",
+            links=_links(settings),
+            max_image_bytes=settings.max_image_bytes,
+            endings=",".join(ENDINGS),
         )
     )
     response.headers["Content-Security-Policy"] = _POLICY

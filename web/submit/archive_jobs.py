@@ -21,6 +21,7 @@ from typing import IO
 from redis.exceptions import RedisError
 
 from shared.errors import BadArchive, JobClosed, JobNotFound, NoFiles, Overloaded
+from shared.formats import HEAD_BYTES
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id
 from shared.records.ending.canceller import JobCanceller
 from shared.records.claims import Claim
@@ -30,7 +31,7 @@ from web.http import idempotency
 from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
-from web.intake.uploads import HEAD_BYTES, Upload, clean, fault
+from web.intake.uploads import Upload, clean, fault
 from web.server.threads import in_thread
 from web.submit.admission import Room
 from web.submit.submission import Submission

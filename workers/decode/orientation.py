@@ -40,13 +40,17 @@ _ORIENTATIONS = {
 def orientation(image: Image.Image) -> Orientation:
     """The orientation of a picture that is loaded; UPRIGHT if it is missing or damaged.
 
-    EXIF goes before XMP.
+    EXIF goes before XMP. A HEIC states in its container how it is turned, and is upright after
+    decoding; what EXIF and XMP say beside it must not turn it again. Pillow gives the statement of
+    an AVIF's container as EXIF.
     """
+    if image.format == "HEIF":
+        return UPRIGHT
     try:
         number = image.getexif().get(_TAG)
     except DECODER_ERRORS:
         return UPRIGHT
-    if number is None:
+    if number is None and image.format != "AVIF":
         number = _in_xmp(image.info.get("XML:com.adobe.xmp") or image.info.get("xmp"))
     return _ORIENTATIONS.get(number, UPRIGHT) if isinstance(number, int) else UPRIGHT
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile
 
 from shared.errors import (
     DecodeFailed,
@@ -17,18 +16,14 @@ from shared.errors import (
     TooManyPixels,
     TooMuchMemory,
     TruncatedImage,
-    UnsupportedFormat,
 )
 from workers.decode import colours, gray, profiles
 from workers.decode.damage import DECODER_ERRORS, is_out_of_memory, is_truncated
+from workers.decode.opening import open_picture
 from workers.decode.orientation import Orientation, orientation
-from workers.decode.png import without_metadata
 
 #: Part of the model version. Increase it when the same file would give other pixels.
 PREPROCESSING_VERSION = "2"
-
-#: Recognised by content, tried in this order. JPEG includes MPO, which some phones write.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 #: Bytes that a decoder gets at once. The time limit acts between two blocks. In one of Pillow's
 #: blocks of 64 KiB, a hostile JPEG of 50 million pixels can hide 900 passes, which take 3 s.
@@ -57,8 +52,7 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         raise EmptyFile
     try:
         # Pillow warns of oddities in files that it can read. They do not belong in the log.
-        needed = without_metadata(data)
-        with warnings.catch_warnings(action="ignore"), _open(needed) as image:
+        with warnings.catch_warnings(action="ignore"), open_picture(data) as image:
             _check_pixels(image, max_pixels)
             return np.asarray(_upright_crop(image, preset))
     except Image.DecompressionBombError as error:
@@ -69,17 +63,6 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         if is_truncated(data, error):
             raise TruncatedImage from error
         raise DecodeFailed from error
-
-
-def _open(data: bytes) -> ImageFile.ImageFile:
-    try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        # Pillow raises the same error for a text file and for a PNG with a damaged header.
-        signatures = [Image.OPEN[name][1] for name in _FORMATS]
-        if any(matches and matches(data[:16]) for matches in signatures):
-            raise DecodeFailed from error
-        raise UnsupportedFormat from error
 
 
 def _check_pixels(image: Image.Image, max_pixels: int) -> None:

@@ -87,7 +87,7 @@ def _foreign() -> Iterator[Hostile]:
         "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
         "text.jpg": b"this is text",
         "film.webp": b"RIFF\x24\0\0\0AVI LIST",
-        "photo.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "film.mp4": b"\0\0\0\x18ftypisom\0\0\0\0mp42isom",
         "layers.psd": b"8BPS\0\1" + bytes(40),
         "icons.ico": encoded(Image.new("RGB", (32, 32)), "ICO"),
         "plain.ppm": encoded(Image.new("RGB", (32, 32)), "PPM"),
@@ -97,7 +97,15 @@ def _foreign() -> Iterator[Hostile]:
     for name, data in heads.items():
         yield Hostile(name, data, ("unsupported_format",))
     yield Hostile("empty.jpg", b"", ("empty_file",))
-    yield Hostile("big.tif", b"II+\0\x08\0\0\0" + bytes(60), ("unsupported_format",))
+    for name, head in {
+        "big.tif": b"II+\0\x08\0\0\0",
+        "photo.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "photo.avif": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif",
+        "photo.raf": b"FUJIFILMCCD-RAW 0201",
+        "photo.cr2": b"II*\0\x10\0\0\0CR\2\0",
+        "photo.cr3": b"\0\0\0\x18ftypcrx \0\0\0\1crx isom",
+    }.items():
+        yield Hostile(name, head + bytes(60), ("decode_failed",))
 
 
 def _lies() -> Iterator[Hostile]:

@@ -1,6 +1,6 @@
 /** The files that a user drops, chooses or pastes, as pictures and archives with their names. */
 
-const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?)$/i;
+const ENDINGS = document.body.dataset.endings.split(",");
 const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
 
 const byName = new Intl.Collator("en", { numeric: true });
@@ -14,7 +14,8 @@ export function sort(files) {
 }
 
 const looksLikePicture = ({ file, name }) =>
-  PICTURE.test(name) || (file.type.startsWith("image/") && !file.type.includes("svg"));
+  ENDINGS.some((ending) => name.toLowerCase().endsWith(ending)) ||
+  (file.type.startsWith("image/") && !file.type.includes("svg"));
 
 /** The files of an `<input type="file">`. Files of a folder have a path. */
 export function chosen(input) {

@@ -1,0 +1,51 @@
+"""Camera RAW pictures, by the preview that the camera puts into the file.
+
+A preview is a JPEG, mostly of the full size. Developing the sensor's values would take seconds.
+"""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, TiffImagePlugin
+
+from shared.errors import DecodeFailed
+
+_ORIENTATION, _MAKE, _REDUCED, _INNER, _DNG_VERSION = 274, 271, 254, 330, 50706
+
+#: The orientation as EXIF has it, by the number of LibRaw.
+_FLIPS = {3: 3, 5: 8, 6: 6}
+
+
+def is_raw(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
+    """Whether a TIFF is the RAW file of a camera. Its first picture is then a thumbnail."""
+    return _DNG_VERSION in tags or (_INNER in tags and _MAKE in tags and tags.get(_REDUCED) == 1)
+
+
+def preview(data: bytes) -> tuple[bytes, int]:
+    """The preview as a file, and its orientation as a number of EXIF.
+
+    Raises DecodeFailed if there is none.
+    """
+    import rawpy
+
+    try:
+        with rawpy.imread(io.BytesIO(data)) as file:
+            thumbnail = file.extract_thumb()
+            orientation = _FLIPS.get(file.sizes.flip, 1)
+    except rawpy.LibRawError as error:
+        raise DecodeFailed(
+            "The camera RAW picture has no preview that can be read. Send a JPEG of it."
+        ) from error
+    if isinstance(thumbnail.data, bytes):
+        return thumbnail.data, orientation
+    file_of_pixels = io.BytesIO()
+    Image.fromarray(thumbnail.data).save(file_of_pixels, "BMP")
+    return file_of_pixels.getvalue(), orientation
+
+
+def set_orientation(image: Image.Image, orientation: int) -> None:
+    """Many previews do not state how the camera was held. The RAW file does."""
+    exif = image.getexif()
+    if _ORIENTATION not in exif:
+        exif[_ORIENTATION] = orientation
