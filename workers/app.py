@@ -32,7 +32,7 @@ from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
-from workers.engine import find_export, load_engine, resolve_engine
+from workers.engine import find_export, load_engine, require_card, resolve_engine
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.shared_text import SharedText
@@ -99,6 +99,7 @@ def _ensure_export(**_: Any) -> None:
     """Make the export in a process of its own, so that torch's memory is freed."""
     log.configure(settings, SERVICE)  # Celery sets up logging only later.
     try:
+        require_card(settings)
         if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
         logger.info("exporting the model; this takes a few seconds and happens once")

@@ -27,8 +27,9 @@ class WorkerSettings(BaseSettings):
     needs no download), or `random`."""
     model_labels: Path | None = None
     """File with one label per line; needed if the labels are not those of the default weights."""
-    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
-    """`auto` is torch on a CUDA card and ONNX Runtime on a CPU."""
+    engine: Literal["auto", "onnxruntime", "torch", "torch-cpu"] = "auto"
+    """`auto` is torch on a CUDA card and ONNX Runtime on a CPU. With `torch`, a worker without a
+    card does not start; `torch-cpu` is torch on a CPU."""
 
     # Workers
     lane: Lane = Lane.INTERACTIVE

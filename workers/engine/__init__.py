@@ -18,7 +18,7 @@ from shared.settings import Settings
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
 
-__all__ = ["Engine", "Model", "find_export", "load_engine", "resolve_engine"]
+__all__ = ["Engine", "Model", "find_export", "load_engine", "require_card", "resolve_engine"]
 
 #: Installs torch. A worker on a CPU does without it.
 REQUIREMENTS = "requirements/export.txt"
@@ -38,22 +38,37 @@ class Engine(Protocol):
 
 def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
     """The engine that `load_engine` will load: `auto` is torch where torch has a CUDA card."""
+    if settings.engine == "torch-cpu":
+        return "torch"
     if settings.engine != "auto":
         return settings.engine
     return "torch" if _has_card() else "onnxruntime"
 
 
+def require_card(settings: Settings) -> None:
+    """Raise ModelError if the settings ask for a card and this machine or container has none.
+
+    A worker that was given a card and cannot use it would go on a hundred times slower, unnoticed.
+    """
+    if settings.engine == "torch" and find_spec("torch") and not _has_card():
+        raise ModelError(
+            "ENGINE=torch needs a CUDA card, and torch finds none here. Install NVIDIA's driver "
+            "and give the container the card. On a processor set ENGINE=onnxruntime or torch-cpu."
+        )
+
+
 def load_engine(settings: Settings) -> Engine:
     """Load the model. Call it after a fork, never before.
 
-    Raises ModelError if there is no export (ONNX Runtime), torch is not installed (torch), the
-    weights are missing, or the labels do not fit.
+    Raises ModelError if there is no export (ONNX Runtime), torch is not installed or has no card
+    (torch), the weights are missing, or the labels do not fit.
     """
     if resolve_engine(settings) == "torch":
         try:
             from workers.engine.torch_engine import TorchEngine  # Takes seconds and 300 MB.
         except ModuleNotFoundError as error:
             raise ModelError(f"ENGINE=torch needs {error.name}, see {REQUIREMENTS}") from error
+        require_card(settings)
         return TorchEngine.load(settings)
     from workers.engine.onnx_engine import OnnxEngine
 

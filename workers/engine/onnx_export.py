@@ -47,7 +47,7 @@ def write_export(settings: Settings) -> Path:
 def _trace(classifier: Classifier, model: Model, path: Path) -> None:
     size = sum(each.numel() * each.element_size() for each in classifier.state_dict().values())
     if size >= _LARGEST_BYTES:
-        raise ModelError(f"{model.name} is too large for an ONNX file. Set ENGINE=torch.")
+        raise ModelError(f"{model.name} is too large for an ONNX file. Set ENGINE=torch-cpu.")
     side = model.preset.crop_size
     with warnings.catch_warnings(action="ignore"):
         # torch's older exporter needs a tenth of the time of the newer one and no onnxscript. For

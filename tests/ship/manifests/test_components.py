@@ -52,6 +52,33 @@ def test_the_webhooks_worker_is_the_one_of_compose(
     assert mounted == {"redis_url", "webhook_secret"} == mounted & set(Settings.model_fields)
 
 
+def test_workers_on_cards_take_their_image_from_the_same_place_and_webhooks_need_none(
+    kustomize: Kustomize,
+) -> None:
+    edit = (
+        "k8s/overlays/gpu/kustomization.yaml",
+        "components:\n",
+        "components:\n  - ../../components/webhooks\n",
+    )
+    templates = dict(pods(kustomize("overlays/gpu", edit)))
+    images = {name: pod["spec"]["containers"][0]["image"] for name, pod in templates.items()}
+    registry = images["web"].removesuffix("/web:" + images["web"].rpartition(":")[2])
+    assert images["worker-bulk"] == images["worker-interactive"]
+    assert images["worker-bulk"].startswith(f"{registry}/worker-gpu:")
+    assert images["webhooks"].startswith(f"{registry}/worker:")
+    limits = templates["webhooks"]["spec"]["containers"][0]["resources"]["limits"]
+    assert "nvidia.com/gpu" not in limits
+    named = [path for path in (ROOT / "k8s").rglob("*.yaml") if "registry." in path.read_text()]
+    assert named == [ROOT / "k8s/site/kustomization.yaml"]
+
+
+def test_a_rollout_on_cards_needs_no_spare_card(kustomize: Kustomize) -> None:
+    deployments = of_kind(kustomize("overlays/gpu"), "Deployment")
+    for lane in ("interactive", "bulk"):
+        rollout = deployments[f"worker-{lane}"]["spec"]["strategy"]["rollingUpdate"]
+        assert rollout == {"maxSurge": 0, "maxUnavailable": 1}
+
+
 def test_web_accepts_webhooks_only_where_their_worker_runs(
     with_webhooks: Objects, cpu: Objects
 ) -> None:

@@ -83,8 +83,8 @@ class Preflight:
         self.cluster = _cluster()
 
     def name_everything(self) -> None:
-        """Replace the placeholders of the overlay, as an operator would."""
-        file = self.folder / "k8s/overlays/cpu/kustomization.yaml"
+        """Replace the placeholders, as an operator would."""
+        file = self.folder / "k8s/site/kustomization.yaml"
         file.write_text(file.read_text().replace("example.com", "company.test"))
 
     def run(self, overlay: str = "cpu") -> Checked:
@@ -159,7 +159,7 @@ def test_an_old_keda_and_a_volume_that_cannot_grow_are_named(preflight: Prefligh
 def test_secrets_that_the_overlay_does_not_make_must_exist(preflight: Preflight) -> None:
     preflight.name_everything()
     file = preflight.folder / "k8s/overlays/cpu/kustomization.yaml"
-    file.write_text(file.read_text().replace("components: [../../base/secrets]\n", ""))
+    file.write_text(file.read_text().replace("  - ../../base/secrets\n", ""))
     preflight.cluster["image-classifier/secret/redis"] = _named("redis")
     names = [f"the Secret {name} in image-classifier" for name in ("api-keys", "flower", "watcher")]
     assert preflight.run().missing() == names

@@ -78,8 +78,8 @@ def test_the_ingress_has_the_limits_of_nginx(cpu: Objects) -> None:
 def test_a_route_of_the_gateway_api_serves_the_paths_of_the_ingress(kustomize: Kustomize) -> None:
     edit = (
         "k8s/overlays/cpu/kustomization.yaml",
-        "components: [../../base/secrets]",
-        "components: [../../base/secrets, ../../components/gateway]",
+        "components:\n",
+        "components:\n  - ../../components/gateway\n",
     )
     objects = kustomize("overlays/cpu", edit)
     assert not of_kind(objects, "Ingress")

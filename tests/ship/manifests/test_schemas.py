@@ -64,8 +64,8 @@ def check_custom(each: Object, model: Any) -> None:
 def test_a_managed_redis_takes_the_place_of_ours(kustomize: Kustomize) -> None:
     edit = (
         "k8s/overlays/cpu/kustomization.yaml",
-        "components: [",
-        "components: [../../components/managed-redis, ",
+        "components:\n",
+        "components:\n  - ../../components/managed-redis\n",
     )
     objects = kustomize("overlays/cpu", edit)
     assert not of_kind(objects, "StatefulSet") and "redis" not in of_kind(objects, "Service")

@@ -41,7 +41,7 @@ def test_without_files_the_pods_use_the_secrets_that_the_document_lists(
 ) -> None:
     read: dict[str, set[str]] = {}
     for name in ("cpu", "monitoring", "webhooks", "logging"):
-        edit = ("k8s/overlays/cpu/kustomization.yaml", "components: [../../base/secrets]\n", "")
+        edit = ("k8s/overlays/cpu/kustomization.yaml", "  - ../../base/secrets\n", "")
         objects = kustomize(f"overlays/{name}", edit)
         assert not of_kind(objects, "Secret")
         for secret, keys in _mounted(objects).items():

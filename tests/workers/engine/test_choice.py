@@ -44,6 +44,37 @@ def test_the_setting_names_the_engine(name: str) -> None:
     assert resolve_engine(Settings(engine=name)) == name
 
 
+def test_torch_on_a_cpu_has_a_name_of_its_own() -> None:
+    assert resolve_engine(Settings(engine="torch-cpu")) == "torch"
+
+
+#: A worker's program on a machine where torch is installed and finds no driver.
+_WITHOUT_CARD = """
+import importlib.util as util, sys, types
+sys.modules["torch"] = types.ModuleType("torch")
+sys.modules["torch"].__spec__ = util.spec_from_loader("torch", None)
+sys.modules["torch"].cuda = types.SimpleNamespace(device_count=lambda: 0)
+import workers.app
+workers.app._ensure_export()
+"""
+
+
+def test_a_worker_that_was_to_use_a_card_does_not_start_without_one(tmp_path: Path) -> None:
+    own = {"ENGINE": "torch", "DATA_DIR": str(tmp_path), "LOG_FORMAT": "text"}
+    run = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_CARD],
+        cwd=ROOT,
+        env=os.environ | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2, run.stderr
+    [line] = run.stdout.splitlines()
+    assert "CRITICAL" in line and "ENGINE=torch needs a CUDA card" in line
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize("call", ["workers.engine.export.export", "workers.engine.load_engine"])
 def test_if_torch_is_not_installed_the_error_says_what_to_install(
     tmp_path: Path, call: str

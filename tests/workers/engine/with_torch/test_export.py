@@ -181,5 +181,5 @@ def test_for_a_model_too_large_for_an_onnx_file_the_error_names_the_other_engine
     classifier, model = load(settings(tmp_path))
     # An uninitialised tensor takes address space, but no memory.
     classifier.extra = torch.nn.Buffer(torch.empty(2**31, dtype=torch.uint8))
-    with pytest.raises(ModelError, match="ENGINE=torch"):
+    with pytest.raises(ModelError, match="ENGINE=torch-cpu"):
         onnx_export._trace(classifier, model, tmp_path / "never.onnx")
