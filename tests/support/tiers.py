@@ -33,6 +33,7 @@ FAST = (
     "loadtest/test_peers.py",
     "monitoring",
     "quickstart/test_make.py",
+    "quickstart/test_other_systems.py",
     "quickstart/test_ports.py",
     "quickstart/test_programs.py",
     "quickstart/test_ready.py",
