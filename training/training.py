@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import depthwise
 from training.augmentation import Chance, augment
 from training.pictures import Pictures
-from workers.engine.weights_file import State
+from workers.engine.torchvision_model import State
 from workers.decode.preprocessing import Preset
 
 

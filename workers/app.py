@@ -102,7 +102,7 @@ def _ensure_export(**_: Any) -> None:
         require_card(settings)
         if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
-        logger.info("exporting the model; this takes a few seconds and happens once")
+        logger.info("exporting the model; this happens once")
         command = [sys.executable, "-m", "workers.engine.export"]
         exported = subprocess.run(command, check=False, capture_output=True, text=True)
         if exported.returncode:

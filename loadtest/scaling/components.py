@@ -160,10 +160,10 @@ def _drain(url: str, members: list[bytes], until: float) -> int:
 
 @contextmanager
 def _service() -> Iterator[LocalService]:
-    """Web and a worker. The weights are random, because nothing is classified."""
+    """Web and a worker. The smallest weights are enough, because nothing is classified."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
-            "MODEL_WEIGHTS": "random",
+            "MODEL_WEIGHTS": "demonstration",
             "WORKER_PROCESSES": "2",
             "WEB_PROCESSES": "1",
             "DATA_DIR": f"{folder}/data",

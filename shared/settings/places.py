@@ -18,6 +18,10 @@ def _models_dir(valid: dict[str, Any]) -> Path:
     return Path(valid.get("data_dir", "data")) / "models"
 
 
+def _torch_home(valid: dict[str, Any]) -> Path:
+    return Path(valid.get("xdg_cache_home", "~/.cache")) / "torch"
+
+
 class Places(BaseSettings):
     # Addresses and folders
     redis_url: Annotated[str, AfterValidator(valid)] = "redis://127.0.0.1:6379/0"
@@ -27,6 +31,10 @@ class Places(BaseSettings):
     """Folder for the quick start's Redis files and log, the heartbeats of workers, and metrics."""
     models_dir: Path = Field(default_factory=_models_dir)
     """Folder for exported models; `models` in `DATA_DIR` if not set."""
+    xdg_cache_home: Path = Path("~/.cache")
+    """Folder in which programs of the user cache files."""
+    torch_home: Path = Field(default_factory=_torch_home)
+    """Folder for downloaded weights, shared with torch; `torch` in `XDG_CACHE_HOME` if not set."""
     host: Host = "127.0.0.1"
     """Address or name that web and Flower listen on. The default accepts only this machine;
     `0.0.0.0` accepts every machine of the network."""

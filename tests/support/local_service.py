@@ -200,7 +200,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def export_model() -> None:
-    """Make the model's export where there is none, in a process of its own, which imports torch."""
+    """Make the model's export where there is none, in a process of its own."""
     subprocess.run([sys.executable, "-m", "workers.engine.export"], check=True, stdout=sys.stderr)
 
 

@@ -33,7 +33,6 @@ FAST = (
     "loadtest/test_peers.py",
     "monitoring",
     "quickstart/test_make.py",
-    "quickstart/test_other_systems.py",
     "quickstart/test_ports.py",
     "quickstart/test_programs.py",
     "quickstart/test_ready.py",
@@ -46,8 +45,11 @@ FAST = (
     "workers/classify",
     "workers/decode",
     "workers/engine/test_choice.py",
+    "workers/engine/test_download.py",
+    "workers/engine/test_graph.py",
     "workers/engine/test_labels.py",
     "workers/engine/test_onnx_engine.py",
+    "workers/engine/test_pth_file.py",
     "workers/test_app.py",
     "workers/test_celery_app.py",
     "workers/webhooks",
@@ -100,9 +102,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if group := _group(item.path, fixtures):
             groups[item.nodeid] = group
-        if "model_environment" in fixtures:
-            item.add_marker("torch")  # it makes the export
-        if _in_fast_folder(item.path) and not _has(item, "long", "torch"):
+        slow = "model_environment" in fixtures  # a test of the running service
+        if _in_fast_folder(item.path) and not slow and not _has(item, "long", "torch"):
             item.add_marker("fast")
     items.sort(key=lambda item: _rank(item, groups.get(item.nodeid)))
     if worker := getattr(config, "workerinput", None):

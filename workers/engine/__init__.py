@@ -13,15 +13,15 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ModelError
+from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
 
 __all__ = ["Engine", "Model", "find_export", "load_engine", "require_card", "resolve_engine"]
 
-#: Installs torch. A worker on a CPU does without it.
-REQUIREMENTS = "requirements/export.txt"
+#: A worker on a CPU does without torch, unless it serves a model whose graph is not shipped.
+INSTALL_TORCH = "Install it with `make torch`, or `pip install -r requirements/torch.txt`."
 
 
 class Engine(Protocol):
@@ -67,7 +67,7 @@ def load_engine(settings: Settings) -> Engine:
         try:
             from workers.engine.torch_engine import TorchEngine  # Takes seconds and 300 MB.
         except ModuleNotFoundError as error:
-            raise ModelError(f"ENGINE=torch needs {error.name}, see {REQUIREMENTS}") from error
+            raise TorchNeeded(f"ENGINE=torch needs {error.name}. {INSTALL_TORCH}") from error
         require_card(settings)
         return TorchEngine.load(settings)
     from workers.engine.onnx_engine import OnnxEngine

@@ -2,56 +2,81 @@
 
 from __future__ import annotations
 
-import socket
+import hashlib
+import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 from ssl import SSLError
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlparse
 from urllib.request import Request, urlopen
 
-import torch
+from filelock import FileLock
 
 from shared.errors import ModelError, WeightsUnreachable
+from shared.settings import Settings
 
 #: For the first answer of the network, and later for each read.
 _FIRST_ANSWER_SECONDS = 5
 _READ_SECONDS = 10
 
-#: A captive portal, as in a hotel, sends a page instead of the weights. Its digest differs
-#: (RuntimeError), or it cannot be unpickled (the last two).
-_DOWNLOAD_ERRORS = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError)
-#: The OSErrors among them for which the network is the cause.
-_NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, SSLError)
+_CHUNK_BYTES = 2**20
 
 
-def download(published: Any) -> Path:
+class _OtherFile(Exception):
+    """Not the file that was asked for. A captive portal, as in a hotel, sends a page instead."""
+
+
+#: The errors for which the network is the cause. Other OSErrors come from the disk: it is full, or
+#: the folder is read-only.
+_NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, SSLError, HTTPException, _OtherFile)
+
+
+def download(url: str, settings: Settings) -> Path:
     """The path of torchvision's file, downloaded and checked by its digest if it is missing.
 
-    Raises WeightsUnreachable if the network cannot deliver it, ModelError if it cannot be stored.
+    The end of the file's name is the beginning of its SHA-256. Raises WeightsUnreachable if the
+    network cannot deliver it, ModelError if it cannot be stored.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(published.url).path).name)
+    folder = Path(os.path.expanduser(settings.torch_home), "hub", "checkpoints")
+    path = folder / Path(urlparse(url).path).name
     if path.exists():
         return path
     try:
-        _check_reachable(published.url)
-        with _read_timeout():
-            published.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except _DOWNLOAD_ERRORS as error:
-        # Other OSErrors come from the disk: it is full, or the folder is read-only.
-        unreachable = not isinstance(error, OSError) or isinstance(error, _NETWORK_ERRORS)
+        _check_reachable(url)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{path.name}.lock"):
+            if not path.exists():
+                _store(url, path)
+    except (OSError, HTTPException, _OtherFile) as error:
+        unreachable = isinstance(error, _NETWORK_ERRORS)
         raise (WeightsUnreachable if unreachable else ModelError)(
-            f"The weights {published} cannot be downloaded from {published.url}: {error}. "
+            f"The weights {path.name} cannot be downloaded from {url}: {error}. "
             "Let this machine reach the network once; or set MODEL_WEIGHTS=<file>, a .pth or "
             ".safetensors file; or set MODEL_WEIGHTS=demonstration, a small model of few classes; "
             "or set MODEL_WEIGHTS=random, for load tests."
         ) from error
     return path
+
+
+def _store(url: str, path: Path) -> None:
+    """Download a file. It gets its name only when it is complete and on the disk."""
+    digest = hashlib.sha256()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with urlopen(url, timeout=_READ_SECONDS) as response, partial.open("wb") as file:
+            while chunk := response.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        expected = path.stem.rpartition("-")[2]
+        if not digest.hexdigest().startswith(expected):
+            raise _OtherFile(f"its SHA-256 is {digest.hexdigest()}, not {expected}…")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _check_reachable(url: str) -> None:
@@ -64,7 +89,8 @@ def _check_reachable(url: str) -> None:
 
     def request_head() -> None:
         try:
-            urlopen(Request(url, method="HEAD"), timeout=_FIRST_ANSWER_SECONDS).close()
+            # The wait for the thread must end first: both would end with different words.
+            urlopen(Request(url, method="HEAD"), timeout=_READ_SECONDS).close()
         except (OSError, HTTPException) as error:
             failures.append(error)
             if isinstance(error, HTTPError):
@@ -77,13 +103,3 @@ def _check_reachable(url: str) -> None:
         raise TimeoutError(f"no answer in {_FIRST_ANSWER_SECONDS} s")
     if failures:
         raise failures[0]
-
-
-@contextmanager
-def _read_timeout() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_READ_SECONDS)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -7,10 +7,14 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from shared.errors import ModelError
+from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
-from workers.engine import REQUIREMENTS, find_export
+from workers.engine import INSTALL_TORCH, find_export
+from workers.engine.graph import fill
 from workers.engine.onnx_engine import OnnxEngine
+
+#: The status of the program if PyTorch is needed and not installed. Dockerfile.worker uses it.
+TORCH_NEEDED = 3
 
 
 def export(settings: Settings) -> Path:
@@ -30,9 +34,13 @@ def export(settings: Settings) -> Path:
 
 def _write(settings: Settings) -> Path:
     try:
+        return fill.write_export(settings)
+    except TorchNeeded as error:
+        what = error
+    try:
         from workers.engine.onnx_export import write_export  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
-        raise ModelError(f"Making an export needs {error.name}, see {REQUIREMENTS}") from error
+        raise TorchNeeded(f"{what} needs {error.name} once. {INSTALL_TORCH}") from error
     return write_export(settings)
 
 
@@ -41,7 +49,7 @@ def main() -> int:
         print(export(Settings()))
     except (ModelError, OSError) as error:
         print(error, file=sys.stderr)
-        return 2
+        return TORCH_NEEDED if isinstance(error, TorchNeeded) else 2
     return 0
 
 

@@ -8,23 +8,29 @@ from __future__ import annotations
 import os
 import sys
 
-from shared.errors import ModelError, WeightsUnreachable
+from shared.errors import ModelError, TorchNeeded, WeightsUnreachable
 from shared.settings import Settings
-from workers.engine import REQUIREMENTS, find_export, resolve_engine
+from workers.engine import INSTALL_TORCH, find_export, resolve_engine
+from workers.engine.download import download
+from workers.engine.graph.graph import weights_of
 
 
 def fetch(settings: Settings) -> None:
     """Download the weights of MODEL_WEIGHTS=DEFAULT, unless they or an export of them are here.
 
-    Raises WeightsUnreachable within seconds if the network cannot deliver them, and ModelError if
-    torch is not installed or the weights cannot be stored.
+    Raises WeightsUnreachable within seconds if the network cannot deliver them, TorchNeeded if only
+    torch knows their address and is not installed, and ModelError if they cannot be stored.
     """
     if resolve_engine(settings) == "onnxruntime" and find_export(settings):
+        return
+    if weights := weights_of(settings.model):
+        download(weights.url, settings)
         return
     try:
         from workers.engine import torchvision_model  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
-        raise ModelError(f"Making an export needs {error.name}, see {REQUIREMENTS}") from error
+        what = f"MODEL={settings.model}"
+        raise TorchNeeded(f"{what} needs {error.name} once. {INSTALL_TORCH}") from error
     torchvision_model.fetch(settings)
 
 

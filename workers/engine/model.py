@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.errors import ModelError
+from shared.settings import Settings
 from workers.engine.labels import read_labels
+from workers.engine.weights_file import Description
 from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
 
 
@@ -29,6 +31,44 @@ def weights_version(model: str, weights_digest: str, *, variant: str = "") -> st
     """
     origin = "".join(f"-{word}" for word in variant.split()[:1])
     return f"{model}{origin}-{weights_digest[:12]}-p{PREPROCESSING_VERSION}"
+
+
+def architecture(settings: Settings, in_file: Description | None) -> str:
+    """The architecture that the weights file names, else MODEL. Raises ModelError on conflict."""
+    named, default = in_file.architecture if in_file else "", Settings.model_fields["model"].default
+    if named and settings.model not in (named, default):
+        raise ModelError(
+            f"MODEL_WEIGHTS={settings.model_weights} is a {named}, not MODEL={settings.model}"
+        )
+    return named or settings.model
+
+
+def describe(
+    settings: Settings, name: str, described: Description, digest: str, *, classes: int
+) -> Model:
+    """The model that has the architecture `name` and weights with this digest.
+
+    The weights bring the labels. MODEL_LABELS is used only if they bring none for their `classes`.
+    Raises ModelError if labels are missing.
+    """
+    variant = f" ({described.variant})" if described.variant else ""
+    model = Model(
+        name=f"{name}{variant}",
+        version=weights_version(name, digest, variant=described.variant),
+        weights=Path(settings.model_weights).name,
+        weights_digest=digest,
+        labels=described.labels,
+        preset=described.preset,
+        notice=described.notice,
+    )
+    if len(model.labels) == classes:
+        return model
+    if settings.model_labels is None:
+        raise ModelError(
+            f"The weights have {classes} classes, but there are {len(model.labels)} labels. "
+            "Set MODEL_LABELS to a file with one label per line."
+        )
+    return relabelled(model, settings.model_labels, classes=classes)
 
 
 def relabelled(model: Model, labels: Path, *, classes: int) -> Model:

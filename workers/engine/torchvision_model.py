@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import ModelError
 from shared.settings import Settings
 from workers.engine.download import download
 from workers.engine.export_file import file_digest, weights_file, weights_source
-from workers.engine.model import Model, relabelled, weights_version
-from workers.engine.weights_file import Description, read_description, read_state
+from workers.engine.model import Model, architecture, describe
+from workers.engine.weights_file import Description, read_description, reading
 from workers.decode.preprocessing import Preset
 
 try:
@@ -33,6 +35,8 @@ except RuntimeError:
             f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         )
     import torchvision
+
+State = dict[str, torch.Tensor]
 
 
 class Classifier(nn.Module):
@@ -70,47 +74,27 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
     """
     path = weights_file(settings)
     in_file = read_description(path) if path else None
-    name = _architecture(settings, in_file)
-    published = _published(name)
-    described = in_file or _description(published)
+    name = architecture(settings, in_file)
+    published = published_weights(name)
+    described = in_file or description(published)
     if weights_source(settings) == "random":
         described = replace(described, variant="random weights")
         network = _random(name, described.preset, classes=len(described.labels))
         digest = _digest(network)
     else:
-        path = path or download(published)
+        path = path or download(published.url, settings)
         network = _trained(name, described.preset, path, classes=len(described.labels))
         digest = file_digest(path)
-    variant = f" ({described.variant})" if described.variant else ""
-    model = Model(
-        name=f"{name}{variant}",
-        version=weights_version(name, digest, variant=described.variant),
-        weights=Path(settings.model_weights).name,
-        weights_digest=digest,
-        labels=described.labels,
-        preset=described.preset,
-        notice=described.notice,
-    )
-    labelled = _labelled(model, _classes(network), settings.model_labels)
-    return Classifier(network, described.preset, described.enlarged_size), labelled
+    model = describe(settings, name, described, digest, classes=_classes(network))
+    return Classifier(network, described.preset, described.enlarged_size), model
 
 
 def fetch(settings: Settings) -> None:
     """Download torchvision's weights for the settings. Raises ModelError as `download` does."""
-    download(_published(settings.model))
+    download(published_weights(settings.model).url, settings)
 
 
-def _architecture(settings: Settings, in_file: Description | None) -> str:
-    """The architecture that the weights file names, else MODEL. Raises ModelError on conflict."""
-    named, default = in_file.architecture if in_file else "", Settings.model_fields["model"].default
-    if named and settings.model not in (named, default):
-        raise ModelError(
-            f"MODEL_WEIGHTS={settings.model_weights} is a {named}, not MODEL={settings.model}"
-        )
-    return named or settings.model
-
-
-def _published(name: str) -> Any:
+def published_weights(name: str) -> Any:
     """torchvision's best weights for a model: a URL, a preset and labels."""
     names = torchvision.models.list_models(module=torchvision.models)
     if name in names:
@@ -122,7 +106,7 @@ def _published(name: str) -> Any:
     raise ModelError(f"MODEL={name} is not a classification model of torchvision. {hint}")
 
 
-def _description(published: Any) -> Description:
+def description(published: Any) -> Description:
     transforms = published.transforms()
     preset = Preset(
         resize_size=transforms.resize_size[0],
@@ -173,19 +157,23 @@ def _trained(name: str, preset: Preset, path: Path, *, classes: int) -> nn.Modul
     return network
 
 
+def read_state(path: Path) -> State:
+    """A model's state dict on the CPU, from a `.safetensors` file or one by torch.save.
+
+    Raises ModelError if the file cannot be read or holds something else.
+    """
+    with reading(path):
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ModelError(f"{path} holds no plain state dict of names and tensors")
+    return {_current_name(name): tensor for name, tensor in state.items()}
+
+
 def _classes(network: nn.Module) -> int:
     return len(list(network.parameters())[-1])
-
-
-def _labelled(model: Model, classes: int, labels: Path | None) -> Model:
-    if len(model.labels) == classes:
-        return model
-    if labels is None:
-        raise ModelError(
-            f"The weights have {classes} classes, but there are {len(model.labels)} labels. "
-            "Set MODEL_LABELS to a file with one label per line."
-        )
-    return relabelled(model, labels, classes=classes)
 
 
 def _digest(network: nn.Module) -> str:
@@ -193,3 +181,8 @@ def _digest(network: nn.Module) -> str:
     for tensor in network.state_dict().values():
         digest.update(tensor.numpy())
     return digest.hexdigest()
+
+
+def _current_name(name: str) -> str:
+    """torchvision's DenseNet files still use names that torch no longer allows."""
+    return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)

@@ -6,24 +6,24 @@ The metadata of a `.safetensors` file may also describe how to use the weights.
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import numpy as np
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
+from safetensors import SafetensorError, deserialize, safe_open
 
 from shared.errors import ModelError
 from workers.decode.preprocessing import Preset
-
-State = dict[str, torch.Tensor]
+from workers.engine.pth_file import Arrays, bfloat16, read_pth
 
 #: The entry of the metadata that holds a Description, as JSON.
 DESCRIPTION_ENTRY = "classifier"
+
+#: The types of a .safetensors file and their types in numpy, which has no bfloat16.
+_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,28 +48,33 @@ def read_description(path: Path) -> Description | None:
     """
     if path.suffix != ".safetensors":
         return None
-    with _reading(path), safe_open(path, framework="pt") as file:
+    with reading(path), safe_open(path, framework="np") as file:
         entry = (file.metadata() or {}).get(DESCRIPTION_ENTRY)
         return entry and TypeAdapter(Description).validate_json(entry)
 
 
-def read_state(path: Path) -> State:
-    """A model's state dict on the CPU, from a `.safetensors` file or one by torch.save.
+def read_arrays(path: Path) -> Arrays:
+    """A model's state dict, from a `.safetensors` file or one by torch.save.
 
     Raises ModelError if the file cannot be read or holds something else.
     """
-    with _reading(path):
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelError(f"{path} holds no plain state dict of names and tensors")
-    return {_current_name(name): tensor for name, tensor in state.items()}
+    with reading(path):
+        return _read_safetensors(path) if path.suffix == ".safetensors" else read_pth(path)
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    arrays: Arrays = {}
+    tensors = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    for name, tensor in tensors:
+        kind, numbers = tensor["dtype"], tensor["data"]
+        array = bfloat16(numbers) if kind == "BF16" else np.frombuffer(numbers, _TYPES[kind])
+        arrays[name] = array.reshape(tensor["shape"])
+    return arrays
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Errors in the block become ModelErrors that name the file."""
     try:
         yield
     except (
@@ -82,8 +87,3 @@ def _reading(path: Path) -> Iterator[None]:
         SafetensorError,
     ) as error:
         raise ModelError(f"{path} cannot be read as weights: {error}") from error
-
-
-def _current_name(name: str) -> str:
-    """torchvision's DenseNet files still use names that torch no longer allows."""
-    return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,17 +20,30 @@ Build = Callable[[str, str], subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def build_model(tmp_path: Path) -> Build:
-    """Runs the stage of the model with these weights, whose digest it must check."""
+    """Runs the stage of the model with these weights, whose digest it must check.
+
+    torch is absent until the stage installs it. `pip` is a program that only lets it be found.
+    """
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    (absent / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    pip = tmp_path / "bin" / "pip"
+    pip.parent.mkdir()
+    pip.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/installed\nrm {absent}/torch.py\n')
+    pip.chmod(0o755)
     stage = stages("Dockerfile.worker")["model"]
     stage.lay_out(tmp_path / "app")
     [run] = [each for each in stage.all("RUN") if "workers.engine.export" in each]
+    run = re.sub(r"^--mount=\S+", "", run)
 
     def build(weights: str, digest: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", "-c", run.replace("/model", f"{tmp_path}/model")],
             cwd=tmp_path / "app",
             env={
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PATH": f"{pip.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PYTHONPATH": str(absent),
+                "TORCH_INDEX_URL": "https://torch.example",
                 "MODEL_WEIGHTS": weights,
                 "MODELS_DIR": f"{tmp_path}/model/exports",
                 "WEIGHTS_SHA256": digest,
@@ -50,6 +64,11 @@ def test_the_model_is_exported_only_with_the_digest_that_was_asked_for(
 ) -> None:
     made = build_model("random", "")
     assert made.returncode == 0, made.stderr[-2000:]
+    assert "MODEL_WEIGHTS=random needs torch" in made.stderr
+    assert (tmp_path / "installed").read_text() == (
+        "--python /venv/bin/python install --extra-index-url https://torch.example "
+        "-r /requirements/torch.txt\n"
+    )
     [export] = (tmp_path / "model/exports").glob("*.onnx")
     digest = export.name.split("-")[2]
     whole = digest + "0" * 52
@@ -58,12 +77,14 @@ def test_the_model_is_exported_only_with_the_digest_that_was_asked_for(
     assert other.returncode, "other weights must not get into an image"
 
 
-@pytest.mark.torch
-def test_the_demonstration_model_needs_no_digest(build_model: Build, tmp_path: Path) -> None:
+def test_the_demonstration_model_needs_no_digest_and_no_torch(
+    build_model: Build, tmp_path: Path
+) -> None:
     by_name = stages("Dockerfile.worker")
     [digest] = [each.partition("=")[2] for each in by_name["model"].all("ARG")[-1:]]
     made = build_model("demonstration", digest)
     assert made.returncode == 0, made.stderr[-2000:]
+    assert not (tmp_path / "installed").exists()
     by_name["cpu"].lay_out(tmp_path / "image")
     code = (
         "from shared.settings import Settings; from workers.engine import load_engine\n"
@@ -75,7 +96,6 @@ def test_the_demonstration_model_needs_no_digest(build_model: Build, tmp_path: P
     assert name.strip().endswith(" (demonstration model)")
 
 
-@pytest.mark.torch
 def test_an_image_has_the_demonstration_model_where_the_default_cannot_be_downloaded(
     build_model: Build, tmp_path: Path
 ) -> None:
