@@ -12,6 +12,8 @@ In a clone this package is `client`. Installed by `pip install ./client`, it is
 from __future__ import annotations
 
 from . import errors
+from .api.asynchronous import AsyncImageClassifier, AsyncJob
+from .api.events import JobEvent
 from .api.job import Job
 from .api.records import (
     Classification,
@@ -30,6 +32,8 @@ from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
 from .version import __version__
 
 __all__ = [
+    "AsyncImageClassifier",
+    "AsyncJob",
     "Classification",
     "Counts",
     "DeadLetter",
@@ -39,6 +43,7 @@ __all__ = [
     "Item",
     "ItemError",
     "Job",
+    "JobEvent",
     "JobStatus",
     "ModelInfo",
     "NoAnswer",

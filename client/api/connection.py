@@ -1,4 +1,7 @@
-"""HTTP requests to one service, with its API key, kept connections and retries."""
+"""HTTP requests to one service, with its API key, kept connections and retries.
+
+`Requests` makes requests and decides when they are repeated. `Connection` sends them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -16,6 +20,7 @@ from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, Try
 from ..version import __version__
 from .http_client import http_client, proxy_variable
 from .retries import Retries
+from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
 #: The service ended an upload that was too slow. It stored nothing.
 _REQUEST_TIMEOUT = 408
@@ -36,37 +41,32 @@ def file_field(name: str, file_name: str, data: bytes) -> FormField:
     return (name, (file_name, data, "application/octet-stream"))
 
 
-class Connection:
-    """Threads may share a connection.
+def headers_for(api_key: str | None) -> dict[str, str]:
+    """The headers of every request. Raises ImageClassifierError if the key cannot be sent."""
+    headers = {"User-Agent": f"image-classifier-client/{__version__}"}
+    if api_key:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ImageClassifierError("The API key has characters that no header can carry.")
+        headers["Authorization"] = f"Bearer {api_key}"
+    return headers
+
+
+class Requests:
+    """The requests of one connection, and when they are repeated.
 
     Every call may be repeated. GET, PUT and DELETE change nothing the second time. A POST carries
     an Idempotency-Key, by which the service recognises a repetition.
     """
 
     def __init__(
-        self,
-        base_url: str,
-        api_key: str | None,
-        *,
-        retries: Retries,
-        on_retry: OnRetry = lambda error, pause: None,
+        self, builder: httpx.Client | httpx.AsyncClient, retries: Retries, on_retry: OnRetry
     ) -> None:
-        headers = {"User-Agent": f"image-classifier-client/{__version__}"}
-        if api_key:
-            if not (api_key.isascii() and api_key.isprintable()):
-                raise ImageClassifierError("The API key has characters that no header can carry.")
-            headers["Authorization"] = f"Bearer {api_key}"
-        self._http = http_client(base_url, headers)
+        self._builder = builder
         self._answered = False
         self.retries = retries
         self.on_retry = on_retry
-        #: When set, no failed call is repeated, and pauses between attempts end.
-        self.stopping = threading.Event()
 
-    def close(self) -> None:
-        self._http.close()
-
-    def call(
+    def request(
         self,
         method: str,
         path: str,
@@ -75,7 +75,7 @@ class Connection:
         form: Sequence[FormField] | None = None,
         body: Any = None,
         idempotency_key: str | None = None,
-    ) -> httpx.Response:
+    ) -> Steps[httpx.Response]:
         """The successful answer to a request, repeated where that may help.
 
         The request's body is `form`, or `body` as JSON. Raises Refused, or NoAnswer if there is
@@ -86,7 +86,7 @@ class Connection:
             headers["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
         # httpx encodes the form while it sends it, so the files are not copied. The same request
         # can be sent again.
-        request = self._http.build_request(
+        request = self._builder.build_request(
             method,
             f"/api/v1{path}",
             params={name: value for name, value in (params or {}).items() if value is not None},
@@ -94,33 +94,44 @@ class Connection:
             json=body,
             headers=headers,
         )
-        return self._repeated(request)
+        response: httpx.Response = yield from self._repeated(Send(request))
+        return response
 
-    def _repeated(self, request: httpx.Request) -> httpx.Response:
+    def stream(
+        self, path: str, *, params: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Steps[Stream]:
+        """The lines of an answer to GET, which is repeated until it begins."""
+        request = self._builder.build_request(
+            "GET", f"/api/v1{path}", params=params, headers=headers
+        )
+        opened: Stream = yield from self._repeated(Send(request, stream=True))
+        return opened
+
+    def _repeated(self, send: Send) -> Steps[Any]:
         give_up = time.monotonic() + self.retries.total_seconds
         attempt = 0
         while True:
-            outcome = self._attempt(request)
-            if isinstance(outcome, httpx.Response):
+            outcome = self._outcome(send, (yield send))
+            if not isinstance(outcome, ImageClassifierError):
                 return outcome
             pause = self.retries.pause(attempt, getattr(outcome, "retry_after", None))
             if not self._may_pass(outcome) or time.monotonic() + pause > give_up:
                 raise outcome
             self.on_retry(outcome, pause)
-            if self.stopping.wait(pause):
+            if (yield Pause(pause)):
                 raise outcome
             attempt += 1
 
-    def _attempt(self, request: httpx.Request) -> httpx.Response | ImageClassifierError:
-        try:
-            response = self._http.send(request)
-        except httpx.TransportError as error:
-            return _no_answer(request, error)
+    def _outcome(
+        self, send: Send, received: httpx.Response | Stream | httpx.TransportError
+    ) -> httpx.Response | Stream | ImageClassifierError:
+        if isinstance(received, httpx.TransportError):
+            return _no_answer(send.request, received)
         self._answered = True
-        if response.is_success:
-            return response
+        if isinstance(received, Stream) or received.is_success:
+            return received
         # A redirect counts as an error. Following it would send the key to another address.
-        return errors.refusal(response)
+        return errors.refusal(received)
 
     def _may_pass(self, error: ImageClassifierError) -> bool:
         """Whether the same request may succeed later."""
@@ -129,6 +140,106 @@ class Connection:
         if isinstance(error, CannotConnect) and not self._answered:
             return self.retries.wait_for_service
         return isinstance(error, NoAnswer)
+
+
+class Connection(Requests):
+    """Threads may share a connection."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        retries: Retries,
+        on_retry: OnRetry = lambda error, pause: None,
+    ) -> None:
+        self._http = http_client(base_url, headers_for(api_key))
+        super().__init__(self._http, retries, on_retry)
+        #: When set, no failed call is repeated, and pauses between attempts end.
+        self.stopping = threading.Event()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """`request`, done."""
+        return self.run(self.request(method, path, **request))
+
+    def run(self, steps: Steps[T]) -> T:
+        """Do all steps of a call that emits nothing, and return its result."""
+        result: T
+        emitted = self._do(steps)
+        while True:
+            try:
+                next(emitted)
+            except StopIteration as ended:
+                result = ended.value
+                return result
+
+    def iterate(self, steps: Steps[None]) -> Iterator[Any]:
+        """Do the steps of a call, and yield what it emits."""
+        yield from self._do(steps)
+
+    def _do(self, steps: Steps[T]) -> Generator[Any, None, T]:
+        streams: list[Stream] = []
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Emit):
+                    yield step.value
+                    step = steps.send(None)
+                    continue
+                try:
+                    result = self._result(step)
+                except Exception as error:
+                    step = steps.throw(error)
+                    continue
+                if isinstance(result, Stream):
+                    streams.append(result)
+                step = steps.send(result)
+        except StopIteration as ended:
+            value: T = ended.value
+            return value
+        finally:
+            steps.close()
+            for each in streams:
+                each.response.close()
+
+    def _result(self, step: Step) -> Any:
+        match step:
+            case Send(request, stream):
+                return self._send(request, stream)
+            case ReadLine(opened):
+                return _line(opened)
+            case Pause(seconds):
+                return self.stopping.wait(seconds)
+            case Work(function):
+                return function()
+            case Together(calls, concurrency):
+                with ThreadPoolExecutor(concurrency) as threads:
+                    return list(threads.map(self.run, calls))
+
+    def _send(
+        self, request: httpx.Request, stream: bool
+    ) -> httpx.Response | Stream | httpx.TransportError:
+        try:
+            response = self._http.send(request, stream=stream)
+            if stream and response.is_success:
+                return Stream(response, response.iter_lines())
+            response.read()
+            response.close()
+            return response
+        except httpx.TransportError as error:
+            return error
+
+
+def _line(opened: Stream) -> str | None:
+    try:
+        line: str = next(opened.lines)
+        return line
+    except (StopIteration, httpx.TransportError):
+        opened.response.close()
+        return None
 
 
 def _no_answer(request: httpx.Request, error: httpx.TransportError) -> NoAnswer:

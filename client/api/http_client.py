@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from ..errors import ImageClassifierError
+
+C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 
 #: The longest wait for the next byte. The service holds an answer for less than a minute.
 TIMEOUT_SECONDS = 75.0
@@ -18,10 +21,19 @@ _CONNECT_SECONDS = 5.0
 
 def http_client(url: str, headers: Mapping[str, str]) -> httpx.Client:
     """Raises ImageClassifierError if the address, a proxy or the certificates cannot be used."""
+    return _make(httpx.Client, url, headers)
+
+
+def async_http_client(url: str, headers: Mapping[str, str]) -> httpx.AsyncClient:
+    """The same client for an event loop."""
+    return _make(httpx.AsyncClient, url, headers)
+
+
+def _make(kind: Callable[..., C], url: str, headers: Mapping[str, str]) -> C:
     address = _address(url)
     certificates = _certificates(address)
     try:
-        return httpx.Client(
+        return kind(
             base_url=address,
             headers=headers,
             timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=_CONNECT_SECONDS),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..errors import ImagesNeeded
-from .connection import Connection, FormField, file_field, text_field
+from .connection import FormField, Requests, file_field, text_field
+from .steps import Steps, Work
 
 #: Items of every part except a job's last.
 PART_SIZE = 32
@@ -33,19 +35,22 @@ class OpenJob:
 
 
 def open_job(
-    connection: Connection,
+    connection: Requests,
     digests: Sequence[str],
     *,
     top_k: int,
     lane: str | None = None,
     webhook: str | None = None,
     idempotency_key: str | None = None,
-) -> OpenJob:
+) -> Steps[OpenJob]:
     """Open a job of one item for each digest. Raises Refused and NoAnswer."""
     options = {"lane": lane, "top_k": top_k, "webhook": webhook}
     body: dict[str, Any] = {"total": len(digests), "digests": list(digests)}
     body |= {name: value for name, value in options.items() if value is not None}
-    answer = connection.call("POST", "/jobs", body=body, idempotency_key=idempotency_key).json()
+    response = yield from connection.request(
+        "POST", "/jobs", body=body, idempotency_key=idempotency_key
+    )
+    answer = response.json()
     if answer["part_size"] != PART_SIZE:
         raise ValueError(
             f"The service expects parts of {answer['part_size']} images and this client sends"
@@ -64,20 +69,21 @@ def part_range(number: int, items: int) -> range:
     return range(number * PART_SIZE, min((number + 1) * PART_SIZE, items))
 
 
-def missing_parts(connection: Connection, job: OpenJob) -> list[int]:
+def missing_parts(connection: Requests, job: OpenJob) -> Steps[list[int]]:
     """The numbers of the parts that the service does not have yet."""
-    missing: list[int] = connection.call("GET", f"/jobs/{job.job_id}/parts").json()["missing"]
+    response = yield from connection.request("GET", f"/jobs/{job.job_id}/parts")
+    missing: list[int] = response.json()["missing"]
     return missing
 
 
 def put_part(
-    connection: Connection,
+    connection: Requests,
     job: OpenJob,
     number: int,
     pictures: Sequence[Picture],
     *,
     by_digest: Set[int],
-) -> Set[int]:
+) -> Steps[Set[int]]:
     """Send the items of one part. Those in `by_digest` are sent without bytes.
 
     If the service has dropped a result from its cache meanwhile, the bytes are sent after all.
@@ -87,9 +93,10 @@ def put_part(
     items = range(number * PART_SIZE, number * PART_SIZE + len(pictures))
     without_bytes = set(items) & by_digest
     while True:
-        form = _form(dict(zip(items, pictures, strict=True)), without_bytes)
+        numbered = dict(zip(items, pictures, strict=True))
+        form = yield Work(partial(_form, numbered, frozenset(without_bytes)))
         try:
-            connection.call("PUT", f"/jobs/{job.job_id}/parts/{number}", form=form)
+            yield from connection.request("PUT", f"/jobs/{job.job_id}/parts/{number}", form=form)
             return set(items) - without_bytes
         except ImagesNeeded as error:
             needed = without_bytes.intersection(error.indexes)

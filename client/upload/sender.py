@@ -6,7 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,6 +72,7 @@ class Sender:
         self._stopping = connection.stopping
         #: The unfinished job that holds each digest.
         self._unfinished: dict[str, SentPlan] = {}
+        self._sent: list[SentPlan] = []  #: Whose rows are not written.
         self._counting = threading.Lock()
         self.counts: Counter[str] = Counter()  #: What this run has sent.
         self.job_ids: list[str] = []
@@ -85,15 +86,18 @@ class Sender:
             return SentPlan(plan, None)
         digests = [plan.files[position].digest for position in plan.items]
         # An earlier run may have opened the job. The same key returns the same job.
-        job = open_job(
-            self._connection,
-            digests,
-            top_k=self._top_k,
-            lane="bulk",
-            idempotency_key=plan.key,
+        job = self._connection.run(
+            open_job(
+                self._connection,
+                digests,
+                top_k=self._top_k,
+                lane="bulk",
+                idempotency_key=plan.key,
+            )
         )
         self.job_ids.append(job.job_id)
         sent = SentPlan(plan, job)
+        self._sent.append(sent)
         duplicates = self._duplicates(digests)
         self._unfinished |= dict.fromkeys(digests, sent)
         if is_new:
@@ -103,7 +107,7 @@ class Sender:
             done = counts.succeeded + counts.failed + counts.cancelled
             # Equal files have one item, and each of them has a row.
             sent.finished_before = done * len(plan.files) // len(digests)
-            parts = missing_parts(self._connection, job)
+            parts = self._connection.run(missing_parts(self._connection, job))
         for number in parts:
             sent.parts.append(self._threads.submit(self._send_part, sent, number, duplicates))
         return sent
@@ -111,6 +115,7 @@ class Sender:
     def finish(self, sent: SentPlan) -> None:
         """The job has ended and its rows are written."""
         sent.ended.set()
+        self._sent = [each for each in self._sent if each is not sent]
         for file in sent.plan.files:
             if self._unfinished.get(file.digest) is sent:
                 del self._unfinished[file.digest]
@@ -122,6 +127,10 @@ class Sender:
     def close(self) -> None:
         """Cancel the parts that have not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the parts that are being sent, at most so long."""
+        wait([part for sent in self._sent for part in sent.parts], timeout=seconds)
 
     def _duplicates(self, digests: list[str]) -> Mapping[int, SentPlan]:
         """Items whose bytes an earlier, unfinished job already holds."""
@@ -139,7 +148,9 @@ class Sender:
             self._await(earlier.ended)
         try:
             by_digest = sent.job.cached | in_part.keys()
-            with_bytes = put_part(self._connection, sent.job, number, pictures, by_digest=by_digest)
+            with_bytes = self._connection.run(
+                put_part(self._connection, sent.job, number, pictures, by_digest=by_digest)
+            )
         except (JobClosed, JobCancelled):
             return  # the job was cancelled; its results say so
         except PartConflict:

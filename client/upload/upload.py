@@ -11,6 +11,7 @@ writing. So memory does not grow with the folder, and a killed run leaves little
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ from .window import Stopped, Window
 #: Images that are planned and not written yet. It is large enough that workers never wait for
 #: the next job.
 _WINDOW = 3 * MAX_FILES
+
+#: The longest wait for requests that are under way when an upload ends early.
+_END_SECONDS = 2.0
 
 #: How often the progress of a job is read. Its end is known at once.
 _PROGRESS_SECONDS = 1.0
@@ -96,7 +100,8 @@ class Upload:
 
         The journal is complete after each of them, so that another run can resume.
         """
-        threading.Thread(target=self._feed, name="feed", daemon=True).start()
+        feeder = threading.Thread(target=self._feed, name="feed", daemon=True)
+        feeder.start()
         try:
             while (sent := self._sent.get()) is not None:
                 if isinstance(sent, BaseException):
@@ -107,6 +112,10 @@ class Upload:
             self._planner.stop.set()
             self._window.close()
             self._sender.close()
+            if not isinstance(sys.exception(), KeyboardInterrupt):
+                # Requests that are under way end in order, before the connection is closed.
+                feeder.join(_END_SECONDS)
+                self._sender.join(_END_SECONDS)
 
     def _feed(self) -> None:
         try:

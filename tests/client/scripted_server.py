@@ -24,6 +24,7 @@ class Answer:
     status: int = 200
     body: Any = None  #: Sent as JSON.
     headers: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes | None = None  #: Sent instead of `body`.
 
 
 class Cut:
@@ -63,7 +64,7 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
             if isinstance(answer, Cut):
                 self.close_connection = True
                 return
-            text = json.dumps(answer.body).encode()
+            text = json.dumps(answer.body).encode() if answer.raw is None else answer.raw
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)

@@ -39,13 +39,19 @@ def script(document: Path) -> str:
     return "\n".join(commands)
 
 
-def test_the_program_of_the_guide_runs(
+def test_the_programs_of_the_guide_run(
     installation: Installation, service: LocalService, folder: Path
 ) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
-    ended = installation.run(folder, sys.executable, "-c", program, url=service.base_url)
-    assert ended.returncode == 0, ended.stderr
-    assert "picture unsupported_format" in ended.stdout
+    programs = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.S)
+    printed = []
+    for program in programs:
+        ended = installation.run(folder, sys.executable, "-c", program, url=service.base_url)
+        assert ended.returncode == 0, ended.stderr
+        printed.append(ended.stdout)
+    assert "picture unsupported_format" in printed[0]
+    one_by_one, *followed = printed[1].splitlines()
+    cat, dog = (line.partition(" ")[2] for line in sorted(followed))
+    assert one_by_one == f"{cat} {dog}" and cat and dog
 
 
 def test_every_command_of_the_guide_succeeds(

@@ -1,0 +1,74 @@
+"""A picture is a path, bytes, a file or an image of Pillow."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from client import ImageClassifier, Item
+from client.api import pictures
+from tests.client.scripted_jobs import ScriptedJobs
+from tests.client.scripted_server import scripted_server
+
+
+def image(mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (3, 2))
+
+
+def test_a_path_and_an_open_file_have_their_name(tmp_path: Path) -> None:
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(b"cat")
+    assert pictures.read(path) == pictures.read(str(path)) == ("cat.jpg", b"cat")
+    with path.open("rb") as file:
+        assert pictures.read(file) == ("cat.jpg", b"cat")
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview, io.BytesIO])
+def test_bytes_have_no_name(form: Any) -> None:
+    assert pictures.read(form(b"cat")) == ("picture", b"cat")
+
+
+@pytest.mark.parametrize(
+    "mode", ["RGB", "RGBA", "L", "1", "P", "I;16", "CMYK", "YCbCr", "HSV", "F"]
+)
+def test_an_image_of_pillow_becomes_a_png(mode: str) -> None:
+    name, data = pictures.read(image(mode))
+    sent = Image.open(io.BytesIO(data))
+    assert (name, sent.format, sent.size) == ("picture", "PNG", (3, 2))
+
+
+def test_an_image_of_pillow_keeps_its_pixels_its_name_and_its_orientation(tmp_path: Path) -> None:
+    path = tmp_path / "cat.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.effect_noise((30, 20), 50).convert("RGB").save(path, exif=exif)
+    with Image.open(path) as opened:
+        name, data = pictures.read(opened)
+        sent = Image.open(io.BytesIO(data))
+        assert name == "cat.jpg"
+        assert sent.tobytes() == opened.tobytes()
+        assert sent.getexif()[0x0112] == 6
+
+
+@pytest.mark.parametrize("wrong", [None, 7, io.StringIO("text"), ["cat.jpg"]])
+def test_anything_else_is_a_type_error(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        pictures.read(wrong)
+
+
+def test_all_forms_are_submitted_together(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    forms = [tmp_path / "a.jpg", b"b", io.BytesIO(b"c"), image()]
+    jobs = ScriptedJobs()
+    with scripted_server(jobs) as server, ImageClassifier(server.url) as service:
+        job = service.submit(forms)
+        assert [item.label for item in job.results()] == ["tabby"] * 4
+    assert len(set(jobs.digests)) == 4
+
+
+def test_an_item_without_predictions_has_no_label() -> None:
+    assert Item(index=0, name="a", state="queued").label == ""
