@@ -10,12 +10,17 @@ from shared.settings import Settings
 MACHINE = dict(os.environ)
 
 _NAMES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "torch_home"}
+_NAMES |= {"ssl_cert_file", "ssl_cert_dir", "sslkeylogfile", "requests_ca_bundle", "curl_ca_bundle"}
 _NAMES |= set(Settings.model_fields)
-_PREFIXES = ("LC_", "LANG", "OTEL_", "XDG_")
+_PREFIXES = ("LC_", "LANG", "OTEL_", "XDG_", "IMAGE_CLASSIFIER_")
 
 
 def leave_out(home: str) -> None:
-    """Remove proxies, our settings, caches and the locale from the environment; HOME is `home`."""
+    """Remove proxies, certificates, our settings, caches and the locale from the environment.
+
+    HOME is `home`, and the umask is the usual one.
+    """
+    os.umask(0o022)
     for name in list(os.environ):
         if name.lower() in _NAMES or name.startswith(_PREFIXES):
             del os.environ[name]
