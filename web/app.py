@@ -20,7 +20,7 @@ from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
-from web.http import auth, errors, origins, rate_limit, requests, security_headers
+from web.http import auth, errors, origins, rate_limit, replicas, requests, security_headers
 from web.http.api_keys import ApiKeys
 from web.http.openapi import DocumentedApi
 from web.http.origins import OriginGuard
@@ -156,6 +156,8 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     app.before_request(raise_objection)
     if settings.rate_limit_per_minute:
         rate_limit.register(app, backend.redis, per_minute=settings.rate_limit_per_minute)
+    if settings.redis_wait_replicas:
+        replicas.register(app, backend.redis, least=settings.redis_wait_replicas)
     wsgi = SlowUploads(app.wsgi_app, Pacing(), seconds=settings.slow_upload_seconds)
     refusing = EarlyRefusals(
         wsgi,

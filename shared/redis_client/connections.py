@@ -12,7 +12,7 @@ from typing import Any
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -27,7 +27,8 @@ class _LeavesReplicas:
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
         except ResponseError as error:
-            if "READONLY" not in str(error):
+            # An error in a script had its code in the text until Redis 7.
+            if not (isinstance(error, ReadOnlyError) or "-READONLY" in str(error)):
                 raise
             # The next use connects again: the address, or Sentinel, leads to the new server.
             self.disconnect()  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 from shared.hosts import Host
 from shared.redis_address import valid
-from shared.settings.types import Port
+from shared.settings.types import CountOrZero, Port
 
 
 def _models_dir(valid: dict[str, Any]) -> Path:
@@ -44,3 +44,5 @@ class Places(BaseSettings):
     """Port of Flower in the quick start."""
     redis_maxmemory: Annotated[int, Field(ge=2**26)] | None = None
     """Bytes that the quick start's Redis may use; a quarter of the memory if not set."""
+    redis_wait_replicas: CountOrZero = 0
+    """Replicas of Redis that must have a submission before it is answered. 0 waits for none."""

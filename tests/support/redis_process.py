@@ -22,6 +22,8 @@ from tests.support.waiting import wait_until
 
 #: What docs/deploy.md asks of each Redis.
 KEEPS = ("appendonly", "yes", "appendfsync", "no", "save", "", "maxmemory", "256mb")
+#: A replica need not wait for others before its first copy.
+KEEPS += ("repl-diskless-sync-delay", "0")
 
 
 class RedisProcess:
@@ -46,7 +48,7 @@ class RedisProcess:
 
     def start(self) -> None:
         """Start it. Returns when it answers, or asks for a password."""
-        words = [f'{name} "{value}"' for name, value in _pairs(self._options)]
+        words = [f"{name} " + (value or '""') for name, value in _pairs(self._options)]
         words += ["daemonize no", "bind 127.0.0.1", f'dir "{self.folder}"']
         configuration = self.folder / "server.conf"
         if not configuration.exists():  # Sentinel keeps its state there.

@@ -87,11 +87,11 @@ def invalid(error: ValidationError) -> Response:
         steps = steps[:-1]  # the field has several types, and the last step names one of them
     field = ".".join(str(step) for step in steps)
     if fault["type"] == "extra_forbidden":
-        return _on_classifier_error(_unknown_field(field, fields_of(error.title)))
+        return answer_to(_unknown_field(field, fields_of(error.title)))
     if fault["type"] == "json_invalid":
         reason = fault["msg"].removeprefix("Invalid JSON: ")
-        return _on_classifier_error(errors.InvalidRequest(f"The body is not valid JSON: {reason}."))
-    return _on_classifier_error(errors.InvalidRequest(f"{field or 'body'}: {fault['msg']}"))
+        return answer_to(errors.InvalidRequest(f"The body is not valid JSON: {reason}."))
+    return answer_to(errors.InvalidRequest(f"{field or 'body'}: {fault['msg']}"))
 
 
 def _unknown_field(field: str, fields: Sequence[str]) -> errors.UnknownField:
@@ -102,7 +102,7 @@ def _unknown_field(field: str, fields: Sequence[str]) -> errors.UnknownField:
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(errors.ClassifierError, _on_classifier_error)
+    app.register_error_handler(errors.ClassifierError, answer_to)
     app.register_error_handler(ValidationError, invalid)
     app.register_error_handler(HTTPException, _on_http_exception)
     app.register_error_handler(RedisError, _on_outage)
@@ -116,7 +116,7 @@ def status_for(error: type[errors.ClassifierError]) -> int:
     return next(statuses, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-def _on_classifier_error(error: errors.ClassifierError) -> Response:
+def answer_to(error: errors.ClassifierError) -> Response:
     status = status_for(type(error))
     route = request.url_rule.rule if request.url_rule else "unknown"
     metrics.REFUSALS.labels(error.code, route).inc()
@@ -135,7 +135,7 @@ def _on_http_exception(error: HTTPException) -> Response:
         return error.response
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return _on_classifier_error(errors.RequestTooLarge())
+        return answer_to(errors.RequestTooLarge())
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     response = problem(status, code, error.description or "")
     for name, value in error.get_headers():
@@ -146,7 +146,7 @@ def _on_http_exception(error: HTTPException) -> Response:
 
 def _on_outage(error: Exception) -> Response:
     logger.warning("Redis cannot be reached: %s", error)
-    return _on_classifier_error(errors.Unavailable())
+    return answer_to(errors.Unavailable())
 
 
 def _on_os_error(error: OSError) -> Response:
@@ -155,7 +155,7 @@ def _on_os_error(error: OSError) -> Response:
         return _on_bug(error)
     logger.error("the disk is full, so an upload was refused", exc_info=error)
     full = "The disk of the service is full. Try again later."
-    return _on_classifier_error(errors.Overloaded(full, retry_after_seconds=30))
+    return answer_to(errors.Overloaded(full, retry_after_seconds=30))
 
 
 def _on_bug(error: Exception) -> Response:
