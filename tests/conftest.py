@@ -25,7 +25,7 @@ from quickstart import redis_server
 from shared import clock as redis_clock
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
-from tests.support import machine
+from tests.support import machine, redis_users
 from tests.support.local_service import LocalService, local_service, unexpected_deaths
 from tests.support.ports import free_port
 
@@ -64,6 +64,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis on a free port. Each process of pytest-xdist has its own."""
     with redis_server.running(tmp_path_factory.mktemp("redis"), free_port()) as url:
+        with Redis.from_url(url) as client:
+            redis_users.create(client)
         yield url
 
 

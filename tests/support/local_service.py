@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 from redis import Redis
@@ -32,6 +33,8 @@ _ended: list[str] = []
 @dataclass
 class LocalService:
     """A running service: its address, and its programs by name (`web`, `interactive`, `bulk`)."""
+
+    WEB: ClassVar = ["gunicorn", "-c", "web/server/gunicorn.conf.py", "web.app:create_app()"]
 
     base_url: str
     redis_port: int  #: 0 where Redis listens on a socket.
@@ -73,9 +76,7 @@ class LocalService:
         return Redis.from_url(self.redis_url)
 
     def start_web(self) -> None:
-        self.start(
-            "web", ["gunicorn", "-c", "web/server/gunicorn.conf.py", "web.app:create_app()"], {}
-        )
+        self.start("web", self.WEB, {})
 
     def start_worker(self, lane: Lane, app: str = "workers.app", **environment: str) -> None:
         options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip"]

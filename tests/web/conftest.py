@@ -11,17 +11,20 @@ from flask_openapi import OpenAPI
 from redis import Redis
 
 from shared.settings import Settings
+from tests.support import redis_users
 from web.app import create_app
 from web.routes.backend import Backend
 
 
 @pytest.fixture
 def make_app(redis: Redis, redis_url: str) -> Iterator[Callable[..., OpenAPI]]:
-    """A function that makes applications with given settings."""
+    """A function that makes applications with given settings. Each has the rights of `web`."""
     backends: list[Backend] = []
+    url = redis_users.address(redis_url, "web")
+    redis.acl_log_reset()
 
     def make(**settings: Any) -> OpenAPI:
-        defaults = {"redis_url": redis_url, "log_format": "text", "max_image_bytes": 300_000}
+        defaults = {"redis_url": url, "log_format": "text", "max_image_bytes": 300_000}
         app = create_app(Settings(**defaults | settings))
         backend: Backend = app.extensions["backend"]
         backends.append(backend)
@@ -31,6 +34,7 @@ def make_app(redis: Redis, redis_url: str) -> Iterator[Callable[..., OpenAPI]]:
     yield make
     for backend in backends:
         backend.close()
+    assert not redis_users.refusals(redis)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _ROOT = Path(__file__).parents[3]
 
 # KEDA's redis scaler sends a script that counts by the key's type. Its documentation names lists
 # alone; its source (pkg/scalers/redis_scaler.go, 2.20) also handles sorted sets, sets and hashes.
-_COUNT = """
+COUNT = """
 local kind = redis.call('TYPE', KEYS[1]).ok
 local count = {list = 'LLEN', none = 'LLEN', zset = 'ZCARD', set = 'SCARD', hash = 'HLEN'}
 return redis.call(count[kind], KEYS[1])
@@ -41,7 +41,7 @@ def test_the_scaler_sees_work_until_the_last_part_is_committed(
         for k in range(_IMAGES)
     ]
     with service.redis() as redis:
-        count = redis.register_script(_COUNT)
+        count = redis.register_script(COUNT)
         assert count([key]) == 0
         job = http.post("/jobs?lane=bulk", files=files).raise_for_status().json()
         seen: list[int] = []

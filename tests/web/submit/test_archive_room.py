@@ -59,7 +59,7 @@ def test_an_archive_that_finds_no_room_in_time_is_cancelled(
     assert int(answer.headers["Retry-After"]) > 0
     assert clock.pauses == 10  # it asked twice a second
     assert not left_over(redis)
-    [key] = redis.keys("job:*")
+    [key] = redis.scan_iter("job:*")
     assert redis.hget(key, "state") == b"cancelled"
 
 
@@ -138,7 +138,7 @@ def test_a_job_that_its_owner_cancels_during_the_upload_is_closed(
     client = make_app(max_outstanding_bulk=40, max_wait_seconds=10_000).test_client()
 
     def cancel() -> None:
-        [key] = redis.keys("job:*")
+        [key] = redis.scan_iter("job:*")
         assert client.delete(f"/jobs/{key.decode().removeprefix('job:')}").status_code == 200
 
     clock.at_first_pause = cancel
@@ -151,7 +151,7 @@ def running_job(app: OpenAPI, other: str) -> str:
     redis = app.extensions["backend"].redis
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        for key in redis.keys("job:*"):
+        for key in redis.scan_iter("job:*"):
             if other not in key.decode() and redis.hget(key, "received") == b"64":
                 return str(key.decode().removeprefix("job:"))
         time.sleep(0.005)

@@ -19,6 +19,7 @@ from redis import Redis
 
 from shared.message import IMAGES
 from shared.settings import Settings
+from tests.support import redis_users
 from workers.celery_app import make_celery
 
 _HERE = Path(__file__).parent
@@ -90,7 +91,11 @@ class Worker:
 
 @contextmanager
 def running_worker(redis_url: str, redis: Redis, log: Path) -> Iterator[Worker]:
-    environment = os.environ | {"REDIS_URL": redis_url, "PYTHONPATH": f"{_ROOT}:{_HERE}"}
+    """The worker has the rights of the Redis user `worker`."""
+    redis_users.create(redis)
+    redis.acl_log_reset()
+    url = redis_users.address(redis_url, "worker")
+    environment = os.environ | {"REDIS_URL": url, "PYTHONPATH": f"{_ROOT}:{_HERE}"}
     arguments = "worker --concurrency 2 --without-mingle --without-gossip -l INFO -E".split()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -107,6 +112,7 @@ def running_worker(redis_url: str, redis: Redis, log: Path) -> Iterator[Worker]:
         worker.run("ready")
         worker.forget()
         yield worker
+        assert not redis_users.refusals(redis)
     finally:
         app.close()
         if process.poll() is None:  # A test may have stopped it, and its id may be in use again.
