@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from shared.jobs import Lane
 from shared.observe import log, tracing
 from shared.records.job_records import JobRecords
-from shared.redis_client import connect
+from shared.redis_client import RedisCheck, connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from web.follow.commit_listener import CommitListener
@@ -118,7 +118,9 @@ def _backend(settings: Settings) -> Backend:
     model = CurrentModel(redis)
     answers = CachedAnswers(ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds), model)
     submission = Submission(records.reader, answers, admission, coalescer)
-    commits = CommitListener(redis, coalescer.on_commit, on_outage=coalescer.on_outage)
+    commits = CommitListener(
+        redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
+    )
     view = JobView(redis, deadline_seconds=settings.part_deadline_seconds)
     return Backend(
         settings=settings,

@@ -27,7 +27,7 @@ from shared.presence import SECONDS, Presence
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
-from workers.upkeep import health, priority
+from workers.upkeep import health, priority, redis_check
 from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
@@ -111,6 +111,9 @@ def _ensure_export(**_: Any) -> None:
         # Without a model every batch would fail, so the worker does not start.
         logger.critical("%s", error)
         raise SystemExit(2) from error
+
+
+redis_check.at_start(settings)
 
 
 @signals.worker_init.connect

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError
 
 from shared.redis_address import Host, RedisAddress
 
@@ -59,27 +60,38 @@ class TLSConnection(_LeavesReplicas, SSLConnection):
 
 
 class MasterFinder:
-    """Asks Sentinel where the master is."""
+    """Asks one Sentinel after the other where the master is."""
 
     def __init__(self, address: RedisAddress, *, timeout_seconds: float) -> None:
         assert address.sentinels
         self._name = address.sentinels.master
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
-            address.sentinels.hosts,
-            sentinel_kwargs={
-                **address.sentinels.login,
-                **({"ssl": True, **address.tls} if address.tls else {}),
-                "socket_timeout": timeout_seconds,
-                "socket_connect_timeout": timeout_seconds,
-                # The next Sentinel is asked instead.
-                "retry": Retry(NoBackoff(), retries=0),
-            },
-        )
+        options: dict[str, Any] = {
+            **address.sentinels.login,
+            **({"ssl": True, **address.tls} if address.tls else {}),
+            "socket_timeout": timeout_seconds,
+            "socket_connect_timeout": timeout_seconds,
+            # The next Sentinel is asked instead.
+            "retry": Retry(NoBackoff(), retries=0),
+            "decode_responses": True,
+        }
+        #: The one that answered last comes first.
+        self._sentinels = [(host, Redis(*host, **options)) for host in address.sentinels.hosts]
 
     def __call__(self) -> Host:
         """Raises MasterNotFoundError, a redis.ConnectionError, while there is none."""
-        found = self._sentinel.discover_master(self._name)  # type: ignore[no-untyped-call]
-        return str(found[0]), int(found[1])
+        problems = []
+        for sentinel in tuple(self._sentinels):
+            (host, port), client = sentinel
+            try:
+                master: Any = client.sentinel_get_master_addr_by_name(self._name)
+            except RedisError as error:
+                problems.append(f"{host}:{port}: {error}")
+                continue
+            if master:
+                self._sentinels.sort(key=lambda each: each is not sentinel)
+                return master[0], int(master[1])
+            problems.append(f"{host}:{port} knows no {self._name!r}")
+        raise MasterNotFoundError(f"no Sentinel names a master ({'; '.join(problems)})")
 
 
 class _FollowsMaster:

@@ -34,7 +34,14 @@ def user(redis: Redis, redis_url: str, request: pytest.FixtureRequest) -> Iterat
 def test_web_and_workers_cannot_administer_redis(user: Redis) -> None:
     user.eval("return redis.call('UNLINK', '')", 0)  # as the scripts do
     user.info()
-    for command in ("FLUSHALL", "KEYS *", "CONFIG GET *", "ACL LIST", "SHUTDOWN", "REPLICAOF NO ONE"):
+    for command in (
+        "FLUSHALL",
+        "KEYS *",
+        "CONFIG GET *",
+        "ACL LIST",
+        "SHUTDOWN",
+        "REPLICAOF NO ONE",
+    ):
         with pytest.raises(NoPermissionError):
             user.execute_command(*command.split())
 

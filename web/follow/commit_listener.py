@@ -22,6 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError, TimeoutError
 
 from shared import keys
+from shared.errors import ClassifierError
 from shared.jobs import JobState
 
 logger = logging.getLogger(__name__)
@@ -67,15 +68,18 @@ class CommitListener:
         redis: Redis,
         on_commit: Callable[[str], None],
         on_outage: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe, from a thread.
 
         `on_commit` gets the id of each job that had a commit. `on_outage` is called when the
-        subscription is lost. Neither may block.
+        subscription is lost. Neither may block. `check` is called at each new connection, before
+        the subscription; its errors are logged.
         """
         self._redis = redis
         self._on_commit = on_commit
         self._on_outage = on_outage
+        self._check = check
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
         self._following: dict[str, Callable[[], None]] = {}
         self._closed = threading.Event()
@@ -119,7 +123,7 @@ class CommitListener:
         while not self._closed.is_set():
             try:
                 self._listen()
-            except RedisError as error:
+            except (RedisError, ClassifierError) as error:
                 if self.subscribed.is_set() or reason != str(error):
                     reason = str(error)
                     logger.warning("no subscription to commits: %s", reason)
@@ -131,6 +135,7 @@ class CommitListener:
 
     def _listen(self) -> None:
         """Subscribe, and pass notices on until the connection or this listener ends."""
+        self._check()
         self._pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
         try:
             self._pubsub.subscribe(keys.COMMITTED)

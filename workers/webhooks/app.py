@@ -22,7 +22,7 @@ from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from shared.settings import Settings
 from shared.records.webhooks.outbox import Lease, WebhookOutbox
-from workers.upkeep import health
+from workers.upkeep import health, redis_check
 from workers.celery_app import make_celery
 from workers.webhooks import QUEUE
 from workers.webhooks.delivery import WebhookDelivery
@@ -94,6 +94,9 @@ def _check(**_: Any) -> None:
     except WebhooksDisabled as error:
         logger.critical("%s", error)
         raise SystemExit(2) from error
+
+
+redis_check.at_start(settings)
 
 
 @signals.worker_ready.connect

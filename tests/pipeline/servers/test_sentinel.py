@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from redis.exceptions import AuthenticationError
+from redis.sentinel import MasterNotFoundError
 
 from shared.jobs import Lane
 from shared.redis_client import connect
@@ -97,10 +97,18 @@ def test_sentinel_asks_for_its_own_password(group: Group) -> None:
     with closing(client.connection_pool):
         assert client.ping()
     without = connect(group.url.partition("?")[0], max_connections=1)
-    with closing(without.connection_pool), pytest.raises(AuthenticationError):
+    problem = rf"no Sentinel names a master \(127.0.0.1:{group.sentinels[0].port}: .*authenticate"
+    with closing(without.connection_pool), pytest.raises(MasterNotFoundError, match=problem):
         without.ping()
+    other = connect(group.url.replace(f"/{NAME}/", "/another/"), max_connections=1)
+    with (
+        closing(other.connection_pool),
+        pytest.raises(MasterNotFoundError, match="knows no 'another'"),
+    ):
+        other.ping()
 
 
+@pytest.mark.long
 def test_no_accepted_picture_is_lost_in_failovers(
     group: Group, model_environment: dict[str, str], tmp_path: Path, pictures: list[Path]
 ) -> None:
