@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -28,14 +29,24 @@ Start = Callable[..., RedisProcess]
 def start(tmp_path: Path) -> Iterator[Start]:
     servers: list[RedisProcess] = []
 
-    def start(*options: str) -> RedisProcess:
-        servers.append(RedisProcess(tmp_path / f"{len(servers)}", *options))
-        servers[-1].start()
-        return servers[-1]
+    def start(*options: str, needs_port_above: bool = False) -> RedisProcess:
+        server = RedisProcess(tmp_path / "0", *options)
+        while needs_port_above and not is_free(server.port + 10_000):  # of the cluster's bus
+            server = RedisProcess(tmp_path / "0", *options)
+        servers.append(server)
+        server.start()
+        return server
 
     yield start
     for server in servers:
         server.stop()
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def warnings(server: RedisProcess, caplog: pytest.LogCaptureFixture, user: str = "") -> list[str]:
@@ -97,7 +108,7 @@ def test_web_logs_the_problems(start: Start, caplog: pytest.LogCaptureFixture) -
 def test_a_worker_does_not_start_on_a_redis_cluster(
     start: Start, tmp_path: Path, program: str
 ) -> None:
-    server = start(*KEEPS, "cluster-enabled", "yes")
+    server = start(*KEEPS, "cluster-enabled", "yes", needs_port_above=True)
     client = connect(f"redis://127.0.0.1:{server.port}/0", max_connections=1)
     with closing(client.connection_pool), pytest.raises(ClassifierError, match="Cluster"):
         RedisCheck(client)()
