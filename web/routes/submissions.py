@@ -25,6 +25,9 @@ from web.server.pacing import let_others_run
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"
 
+#: Values in the JSON that opens a job, beside digests; there are five fields.
+_MOST_FIELDS = 100
+
 #: Flask refuses a form with more than 1,000 fields. This error comes first, and says more.
 MAX_FILES = 500
 
@@ -64,7 +67,7 @@ def submit(query: SubmitQuery) -> Response:
         return _receive_archive(query)
     _refuse_top_k(query)
     if request.mimetype == "application/json":
-        return _open(query, OpenRequest.model_validate_json(_json()))
+        return _open(query, _open_request())
     if request.mimetype != FORM:
         raise no_picture("files", (), request.mimetype)
     return _submit(query, _valid_form(Form(request.form, request.files)))
@@ -90,13 +93,17 @@ def _receive_archive(query: SubmitQuery) -> Response:
         return _accepted(job_id)
 
 
-def _json() -> bytes:
-    most = largest_open_request(backend().settings.max_job_images)
+def _open_request() -> OpenRequest:
+    pictures = backend().settings.max_job_images
+    most = largest_open_request(pictures)
     request.max_content_length = most
     data = request.get_data(cache=False)
     if len(data) == most:  # Werkzeug cuts a body off there if it comes in chunks
         raise RequestTooLarge
-    return data
+    # Ten million empty lists take seconds and gigabytes, and so do errors for many fields.
+    if data.count(b",") > pictures + _MOST_FIELDS or data.count(b":") > _MOST_FIELDS:
+        raise InvalidRequest(f"The body has too many values. A job may have {pictures} digests.")
+    return OpenRequest.model_validate_json(data)
 
 
 def _refuse_top_k(query: SubmitQuery) -> None:

@@ -10,6 +10,10 @@ keep its idle connection for 75 seconds. Enough of them would leave no connectio
 When an address may open few more connections, an answer says that its connection ends with it, and
 the worker closes those that have been idle for a while.
 
+A client may send many requests without waiting for the answers. gevent switches to another client
+only where there is nothing to read. So such requests wait in a queue, and one of them is answered
+in each round of the event loop.
+
 Behind a proxy that is trusted, all connections come from the proxy. It limits those of each address
 itself.
 """
@@ -32,6 +36,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from shared.settings import Settings
 from web.server.addresses import network_of
 from web.server.heartbeat import Heartbeat
+from web.server.pacing import Queue
 from web.server.shares import Shares
 
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
@@ -72,6 +77,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
         self._connections = Shares(limit)
         RequestParser.mesg_class = _Request
+        self._early_requests = Queue()
         self._last_requests_are_over = False
         self.wsgi = None  # a signal may come before the application is loaded
 
@@ -105,6 +111,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener, req, client, addr)
         except TimeoutError as error:  # the client reads too slowly, see web.server.slow_downloads
             raise StopIteration from error
+        if _has_buffered(req) or _has_sent(client):
+            self._early_requests.wait()
         # The process may have been asked to stop after this answer left. The client does not know
         # that, so it may have sent its next request, and closing the connection would reset it.
         self._idle[client] = time.monotonic()
@@ -156,6 +164,11 @@ def _refuse(client: socket.socket) -> None:
     with suppress(OSError):  # the client has just gone
         client.send(_REFUSAL)
     client.close()
+
+
+def _has_buffered(req: Any) -> bool:
+    """Whether gunicorn has read bytes of the next request."""
+    return bool(req.unreader.buf.getbuffer().nbytes)
 
 
 def _has_sent(client: socket.socket) -> bool:

@@ -45,7 +45,7 @@ def let_others_run() -> None:
 class Queue:
     """Bodies leave it one at a time, each after a pause."""
 
-    def __init__(self, pause_seconds: float) -> None:
+    def __init__(self, pause_seconds: float = _NO_PAUSE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
         self._first = BoundedSemaphore()
 
@@ -59,7 +59,7 @@ class Pacing:
     """The queues of one process."""
 
     def __init__(self) -> None:
-        self._pictures = Queue(_NO_PAUSE_SECONDS)
+        self._pictures = Queue()
         self._others = Queue(_PAUSE_SECONDS)
 
     def queue(self, environ: WSGIEnvironment) -> Queue:

@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Iterator
 
-from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
+
+#: Chunks that are read at once. Each takes some microseconds, and may have a single byte.
+_CHUNKS = 64
+
+
+def give_way(body: Body, wait: Callable[[], None]) -> None:
+    """Call `wait` after every few chunks of a body in chunks, so that other clients run.
+
+    gunicorn reads as many as fill a buffer, and gevent switches only where nothing has come.
+    """
+    if isinstance(body.reader, ChunkedReader):
+        body.reader.parser = _giving_way(body.reader.parser, wait)
+
+
+def _giving_way(chunks: Iterator[bytes], wait: Callable[[], None]) -> Iterator[bytes]:
+    for count, chunk in enumerate(chunks, 1):
+        yield chunk
+        if count % _CHUNKS == 0:
+            wait()
 
 
 def read_into(

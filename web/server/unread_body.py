@@ -18,8 +18,8 @@ import gevent
 from gunicorn.http.errors import ParseException
 from werkzeug.wsgi import ClosingIterator
 
-from web.server.pacing import let_others_run
-from web.server.request_body import read_into
+from web.server.pacing import Queue, let_others_run
+from web.server.request_body import give_way, read_into
 
 #: All dropped bytes go here. One buffer serves every request, because nothing reads it.
 _DROPPED = bytearray(2**18)
@@ -33,9 +33,12 @@ class UnreadBody:
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
+        self._chunks = Queue()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         client, body = environ.get("gunicorn.socket"), environ["wsgi.input"]
+        if client is not None and "HTTP_TRANSFER_ENCODING" in environ:
+            give_way(body, self._chunks.wait)
         answer = self._app(environ, start)
         if client is None or not _has_body(environ):
             return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -122,6 +123,42 @@ def test_long_heads_take_little_memory(service: LocalService) -> None:
                     client.send(b"X-Long: " + b"a" * 8000 + b"\r\n")
         another_client_is_answered(service)
         assert memory(service) - before < 200
+
+
+CHUNKED = (
+    f"POST {CLASSIFY} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+)
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"", b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000),
+        (CHUNKED, b"1\r\na\r\n" * 20_000),
+    ],
+    ids=["requests", "chunks"],
+)
+def test_a_client_that_never_stops_sending_delays_no_other_client(
+    service: LocalService, start: bytes, more: bytes
+) -> None:
+    """gevent switches to another client only where there is nothing to read."""
+    over = threading.Event()
+
+    def flood() -> None:
+        with suppress(OSError), Connection(service.base_url, start) as client:
+            threading.Thread(target=client.rest, daemon=True).start()
+            while not over.is_set():
+                client.send(more)
+
+    crowd = [threading.Thread(target=flood, daemon=True) for _ in range(20)]
+    for each in crowd:
+        each.start()
+    try:
+        another_client_is_answered(service)
+    finally:
+        over.set()
+        for each in crowd:
+            each.join(20)
 
 
 # The last, because a wait goes on after its client has left.
