@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
 #: One customer of a provider usually has all addresses of such a network.
 _IPV6_PREFIX = 64
 
 
+@lru_cache(4096)  # a request would take four microseconds more
 def network_of(address: str) -> str:
     """An IPv4 address as it is, and the network of an IPv6 address."""
     try:

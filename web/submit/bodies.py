@@ -6,8 +6,7 @@ call reads. So a refusal comes before the body, and an accepted body never waits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from werkzeug.wrappers import Request
@@ -38,7 +37,7 @@ class Size(NamedTuple):
 
 
 class Body:
-    """The body of one request. It holds nothing until `take`."""
+    """The body of one request. It holds nothing until `take`, and nothing after its block."""
 
     def __init__(self, bodies: Bodies, client: str) -> None:
         self._bodies = bodies
@@ -59,7 +58,10 @@ class Body:
         self._give_back(self._held[2:])
         del self._held[2:]
 
-    def give_back(self) -> None:
+    def __enter__(self) -> Body:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         self._give_back(self._held)
         self._held = []
 
@@ -85,14 +87,9 @@ class Bodies:
             disk=AT_ONCE * settings.max_archive_bytes,
         )
 
-    @contextmanager
-    def of(self, client: str) -> Iterator[Body]:
-        """A body of `client`, which holds nothing after the block."""
-        body = Body(self, client)
-        try:
-            yield body
-        finally:
-            body.give_back()
+    def of(self, client: str) -> Body:
+        """A body of `client`, to be used as a context manager."""
+        return Body(self, client)
 
 
 def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
