@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..upload.upload import Failure
+from ..upload.skipped import skipped_line
 from .progress import duration
 
 
@@ -17,11 +18,12 @@ def summary(
     work: Mapping[str, int],
     seconds: float,
     *,
+    skipped: Mapping[str, int],
     failures: Sequence[Failure] = (),
 ) -> dict[str, Any]:
     """The contents of the table by `counts`, and what this run has done by `work`.
 
-    `failures` are the first ones of this run.
+    `skipped` are the files that were not sent, by kind. `failures` are the first ones of this run.
     """
     codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
     states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
@@ -31,6 +33,7 @@ def summary(
         "pictures": sum(states.values()),
         **states,
         "errors": codes,
+        "skipped": dict(skipped),
         "first_failures": [{"path": each.path, **asdict(each.error)} for each in failures],
         **{name: work[name] for name in names},
         "seconds": round(seconds, 2),
@@ -61,5 +64,7 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         f" {summary['uploaded']:,} sent ({summary['bytes'] / 1e6:,.1f} MB),"
         f" {summary['known']:,} from the service's cache, {summary['duplicates']:,} duplicates"
     )
+    if summary["skipped"]:
+        yield f"  {skipped_line(summary['skipped'])}"
     if summary["changed"]:
         yield f"  {summary['changed']:,} changed while they were uploaded"

@@ -22,6 +22,7 @@ from ..text import path_text
 from ..upload.journal import Journal
 from ..upload.planner import Planner
 from ..upload.progress import Progress
+from ..upload.skipped import Skipped
 from ..upload.retry import Retry
 from ..upload.upload import TooManyFailures, Upload
 from ..upload.walk import PICTURES, Walk
@@ -45,8 +46,12 @@ def _run(options: argparse.Namespace) -> Exit:
     _check(options)
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
+    skipped = Skipped(
+        lambda path, why: progress.report(f"{path_text(path)}: skipped: {why}"),
+        show=options.show_skipped,
+    )
     try:
-        upload, status, error = _upload(options, progress)
+        upload, status, error = _upload(options, progress, skipped)
     finally:
         progress.close()
     result = summary(
@@ -54,6 +59,7 @@ def _run(options: argparse.Namespace) -> Exit:
         upload.counts,
         upload.work,
         time.monotonic() - started,
+        skipped=skipped.kinds,
         failures=upload.failures,
     )
     if options.json:
@@ -97,7 +103,9 @@ def _check_folder(folder: str) -> None:
         raise UsageError(f"{shown} is not a folder.")
 
 
-def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Exit, str | None]:
+def _upload(
+    options: argparse.Namespace, progress: Progress, skipped: Skipped
+) -> tuple[Upload, Exit, str | None]:
     """Returns the run, its exit status, and an error message if it ended early."""
     walk = Walk(
         folder=options.folder,
@@ -126,7 +134,7 @@ def _upload(options: argparse.Namespace, progress: Progress) -> tuple[Upload, Ex
         stack.callback(table.close)
         planner = Planner(
             walk=walk,
-            on_skip=lambda path, why: progress.report(f"{path_text(path)}: skipped: {why}"),
+            on_skip=skipped,
             threads=options.concurrency,
             number=journal.past.next_number,
             planned=journal.past.paths,

@@ -42,6 +42,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         default=[],
         help="skip these files or folders",
     )
+    add("--show-skipped", action="store_true", help="list the files that are not sent")
     add(
         *("--top-k",),
         type=int,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from .skipped import INNER_FOLDER, NO_PICTURE
+
 #: File names of the formats that the service reads. The service itself checks the content.
 PICTURES = (
     *("*.jpg", "*.jpeg", "*.jpe", "*.jfif", "*.mpo", "*.png", "*.apng", "*.webp", "*.gif", "*.bmp"),
@@ -26,6 +28,9 @@ PICTURES = (
     *("*.nrw", "*.arw", "*.orf", "*.rw2", "*.raf", "*.pef", "*.srw", "*.tif", "*.tiff"),
 )
 
+#: What operating systems put into folders. It is skipped without a word, as hidden files are.
+_SYSTEM = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
 #: Called for each skipped path, relative to the folder, with the reason.
 OnSkip = Callable[[str, str], None]
 
@@ -35,7 +40,8 @@ _Identity = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Hidden files are skipped. A folder that is reached a second time by a link is skipped.
+    """Hidden files and those of the operating system are skipped without a word. A folder that is
+    reached a second time by a link is skipped.
 
     A pattern with a slash is compared with the path relative to `folder`, any other pattern with
     the file name. Upper and lower case are the same.
@@ -64,7 +70,7 @@ class Walk:
             if status and stat.S_ISDIR(status.st_mode):
                 if self._enter(path, _identity(status), seen, on_skip):
                     stack.append((path, self._readable_names(path, on_skip)))
-            elif self._wanted(path):
+            elif self._wanted(path, on_skip):
                 if status is None or stat.S_ISREG(status.st_mode):
                     yield path  # a file that cannot be read becomes a row with an error
                 else:
@@ -82,7 +88,7 @@ class Walk:
         while folders:
             for path, is_folder in self._entries(folders.pop()):
                 if not is_folder:
-                    number += self._wanted(path)
+                    number += self._wanted(path, _ignore)
                 elif self._enter(path, _identity(self._stat(path)), seen, _ignore):
                     folders.append(path)
         return number
@@ -92,7 +98,7 @@ class Walk:
         try:
             with os.scandir(os.path.join(self.folder, folder)) as entries:
                 for entry in entries:
-                    if not entry.name.startswith("."):
+                    if _is_shown(entry.name):
                         yield os.path.join(folder, entry.name), _is_folder(entry)
         except OSError:
             if not folder:
@@ -111,7 +117,7 @@ class Walk:
     def _names(self, folder: str) -> list[str]:
         """In reverse order: `files` takes them from the end."""
         names = os.listdir(os.path.join(self.folder, folder))
-        return sorted((name for name in names if not name.startswith(".")), reverse=True)
+        return sorted(filter(_is_shown, names), reverse=True)
 
     def _readable_names(self, folder: str, on_skip: OnSkip) -> list[str]:
         try:
@@ -121,7 +127,10 @@ class Walk:
             return []
 
     def _enter(self, path: str, identity: _Identity, seen: set[_Identity], on_skip: OnSkip) -> bool:
-        if not self.recursive or _matches(path, self.exclude):
+        if _matches(path, self.exclude):
+            return False
+        if not self.recursive:
+            on_skip(path, INNER_FOLDER)
             return False
         if identity in seen:
             on_skip(path, "a link to a folder that was already read")
@@ -129,8 +138,17 @@ class Walk:
         seen.add(identity)
         return True
 
-    def _wanted(self, path: str) -> bool:
-        return _matches(path, self.include) and not _matches(path, self.exclude)
+    def _wanted(self, path: str, on_skip: OnSkip) -> bool:
+        if _matches(path, self.exclude):
+            return False
+        if not _matches(path, self.include):
+            on_skip(path, NO_PICTURE)
+            return False
+        return True
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _SYSTEM
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

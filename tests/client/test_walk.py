@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from client.upload.skipped import INNER_FOLDER, NO_PICTURE, Skipped, skipped_line
 from client.upload.walk import Walk
 
 
@@ -17,7 +18,9 @@ def walked(folder: Path, **options: object) -> tuple[list[str], dict[str, str]]:
     walk = Walk(folder=str(folder), **options)  # type: ignore[arg-type]
     paths = list(walk.files(skipped.__setitem__))
     assert walk.count() == len(paths) + sum(why == "not a regular file" for why in skipped.values())
-    return paths, skipped
+    return paths, {
+        path: why for path, why in skipped.items() if why not in (NO_PICTURE, INNER_FOLDER)
+    }
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -96,3 +99,36 @@ def test_folders_deeper_than_the_stack_of_python_are_read(tmp_path: Path) -> Non
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         walked(tmp_path / "nowhere")
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+    others = ["a.txt", "b.TXT", "film.mp4", "README", ".hidden.jpg", "._a.jpg"]
+    fill(tmp_path, "a.jpg", "b.HEIC", "c.jfif", "d.mpo", *others)
+    fill(tmp_path, ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/._a.jpg", "inner/x.jpg")
+    reported: list[str] = []
+    skipped = Skipped(lambda path, why: reported.append(path), show=False)
+    walk = Walk(folder=str(tmp_path))
+    assert list(walk.files(skipped)) == ["a.jpg", "b.HEIC", "c.jfif", "d.mpo"]
+    assert list(walk.files(skipped)), "a folder is walked again when watching"
+    kinds = {".txt": 2, ".mp4": 1, "without an ending": 1, "folders inside": 1}
+    assert (skipped.kinds, reported) == (kinds, [])
+    assert skipped_line(skipped.kinds) == (
+        "5 skipped: 2 .txt, 1 .mp4, 1 folders inside, 1 without an ending;"
+        " list them with --show-skipped"
+    )
+
+
+def test_every_skipped_file_is_listed_when_asked(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "a.txt", "b/c.mp4", ".DS_Store")
+    reported: dict[str, str] = {}
+    skipped = Skipped(reported.__setitem__, show=True)
+    assert list(Walk(folder=str(tmp_path), recursive=True).files(skipped)) == ["a.jpg"]
+    assert reported == {"a.txt": NO_PICTURE, "b/c.mp4": NO_PICTURE}
+
+
+def test_what_the_user_excludes_is_not_counted(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "b.jpg", "c.txt", "old/d.jpg")
+    skipped = Skipped(lambda path, why: None, show=False)
+    walk = Walk(folder=str(tmp_path), exclude=["b.*", "*.txt", "old"])
+    assert list(walk.files(skipped)) == ["a.jpg"]
+    assert not skipped.kinds
