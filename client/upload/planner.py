@@ -9,6 +9,7 @@ that their number stays small.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 import time
@@ -159,7 +160,8 @@ class _Group:
 
 
 def _too_large(size: int) -> tuple[str, str]:
-    message = f"The file has {size} bytes; at most {MAX_REQUEST_BYTES} can be sent."
+    megabytes, most = math.ceil(10 * size / 2**20) / 10, MAX_REQUEST_BYTES // 2**20
+    message = f"The file has {megabytes:g} MB; {most} MB can be sent."
     return _TOO_LARGE, message
 
 

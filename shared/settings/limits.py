@@ -36,7 +36,8 @@ class LimitSettings(BaseSettings):
     slow_download_seconds: Seconds = 60
     """A streamed answer is ended if the client reads nothing of it for this long."""
     max_image_pixels: Count = 50_000_000
-    """Most pixels of a picture. They are read from its header, before it is decoded."""
+    """Most pixels that are decoded of a picture. A JPEG is decoded at a half to an eighth of its
+    size, so it may have more."""
     max_decode_seconds: Seconds = 3
     """Processor time to decode one picture. An ordinary one takes less than 2 s."""
     max_decode_bytes: Annotated[int, Field(ge=2**20)] = 400 * 2**20

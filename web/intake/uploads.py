@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, UnsupportedFormat
 from shared.formats import recognised
 from shared.jobs import NewItem, Outcome
+from shared.sizes import too_large
 
 #: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
 FORM_OVERHEAD = 64 * 2**10
@@ -67,7 +68,7 @@ def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:
     if not size:
         return EmptyFile()
     if size > max_bytes:
-        return ImageTooLarge(f"The file has {size} bytes; {max_bytes} are allowed.")
+        return ImageTooLarge(f"The file has {too_large(size, max_bytes, 'MAX_IMAGE_BYTES')}.")
     return None if is_picture(head) else UnsupportedFormat()
 
 

@@ -73,7 +73,14 @@ def open_picture(data: bytes) -> ImageFile.ImageFile:
 
 
 def _open(data: bytes, form: Format) -> ImageFile.ImageFile:
-    return Image.open(io.BytesIO(data), formats=[_PLUGINS[form]])
+    if form != formats.JPEG:
+        return Image.open(io.BytesIO(data), formats=[_PLUGINS[form]])
+    # Pillow would refuse a JPEG by the size in its header, but it is decoded at a part of that.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(io.BytesIO(data), formats=[_PLUGINS[form]])
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _open_preview(data: bytes) -> ImageFile.ImageFile:

@@ -17,6 +17,7 @@ from shared.errors import (
     TooMuchMemory,
     TruncatedImage,
 )
+from shared.sizes import too_many_pixels
 from workers.decode import colours, gray, profiles
 from workers.decode.damage import DECODER_ERRORS, is_out_of_memory, is_truncated
 from workers.decode.opening import open_picture
@@ -45,16 +46,16 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
     """The upright centre crop of a picture, as RGB of shape (crop_size, crop_size, 3).
 
     A GIF or TIFF gives its first frame. Raises EmptyFile, UnsupportedFormat, TooManyPixels,
-    TooMuchMemory, TruncatedImage or DecodeFailed, and none of Pillow's errors. Pillow's own limit
-    of 179 million pixels also applies.
+    TooMuchMemory, TruncatedImage or DecodeFailed, and none of Pillow's errors. `max_pixels` limits
+    what is decoded: a large JPEG is decoded at a half to an eighth of its size. In other formats
+    Pillow's own limit of 179 million pixels also applies.
     """
     if not data:
         raise EmptyFile
     try:
         # Pillow warns of oddities in files that it can read. They do not belong in the log.
         with warnings.catch_warnings(action="ignore"), open_picture(data) as image:
-            _check_pixels(image, max_pixels)
-            return np.asarray(_upright_crop(image, preset))
+            return np.asarray(_upright_crop(image, preset, max_pixels))
     except Image.DecompressionBombError as error:
         raise TooManyPixels from error
     except (MemoryError, *DECODER_ERRORS) as error:
@@ -65,20 +66,22 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         raise DecodeFailed from error
 
 
-def _check_pixels(image: Image.Image, max_pixels: int) -> None:
+def _check_pixels(image: Image.Image, whole: tuple[int, int], max_pixels: int) -> None:
+    """Check what will be decoded; `whole` is the size of the picture."""
     width, height = image.size
     if width * height > max_pixels:
         raise TooManyPixels(
-            f"The picture has {width} x {height} pixels; at most {max_pixels} are allowed."
+            f"The picture has {too_many_pixels(*whole, max_pixels, 'MAX_IMAGE_PIXELS')}."
         )
 
 
-def _upright_crop(image: ImageFile.ImageFile, preset: Preset) -> Image.Image:
+def _upright_crop(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -> Image.Image:
     """Resize, crop and make upright in one pass over the large picture. Returns RGB."""
     colours.prepare(image)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, but not below the resized size.
     width, height = image.size
     drafted = image.draft(None, _resized(width, height, preset))
+    _check_pixels(image, (width, height), max_pixels)
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
     if not drafted:

@@ -12,7 +12,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from shared.errors import EmptyFile, ImageTooLarge, UnsupportedFormat
 from shared.jobs import ItemState, Outcome
 from web.intake.parts import read_part
-from web.intake.uploads import Upload, new_items, no_picture, read_upload
+from web.intake.uploads import Upload, fault, new_items, no_picture, read_upload
 
 
 def read(data: bytes, name: str = "a") -> Upload:
@@ -119,3 +119,19 @@ def test_a_form_without_a_picture_is_told_what_to_send(
     field: str, sent: list[str], message: str
 ) -> None:
     assert str(no_picture(field, sent)) == message
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "text"),
+    [
+        (20 * 2**20 + 1, 20 * 2**20, "20.1 MB; 20 MB"),
+        (31_000_000, 20 * 2**20, "29.6 MB; 20 MB"),
+        (3_000, 2_048, "3 KB; 2 KB"),
+        (12, 10, "12 bytes; 10 bytes"),
+    ],
+)
+def test_a_refusal_has_sizes_that_people_read_and_the_setting(
+    size: int, most: int, text: str
+) -> None:
+    refusal = fault(b"", size, max_bytes=most)
+    assert str(refusal) == f"The file has {text} are allowed (MAX_IMAGE_BYTES)."

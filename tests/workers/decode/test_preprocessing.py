@@ -277,6 +277,24 @@ def test_a_bomb_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> Non
     assert code(encoded(drawing(101, 100)), max_pixels=10_000) == "too_many_pixels"
 
 
+def test_a_large_jpeg_counts_with_the_pixels_that_are_decoded() -> None:
+    """Cameras have 60 megapixels, and panoramas more than Pillow's own limit of 179."""
+    gray = drawing(300, 250).convert("L")
+    for size in ((9_000, 7_000), (60_000, 3_100)):
+        data = encoded(gray.resize(size), "JPEG", quality=95)
+        wanted = crop(encoded(gray.resize((size[0] // 8, size[1] // 8))))
+        assert np.abs(crop(data) - wanted).mean() < 2
+        assert code(data, max_pixels=size[0] * size[1] // 64 - 1) == "too_many_pixels"
+
+
+def test_a_refusal_names_megapixels_and_the_setting() -> None:
+    with pytest.raises(ClassifierError) as raised:
+        decode(png_of(7_001, 7_143), PRESET, max_pixels=50_000_000)
+    assert str(raised.value) == (
+        "The picture has 50.1 megapixels (7001 x 7143); 50 are allowed (MAX_IMAGE_PIXELS)."
+    )
+
+
 def test_below_pillows_own_limit_only_the_setting_applies() -> None:
     assert code(png_of(10_000, 10_000), max_pixels=10**8) in ("decode_failed", "truncated_image")
 

@@ -27,6 +27,7 @@ from shared.errors import (
     NestedArchive,
     UnsafePath,
 )
+from shared.sizes import allowed, too_large
 from web.intake.archives import tar_archive, zip_archive, zip_directory
 from web.intake.archives.effort import Effort
 from web.intake.archives.entry import Entry
@@ -123,7 +124,7 @@ def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
             unpacked += entry.size
         if unpacked > limits.unpacked(packed):
             raise ArchiveTooLarge(
-                f"The archive unpacks to more than {limits.unpacked(packed)} bytes."
+                f"The archive unpacks to more than {allowed(limits.unpacked(packed))}."
             )
     return items
 
@@ -172,9 +173,8 @@ def _refusal(entry: Entry, limits: Limits) -> ClassifierError | None:
     if _leaves(entry.name):
         return UnsafePath()
     if entry.size > limits.member_bytes:
-        return ImageTooLarge(
-            f"The picture has {entry.size} bytes; at most {limits.member_bytes} are allowed."
-        )
+        size = too_large(entry.size, limits.member_bytes, "MAX_IMAGE_BYTES")
+        return ImageTooLarge(f"The file has {size}.")
     return None
 
 

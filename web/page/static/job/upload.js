@@ -1,6 +1,7 @@
 /** Uploads: a job is opened, then its parts are sent, a few at a time. */
 
 import { idempotencyKey } from "../api.js";
+import { bytes as inMegabytes } from "../words.js";
 
 const TOP_K = 5;
 
@@ -62,9 +63,11 @@ export async function fill(api, job, { partSize, mostBytes, changed }) {
 
 async function sendPart(api, job, { number, items, mostBytes, onSent }) {
   // A file that is too large is cut one byte above the limit, so that the service refuses it.
-  const files = items.map(({ file }) =>
-    file.size > mostBytes ? file.slice(0, mostBytes + 1) : file,
-  );
+  const files = items.map((item) => {
+    if (item.file.size <= mostBytes) return item.file;
+    item.note = `The whole file has ${inMegabytes(item.file.size)}.`;
+    return item.file.slice(0, mostBytes + 1);
+  });
   const make = async (attempt) => {
     const form = new FormData();
     form.append("items", JSON.stringify(items.map(({ name }) => ({ name }))));
