@@ -64,6 +64,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host in a URL is this machine."""
+    if _is_address(host):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
 def in_url(host: str) -> str:
     """The host as a URL has it: an IPv6 address is in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -16,7 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
+from shared.hosts import is_loopback
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,13 +99,16 @@ def configure(settings: Settings, service: str) -> None:
     global _provider
     if not settings.otel_exporter_otlp_endpoint:
         return
+    import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     base = settings.otel_exporter_otlp_endpoint.rstrip("/")
-    exporter = OTLPSpanExporter(endpoint=f"{base}/v1/traces")
+    session = requests.Session()
+    session.trust_env = not is_loopback(urlsplit(base).hostname or "")  # no proxy reaches it
+    exporter = OTLPSpanExporter(endpoint=f"{base}/v1/traces", session=session)
     _provider = TracerProvider(resource=Resource.create({"service.name": service}))
     _provider.add_span_processor(BatchSpanProcessor(exporter))
 

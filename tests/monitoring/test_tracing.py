@@ -12,6 +12,7 @@ import pytest
 
 from shared.jobs import Lane
 from shared.observe.tracing import TraceContext
+from tests.client.scripted_server import Answer, in_order, scripted_server
 from tests.monitoring.watched import Collector, Watched
 from tests.monitoring.watchers import ROOT
 from tests.support.waiting import wait_until
@@ -148,3 +149,23 @@ def test_without_a_collector_nothing_of_opentelemetry_is_loaded(
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+EXPORT = """
+from shared.observe import tracing
+from shared.settings import Settings
+tracing.configure(Settings(), "test")
+tracing.begin("a", parent=None).end()
+tracing.stop()
+"""
+
+
+def test_a_collector_on_this_machine_is_reached_without_a_proxy() -> None:
+    with scripted_server(in_order(Answer(200, {}))) as collector:
+        environment = os.environ | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "http_proxy": "http://127.0.0.1:9",
+            "REQUESTS_CA_BUNDLE": "/nonexistent",
+        }
+        subprocess.run([sys.executable, "-c", EXPORT], env=environment, cwd=ROOT, check=True)
+    assert [request.path for request in collector.requests] == ["/v1/traces"]
