@@ -54,7 +54,10 @@ def read_labels(redis: Redis, version: str) -> list[str]:
     """
     text = redis.get(keys.labels(version))
     if text is None:
-        raise ModelNotReady
+        raise ModelNotReady(
+            "No worker has announced the labels of this model. Workers of an earlier release do"
+            " not announce them."
+        )
     labels: list[str] = json.loads(text)
     return labels
 

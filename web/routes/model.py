@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
@@ -9,7 +11,7 @@ from shared import model_info
 from shared.errors import ModelNotReady
 from web.http.answers import answer, documented
 from web.routes.backend import backend
-from web.schemas.status import Label, LabelList, ModelSchema
+from web.schemas.status import LabelList, ModelSchema
 
 _TAG = Tag(name="Model", description="The model that the workers have loaded.")
 
@@ -36,5 +38,7 @@ def labels() -> Response:
     """
     version = backend().model.get().version
     names = model_info.read_labels(backend().redis, version)
-    listed = [Label(id=class_id, name=name) for class_id, name in enumerate(names)]
-    return answer(LabelList(model_version=version, labels=listed))
+    # A model has up to 21,000 labels. As schema objects they would hold up the process.
+    listed = [{"id": class_id, "name": name} for class_id, name in enumerate(names)]
+    body = json.dumps({"model_version": version, "labels": listed}, ensure_ascii=False)
+    return Response(body, mimetype="application/json")
