@@ -81,7 +81,8 @@ class ImageClassifier:
         `image-classifier upload` for a very large folder: it can resume.
 
         A program that is started again can give the same `idempotency_key` with the same pictures
-        and options. It gets the same job, and sends only what is missing.
+        and options. It gets the same job, and sends only what is missing. A key has at most 255
+        visible ASCII characters.
         """
         steps = calls.submit(
             self.connection,
