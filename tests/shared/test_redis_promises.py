@@ -102,7 +102,7 @@ def test_web_logs_the_problems(start: Start, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_worker_does_not_start_on_a_redis_cluster(start: Start, tmp_path: Path) -> None:
-    """The worker for webhooks, because it needs no model. Both run workers/upkeep/redis_check.py."""
+    """It is the worker for webhooks, which needs no model. Both run the same check."""
     server = start(*KEEPS, "cluster-enabled", "yes", needs_port_above=True)
     client = connect(f"redis://127.0.0.1:{server.port}/0", max_connections=1)
     with closing(client.connection_pool), pytest.raises(ClassifierError, match="Cluster"):
