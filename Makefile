@@ -14,12 +14,14 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 FOLDER ?=
 # How the number of users changes over time in `make load`: steady, ramp, spike, soak.
 SHAPE ?= steady
+# How long `make machine` runs.
+MINUTES ?= 60
 
 # They would let Python run code of others or end at a warning, and let pip install elsewhere.
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo torch check fast-tests test torch-tests test-long lint format chaos secrets bench bench-quick overload load clean
+.PHONY: help run demo torch check fast-tests test torch-tests test-long lint format chaos machine secrets bench bench-quick overload load clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,9 @@ format: $(VENV)/check.stamp ## rewrite the code in black's style
 
 chaos: $(VENV)/dev.stamp ## kill and freeze processes under load; no picture may be lost; FOLDER=...
 	$(BIN)/python -m loadtest.chaos "$(FOLDER)" --images 5000
+
+machine: $(VENV)/dev.stamp ## run the state machine over the records for an hour; MINUTES=...
+	$(BIN)/python -m tests.machine --minutes $(MINUTES)
 
 secrets: ## make the passwords that Compose and Kubernetes mount; existing ones stay
 	@secrets/create && secrets/create k8s/base/secrets

@@ -1,0 +1,90 @@
+"""Faults that the state machine must find, as changes to the scripts.
+
+The first three were in the product. An earlier machine found them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    name: str
+    changes: tuple[tuple[str, str], ...]  #: Text of scripts, and what is put in its place.
+    message: str  #: A pattern for the failure.
+    seed: int  #: A seed that finds it soon.
+
+
+FAULTS = (
+    Fault(
+        "a retry renews no expiry",
+        (
+            (
+                "redis.call('EXPIRE', images, ttl)\nredis.call('HSET', held, part, bytes, left",
+                "redis.call('HSET', held, part, bytes, left",
+            ),
+            ("expire(job, job_id, tonumber(total), job_claim, 2 * ttl)\nif claim", "if claim"),
+            ("not state or state == 'cancelled' or redis.call('EXISTS', part)", "nil"),
+        ),
+        "never expires|before its time",
+        7,
+    ),
+    Fault(
+        "a part that waits for its round makes the record of its expired job anew",
+        (
+            (
+                "redis.call('EXISTS', job) == 1 and redis.call('HGET', part, 'message')",
+                "redis.call('HGET', part, 'message')",
+            ),
+        ),
+        "never expires|half a record",
+        3,
+    ),
+    Fault(
+        "nobody knows how many images of an expired part were left",
+        (("local left = redis.call('HGET', held, left_field(part))", "local left = nil"),),
+        "images are outstanding",
+        7,
+    ),
+    Fault(
+        "the bitmap of a job of one image expires too early",
+        (
+            (
+                "redis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)\nif total > 1 then",
+                "if total > 1 then\nredis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)",
+            ),
+        ),
+        "pictures of a part changed|counts",
+        6,
+    ),
+    Fault(
+        "a second commit overwrites the first",
+        (
+            (
+                "redis.call('HSETNX', part, 'r' .. position, outcome) == 1",
+                "redis.call('HSET', part, 'r' .. position, outcome) == 1",
+            ),
+        ),
+        "has changed",
+        4,
+    ),
+    Fault(
+        "an overdue part is not queued again",
+        (
+            (
+                "redis.call('ZADD', outstanding, deadline, member)\n"
+                "redis.call('LPUSH', queue, message)\n"
+                "return 1",
+                "redis.call('ZADD', outstanding, deadline, member)\nreturn 1",
+            ),
+        ),
+        "stuck",
+        1,
+    ),
+    Fault(
+        "a cancelled job notifies nobody",
+        (("add_webhook(webhook, job_id, now)\nredis.call('PUBLISH'", "redis.call('PUBLISH'"),),
+        "nobody will be notified",
+        1,
+    ),
+)
