@@ -20,7 +20,8 @@ turn:<lane>               integer: the round of the part that was queued last
 outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
                           WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
-held                      hash: part -> bytes of its images; `total` is their sum
+held                      hash: part -> bytes of its images; `total` is their sum. `<part>:left`:
+                          images of the part without an outcome, if its message says otherwise
 drained:<lane>:<second>   integer: images committed in that second; expires soon
 result:<version>:<digest> outcome: the cached result for this model version and these bytes
 dead_letters              hash: member -> JSON about an image on which workers died

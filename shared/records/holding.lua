@@ -1,7 +1,8 @@
 -- What a part holds in Redis, and how it is released. For several scripts.
 
--- Beside the bytes of a part stands how many of its images are left, once some are committed. The
--- part's record may expire before the others are, and then only this field knows their number.
+-- Beside the bytes of a part stands how many of its images have no outcome, once these are others
+-- than its message says: some are committed, it was split, or one is retried. The part's record may
+-- expire before they have an outcome, and then only this field knows their number.
 local function left_field(part)
   return part .. ':left'
 end
@@ -15,23 +16,51 @@ local function give_back_bytes(held, part)
   end
 end
 
--- Release all that a part of a cancelled job still holds. A second call changes nothing.
--- `outstanding` has the part under one of many names: as a whole with any number of images, or
--- after a split as single images (shared.jobs.PartRef.member). Returns all these names.
-local function release(name, part, images, outstanding, outstanding_images, held)
-  local pending = tonumber(redis.call('HGET', part, 'pending') or 0)
-  if pending > 0 then
-    redis.call('DECRBY', outstanding_images, pending)
-    redis.call('HSET', part, 'pending', 0)
-  end
-  redis.call('UNLINK', images)
-  redis.call('HDEL', part, 'message')
-  give_back_bytes(held, part)
+-- All names that a part can have in `outstanding`: as a whole with any number of images, or after a
+-- split as single images (shared.jobs.PartRef.member).
+local function members_of(name)
   local members = {}
   for k = 1, PART_SIZE do
     members[2 * k - 1] = name .. ':' .. k
     members[2 * k] = name .. ':1:' .. (k - 1)
   end
+  return members
+end
+
+-- Images of a part without an outcome, after the part's record has expired.
+local function left_without_record(part, members, outstanding, held)
+  if redis.call('HEXISTS', held, part) == 0 then
+    -- All of it is committed. After a split, single images may still have names in `outstanding`.
+    return 0
+  end
+  local left = redis.call('HGET', held, left_field(part))
+  if left then
+    return left
+  end
+  local images = 0
+  for k = 1, PART_SIZE do
+    images = images + (redis.call('ZSCORE', outstanding, members[2 * k - 1]) and k or 0)
+    -- An earlier release has split it, and counted nothing.
+    images = images + (redis.call('ZSCORE', outstanding, members[2 * k]) and 1 or 0)
+  end
+  return images
+end
+
+-- Release all that a part still holds whose job is cancelled or has expired. The part's own record
+-- may have expired, too. A second call changes nothing. Returns all names of the part in
+-- `outstanding`.
+local function release(name, part, images, outstanding, outstanding_images, held)
+  local members = members_of(name)
+  local pending = redis.call('HGET', part, 'pending')
+  if pending then
+    redis.call('HSET', part, 'pending', 0)
+  else
+    pending = left_without_record(part, members, outstanding, held)
+  end
+  redis.call('DECRBY', outstanding_images, pending)
+  redis.call('UNLINK', images)
+  redis.call('HDEL', part, 'message')
+  give_back_bytes(held, part)
   redis.call('ZREM', outstanding, unpack(members))
   return members
 end

@@ -39,6 +39,7 @@ _CONSTANTS: dict[str, str | int] = {
     "JOB_KEY": f"'{keys.job(_ANY)}'",
     "JOBS_KEY": f"'{keys.jobs_of(_ANY)}'",
     "PART_KEY": f"'{keys.part(_ANY, _ANY)}'",
+    "IMAGES_KEY": f"'{keys.images(_ANY, _ANY)}'",
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",

@@ -3,8 +3,8 @@
 -- runs in a full Redis
 -- uses: holding
 -- keys: job, part, images, outstanding, outstanding_images, held
--- arguments: name, member, image_count, attempts_field, outcome_field, max_attempts, now, deadline
--- `name`, `member`, `image_count` and `attempts_field` are those of the PartRef. `outcome_field` is
+-- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline
+-- `name`, `member` and `attempts_field` are those of the PartRef. `outcome_field` is
 -- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
 -- Returns the part's fields as HGETALL does. Returns nil if the worker has nothing to do: it is a
 -- second delivery, or recovery must act on a part that was tried often enough.
@@ -13,15 +13,8 @@ if not redis.call('ZSCORE', outstanding, member) then
 end
 local state = redis.call('HGET', job, 'state')
 local pending = redis.call('HGET', part, 'pending')
-if not state or not pending then
-  -- Its records have expired, so no client can read a result any more.
-  redis.call('ZREM', outstanding, member)
-  local left = outcome_field == '' and redis.call('HGET', held, left_field(part))
-  redis.call('DECRBY', outstanding_images, left or image_count)
-  give_back_bytes(held, part)
-  return nil
-end
-if state == 'cancelled' then
+if not state or not pending or state == 'cancelled' then
+  -- If its records have expired, no client can read a result any more.
   release(name, part, images, outstanding, outstanding_images, held)
   return nil
 end

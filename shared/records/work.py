@@ -66,7 +66,6 @@ class PartRecords:
                 held=keys.HELD,
                 name=ref.name,
                 member=ref.member,
-                image_count=ref.images,
                 attempts_field=ref.attempts_field,
                 outcome_field="" if ref.only is None else outcome_field(ref.only),
                 max_attempts=MAX_ATTEMPTS,

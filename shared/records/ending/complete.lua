@@ -10,9 +10,9 @@ local function expire(job, job_id, total, claim, seconds)
   for n = 0, math.ceil(total / PART_SIZE) - 1 do
     redis.call('EXPIRE', PART_KEY:format(job_id, n), seconds)
   end
+  redis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)
   if total > 1 then
     redis.call('EXPIRE', FINISHED_KEY:format(job_id), seconds)
-    redis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)
   end
 end
 

@@ -37,7 +37,7 @@ local function feed(waiting, current_round, queue, outstanding, outstanding_imag
       return
     end
     redis.call('SET', current_round, round)
-    local name, images = member:match('^(.*):(%d+)$')
+    local name = member:match('^(.*):%d+$')
     local job_id, number = name:match('^(.*):(%d+)$')
     local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
     -- A part may outlive its job. Writing to the job would make its record anew, without an expiry.
@@ -50,9 +50,8 @@ local function feed(waiting, current_round, queue, outstanding, outstanding_imag
       missing = missing - 1
     else
       -- Its records have expired.
-      redis.call('ZREM', outstanding, member)
-      redis.call('DECRBY', outstanding_images, images)
-      give_back_bytes(held, part)
+      local images = IMAGES_KEY:format(job_id, number)
+      release(name, part, images, outstanding, outstanding_images, held)
     end
   end
 end

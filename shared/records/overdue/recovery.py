@@ -139,7 +139,9 @@ class Recovery:
         split = _SPLIT(
             self._redis,
             [(each.member, message(lane, [each])) for each in singles],
+            part=keys.part(ref.job_id, ref.number),
             outstanding=keys.outstanding(lane),
+            held=keys.HELD,
             queue=keys.queue(lane),
             member=ref.member,
             seen_deadline=overdue.deadline,

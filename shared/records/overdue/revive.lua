@@ -1,6 +1,6 @@
 -- Retry a dead letter: its item waits again, and will be tried alone.
 --
--- uses: ending/complete
+-- uses: ending/complete, holding
 -- keys: job, part, images, outstanding, outstanding_images, held, queue, dead_letters, dead_image
 -- keys: claim
 -- arguments: member, position, outcome_field, attempts_field, deadline, message
@@ -19,11 +19,17 @@ if redis.call('HDEL', dead_letters, member) == 0 or not data or
 end
 redis.call('DEL', dead_image)
 redis.call('HDEL', part, outcome_field, attempts_field)
-redis.call('HINCRBY', part, 'pending', 1)
-redis.call('HSET', images, position, data)
+local pending = redis.call('HINCRBY', part, 'pending', 1)
+-- The image may still be there, for the part's other images. Or all of them have expired, and their
+-- bytes are counted until the part ends.
+local counted = redis.call('HGET', held, part) or 0
+local bytes = redis.call('EXISTS', images) == 1 and counted or 0
+if redis.call('HSET', images, position, data) == 1 then
+  bytes = bytes + #data
+end
 redis.call('EXPIRE', images, ttl)
-redis.call('HINCRBY', held, part, #data)
-redis.call('HINCRBY', held, 'total', #data)
+redis.call('HSET', held, part, bytes, left_field(part), pending)
+redis.call('HINCRBY', held, 'total', bytes - counted)
 redis.call('HINCRBY', job, 'failed', -1)
 if state == 'completed' then
   redis.call('HSET', job, 'state', 'running')

@@ -1,7 +1,8 @@
 -- Replace a part that keeps killing its worker by its images. Each is then tried alone.
 --
 -- runs in a full Redis
--- keys: outstanding, queue
+-- uses: holding
+-- keys: part, outstanding, held, queue
 -- arguments: member, seen_deadline, deadline
 -- row arguments: single, message
 -- Both deadlines are in Unix seconds. A row is an image: its PartRef.member, and its message.
@@ -11,6 +12,10 @@ if not score or tonumber(score) ~= tonumber(seen_deadline) then
   return 0
 end
 redis.call('ZREM', outstanding, member)
+local pending = redis.call('HGET', part, 'pending')
+if pending and redis.call('HEXISTS', held, part) == 1 then
+  redis.call('HSET', held, left_field(part), pending)
+end
 for single, message in rows() do
   redis.call('ZADD', outstanding, deadline, single)
   redis.call('LPUSH', queue, message)
