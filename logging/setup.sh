@@ -13,9 +13,19 @@ ask() {
             --retry "${RETRIES:-60}" --retry-delay 2 --retry-all-errors "$@"
 }
 
+# The password of Logstash, in a file that only this program may read.
+umask 077
+user=$(mktemp)
+trap 'rm -f "$user"' EXIT
+
 json='Content-Type: application/json'
 ask -X PUT -H "$json" --data-binary @elasticsearch/lifecycle.json \
     "$elasticsearch/_ilm/policy/classifier-logs"
+# Logstash may write these lines and nothing else.
+ask -X PUT -H "$json" --data-binary @elasticsearch/logstash-role.json \
+    "$elasticsearch/_security/role/classifier_logstash"
+printf '{"password": "%s", "roles": ["classifier_logstash"]}' "$LOGSTASH_PASSWORD" >"$user"
+ask -X PUT -H "$json" --data-binary "@$user" "$elasticsearch/_security/user/classifier_logstash"
 # It must come before the first line. Later, the mapping changes only at the next rollover.
 ask -X PUT -H "$json" --data-binary @elasticsearch/index-template.json \
     "$elasticsearch/_index_template/classifier-logs"

@@ -20,6 +20,7 @@ from shared.observe import log, metrics, tracing
 from shared import model_info
 from shared.errors import ModelError
 from shared.observe.exposition import start_over
+from shared.observe.start import read_settings
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
@@ -42,10 +43,10 @@ from workers.classify.tasks import BatchClassifier
 
 logger = logging.getLogger(__name__)
 
-settings = Settings()
-
 #: The worker's name in logs and traces.
 SERVICE = "classifier-worker"
+
+settings = read_settings(SERVICE)
 
 _classifier: BatchClassifier | None = None
 

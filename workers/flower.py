@@ -17,10 +17,10 @@ from tornado.web import RequestHandler
 
 from shared.errors import HostNotAllowed
 from shared.hosts import AllowedHosts
-from shared.settings import Settings
+from shared.observe.start import read_settings
 from workers.celery_app import make_celery
 
-_settings = Settings()
+_settings = read_settings("classifier-flower")
 
 app = make_celery(_settings)
 app.conf.broker_transport_options |= {

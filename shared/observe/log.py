@@ -7,6 +7,7 @@ with the code.
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from contextvars import ContextVar
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import ecs_logging
 
 from shared.observe.escape import escaped
-from shared.settings import Settings
+from shared.settings.observe import ObserveSettings
 
 #: Kinds of lines, as `event.dataset`.
 REQUEST = "classifier.request"  #: One line for each request that is not a probe.
@@ -35,14 +36,21 @@ _PLAIN = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName
 
 #: Fields that are left out of text, because they are of no use at a terminal.
 _FOR_PROGRAMS = {"trace.id", "task.id", "part.id", "http.request.id", "http.route", "lane"} | {
-    *("event.dataset", "event.duration", "service.name", "batch.parts", "user.name")
+    *("event.dataset", "event.duration", "service.name", "service.node.name"),
+    *("batch.parts", "user.name"),
 }
 
 
 class _AddFields(logging.Filter):
     def __init__(self, service: str) -> None:
         super().__init__()
-        self._always = {"service.name": service, "event.dataset": OTHER}
+        # The name of the Pod, or the id of the container, or the name of the machine.
+        node = socket.gethostname()
+        self._always = {
+            "service.name": service,
+            "service.node.name": node,
+            "event.dataset": OTHER,
+        }
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in (self._always | fields.get()).items():
@@ -82,7 +90,7 @@ def _short(value: Any) -> str:
     return f'"{text}"' if " " in text else text
 
 
-def configure(settings: Settings, service: str) -> None:
+def configure(settings: ObserveSettings, service: str) -> None:
     """Send the lines of every logger to standard output. Call it once per process."""
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(_AddFields(service))

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from shared.settings.limits import LimitSettings
@@ -93,7 +93,10 @@ def share_metrics() -> Path | None:
     prometheus-client reads it only from the environment, so this sets it there for a worker with a
     metrics port. gunicorn's configuration does the same.
     """
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError:
+        return None  # The program ends, and its log says why (shared.observe.start).
     if not settings.metrics_port and not settings.prometheus_multiproc_dir:
         return None
     folder = settings.metrics_dir(settings.lane)

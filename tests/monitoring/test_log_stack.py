@@ -88,6 +88,7 @@ def servers() -> Iterator[Servers]:
 def set_up(servers: Servers) -> subprocess.CompletedProcess[str]:
     url = f"http://127.0.0.1:{servers.server.server_port}"
     own = {"ELASTICSEARCH_URL": url, "KIBANA_URL": url, "ELASTIC_PASSWORD": "p", "RETRIES": "1"}
+    own["LOGSTASH_PASSWORD"] = "only-writes"
     return subprocess.run(
         [str(LOGGING / "setup.sh")],
         env=os.environ | own,
@@ -103,10 +104,17 @@ def test_the_set_up_waits_for_the_servers_and_sends_everything(servers: Servers)
     assert done.returncode == 0, done.stderr
     assert [(method, path) for method, path, _ in servers.accepted] == [
         ("PUT", "/_ilm/policy/classifier-logs"),
+        ("PUT", "/_security/role/classifier_logstash"),
+        ("PUT", "/_security/user/classifier_logstash"),
         ("PUT", "/_index_template/classifier-logs"),
         ("POST", "/api/saved_objects/_import?overwrite=true"),
     ]
-    policy, template, objects = (body for *_, body in servers.accepted)
+    policy, role, user, template, objects = (body for *_, body in servers.accepted)
+    # Logstash may add lines, and neither read nor delete them.
+    [indices] = json.loads(role)["indices"]
+    assert indices["privileges"] == ["create_doc", "auto_configure", "view_index_metadata"]
+    assert json.loads(user) == {"password": "only-writes", "roles": ["classifier_logstash"]}
+    assert indices["names"] == json.loads(template)["index_patterns"]
     settings = json.loads(template)["template"]["settings"]
     assert "delete" in json.loads(policy)["policy"]["phases"]
     assert settings["index.lifecycle.name"] == "classifier-logs"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 from typing import Any
 
 import httpx
@@ -30,8 +31,10 @@ from tests.support.waiting import wait_until
 
 _SECRET = "imgc_a-key-that-must-not-be-logged"
 
-#: Fields that logstash adds.
-_OF_LOGSTASH = {"tags", "event.outcome", "user.name"}
+#: Fields that filebeat (`host.name`) and logstash add.
+_OF_LOGSTASH = {"tags", "event.outcome", "user.name", "host.name"} | {
+    *("container.id", "container.name", "kubernetes.namespace", "kubernetes.pod.name")
+}
 #: Fields of lines that are too rare to be written here.
 _RARE = {"parts.requeued", "parts.split", "parts.buried"}
 
@@ -167,6 +170,39 @@ def test_the_pipeline_accepts_our_lines_and_no_others(logged: Logged) -> None:
         "{}",
     ):
         assert not accepted(other)
+
+
+def _place(path: str) -> dict[str, str]:
+    """The fields that logstash takes from the path of a log file."""
+    patterns = re.findall(r'"(\^/var/[^"]+)"', pipeline())
+    assert len(patterns) == 2
+    for pattern in patterns:
+        names = re.findall(r"%\{DATA:((?:\[\w+\])+)\}", pattern)
+        regex = re.sub(r"%\{DATA(:[^}]+)?\}", lambda m: "(.*?)" if m[1] else ".*?", pattern)
+        if found := re.match(regex, path):
+            return dict(zip(map(dotted, names), found.groups(), strict=True))
+    return {}
+
+
+def test_a_line_carries_its_pod_or_its_container(logged: Logged) -> None:
+    pod = "/var/log/pods/image-classifier_web-6d9f-x2x_0a1b-2c3d/web/0.log"
+    assert _place(pod) == {
+        "kubernetes.namespace": "image-classifier",
+        "kubernetes.pod.name": "web-6d9f-x2x",
+        "container.name": "web",
+    }
+    container = "/var/lib/docker/containers/0a1b2c/0a1b2c-json.log"
+    assert _place(container) == {"container.id": "0a1b2c"}
+    assert set(_place(pod)) | set(_place(container)) <= template_fields()
+    # Without the log stack, the line itself has the name of its container or Pod.
+    assert {line["service.node.name"] for line in logged.lines} == {socket.gethostname()}
+
+
+def test_filebeat_adds_the_machine_and_logstash_keeps_it() -> None:
+    for file in ("logging/filebeat.yml", "k8s/components/logging/filebeat.yml"):
+        assert yaml.safe_load((LOGGING.parent / file).read_text())["name"].startswith("${")
+    [removed] = re.findall(r"remove_field => \[(.*)\]", pipeline())
+    assert "[host]" not in removed
 
 
 def dotted(reference: str) -> str:

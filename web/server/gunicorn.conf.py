@@ -6,9 +6,9 @@ from typing import Any
 
 from shared.hosts import in_url
 from shared.observe.exposition import start_over
-from shared.settings import Settings
+from shared.observe.start import read_settings
 
-_settings = Settings()
+_settings = read_settings("classifier-web")
 _metrics = _settings.metrics_dir("web")
 
 bind = f"{in_url(_settings.host)}:{_settings.web_port}"

@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from shared.observe import log
+from shared.observe.start import read_settings
 from shared.errors import WebhooksDisabled
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
@@ -36,7 +37,7 @@ _THREADS = 16
 #: Seconds between two polls of the outbox: the longest time until a new webhook is delivered.
 _POLL_SECONDS = 0.5
 
-settings = Settings()
+settings = read_settings("webhooks")
 
 
 def make_webhook_worker(settings: Settings) -> Celery:

@@ -145,8 +145,12 @@ def test_the_log_stack_reaches_its_parts_and_gets_its_passwords(services: Servic
     assert {name for name, _ in named} == {"elasticsearch", "kibana", "logstash"}
     for name, _ in named:
         assert "logs" in services[name]["networks"]
+    assert "export ELASTIC_PASSWORD" in services["logging-setup"]["entrypoint"][-1]
     for name in ("logstash", "logging-setup"):
-        assert "export ELASTIC_PASSWORD" in services[name]["entrypoint"][-1]
+        assert "export LOGSTASH_PASSWORD" in services[name]["entrypoint"][-1]
+    # Logstash has a role of its own, and never the superuser's password.
+    assert services["logstash"]["secrets"] == ["logstash_password"]
+    assert "logstash-data:/usr/share/logstash/data" in services["logstash"]["volumes"]
     [paths] = re.findall(r"paths: \[(/[\w/]+)/\*", (ROOT / "logging/filebeat.yml").read_text())
     assert f"{paths}:{paths}:ro" in services["filebeat"]["volumes"]
 
