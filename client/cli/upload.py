@@ -121,9 +121,9 @@ def _upload(
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
         service.check()
-        service.connection.retries = Retries(total_seconds=options.patience)
         journal = stack.enter_context(Journal(_journal_path(options.output), header))
         _check_model(service, journal, options)
+        service.connection.retries = Retries(total_seconds=options.patience)
         leading = ["path", "raw_path"] if options.raw_path else ["path"]
         columns = flat_columns(leading, options.top_k)
         retry = Retry(journal, rows_path(options.output))
@@ -165,7 +165,7 @@ def _check_model(service: ImageClassifier, journal: Journal, options: argparse.N
     try:
         present = service.model_info().version
     except ModelNotReady:
-        return  # A worker that loads its model now is not waited for.
+        return  # No worker is there now. The upload goes on, and its pictures wait for one.
     if present != begun:
         raise UsageError(
             f"{path_text(str(options.output))} has rows of the model {begun}, and the service has"

@@ -41,6 +41,9 @@ _END_SECONDS = 2.0
 #: How often the progress of a job is read. Its end is known at once.
 _PROGRESS_SECONDS = 1.0
 
+#: The same with a limit on failures, so that the upload stops soon.
+_FAILURES_SECONDS = 0.2
+
 
 #: Failures that the summary names.
 _FIRST_FAILURES = 5
@@ -76,6 +79,7 @@ class Upload:
         self._table = table
         self._progress = progress
         self._max_failures = max_failures
+        self._progress_seconds = _PROGRESS_SECONDS if max_failures is None else _FAILURES_SECONDS
         self._raw_path = raw_path
         self._sender = Sender(
             service.connection,
@@ -167,7 +171,7 @@ class Upload:
     def _await_end(self, sent: SentPlan, job: Job) -> None:
         while True:
             sent.check()
-            status = job.status(wait=_PROGRESS_SECONDS)
+            status = job.status(wait=self._progress_seconds)
             if status.ended:
                 sent.ended.set()
                 return

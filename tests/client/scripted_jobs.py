@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.client.scripted_server import Answer, Cut, Request
+from tests.client.scripted_server import Answer, Cut, Request, refusal
 
 _VERSION = 200 * "m"
 MODEL = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e", "classes": 2} | {
@@ -36,7 +36,7 @@ class ScriptedJobs:
         self.digests: list[str] = []  #: Of all pictures that arrived, in order.
         self.ending = threading.Event()  #: While it is not set, no job ends.
         self.ending.set()
-        self.model = _VERSION  #: The version of the model that the service has now.
+        self.model: str | None = _VERSION  #: Of the service; None while no worker is there.
         self.released = threading.Event()  #: A request that a test holds waits for it.
         self._lock = threading.Lock()
 
@@ -48,7 +48,7 @@ class ScriptedJobs:
             if path == "/health":
                 return Answer(200, {})
             if path == "/model/info":
-                return Answer(200, MODEL | {"version": self.model})
+                return self.model_info()
             if path == "/jobs":
                 return self.open(json.loads(request.body), request.headers["Idempotency-Key"])
             match = re.fullmatch(r"/jobs/([^/]+)(/results|/parts(?:/(\d+))?)?", path)
@@ -63,6 +63,11 @@ class ScriptedJobs:
                 missing = [n for n in range(parts) if 32 * n not in job.items]
                 return Answer(200, {"total": parts, "missing": missing})
             return Answer(200, self.status(match[1], job))
+
+    def model_info(self) -> Answer:
+        if self.model is None:
+            return refusal(503, "model_not_ready")
+        return Answer(200, MODEL | {"version": self.model})
 
     def hold(self) -> None:
         """Keep the present request waiting, and answer others meanwhile."""

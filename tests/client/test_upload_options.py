@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from client.cli import upload as command
+from client.cli import connect, upload as command
 from client.cli.command import main
 from client.cli.exits import Exit
 from client.upload import planner, retry
@@ -160,6 +160,29 @@ def test_a_table_of_another_model_is_continued_only_when_that_is_allowed(
     assert "the service has newer" in err and "--any-model" in err
     assert len(upload.rows()) == 3
     assert upload.json("--resume", "--any-model")[1]["added"] == 1
+
+
+def test_a_resume_waits_for_no_worker(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload()
+    monkeypatch.setattr(connect, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(jobs, "model", None)
+    (folder / "d.jpg").write_text("picture d")
+    assert upload.json("--resume")[1]["added"] == 1
+
+
+def test_an_upload_stops_while_its_job_runs(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job would never end."""
+    for k in range(40):
+        (folder / f"x{k:02}.jpg").write_text(f"soon {k}")
+    jobs.ending.clear()
+    status, summary = upload.json("--max-failures", "5")
+    assert status == Exit.TOO_MANY_FAILURES and summary["pictures"] == 0
+    jobs.ending.set()
+    assert upload.json("--resume")[1]["failed"] == 40
 
 
 def test_an_upload_stops_at_the_failure_that_reaches_the_limit(
