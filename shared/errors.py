@@ -160,6 +160,10 @@ class CrossSite(ClassifierError, code="cross_site"):
     """A web page of another site sent this. To allow it, add its origin to ALLOWED_ORIGINS."""
 
 
+class ListingNeedsKey(ClassifierError, code="listing_needs_key"):
+    """Without API keys, only clients of the service's own machine may list jobs."""
+
+
 class JobNotFound(ClassifierError, code="job_not_found"):
     """No job has this id, or its results have expired. Check the id, or submit again."""
 

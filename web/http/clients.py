@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 from werkzeug.wrappers import Request
 
 from web.http import auth
@@ -13,3 +15,13 @@ def name_of(request: Request) -> str:
     if key := request.environ.get(auth.OWNER):
         return f"key {key}"
     return f"address {network_of(request.remote_addr or '')}"
+
+
+def is_local(request: Request) -> bool:
+    """Whether the client is a program on this machine, as far as the connection shows."""
+    if "X-Forwarded-For" in request.headers:  # it came through a proxy
+        return False
+    try:
+        return ip_address(request.remote_addr or "").is_loopback
+    except ValueError:
+        return False

@@ -31,6 +31,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
     errors.CrossSite: HTTPStatus.FORBIDDEN,
+    errors.ListingNeedsKey: HTTPStatus.FORBIDDEN,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.NoWebhook: HTTPStatus.NOT_FOUND,
     errors.JobClosed: HTTPStatus.CONFLICT,

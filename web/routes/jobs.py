@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
-from shared.errors import InvalidRequest, JobNotFound, UnknownField
+from shared.errors import InvalidRequest, JobNotFound, ListingNeedsKey, UnknownField
 from shared.jobs import Job
+from web.http import clients
 from web.http.answers import answer, documented
 from web.http.prefer import wait_seconds
 from web.routes.backend import backend, own_job, owner
@@ -20,15 +21,18 @@ blueprint = APIBlueprint("jobs", __name__, url_prefix="/api/v1", abp_tags=[_TAG]
 
 @blueprint.get(
     "/jobs",
-    responses=documented({200: JobList}, InvalidRequest, UnknownField),
+    responses=documented({200: JobList}, ListingNeedsKey, InvalidRequest, UnknownField),
     operation_id="listJobs",
 )
 def list_all(query: JobsQuery) -> Response:
     """List your jobs, the newest first.
 
-    Your jobs are those of your API key. Without API keys, they are the jobs of all clients. Single
-    pictures of `/classify` are not listed, and of all others the newest 10,000.
+    Your jobs are those of your API key. Without API keys, clients of this machine may list all
+    jobs, and others none: an id is all that is needed to read a job. Single pictures of `/classify`
+    are not listed, and of all others the newest 10,000.
     """
+    if not (owner() or clients.is_local(request)):
+        raise ListingNeedsKey
     page = backend().jobs.newest(owner(), before=query.before or "", limit=query.limit)
     listed = [backend().view.schema(job) for job in page.jobs]
     return answer(JobList(jobs=listed, next_before=page.next_before))

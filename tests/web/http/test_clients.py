@@ -34,3 +34,21 @@ def test_a_client_without_a_key_is_its_address(address: str | None, expected: st
 
 def test_a_client_with_a_key_is_that_key_wherever_it_asks_from() -> None:
     assert name("192.0.2.7", "anna") == name("192.0.2.8", "anna") == "key anna"
+
+
+@pytest.mark.parametrize(
+    ("address", "forwarded", "local"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("192.0.2.7", None, False),
+        ("127.0.0.1", "192.0.2.7", False),  # a proxy on this machine
+        (None, None, False),
+    ],
+)
+def test_a_client_of_this_machine(address: str | None, forwarded: str | None, local: bool) -> None:
+    environ = EnvironBuilder().get_environ()
+    environ["REMOTE_ADDR"] = address
+    if forwarded:
+        environ["HTTP_X_FORWARDED_FOR"] = forwarded
+    assert clients.is_local(Request(environ)) is local

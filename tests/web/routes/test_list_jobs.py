@@ -65,3 +65,10 @@ def test_a_key_lists_its_own_jobs_only(make_app: Callable[..., OpenAPI], tmp_pat
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=a", "page=2"])
 def test_a_wrong_option_is_refused(client: FlaskClient, query: str) -> None:
     assert client.get(f"/jobs?{query}").status_code == 422
+
+
+def test_without_keys_clients_elsewhere_may_list_nothing(client: FlaskClient) -> None:
+    """An id is all that is needed to read a job, so it is not given to everybody."""
+    submit(client)
+    elsewhere = client.get("/jobs", environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    assert (elsewhere.status_code, elsewhere.json["code"]) == (403, "listing_needs_key")
