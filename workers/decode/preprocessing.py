@@ -17,8 +17,9 @@ from shared.errors import (
     TooMuchMemory,
     TruncatedImage,
 )
+from shared.formats import HEAD_BYTES, JPEG
 from shared.sizes import too_many_pixels
-from workers.decode import colours, gray, profiles
+from workers.decode import colours, gray, jpeg, profiles
 from workers.decode.damage import DECODER_ERRORS, is_out_of_memory, is_truncated
 from workers.decode.opening import open_picture
 from workers.decode.orientation import Orientation, orientation
@@ -29,6 +30,11 @@ PREPROCESSING_VERSION = "2"
 #: Bytes that a decoder gets at once. The time limit acts between two blocks. In one of Pillow's
 #: blocks of 64 KiB, a hostile JPEG of 50 million pixels can hide 900 passes, which take 3 s.
 _BLOCK_BYTES = 8 * 2**10
+
+
+#: Formats of animations, and frames that are tried if the first ones are blank.
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+_MOST_FRAMES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,17 +51,18 @@ class Preset:
 def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
     """The upright centre crop of a picture, as RGB of shape (crop_size, crop_size, 3).
 
-    A GIF or TIFF gives its first frame. Raises EmptyFile, UnsupportedFormat, TooManyPixels,
-    TooMuchMemory, TruncatedImage or DecodeFailed, and none of Pillow's errors. `max_pixels` limits
-    what is decoded: a large JPEG is decoded at a half to an eighth of its size. In other formats
-    Pillow's own limit of 179 million pixels also applies.
+    A TIFF gives its first page, and an animation its first frame that is not blank. Raises
+    EmptyFile, UnsupportedFormat, TooManyPixels, TooMuchMemory, TruncatedImage or DecodeFailed, and
+    none of Pillow's errors. `max_pixels` limits what is decoded: a large JPEG is decoded at a half
+    to an eighth of its size. In other formats Pillow's own limit of 179 million pixels also
+    applies.
     """
     if not data:
         raise EmptyFile
     try:
         # Pillow warns of oddities in files that it can read. They do not belong in the log.
-        with warnings.catch_warnings(action="ignore"), open_picture(data) as image:
-            return np.asarray(_upright_crop(image, preset, max_pixels))
+        with warnings.catch_warnings(action="ignore"):
+            return _decoded(data, preset, max_pixels)
     except Image.DecompressionBombError as error:
         raise TooManyPixels from error
     except (MemoryError, *DECODER_ERRORS) as error:
@@ -64,6 +71,43 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         if is_truncated(data, error):
             raise TruncatedImage from error
         raise DecodeFailed from error
+
+
+def _decoded(data: bytes, preset: Preset, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        with open_picture(data) as image:
+            return np.asarray(_with_content(image, preset, max_pixels))
+    except OSError as error:
+        if not (JPEG.matches(data[:HEAD_BYTES]) and is_truncated(data, error)):
+            raise
+        whole = jpeg.with_end(data, preset.resize_size)
+        if whole is None:
+            raise
+    with open_picture(whole) as image:
+        return np.asarray(_upright_crop(image, preset, max_pixels))
+
+
+def _with_content(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -> Image.Image:
+    """The crop of the first frame; if that is blank, of the first other one that is not.
+
+    A viewer shows a blank first frame for a moment only.
+    """
+    first = _upright_crop(image, preset, max_pixels)
+    if image.format not in _ANIMATED or not _is_blank(first):
+        return first
+    for number in range(1, _MOST_FRAMES):
+        try:
+            image.seek(number)
+        except EOFError:
+            return first
+        square = _upright_crop(image, preset, max_pixels)
+        if not _is_blank(square):
+            return square
+    return first
+
+
+def _is_blank(square: Image.Image) -> bool:
+    return all(darkest == brightest for darkest, brightest in square.getextrema())  # type: ignore
 
 
 def _check_pixels(image: Image.Image, whole: tuple[int, int], max_pixels: int) -> None:
