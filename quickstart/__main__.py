@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from redis import Redis
@@ -17,7 +17,7 @@ from quickstart.fallback import fallback
 from quickstart.log_file import LogFile, path
 from quickstart.ports import check_ports
 from quickstart.programs import Program, programs
-from quickstart.screen import LAUNCHER, Screen
+from quickstart.screen import Screen
 from shared import model_info
 from shared.errors import ClassifierError
 from shared.settings import Settings
@@ -38,13 +38,12 @@ def run(settings: Settings) -> None:
     # The log comes first, because it makes the folder.
     with closing(LogFile(settings.data_dir)) as log, redis_server.locked(settings.data_dir):
         _check_models_dir(settings.models_dir)
-        screen = _screen(settings, every, log)
+        screen = screen_for(settings, every, log)
         if reason := _run(settings, every, screen):
             raise ClassifierError(
                 f"{reason}, so everything was stopped. The log is {path(settings.data_dir)}"
             )
-        with suppress(OSError):  # the terminal was closed
-            screen.show(LAUNCHER, "Stopped.")
+        screen.say("Stopped.")
 
 
 def _run(settings: Settings, every: Sequence[Program], screen: Screen) -> str | None:
@@ -61,7 +60,7 @@ def _run(settings: Settings, every: Sequence[Program], screen: Screen) -> str | 
             _forget_model(redis.url)
         model = fallback(settings)
         names = ", ".join(each.name for each in every if not each.for_user)
-        screen.show(LAUNCHER, f"Starting {names}. The log is {path(settings.data_dir)}")
+        screen.say(f"Starting {names}. The log is {path(settings.data_dir)}")
         return process_group.run(
             every,
             _environment(settings, redis.url if redis else settings.redis_url) | model,
@@ -70,7 +69,7 @@ def _run(settings: Settings, every: Sequence[Program], screen: Screen) -> str | 
         )
 
 
-def _screen(settings: Settings, every: Sequence[Program], log: LogFile) -> Screen:
+def screen_for(settings: Settings, every: Sequence[Program], log: LogFile) -> Screen:
     """All lines are shown to a user who has set LOG_LEVEL or LOG_FORMAT."""
     return Screen(
         sys.stdout,

@@ -131,7 +131,9 @@ class _Group:
         reason = None
         goes_on = True
         if first is None:
-            self._say("Stopping after the last answers. Ctrl-C again ends everything at once.")
+            self._screen.say(
+                "Stopping after the last answers. Ctrl-C again ends everything at once."
+            )
             with_clients = {name for name, seconds in answer_seconds.items() if seconds}
             goes_on = self._stop(with_clients, max(answer_seconds.values()))
         else:
@@ -139,12 +141,12 @@ class _Group:
             reason = f"{first} {_how_it_ended(process.returncode)}"
             with suppress(OSError):
                 self._screen.explain(first)
-            self._say(f"{reason}; stopping everything")
+            self._screen.say(f"{reason}; stopping everything")
             self._forget(first)
         if goes_on:
             self._stop(set(self._running), grace_seconds)
         if self._running:
-            self._say(f"killing {', '.join(self._running)}")
+            self._screen.say(f"killing {', '.join(self._running)}")
         return reason
 
     def _stop(self, names: set[str], seconds: float) -> bool:
@@ -178,10 +180,6 @@ class _Group:
                 os.killpg(process.pid, signal.SIGKILL)
         for process in self._running.values():
             process.wait()
-
-    def _say(self, words: str) -> None:
-        with suppress(OSError):
-            self._screen.show(LAUNCHER, words)
 
 
 def _how_it_ended(status: int) -> str:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol, TextIO
 
 from shared.observe.escape import escaped
@@ -77,6 +78,11 @@ class Screen:
                 self._print(f"{self._prefix(name, _COLOURS[level])}{line}")
             else:
                 self._hidden[name].append(line)
+
+    def say(self, text: str) -> None:
+        """A line of the launcher. It is lost where the output is closed."""
+        with suppress(OSError):
+            self.show(LAUNCHER, text)
 
     def note(self, name: str, text: str) -> None:
         """A line that a calm screen leaves to the log. Raises OSError like `show`."""

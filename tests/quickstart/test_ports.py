@@ -107,3 +107,17 @@ def test_a_second_quick_start_with_the_same_folder_is_refused_in_one_line(tmp_pa
     assert ended.returncode == 1
     [line] = ended.stderr.splitlines()
     assert "data is in use by another quick start: stop it, or set DATA_DIR to" in line
+
+
+def test_closed_standard_files_are_no_fault(tmp_path: Path) -> None:
+    """A launcher of services may close them. A port that is taken ends the start here."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = {"WEB_PORT": str(other.getsockname()[1]), "DATA_DIR": str(tmp_path)}
+        command = '"$0" -m quickstart <&- >&- 2>&-'
+        ended = subprocess.run(
+            ["sh", "-c", command, sys.executable],
+            env=os.environ | port,
+            cwd=Path(__file__).parents[2],
+            timeout=30,
+        )
+    assert ended.returncode == 1

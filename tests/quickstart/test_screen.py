@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from quickstart import log_file
+from quickstart.__main__ import screen_for
 from quickstart.log_file import LogFile, path
+from quickstart.programs import programs
 from quickstart.screen import LAUNCHER, Screen
 from shared.errors import ClassifierError
+from shared.settings import Settings
 
 
 class Terminal(io.StringIO):
@@ -140,3 +143,44 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_the_setting(
     (tmp_path / "data").write_text("a file, and no folder")
     with pytest.raises(ClassifierError, match="cannot write to .*data .*: set DATA_DIR to"):
         LogFile(tmp_path / "data")
+
+
+class Closed(io.StringIO):
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_line_of_the_launcher_is_lost_where_the_output_is_closed(tmp_path: Path) -> None:
+    log = LogFile(tmp_path)
+    screen = calm_screen(Closed(), log)
+    screen.say("Starting")
+    with pytest.raises(BrokenPipeError):
+        screen.show("ready", "Ready")
+    log.close()
+    assert path(tmp_path).read_text().split() == [
+        "quickstart",
+        "|",
+        "Starting",
+        "ready",
+        "|",
+        "Ready",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_shown"),
+    [({}, False), ({"LOG_LEVEL": "INFO"}, True), ({"LOG_FORMAT": "text"}, True)],
+)
+def test_a_user_who_sets_the_level_or_the_format_sees_every_line(
+    variables: dict[str, str],
+    is_shown: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    log = LogFile(tmp_path)
+    screen_for(Settings(), programs(Settings()), log).show("web", "12:30:00 INFO web.app works")
+    log.close()
+    assert ("INFO web.app works" in capsys.readouterr().out) == is_shown
