@@ -99,7 +99,7 @@ def run(
     with MemoryWatch(service) as memory:
         report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
         account = _account(service, report, right)
-    bounds = _memory_bounds(Settings(), pictures)
+    bounds = _memory_bounds(Settings())
     head = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
     goodput = account.goodput(report, seconds)
     head += f" Goodput meanwhile {goodput:.0f} images/s, {goodput / capacity:.2f} of the capacity."
@@ -196,13 +196,11 @@ def _beside_full_bulk(
     return idle, full
 
 
-def _memory_bounds(settings: Settings, pictures: Sequence[bytes]) -> dict[str, float]:
+def _memory_bounds(settings: Settings) -> dict[str, float]:
     """The most megabytes of a process of each role."""
-    mean = sum(map(len, pictures)) / len(pictures)
-    waiting = mean * settings.max_concurrent_submissions
     return {
-        # Its own memory, each picture that a client waits for, and bodies that are being read.
-        process_table.WEB: 150 + 2 * waiting / 2**20 + 4 * settings.max_request_bytes / 2**20,
+        # Its own memory, bodies that are read or stored, and as much again for copies of them.
+        process_table.WEB: 150 + 2 * settings.max_body_memory_bytes / 2**20,
         # It holds ids and no pictures.
         process_table.MASTER: 200,
         # The model, and the picture that it decodes.

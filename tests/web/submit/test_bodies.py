@@ -22,6 +22,7 @@ from werkzeug.wrappers import Request
 from shared.settings import Settings
 from tests.support.bodies import JPEG, Unreadable
 from tests.web.submit.asking import submit
+from tests.web.intake.archive_files import zipped
 from web.http import api_keys
 from web.intake.parts import read_part
 from web.schemas.submission import OpenRequest, largest_open_request
@@ -246,6 +247,24 @@ def test_a_picture_that_is_stored_takes_no_memory_while_its_client_waits(
     monkeypatch.setattr(type(commits), "waiting", waiting)
     post()
     assert answers == [202] * 4
+
+
+def test_an_archive_in_a_form_counts_as_an_archive(make: Callable[..., OpenAPI]) -> None:
+    client = make().test_client()
+    others: list[int] = []
+
+    def ask() -> None:
+        for address in ("127.0.0.1", "10.0.0.2"):
+            answer = client.post(
+                "/jobs",
+                data={"files": (io.BytesIO(zipped([("a.jpg", JPEG)])), "a.zip")},
+                environ_overrides={"REMOTE_ADDR": address},
+            )
+            others.append(answer.status_code)
+
+    kind = "application/zip"
+    assert nested(client, 2, ask, path=JOBS, kind=kind, address="127.0.0.1") == []
+    assert others == [503, 202]
 
 
 # What a body takes

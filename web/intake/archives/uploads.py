@@ -31,7 +31,8 @@ TYPES = frozenset(
     }
 )
 
-#: Archives that one web process receives at a time: each may fill its share of the disk.
+#: Archives that one web process receives and unpacks at a time: each may fill its share of the
+#: disk, and the others wait for its thread.
 AT_ONCE = 4
 _BUSY_SECONDS = 5
 
@@ -52,7 +53,7 @@ class ArchiveUploads:
         """A form of more than `max_request_bytes` can only carry an archive."""
         self._max_archive_bytes = max_archive_bytes
         self._max_request_bytes = max_request_bytes
-        self._slots = Shares(AT_ONCE)
+        self._places = Shares(AT_ONCE)
 
     def is_expected(self, request: Request) -> bool:
         """Whether the body of a submission must be, or must carry, an archive."""
@@ -65,22 +66,30 @@ class ArchiveUploads:
     def receive(self, request: Request, client: str) -> Iterator[ArchiveBody]:
         """Let a body of `client` be as large as an archive may be, for the time of the block.
 
-        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment: of all
-        clients, or of this one.
+        Raises RequestTooLarge, and as `place` does.
         """
         if (request.content_length or 0) > self._max_archive_bytes:
             raise RequestTooLarge
-        if not self._slots.take(client):
-            raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
-        body = ArchiveBody(request)
-        try:
-            request.max_content_length = self._max_archive_bytes
-            yield body
-        finally:
+        with self.place(client):
+            body = ArchiveBody(request)
             try:
-                body.close()
+                request.max_content_length = self._max_archive_bytes
+                yield body
             finally:
-                self._slots.give_back(client)
+                body.close()
+
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """Let an archive of `client` be received and unpacked in the block.
+
+        Raises Overloaded if too many archives are, of all clients or of this one.
+        """
+        if not self._places.take(client):
+            raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            self._places.give_back(client)
 
 
 class ArchiveBody:
