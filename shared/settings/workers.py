@@ -15,7 +15,9 @@ from shared.settings.types import Count, Seconds
 
 def cores() -> int:
     """The cores that this process may use. A container may have fewer than the machine."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS
 
 
 class WorkerSettings(BaseSettings):

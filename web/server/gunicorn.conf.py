@@ -38,7 +38,10 @@ def on_starting(server: Any) -> None:
     _metrics.mkdir(parents=True, exist_ok=True)
     start_over(_metrics)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except ValueError:  # macOS has no hard limit, and refuses more than this
+        resource.setrlimit(resource.RLIMIT_NOFILE, (10_240, hard))
 
 
 def pre_fork(server: Any, worker: Any) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from shared.errors import DecodeTimeout, TooMuchMemory
 
+#: Only Linux has it. Elsewhere the memory for decoding is not limited.
 _STATM = Path("/proc/self/statm")
+_IS_LIMITED = _STATM.exists()
 _PAGE_BYTES = resource.getpagesize()
 
 _M_MMAP_THRESHOLD = -3  # From glibc's malloc.h.
@@ -62,27 +64,34 @@ class DecodeLimits:
                 raise TooMuchMemory
 
         handler = signal.signal(signal.SIGPROF, on_tick)
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        ceiling = most_bytes + _HEADROOM_BYTES
-        if soft != resource.RLIM_INFINITY:
-            ceiling = min(ceiling, soft)
-        resource.setrlimit(resource.RLIMIT_AS, (ceiling, hard))
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        _limit_memory(before, most_bytes + _HEADROOM_BYTES)
         try:
             _tick_again_after(_TICK_SECONDS)
             yield
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+            resource.setrlimit(resource.RLIMIT_AS, before)
             signal.signal(signal.SIGPROF, handler)
 
 
+def _limit_memory(limits: tuple[int, int], ceiling: int) -> None:
+    if not _IS_LIMITED:
+        return
+    soft, hard = limits
+    if soft != resource.RLIM_INFINITY:
+        ceiling = min(ceiling, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (ceiling, hard))
+
+
 def return_large_blocks() -> None:
-    """Make glibc return freed large blocks to the system.
+    """Make glibc return freed large blocks to the system. Other C libraries have no such option.
 
     By default glibc keeps blocks of sizes that were freed before. One large picture would leave the
     process 250 MB larger, and the next picture would add to that.
     """
-    ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def _tick_again_after(seconds: float) -> None:
@@ -90,4 +99,4 @@ def _tick_again_after(seconds: float) -> None:
 
 
 def _mapped_bytes() -> int:
-    return int(_STATM.read_bytes().split()[0]) * _PAGE_BYTES
+    return int(_STATM.read_bytes().split()[0]) * _PAGE_BYTES if _IS_LIMITED else 0
