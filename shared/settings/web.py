@@ -73,7 +73,8 @@ class WebSettings(BaseSettings):
     """A job may name an address that is notified of its end. The quick start then also runs the
     worker that delivers webhooks."""
     webhook_secret: SecretStr | None = None
-    """Secret that signs webhooks: `whsec_` and the base64 of 24 to 64 random bytes."""
+    """Secret that signs webhooks: `whsec_` and the base64 of 24 to 64 random bytes. Several, with
+    spaces between, each make a signature."""
     webhook_timeout_seconds: Seconds = 15
     """Longest time that a receiver may take to answer."""
     webhook_allow_private: bool = False

@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 import httpx
 import pytest
 from redis import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tests.monitoring.watchers import documented_options
 from tests.pipeline.delivery.test_backlog_query import COUNT
@@ -92,3 +92,20 @@ def test_the_exporter_shows_memory_and_its_limit(redis: Redis, redis_url: str) -
     for name in ("redis_memory_used_bytes", "redis_memory_max_bytes"):
         [value] = [line for line in answers[0].splitlines() if line.startswith(f"{name} ")]
         assert float(value.split()[1]) > 0
+
+
+def test_two_passwords_are_valid_while_one_replaces_the_other(redis: Redis, redis_url: str) -> None:
+    old = redis_users.address(redis_url, "web")
+    new = old.replace("WEB_PASSWORD", "another")
+    try:
+        redis.execute_command("ACL", "SETUSER", "web", ">another")
+        for url in (old, new):
+            with closing(Redis.from_url(url)) as client:
+                assert client.ping()
+        redis.execute_command("ACL", "SETUSER", "web", "<WEB_PASSWORD")
+        with closing(Redis.from_url(new)) as client:
+            assert client.ping()
+        with closing(Redis.from_url(old)) as client, pytest.raises(AuthenticationError):
+            client.ping()
+    finally:
+        redis.execute_command("ACL", "SETUSER", "web", ">WEB_PASSWORD", "<another")

@@ -80,3 +80,13 @@ def test_with_a_password_prometheus_may_use_any_name(start: Callable[..., httpx.
     flower = start(FLOWER_BASIC_AUTH="operator:secret")
     assert flower.get("/metrics", headers={"Host": "flower:5555"}).status_code == 200
     assert flower.get("/tasks", headers=EVIL).status_code == 401
+
+
+def test_two_passwords_are_valid_while_one_replaces_the_other(
+    start: Callable[..., httpx.Client],
+) -> None:
+    flower = start(FLOWER_BASIC_AUTH="operator:new,operator:old")
+    statuses = [
+        flower.get("/tasks", auth=("operator", each)).status_code for each in ("old", "new", "x")
+    ]
+    assert statuses == [200, 200, 401]

@@ -16,17 +16,25 @@ _SECRET_BYTES = range(24, 65)
 
 class Signer:
     def __init__(self, secret: str) -> None:
-        """`secret` is `whsec_<base64>`. Raises ValueError, whose message does not contain it."""
-        _check(secret)
-        self._webhook = Webhook(secret)
+        """`secret` is `whsec_<base64>`, or several with spaces between: one for each signature.
+
+        A receiver accepts an event if one signature fits its secret, so a secret can be replaced
+        while both sides work. Raises ValueError, whose message contains no secret.
+        """
+        secrets = secret.split() or [""]
+        for each in secrets:
+            _check(each)
+        self._webhooks = [Webhook(each) for each in secrets]
 
     def headers(self, event: Event, *, timestamp: int) -> dict[str, str]:
         """The headers of a try at `timestamp`, in Unix seconds."""
         sent_at = datetime.fromtimestamp(timestamp, UTC)
+        body = event.body.decode()
+        signatures = (each.sign(event.id, sent_at, body) for each in self._webhooks)
         return {
             "webhook-id": event.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": self._webhook.sign(event.id, sent_at, event.body.decode()),
+            "webhook-signature": " ".join(signatures),
         }
 
 
