@@ -19,7 +19,7 @@ def _installed(wanted: list[str]) -> set[str]:
     while todo:
         match = re.match(r"([\w.-]+)(?:\[([\w,]+)\])?", todo.pop())
         assert match
-        name, extras = _normal(match[1]), (match[2] or "").split(",")
+        name, extras = normal(match[1]), (match[2] or "").split(",")
         if name in names and not any(extras):
             continue
         names.add(name)
@@ -30,11 +30,11 @@ def _installed(wanted: list[str]) -> set[str]:
     return names
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
     lines = [line.partition("#")[0].strip() for line in path.read_text().splitlines()]
     included = [line[3:] for line in lines if line.startswith("-r ")]
     own = [line for line in lines if line and not line.startswith("-r ")]
-    return own + [each for name in included for each in _lines(path.with_name(name))]
+    return own + [each for name in included for each in lines_of(path.with_name(name))]
 
 
 def _holds(marker: str, extras: list[str]) -> bool:
@@ -43,7 +43,7 @@ def _holds(marker: str, extras: list[str]) -> bool:
     return not marker or any(Marker(marker).evaluate({"extra": each}) for each in extras or [""])
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
@@ -60,9 +60,9 @@ sys.meta_path.insert(0, Absent())
 
 def run_with_only(requirements: str, code: str, folder: Path) -> str:
     """Run code in `folder` by a Python that has only the packages of a requirements file."""
-    installed = _installed(_lines(ROOT / "requirements" / f"{requirements}.txt"))
+    installed = _installed(lines_of(ROOT / "requirements" / f"{requirements}.txt"))
     by_module = importlib.metadata.packages_distributions()
-    allowed = {m for m, names in by_module.items() if {_normal(n) for n in names} & installed}
+    allowed = {m for m, names in by_module.items() if {normal(n) for n in names} & installed}
     preamble = _ONLY.format(allowed=allowed, known=set(by_module))
     run = subprocess.run(
         [sys.executable, "-I", "-c", f"{preamble}\nsys.path.insert(0, '.')\n{code}"],

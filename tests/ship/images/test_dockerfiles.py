@@ -63,7 +63,8 @@ def test_more_requirements_are_installed_where_they_are_asked_for(file: str, mor
     wanted = set(re.findall(r"/requirements/(\S+)", echo.stdout))
     assert wanted == {f"{file.rpartition('.')[2]}.txt"} | ({f"{more}.txt"} if more else set())
     copied = stage.all("COPY")[0]
-    assert all((ROOT / "requirements" / each).is_file() and each in copied for each in wanted)
+    for each in wanted:
+        assert (ROOT / "requirements/locked" / each).is_file() and f"locked/{each}" in copied
 
 
 def test_the_worker_is_the_one_of_the_quick_start() -> None:
