@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_classify_and_upload_name_each_other(
 ) -> None:
     (tmp_path / "a picture.jpg").touch()
     assert main(["classify", str(tmp_path)]) == Exit.USAGE
-    assert f"image-classifier upload {tmp_path}" in capsys.readouterr().err
+    assert f"image-classifier upload {shlex.quote(str(tmp_path))}" in capsys.readouterr().err
     assert main(["upload", str(tmp_path / "a picture.jpg")]) == Exit.USAGE
     file = f"'{tmp_path}/a picture.jpg'"
     assert f"image-classifier classify {file}" in capsys.readouterr().err

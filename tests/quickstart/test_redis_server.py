@@ -168,8 +168,8 @@ def test_damaged_files_are_an_error_that_names_the_folder(tmp_path: Path) -> Non
         pass
 
 
-def test_only_its_user_can_open_its_socket_and_it_has_no_port(tmp_path: Path) -> None:
-    folder = tmp_path / "a folder: 100 %"
+def test_only_its_user_can_open_its_socket_and_it_has_no_port(short_path: Path) -> None:
+    folder = short_path / "a folder: 100 %"
     with redis_server.running(folder) as url, Redis.from_url(url) as client:
         assert client.ping()
         for path in (folder, folder / "redis.sock"):  # The folder has the pictures in a file.
@@ -187,7 +187,7 @@ def test_a_path_too_long_for_a_socket_is_an_error_that_names_the_setting(tmp_pat
 
 
 def test_a_redis_that_outlives_its_launcher_keeps_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two Redis servers must never write the same file."""
     monkeypatch.setattr(redis_server, "_ENDING_SECONDS", 0.2)
@@ -200,7 +200,7 @@ def test_a_redis_that_outlives_its_launcher_keeps_the_folder(
         "    os._exit(0)\n"
     )
     launcher = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE
+        [sys.executable, "-c", program, str(short_path)], cwd=ROOT, stdout=subprocess.PIPE
     )
     with launcher:
         assert launcher.stdout
@@ -210,12 +210,12 @@ def test_a_redis_that_outlives_its_launcher_keeps_the_folder(
         pid = client.info("server")["process_id"]
         with (
             pytest.raises(ClassifierError, match="in use by another quick start"),
-            redis_server.running(tmp_path),
+            redis_server.running(short_path),
         ):
             pass
         client.shutdown()
     wait_until_gone(pid)
-    with redis_server.running(tmp_path) as url, Redis.from_url(url) as client:
+    with redis_server.running(short_path) as url, Redis.from_url(url) as client:
         assert client.get("kept") == b"yes"
 
 
