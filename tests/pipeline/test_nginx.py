@@ -145,4 +145,3 @@ def test_many_uploads_of_one_address_leave_room_for_others(shared: str) -> None:
 def test_nginx_gives_one_address_as_much_as_a_process_gives_one_client() -> None:
     limit = Settings().max_concurrent_submissions // 2
     assert f"limit_conn addresses {limit};" in Path("nginx/service.conf").read_text()
-    assert f'limit-connections: "{limit}"' in Path("k8s/base/ingress.yaml").read_text()

@@ -68,6 +68,7 @@ def test_the_ingress_has_the_limits_of_nginx(cpu: Objects) -> None:
     nginx = (ROOT / "nginx/service.conf").read_text()
     limits = dict(re.findall(r"(?m)^ +(client_max_body_size|proxy_\w+) ([^;]+);", nginx))
     limits["proxy_body_size"] = limits["client_max_body_size"]
+    [limits["limit_connections"]] = re.findall(r"limit_conn addresses (\d+);", nginx)
     for annotation, value in ingress["metadata"]["annotations"].items():
         prefix, _, name = annotation.partition("/")
         if prefix == "nginx.ingress.kubernetes.io":
