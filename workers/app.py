@@ -33,7 +33,7 @@ from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
-from workers.engine import find_export, load_engine, require_card, resolve_engine
+from workers.engine import find_export, load_engine, require_card, resolve_engine, unused_card
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.shared_text import SharedText
@@ -101,6 +101,8 @@ def _ensure_export(**_: Any) -> None:
     log.configure(settings, SERVICE)  # Celery sets up logging only later.
     try:
         require_card(settings)
+        if unused_card(settings) and settings.lane is Lane.INTERACTIVE:  # One line is enough.
+            logger.warning("this machine has a graphics card; to use it, run `make torch` once")
         if resolve_engine(settings) != "onnxruntime" or find_export(settings):
             return
         logger.info("exporting the model; this happens once")

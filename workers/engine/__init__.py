@@ -18,7 +18,15 @@ from shared.settings import Settings
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
 
-__all__ = ["Engine", "Model", "find_export", "load_engine", "require_card", "resolve_engine"]
+__all__ = [
+    "Engine",
+    "Model",
+    "find_export",
+    "load_engine",
+    "require_card",
+    "resolve_engine",
+    "unused_card",
+]
 
 #: A worker on a CPU does without torch, unless it serves a model whose graph is not shipped.
 INSTALL_TORCH = "Install it with `make torch`, or `pip install -r requirements/torch.txt`."
@@ -81,10 +89,18 @@ def load_engine(settings: Settings) -> Engine:
     return OnnxEngine.load(path, settings.model_labels, cores=settings.worker_processes)
 
 
+def unused_card(settings: Settings) -> bool:
+    """Whether `auto` chooses ONNX Runtime only because torch is not installed."""
+    return settings.engine == "auto" and _has_driver() and find_spec("torch") is None
+
+
+def _has_driver() -> bool:
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: WSL.
+
+
 def _has_card() -> bool:
     """Whether torch can use a CUDA card. Imports torch only if there is a driver."""
-    driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # dxg: WSL.
-    if not driver or find_spec("torch") is None:
+    if not _has_driver() or find_spec("torch") is None:
         return False
     import torch
 

@@ -12,6 +12,7 @@ import pytest
 
 from shared.errors import ModelError
 from shared.settings import Settings
+from workers import engine
 from workers.engine import find_export, resolve_engine
 from workers.engine.export import export
 
@@ -37,6 +38,18 @@ def test_without_a_card_the_engine_is_onnxruntime() -> None:
         "resolve_engine(Settings(engine='auto')); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_card_without_torch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_has_driver", lambda: True)
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    assert engine.unused_card(Settings(engine="auto"))
+    assert not engine.unused_card(Settings(engine="onnxruntime"))
+    monkeypatch.setattr(engine, "find_spec", lambda name: name)
+    assert not engine.unused_card(Settings(engine="auto"))
+    monkeypatch.setattr(engine, "_has_driver", lambda: False)
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    assert not engine.unused_card(Settings(engine="auto"))
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "torch"])
