@@ -14,6 +14,7 @@ from redis.sentinel import MasterNotFoundError
 from shared.jobs import Lane
 from shared.redis_client import connect
 from tests.pipeline.crowd import Crowd, assert_all_labelled
+from tests.pipeline.servers.flower import broker_page
 from tests.support.local_service import local_service
 from tests.support.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
@@ -106,6 +107,11 @@ def test_sentinel_asks_for_its_own_password(group: Group) -> None:
         pytest.raises(MasterNotFoundError, match="knows no 'another'"),
     ):
         other.ping()
+
+
+def test_flower_shows_its_broker(group: Group) -> None:
+    page = broker_page(group.url)
+    assert page.status_code == 200 and "interactive" in page.text
 
 
 @pytest.mark.long

@@ -21,6 +21,7 @@ from shared.jobs import Lane
 from shared.redis_client import connect
 from shared.settings import Settings
 from tests.pipeline.servers.certificates import Authority
+from tests.pipeline.servers.flower import broker_page
 from tests.support.local_service import local_service
 from tests.support.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
@@ -142,6 +143,24 @@ def test_an_impostor_gets_no_password(
         program(address(impostor.port, authority))
     assert "\n" not in str(raised.value) and PASSWORD not in str(raised.value)
     assert bytes(impostor.received) == b""
+
+
+@pytest.mark.parametrize("options", ["", "&ssl_cert_reqs=required"])
+def test_celery_exporter_gets_its_check_from_the_options_of_the_address(
+    impostor: Impostor, authority: Authority, options: str
+) -> None:
+    """It has kombu as it is, which checks nothing if the address has no option at all."""
+    program = "import sys, kombu; kombu.Connection(sys.argv[1]).ensure_connection(max_retries=1)"
+    url = address(impostor.port, authority) + options
+    command = [sys.executable, "-c", program, url]
+    tried = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "CERTIFICATE_VERIFY_FAILED" in tried.stderr
+    assert bytes(impostor.received) == b""
+
+
+def test_flower_shows_its_broker(redis_with_tls: RedisProcess, authority: Authority) -> None:
+    page = broker_page(address(redis_with_tls.port, authority, authority.issue("client")))
+    assert page.status_code == 200 and "interactive" in page.text
 
 
 def test_whoever_turns_the_check_off_gets_what_they_asked_for(
