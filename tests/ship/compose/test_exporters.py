@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,11 @@ def _scrape(port: int) -> str:
 
     wait_until(answered, 30, problem="the exporter does not answer")
     return answers[0]
+
+
+def test_the_image_of_celery_exporter_is_the_version_that_is_tested(services: Services) -> None:
+    text = (ROOT / "requirements/celery-exporter.txt").read_text()
+    [tested] = re.findall(r"(?m)^prometheus-exporter-celery==(\S+)", text)
+    image = f"ghcr.io/danihodovic/celery-exporter:{tested}"
+    assert services["celery-exporter"]["image"] == image
+    assert _container("k8s/base/celery-exporter.yaml")["image"] == image
