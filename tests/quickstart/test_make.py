@@ -70,6 +70,18 @@ def test_variables_of_python_and_pip_do_not_reach_the_project(clone: Path) -> No
     assert recorded(clone)["HTTPS_PROXY"] == "http://proxy:3128"  # pip needs it
 
 
+def test_packages_are_unpacked_beside_the_environment_and_not_in_a_small_folder(
+    clone: Path,
+) -> None:
+    (clone / ".venv" / "quickstart.stamp").unlink()
+    ended = make(clone, ".venv/quickstart.stamp", "PYTHON=.venv/bin/python", TMPDIR="/nonexistent")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert recorded(clone)["TMPDIR"] == ".venv/tmp"
+    assert not (clone / ".venv" / "tmp").exists()
+    make(clone, "run", TMPDIR="/var/tmp")
+    assert recorded(clone)["TMPDIR"] == "/var/tmp"
+
+
 def test_settings_may_stand_behind_make(clone: Path) -> None:
     make(clone, "run", "DATA_DIR=/my data", "LOG_LEVEL=INFO")
     assert recorded(clone)["DATA_DIR"] == "/my data"
