@@ -10,7 +10,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http import get_parser
 
-from web.server.request_body import read_into
+from web.server.request_body import give_way, read_into
 
 _HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
 _CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -90,4 +90,18 @@ def test_a_read_that_is_interrupted_keeps_the_count(
     near.sendall(bytes(11_000) + _NEXT)
     while read_into(body, far, bytearray(10_000)):
         pass
+    assert next(parser).path == "/next"
+
+
+def test_a_body_of_many_chunks_gives_way(ends: tuple[socket.socket, socket.socket]) -> None:
+    near, far = ends
+    near.sendall(_CHUNKED + b"1\r\na\r\n" * 1000 + b"0\r\n\r\n" + _NEXT)
+    parser = parser_of(far)
+    body = next(parser).body
+    pauses: list[int] = []
+    give_way(body, lambda: pauses.append(0))
+    buffer = bytearray(2000)
+    assert read_into(body, far, buffer) == 1000
+    assert buffer[:1000] == b"a" * 1000
+    assert len(pauses) == 15
     assert next(parser).path == "/next"
