@@ -14,10 +14,15 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
+from tests.workers.decode.dng import dng
+
+pillow_heif.register_heif_opener(thumbnails=False)
+
 OK = "succeeded"
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "DNG")
 _BAD = ("truncated_image", "decode_failed")
 #: After a random change of bytes any of these is right.
 ANY = (OK, *_BAD, "unsupported_format", "too_many_pixels", "too_much_memory", "empty_file")
@@ -75,8 +80,8 @@ def tiff(entries: list[tuple[int, int, int, int]], data: bytes) -> bytes:
 
 
 def _small(form: str) -> bytes:
-    noise = np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8)
-    return encoded(Image.fromarray(noise), form)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (45, 60, 3), np.uint8))
+    return dng(noise) if form == "DNG" else encoded(noise, form)
 
 
 def _foreign() -> Iterator[Hostile]:
@@ -119,12 +124,31 @@ def _lies() -> Iterator[Hostile]:
     gif = bytearray(_small("GIF"))
     gif[6:10] = struct.pack("<HH", 65_535, 65_535)
     yield Hostile("screen.gif", bytes(gif), ("too_many_pixels",))
+    for form in ("AVIF", "HEIF"):
+        boxes = bytearray(_small(form))
+        size = boxes.index(b"ispe") + 8
+        boxes[size : size + 8] = struct.pack(">II", 60_000, 60_000)
+        yield Hostile(f"extent.{form}", bytes(boxes), ("too_many_pixels", "too_much_memory", *_BAD))
+        boxes = bytearray(_small(form))
+        place = boxes.index(b"iloc") + 16
+        boxes[place : place + 12] = b"\xff" * 12
+        yield Hostile(f"places.{form}", bytes(boxes), (OK, *_BAD))
+        yield Hostile(f"boxes.{form}", _nested_boxes(_small(form)), (OK, *_BAD))
     wide = [(256, 4, 1, 2**32 - 1), (257, 4, 1, 2**32 - 1), (262, 3, 1, 1), (273, 4, 1, 200)]
     yield Hostile("wide.tif", tiff(wide, b""), ("too_many_pixels", *_BAD))
     loop = bytearray(tiff([(256, 4, 1, 8), (257, 4, 1, 8), (273, 4, 1, 200)], bytes(8)))
     loop[46:50] = struct.pack("<I", 8)  # the next directory is this one
     yield Hostile("loop.tif", bytes(loop), (OK, *_BAD))
     yield Hostile("pretend.gif", b"GIF89a/*" + b"alert(1)" * 8, (*_BAD, "unsupported_format"))
+
+
+def _nested_boxes(data: bytes) -> bytes:
+    """The first box, and then boxes in boxes."""
+    first = int.from_bytes(data[:4], "big")
+    inner = b""
+    for _ in range(20_000):
+        inner = (len(inner) + 12).to_bytes(4, "big") + b"meta" + bytes(4) + inner[:4_000]
+    return data[:first] + inner + data[first:]
 
 
 def _damage(chance: random.Random) -> Iterator[Hostile]:
@@ -194,6 +218,17 @@ def _bombs() -> Iterator[Hostile]:
     yield Hostile("colour key.png", keyed, _EXPENSIVE)
     webp = encoded(Image.new("RGB", (_SIDE, _SIDE)), "WEBP", method=0, lossless=True)
     yield Hostile("large.webp", webp, ("too_much_memory", "decode_failed"))
+    for form, options in (("AVIF", {"speed": 10}), ("HEIF", {"quality": 10})):
+        dark = encoded(Image.new("RGB", (_SIDE, _SIDE)), form, **options)
+        yield Hostile(f"large.{form}", dark, (*_EXPENSIVE, "decode_failed"))
+    short = encoded(Image.new("L", (_SIDE, _SIDE), 90), "JPEG")[:-2]
+    yield Hostile("no end.jpg", short, (OK,))
+    yield Hostile(
+        "passes without an end.jpg", jpeg_of_many_passes(40_000)[:-2], ("decode_timeout",)
+    )
+    blank = Image.new("RGB", (3_000, 3_000), "white")
+    film = encoded(blank, "WEBP", save_all=True, append_images=[blank] * 3)
+    yield Hostile("blank.webp", film, (OK,))
     ink = Image.new("CMYK", (_SIDE, _SIDE))
     yield Hostile("ink.jpg", encoded(ink, "JPEG", progressive=True), (OK,))
     one = {278: _SIDE}  # rows per strip: all in one

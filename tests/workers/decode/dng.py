@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
 from PIL import Image
-
-from tests.pipeline.hostile.hostile_pictures import encoded
 
 _BYTE, _TEXT, _SHORT, _LONG, _FRACTION = 1, 2, 3, 4, 10
 _SIZES = {_BYTE: "B", _TEXT: "B", _SHORT: "H", _LONG: "I", _FRACTION: "i"}
@@ -20,7 +19,9 @@ _HERE = -1
 def dng(picture: Image.Image, orientation: int = 1) -> bytes:
     """The preview shows `picture`. The sensor's values are gray, so that both can be told apart."""
     width, height = picture.size
-    preview = encoded(picture, "JPEG", quality=95)
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=95)
+    preview = buffer.getvalue()
     sensor = np.full((height, width), 900, "<u2").tobytes()
     unit = (1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 0, 1, 0, 1, 1, 1)
     main: list[_Tag] = [
