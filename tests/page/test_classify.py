@@ -103,12 +103,13 @@ def test_a_folder_is_read_with_its_inner_folders_and_other_files_are_skipped(
     deep.mkdir()
     second.rename(deep / "10.png")
     first.rename(deep / "9.png")
-    (deep.parent / "Thumbs.db").write_text("")
+    for name in ("Thumbs.db", ".DS_Store", "._9.png", "a.txt", "b.TXT", "film.mp4"):
+        (deep.parent / name).write_text("")
     page = new_page()
     page.goto(service.base_url)
     page.set_input_files("#folder", deep.parent)
     expect(page.locator("#job-title")).to_have_text("noise-2, 2 pictures")
-    expect(page.locator("#notice")).to_contain_text("1 file was skipped")
+    expect(page.locator("#notice")).to_contain_text("3 files were skipped: 2 .txt, 1 .mp4.")
     expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
     titles = page.locator(".cell").evaluate_all("cells => cells.map((cell) => cell.title)")
     assert titles == ["noise-2/deep/9.png", "noise-2/deep/10.png"]

@@ -55,9 +55,7 @@ async function trySample(event) {
 
 function accept(files) {
   const { archives, pictures, skipped } = sort(files);
-  const message = skipped
-    ? plural(skipped, "file was skipped: it is no picture.", "files were skipped: they are no pictures.")
-    : "";
+  const message = skippedText(skipped);
   if (!pictures.length && !archives.length) return notice(message || "There are no pictures here.");
   notice(message);
   const beside = pictures.length > 0 || archives.length > 1;
@@ -67,6 +65,15 @@ function accept(files) {
   filters.reset();
   show(job);
   session.classify(job);
+}
+
+/** "20 files were skipped: 12 .txt, 8 .mp4." */
+function skippedText(skipped) {
+  if (!skipped.size) return "";
+  const kinds = [...skipped].sort(([, one], [, other]) => other - one);
+  const count = kinds.reduce((sum, [, each]) => sum + each, 0);
+  const list = kinds.map(([kind, each]) => `${number(each)} ${kind}`).join(", ");
+  return `${plural(count, "file was", "files were")} skipped: ${list}.`;
 }
 
 async function sendArchive(archive) {

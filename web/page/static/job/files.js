@@ -5,12 +5,24 @@ const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
 
 const byName = new Intl.Collator("en", { numeric: true });
 
-/** Skips files of a folder that do not look like pictures. Single files are all sent. */
+/** In a folder, hidden files and those of operating systems are skipped without a word. */
+const HIDDEN = /(^|\/)(\.|__MACOSX(\/|$)|Thumbs\.db$|desktop\.ini$)/i;
+
+/**
+ * Skips files of a folder that do not look like pictures. Single files are all sent. `skipped` is the
+ * number of skipped files by kind: `.txt`, for example.
+ */
 export function sort(files) {
-  const archives = files.filter(({ name }) => ARCHIVE.test(name));
-  const rest = files.filter(({ name }) => !ARCHIVE.test(name));
+  const meant = files.filter(({ name, inFolder }) => !inFolder || !HIDDEN.test(name));
+  const archives = meant.filter(({ name }) => ARCHIVE.test(name));
+  const rest = meant.filter(({ name }) => !ARCHIVE.test(name));
   const pictures = rest.filter((each) => !each.inFolder || looksLikePicture(each));
-  return { archives, pictures, skipped: rest.length - pictures.length };
+  const skipped = new Map();
+  for (const { name } of rest.filter((each) => each.inFolder && !looksLikePicture(each))) {
+    const kind = /\.[^./]{1,11}$/.exec(name)?.[0].toLowerCase() ?? "without an ending";
+    skipped.set(kind, (skipped.get(kind) ?? 0) + 1);
+  }
+  return { archives, pictures, skipped };
 }
 
 const looksLikePicture = ({ file, name }) =>
