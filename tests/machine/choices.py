@@ -20,11 +20,11 @@ class Cut(NamedTuple):
     by: str
 
 
-INTERRUPTIONS = ("death", "recovery", "commit", "cancel", "start", "retry", "expiry")
+INTERRUPTIONS = ("death", "recovery", "commit", "cancel", "start", "retry", "expiry", "twin")
 
 lanes = st.sampled_from([Lane.BULK, Lane.BULK, Lane.INTERACTIVE])
 picks = st.integers(0, 5)  #: Which of the newest things.
-totals_of_jobs = st.integers(1, 3 * world.PART_SIZE)
+totals_of_jobs = st.sampled_from([1, 1, 2, 3, 4, 7, 9])  #: One to three parts.
 claims = st.none() | st.builds(
     Claim, owner=st.just(""), key=st.sampled_from("ab"), fingerprint=st.sampled_from("xy")
 )

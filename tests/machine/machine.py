@@ -35,6 +35,11 @@ class Records(WebSteps):
         service = self.service
         self._call(lambda: service.commit(started, self.jobs, service.client, skip), cut)
 
+    @rule(lane=lanes, skip=positions)
+    def do_half(self, lane: Lane, skip: frozenset[int]) -> None:
+        """A worker commits some images of what it has started, and dies."""
+        self.service.work(lane, messages=1, skip=skip)
+
     @rule(pick=picks, slow=positions, cut=cuts)
     @precondition(lambda self: self.service.started)
     def put_back(self, pick: int, slow: frozenset[int], cut: Cut | None) -> None:

@@ -136,13 +136,14 @@ class Service:
         label = Prediction(self._outcomes, "cat", 0.9)
         return replace(outcome, cache_hit=False, predictions=(label,))
 
-    def work(self, lane: Lane) -> None:
+    def work(self, lane: Lane, messages: int = 1000, skip: frozenset[int] = frozenset()) -> None:
         """Do all that is queued, as a healthy worker does."""
-        while refs := self.take(lane):
+        while messages and (refs := self.take(lane)):
+            messages -= 1
             before = list(self.started)
             self.start(lane, refs)
             for started in [each for each in self.started if each not in before]:
-                self.commit(started, self.jobs, self.client, frozenset())
+                self.commit(started, self.jobs, self.client, skip)
 
     def note_retry(self, letter: DeadLetter) -> None:
         job = self.promised.jobs[letter.job_id]
@@ -185,7 +186,7 @@ def picture(job_id: str, index: int, content: str = "", outcome: Outcome | None 
     return NewItem(
         name=f"{index}.jpg",
         digest=f"digest of {data.decode()}",
-        data=b"" if outcome else data,
+        data=data,
         outcome=outcome,
     )
 

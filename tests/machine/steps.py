@@ -28,6 +28,7 @@ class Steps(RuleBasedStateMachine):
         self.promised = Promised()
         self.service = Service(self.redis_url, self.redis, self.promised)
         self.jobs = self.service.jobs
+        self.twin: Callable[[], None] = lambda: None  #: Sends the present request once more.
         self.is_sound = True  #: No look has failed.
 
     @invariant()
@@ -49,6 +50,8 @@ class Steps(RuleBasedStateMachine):
             die()
         elif by == "expiry":
             self.time.until_expiry()
+        elif by == "twin":
+            self.twin()
         elif by == "cancel":
             for job in list(self.promised)[-1:]:
                 with suppress(JobNotFound):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -66,10 +67,12 @@ class WebSteps(Steps):
 
     def _make(self, job: PromisedJob, action: Callable[[], object], cut: Cut | None) -> None:
         earlier = self.promised.claimed(job.claim) if job.claim else None
+        twins: list[str] = []
+        self.twin = lambda: self._send_again(job, twins)
         try:
             job.acknowledged = self._call(action, cut)
         except AlreadyClaimed as claimed:
-            assert earlier and claimed.job_id == earlier.id
+            assert claimed.job_id in twins or (earlier and claimed.job_id == earlier.id)
         except IdempotencyKeyReused:
             assert earlier and earlier.claim != job.claim
         except Unavailable:
@@ -77,6 +80,16 @@ class WebSteps(Steps):
         else:
             gone = earlier and not self.service.reads(earlier.id)
             assert gone or not (earlier and job.acknowledged), "two jobs with one key"
+
+    def _send_again(self, job: PromisedJob, twins: list[str]) -> None:
+        """The same request reaches another web process, before the first has stored its job."""
+        twin = self._promise(job.lane, job.total, False, job.claim)
+        twin.opened = True
+        new = OpenJob(id=twin.id, lane=job.lane, top_k=5, total=job.total)
+        with suppress(AlreadyClaimed, IdempotencyKeyReused):
+            self.service.others.submitter.open(new, job.claim)
+            twin.acknowledged = True
+            twins.append(twin.id)
 
     @rule(
         pick=picks,
@@ -121,7 +134,7 @@ class WebSteps(Steps):
         except Unavailable:
             assert slow or cut, "the part came in time"
 
-    @rule(total=totals_of_jobs, pause=st.integers(0, 6))
+    @rule(total=totals_of_jobs, pause=st.sampled_from([0, 1, 2, 4, 10, 19]))
     def upload(self, total: int, pause: int) -> None:
         """A client opens a job and sends all its parts, one after the other."""
         self.open(Lane.BULK, total, webhook=False, claim=None, cut=None)
@@ -161,13 +174,13 @@ class WebSteps(Steps):
         except JobNotFound:
             assert not self.service.reads(job.id), "the job is there"
 
-    @rule(pick=picks, claim=claims, cut=cuts)
+    @rule(pick=picks, claim=st.none() | st.just(Claim("", "retry", "x")), cut=cuts)
     def retry(self, pick: int, claim: Claim | None, cut: Cut | None) -> None:
         letters = self.jobs.dead_letters.all()
         if letters:
             letter = newest(letters, pick)
             self.service.note_retry(letter)
-            self._call(lambda: self.jobs.dead_letters.retry(letter), cut)
+            self._call(lambda: self.jobs.dead_letters.retry(letter, claim), cut)
 
 
 def _outcome(position: int, done: frozenset[int]) -> Outcome | None:
