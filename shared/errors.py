@@ -172,6 +172,10 @@ class NoWebhook(ClassifierError, code="no_webhook"):
     """The job has no webhook. Name one in the field `webhook` when you create a job."""
 
 
+class ThumbnailNotFound(ClassifierError, code="thumbnail_not_found"):
+    """There is no thumbnail of this picture. The job must have asked for thumbnails."""
+
+
 class DeadLetterNotFound(ClassifierError, code="dead_letter_not_found"):
     """No dead letter has this id. It was retried or has expired: list the dead letters again."""
 

@@ -179,6 +179,7 @@ class NewJob:
     items: Sequence[NewItem]
     owner: str = ""  #: Name of the API key; empty if keys are off.
     trace: str = ""  #: `traceparent` of the request that submits it.
+    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     listed: bool = True  #: Whether it is in the list of its owner's jobs.
 
@@ -203,6 +204,7 @@ class OpenJob:
     total: int
     owner: str = ""  #: Name of the API key; empty if keys are off.
     client: str = ""  #: The client that opens it. The number of its open jobs is limited.
+    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
 
 
@@ -239,6 +241,7 @@ class Job:
     finished_at: float | None
     expires_at: float
     webhook: str | None = None  #: Address that is notified of its end.
+    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     # With fair scheduling, once a part of the job has waited for its round:
     first_round: int | None = None  #: The round of its first part.
     next_round: int | None = None  #: The round after that of its last part.
@@ -255,7 +258,7 @@ class Job:
 
 
 _PUBLIC_FIELDS = (
-    *("id", "state", "lane", "top_k", "model_version"),
+    *("id", "state", "lane", "top_k", "thumbnails", "model_version"),
     *("created_at", "started_at", "finished_at", "expires_at"),
 )
 _COUNTS = ("total", "received", "queued", "succeeded", "failed", "cancelled", "cached")

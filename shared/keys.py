@@ -24,6 +24,7 @@ held                      hash: part -> bytes of its images; `total` is their su
                           images of the part without an outcome, if its message says otherwise
 drained:<lane>:<second>   integer: images committed in that second; expires soon
 result:<version>:<digest> outcome: the cached result for this model version and these bytes
+thumbnail:<digest>        JPEG: a small version of the picture with this digest
 dead_letters              hash: member -> JSON about an image on which workers died
 dead_image:<member>       the bytes of that image, for a retry
 webhooks_due              sorted set: ended jobs whose webhook is due, by time
@@ -139,6 +140,10 @@ def workers(lane: Lane) -> str:
 
 def labels(model_version: str) -> str:
     return f"labels:{model_version}"
+
+
+def thumbnail(digest: str) -> str:
+    return f"thumbnail:{digest}"
 
 
 def result(model_version: str, digest: str) -> str:

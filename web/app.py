@@ -17,6 +17,7 @@ from shared.records.job_records import JobRecords
 from shared.redis_client import RedisCheck, connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
+from shared.thumbnails import Thumbnails
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
@@ -27,6 +28,7 @@ from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
+from web.routes import thumbnails
 from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
 from web.routes.backend import Backend, raise_objection
 from web.routes.short_paths import ShortPaths
@@ -70,6 +72,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
         app.register_api(blueprint)
     app.register_api(results.blueprint)
+    app.register_api(thumbnails.blueprint)
     app.register_api(events.blueprint)
     app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
@@ -132,6 +135,7 @@ def _backend(settings: Settings) -> Backend:
         admission=admission,
         submission=submission,
         answers=answers,
+        thumbnails=Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds),
         archive_uploads=ArchiveUploads(
             max_archive_bytes=settings.max_archive_bytes,
             max_request_bytes=settings.max_request_bytes,

@@ -27,6 +27,7 @@ from shared.message import CLASSIFY
 from shared.presence import SECONDS, Presence
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
+from shared.thumbnails import Thumbnails
 from shared.settings import Settings
 from workers.upkeep import health, priority, redis_check
 from workers.upkeep import metrics as worker_metrics
@@ -198,6 +199,7 @@ def _load(**_: Any) -> None:
         redis,
         JobRecords.from_settings(redis, settings).parts,
         cache,
+        Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds),
         lane=settings.lane,
         budget=_decode_budget(),
     )

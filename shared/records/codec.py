@@ -55,6 +55,7 @@ def job_fields(job: NewJob, now: float, ttl: int) -> Fields:
         "cached": len(succeeded),
         "created_at": now,
         "expires_at": now + ttl,
+        **_thumbnails(job),
         **_webhook(job),
     }
     if succeeded and succeeded[-1].model_version:
@@ -79,21 +80,29 @@ def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
         "created_at": now,
         "expires_at": now + ttl,
         **_webhook(job),
+        **_thumbnails(job),
     }
 
 
-def part_fields(items: Sequence[NewItem], top_k: int, now: float, trace: str) -> Fields:
+def part_fields(
+    items: Sequence[NewItem], top_k: int, now: float, trace: str, *, thumbnails: bool = False
+) -> Fields:
     """The fields of a part. `trace` is the `traceparent` of the request that brought it."""
     spec = {
         "top_k": top_k,
         "accepted_at": now,
         "trace": trace,
+        **({"thumbnails": True} if thumbnails else {}),
         "items": [[item.name, item.custom_id, item.digest] for item in items],
     }
     outcomes = {
         outcome_field(k): item.outcome.to_json() for k, item in enumerate(items) if item.outcome
     }
     return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
+
+
+def _thumbnails(job: NewJob | OpenJob) -> Fields:
+    return {"thumbnails": 1} if job.thumbnails else {}
 
 
 def _webhook(job: NewJob | OpenJob) -> Fields:
@@ -126,6 +135,7 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         next_round=_number(fields.get("next_turn"), int),
         first_due=_number(fields.get("first_due"), float),
         webhook=fields.get("webhook"),
+        thumbnails="thumbnails" in fields,
     )
 
 

@@ -5,10 +5,11 @@ Admission asks for room for them before they are stored. A test compares with a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 from shared.jobs import parts_of
+from shared.thumbnails import MOST_BYTES
 
 #: The record of a job, with its idempotency claim and a long webhook address.
 _JOB = 4_000
@@ -21,6 +22,10 @@ _ITEM = 400
 RESULT = 3_000
 
 
+#: A thumbnail and its key.
+_THUMBNAIL = MOST_BYTES + 500
+
+
 class Item(Protocol):
     @property
     def name(self) -> str: ...
@@ -29,9 +34,9 @@ class Item(Protocol):
     def custom_id(self) -> str | None: ...
 
 
-def of_items(items: Iterable[Item]) -> int:
+def of_items(items: Sequence[Item], *, thumbnails: bool = False) -> int:
     """Bytes that a job with these items takes, or a part of them, once all results are there."""
-    return _JOB + sum(map(_of_item, items))
+    return _JOB + sum(map(_of_item, items)) + (_THUMBNAIL * len(items) if thumbnails else 0)
 
 
 def of_open_job(total: int) -> int:

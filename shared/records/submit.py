@@ -202,7 +202,8 @@ class JobSubmitter:
         self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], job: NewJob, now: float
     ) -> None:
         key = keys.part(ref.job_id, ref.number)
-        pipe.hset(key, mapping=codec.part_fields(items, job.top_k, now, job.trace))
+        fields = codec.part_fields(items, job.top_k, now, job.trace, thumbnails=job.thumbnails)
+        pipe.hset(key, mapping=fields)
         # Records live twice as long as images. So an image that waited too long still becomes an
         # item with an error that its owner can read.
         pipe.expire(key, 2 * self._ttl)

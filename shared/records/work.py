@@ -37,6 +37,7 @@ class PartWork(NamedTuple):
     attempt: int  #: 1 at the first.
     digests: Mapping[int, str]  #: Position in the part -> digest, of the items without an outcome.
     images: Mapping[int, bytes]  #: Position -> bytes; a missing one has expired.
+    thumbnails: bool = False  #: Whether to keep a thumbnail of each picture.
     slow: frozenset[int] = frozenset()  #: Positions of images that were slow to decode before.
 
 
@@ -160,6 +161,7 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
         trace=spec.get("trace", ""),  # a part of an older version has none
         attempt=int(fields[ref.attempts_field.encode()]),
         digests=digests,
+        thumbnails=spec.get("thumbnails", False),
         images={int(k): data for k, data in images.items()},
         slow=frozenset(k for k in digests if f"{_SLOW}{k}".encode() in fields),
     )

@@ -51,5 +51,7 @@ class LimitSettings(BaseSettings):
     # Records
     result_ttl_seconds: Count = 86_400
     """How long a finished job can be read, and how long a picture may wait for a worker."""
+    thumbnails: bool = True
+    """Jobs may ask for a thumbnail of each picture, as the page does: 8 KiB each in Redis."""
     cache_ttl_seconds: CountOrZero = 86_400
     """How long the result cache answers for the same bytes; 0 turns the cache off."""

@@ -22,12 +22,16 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
     page = new_page()
     classify(page, service, noise(40))
     page.reload()
-    expect(page.locator("#figures")).to_contain_text("40 pictures labelled")
-    expect(page.locator(".cell").first).to_contain_text("noise 0000.png")
-    expect(page.locator(".cell").first).to_have_attribute("data-state", "succeeded")
     elsewhere = new_page()
     elsewhere.goto(page.url)
-    expect(elsewhere.locator("#figures")).to_contain_text("40 pictures labelled")
+    for each in (page, elsewhere):
+        first = each.locator(".cell").first
+        expect(each.locator("#figures")).to_contain_text("40 pictures labelled")
+        expect(first).to_contain_text("noise 0000.png")
+        expect(first).to_have_attribute("data-state", "succeeded")
+        expect(first.locator("img")).to_be_visible()  # the thumbnail that the service has kept
+    elsewhere.locator(".cell").first.click()
+    expect(elsewhere.locator("#viewer-picture img")).to_be_visible()
     # Back to the empty page, and to the job in the list of recent jobs.
     page.click("#home")
     expect(page.locator("#job")).to_be_hidden()

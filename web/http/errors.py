@@ -32,6 +32,7 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
     errors.CrossSite: HTTPStatus.FORBIDDEN,
     errors.ListingNeedsKey: HTTPStatus.FORBIDDEN,
+    errors.ThumbnailNotFound: HTTPStatus.NOT_FOUND,
     errors.JobNotFound: HTTPStatus.NOT_FOUND,
     errors.NoWebhook: HTTPStatus.NOT_FOUND,
     errors.JobClosed: HTTPStatus.CONFLICT,

@@ -14,6 +14,7 @@ from shared.records.ending.canceller import JobCanceller
 from shared.records.read import JobReader
 from shared.records.overdue.dead_letters import DeadLetters
 from shared.settings import Settings
+from shared.thumbnails import Thumbnails
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
@@ -39,6 +40,7 @@ class Backend:
     admission: Admission
     submission: Submission
     answers: CachedAnswers
+    thumbnails: Thumbnails
     archive_uploads: ArchiveUploads
     archive_jobs: ArchiveJobs
     commits: CommitListener

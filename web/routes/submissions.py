@@ -88,6 +88,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
             lane=query.lane,
             top_k=query.top_k or DEFAULT_TOP_K,
             webhook=webhook,
+            thumbnails=_thumbnails(query.thumbnails),
             key=_key(),
         )
         return _accepted(job_id)
@@ -153,6 +154,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             top_k=form.top_k,
             claim=claim,
             webhook=webhook,
+            thumbnails=_thumbnails(query.thumbnails),
         )
         return job_id
 
@@ -186,6 +188,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         lane=lane,
         top_k=form.top_k,
         webhook=webhook,
+        thumbnails=_thumbnails(query.thumbnails),
         key=_key(),
     )
     return _accepted(job_id)
@@ -211,6 +214,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         owner=owner(),
         client=client(),
         webhook=_webhook(query.webhook, opened.webhook),
+        thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
     )
     key = _key()
     claim = key and key.claim(job.lane, job.top_k, job.total, digests, job.webhook)
@@ -233,6 +237,11 @@ def _lane(in_query: Lane | None, in_body: Lane | None) -> Lane | None:
     if in_query and in_body and in_query is not in_body:
         raise InvalidRequest("lane: the address and the body name different lanes.")
     return in_query or in_body
+
+
+def _thumbnails(asked: bool) -> bool:
+    """Whether workers keep thumbnails. A job says so, because an operator may have them off."""
+    return asked and backend().settings.thumbnails
 
 
 def _webhook(in_query: str | None, in_body: str | None) -> str | None:

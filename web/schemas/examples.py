@@ -77,6 +77,7 @@ def _job(state: JobState, total: int, *, received: int, succeeded: int, failed: 
         state=state,
         lane=Lane.BULK,
         top_k=1,
+        thumbnails=False,
         counts=counts,
         model_version=_VERSION if succeeded else None,
         created_at=_NOON,
@@ -130,6 +131,7 @@ _IDLE = LaneHealth(
 
 #: By operation id.
 EXAMPLES: dict[str, list[Example]] = {
+    "getThumbnail": [],  # bytes
     "classify": [
         _answer(
             "peacock",

@@ -16,6 +16,10 @@ class JobPath(Request):
     job_id: Annotated[str, Field(description="The id that `POST /jobs` answered.")]
 
 
+class ItemPath(JobPath):
+    index: Annotated[int, Field(ge=0, description="Of the item in its job, from 0.")]
+
+
 class WaitQuery(Request):
     wait: Wait = None
 
@@ -48,6 +52,7 @@ class JobSchema(Schema):
     state: JobState
     lane: Lane
     top_k: int
+    thumbnails: Annotated[bool, Field(description="Whether thumbnails of its pictures are kept.")]
     counts: Counts
     model_version: str | None
     created_at: float

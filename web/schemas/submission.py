@@ -47,6 +47,9 @@ class SubmitQuery(Request):
         Field(description="Number of predictions for each picture, if the body is an archive."),
     ] = None
     webhook: Webhook | Unsaid = None
+    thumbnails: Annotated[
+        bool, Field(description="Keep a thumbnail of each picture, if the body is an archive.")
+    ] = False
 
 
 class SubmitForm(Request):
@@ -73,6 +76,9 @@ class OpenRequest(Request):
     top_k: TopK = DEFAULT_TOP_K
     lane: Annotated[Lane | None, Field(description="Default: `bulk`.")] = None
     webhook: Webhook | None = None
+    thumbnails: Annotated[
+        bool, Field(description="Keep a thumbnail of each picture as long as the results.")
+    ] = False
     # It stops at the first bad digest: a list of errors for a million would take a gigabyte.
     digests: Annotated[
         list[Digest] | None,

@@ -73,6 +73,7 @@ class ArchiveJobs:
         lane: Lane | None,
         top_k: int,
         webhook: str | None,
+        thumbnails: bool,
         key: Key | None,
     ) -> str:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
@@ -96,6 +97,7 @@ class ArchiveJobs:
             owner=owner,
             client=client,
             webhook=webhook,
+            thumbnails=thumbnails,
         )
         digest = in_thread(partial(_digest, file)) if key else None
         claim = key and key.claim(job.lane, job.top_k, job.webhook, digest)

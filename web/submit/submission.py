@@ -44,6 +44,7 @@ class Submission:
         top_k: int,
         claim: Claim | None = None,
         webhook: str | None = None,
+        thumbnails: bool = False,
         listed: bool = True,
     ) -> list[Outcome | None]:
         """Store and queue a job of `owner`, and give back `room`. Gives the outcomes known so far.
@@ -62,9 +63,10 @@ class Submission:
                 owner=owner,
                 webhook=webhook,
                 trace=trace,
+                thumbnails=thumbnails,
                 listed=listed,
             )
-            room.fill(lane, _need(uploads, outcomes))
+            room.fill(lane, _need(uploads, outcomes, thumbnails=thumbnails))
             self._accept(job, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
         return outcomes
@@ -99,7 +101,7 @@ class Submission:
                 if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
-            room.fill(job.lane, _need(uploads, outcomes))
+            room.fill(job.lane, _need(uploads, outcomes, thumbnails=job.thumbnails))
             put = self._admission.put_part(job, number, new_items(uploads, outcomes), trace)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
@@ -112,6 +114,9 @@ def _without_bytes(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]
     return [k for k, (each, outcome) in enumerate(pairs) if each.read is None and outcome is None]
 
 
-def _need(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> Need:
+def _need(
+    uploads: Sequence[Upload], outcomes: Sequence[Outcome | None], *, thumbnails: bool = False
+) -> Need:
     sizes = [each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome]
-    return Need(images=len(sizes), size=sum(sizes), records=footprint.of_items(uploads))
+    records = footprint.of_items(uploads, thumbnails=thumbnails)
+    return Need(images=len(sizes), size=sum(sizes), records=records)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,10 @@ from shared import clock
 from shared.records.work import PartRecords, PartWork
 from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
+from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
 from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
+from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
 from workers.engine import Engine
 from workers.engine.labels import top
@@ -32,6 +34,7 @@ class BatchClassifier:
         redis: Redis,
         parts: PartRecords,
         cache: ResultCache,
+        thumbnails: Thumbnails,
         *,
         lane: Lane,
         budget: DecodeBudget,
@@ -41,6 +44,7 @@ class BatchClassifier:
         self._redis = redis
         self._parts = parts
         self._cache = cache
+        self._thumbnails = thumbnails
         self._lane = lane
         self._budget = budget
 
@@ -96,7 +100,7 @@ class BatchClassifier:
                 )
         if outcomes:
             with report.stage("commit"):
-                self._commit([works[ref] for ref in outcomes], outcomes)
+                self._commit([works[ref] for ref in outcomes], outcomes, _thumbnails(run.ready))
         return outcomes
 
     def _predict(self, decoded: Sequence[Ready], alone: bool) -> NDArray[np.float32]:
@@ -116,13 +120,16 @@ class BatchClassifier:
             durations=durations,
         )
 
-    def _commit(self, works: Sequence[PartWork], outcomes: _Outcomes) -> None:
+    def _commit(
+        self, works: Sequence[PartWork], outcomes: _Outcomes, thumbnails: Mapping[str, bytes]
+    ) -> None:
         """Write everything in one round trip.
 
         The cache is written before a part's end is published, because a client that is notified may
         send the same picture again.
         """
         pipe = self._redis.pipeline(transaction=False)
+        self._thumbnails.put(pipe, thumbnails)
         for work in works:
             of_part = outcomes[work.ref]
             succeeded = {
@@ -134,6 +141,15 @@ class BatchClassifier:
             shown = {k: _shown(outcome, work.top_k) for k, outcome in of_part.items()}
             self._parts.commit(pipe, work.ref, self._lane, shown)
         pipe.execute()
+
+
+def _thumbnails(decoded: Sequence[Ready]) -> dict[str, bytes]:
+    """A thumbnail, by digest, of each picture whose job asks for it."""
+    return {
+        each.work.digests[each.position]: thumbnail(each.pixels)
+        for each in decoded
+        if each.work.thumbnails
+    }
 
 
 def _shown(outcome: Outcome, top_k: int) -> Outcome:

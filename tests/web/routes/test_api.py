@@ -218,6 +218,7 @@ def test_the_openapi_document_names_every_call(client: FlaskClient) -> None:
         "/api/v1/jobs",
         "/api/v1/jobs/{job_id}",
         "/api/v1/jobs/{job_id}/events",
+        "/api/v1/jobs/{job_id}/items/{index}/thumbnail",
         "/api/v1/jobs/{job_id}/parts",
         "/api/v1/jobs/{job_id}/parts/{number}",
         "/api/v1/jobs/{job_id}/results",

@@ -53,7 +53,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "/jobs",
         {"json": {"files": []}},
         "unknown_field",
-        "Unknown field `files`. Allowed here: `total`, `top_k`, `lane`, `webhook`, `digests`.",
+        "Unknown field `files`. Allowed here: `total`, `top_k`, "
+        "`lane`, `webhook`, `thumbnails`, `digests`.",
     ),
     "another option in the address": (
         f"{CLASSIFY}?topk=1",

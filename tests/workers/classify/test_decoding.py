@@ -17,6 +17,7 @@ from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.message import ALONE, IMAGES
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
+from shared.thumbnails import Thumbnails
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from tests.workers.engine.tiny_export import tiny_settings
 from workers.classify.decoding import DecodeBudget
@@ -58,6 +59,7 @@ def classifier(redis: Redis, jobs: JobRecords, tmp_path: Path) -> Make:
             redis,
             jobs.parts,
             ResultCache(redis, ttl_seconds=60),
+            Thumbnails(redis, ttl_seconds=60),
             lane=Lane.INTERACTIVE,
             budget=budget,
         )

@@ -14,6 +14,7 @@ from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.result_cache import ResultCache
+from shared.thumbnails import Thumbnails
 from tests.workers.engine.tiny_export import tiny_settings
 from workers.decode.limits import DecodeLimits
 from workers.decode.decoder import Decoder
@@ -54,6 +55,7 @@ def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchCla
         redis,
         jobs.parts,
         ResultCache(redis, ttl_seconds=60),
+        Thumbnails(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
         budget=DecodeBudget(trial=None, slow=60, batch=60),
     )
@@ -119,3 +121,19 @@ def test_an_earlier_run_stays_committed_if_a_later_one_fails(
     assert states(jobs, refs) == [JobState.COMPLETED] * 2
     assert int(redis.get("outstanding_images:interactive") or 0) == 0
     assert backlog.of_lane(redis, Lane.INTERACTIVE) == (0, 0, None)
+
+
+def test_a_job_that_asks_for_thumbnails_gets_them(
+    classifier: BatchClassifier, redis: Redis, jobs: JobRecords, pictures: list[Path]
+) -> None:
+    thumbnails = Thumbnails(redis, ttl_seconds=60)
+    for asked in (False, True):
+        items = [NewItem(name="", digest="d", data=pictures[0].read_bytes())]
+        job = NewJob(id=new_job_id(), lane=Lane.INTERACTIVE, top_k=1, items=items, thumbnails=asked)
+        jobs.submitter.accept([job])
+        assert jobs.reader.get(job.id).thumbnails is asked
+        classifier.classify([PartRef(job.id, 0, 1)])
+        jpeg = thumbnails.get("d")
+        assert bool(jpeg) is asked
+        assert jpeg is None or jpeg.startswith(b"\xff\xd8")
+    assert 60 < redis.ttl("thumbnail:d") <= 120

@@ -15,7 +15,7 @@ import { forget, recent, remember, showRecent } from "./recent.js";
 import { labels, select } from "./grid/selection.js";
 import { Session } from "./session.js";
 import { watchService } from "./status.js";
-import { Thumbnails } from "./grid/thumbnails.js";
+import { sourceOf, Thumbnails } from "./grid/thumbnails.js";
 import { Viewer } from "./grid/viewer.js";
 import { bytes, number, plural } from "./words.js";
 
@@ -31,11 +31,12 @@ const session = new Session(api, Number(document.body.dataset.maxImageBytes), {
   changed,
   opened,
 });
-const grid = new Grid($("grid"), new Thumbnails(), (place) => viewer.open(grid.items, place));
-const viewer = new Viewer((item) => grid.focusOn(item));
+const thumbnails = new Thumbnails(api);
+const grid = new Grid($("grid"), thumbnails, (place) => viewer.open(grid.items, place));
+const viewer = new Viewer(thumbnails, (item) => grid.focusOn(item));
 const filters = new Filters(() => filtered());
 const progress = new Progress((state) => filters.set({ state }));
-const single = new Single();
+const single = new Single(thumbnails);
 const summary = new Summary(filters);
 
 let shown = null;
@@ -232,7 +233,7 @@ function render({ anew = false } = {}) {
 
 function order() {
   const items = filters.isActive ? select(shown.items, filters.wanted) : shown.items;
-  grid.show(items, { withPictures: shown.items.some((item) => item.file) });
+  grid.show(items, { withPictures: shown.items.some(sourceOf) });
   const all = shown.items.length;
   $("shown").textContent =
     items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;

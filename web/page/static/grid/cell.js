@@ -1,5 +1,6 @@
 /** One picture in the grid. */
 
+import { sourceOf } from "./thumbnails.js";
 import { percent, UNSURE } from "../words.js";
 
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
@@ -12,7 +13,7 @@ export class Cell {
   #label = document.createElement("span");
   #share = document.createElement("span");
   #bar = document.createElement("span");
-  #file = null;
+  #source = null;
 
   constructor(thumbnails) {
     this.#thumbnails = thumbnails;
@@ -51,11 +52,13 @@ export class Cell {
     this.#showPicture(item);
   }
 
-  #showPicture({ file }) {
-    if (file && file === this.#file) return;
-    this.#file = file;
+  #showPicture(item) {
+    const source = sourceOf(item);
+    if (source && source === this.#source) return;
+    this.#source = source;
     this.#picture.replaceChildren();
-    const address = file && this.#thumbnails.of(file, () => this.#file === file && this.#again());
+    const again = () => this.#source === source && this.#again();
+    const address = source && this.#thumbnails.of(source, again);
     if (address === null) this.#picture.textContent = "no preview";
     if (!address) return;
     const picture = new Image();
@@ -66,12 +69,12 @@ export class Cell {
 
   /** Removes the item. Its thumbnail may not come any more. */
   clear() {
-    this.#file = null;
+    this.#source = null;
     this.#picture.replaceChildren();
   }
 
   #again() {
-    this.#file = null;
+    this.#source = null;
     this.#showPicture(this.item);
   }
 }

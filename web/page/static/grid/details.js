@@ -21,21 +21,34 @@ export function describe(item, { title, state, predictions, facts }) {
 /** A picture file in full size. A click enlarges it beyond the window, and back. */
 export class LargePicture {
   #element;
-  #address = null;
+  #thumbnails;
+  #item = null;
+  #address = null; // of a file
 
-  constructor(element) {
+  constructor(element, thumbnails) {
     this.#element = element;
+    this.#thumbnails = thumbnails;
     element.addEventListener("click", () => this.zoom());
   }
 
-  show(file) {
+  /** Shows the file of an item. Without a file it shows the thumbnail that the service has. */
+  show(item) {
+    if (item === this.#item && (item.file || this.#element.querySelector("img"))) return;
     this.clear();
-    if (!file) return this.#without("The service does not keep pictures.");
-    this.#address = URL.createObjectURL(file);
+    this.#item = item;
+    if (item.file) return this.#showAt((this.#address = URL.createObjectURL(item.file)));
+    const arrived = (address) => this.#item === item && this.#showAt(address);
+    const address = item.thumbnail && this.#thumbnails.of(item.thumbnail, arrived);
+    if (address !== undefined) this.#showAt(address);
+    else if (!item.thumbnail) this.#without("The service keeps no picture, but its labels.");
+  }
+
+  #showAt(address) {
+    if (!address) return this.#without("There is no preview of this picture.");
     const picture = new Image();
     picture.alt = "";
     picture.addEventListener("error", () => this.#without("This browser cannot show this file."));
-    picture.src = this.#address;
+    picture.src = address;
     this.#element.replaceChildren(picture);
   }
 
@@ -48,6 +61,7 @@ export class LargePicture {
   clear() {
     if (this.#address) URL.revokeObjectURL(this.#address);
     this.#address = null;
+    this.#item = null;
     this.#element.classList.remove("zoomed");
     this.#element.tabIndex = -1;
     this.#element.replaceChildren();

@@ -4,6 +4,7 @@
  */
 
 import { Cell } from "./cell.js";
+import { sourceOf } from "./thumbnails.js";
 
 const WIDTH = 164;
 const GAP = 12;
@@ -129,8 +130,8 @@ export class Grid {
     for (let place = first; place < last; place++) this.#place(place);
     // The tab stop stays in the document. Otherwise scrolling would lose the focus.
     if (this.#current < this.#items.length) this.#place(this.#current);
-    const files = new Set(Array.from(this.#cells.values(), ({ item }) => item.file));
-    this.#thumbnails.drop((file) => files.has(file));
+    const sources = new Set(Array.from(this.#cells.values(), ({ item }) => sourceOf(item)));
+    this.#thumbnails.drop((source) => sources.has(source));
   }
 
   #remove(place) {

@@ -1,39 +1,56 @@
 /**
- * Thumbnails of picture files. Each file is decoded once and kept as a few kilobytes. So thousands
- * of camera pictures scroll as smoothly as ten.
+ * Thumbnails of pictures. A file is decoded once and kept as a few kilobytes. So thousands of camera
+ * pictures scroll as smoothly as ten. Without a file, the service has a thumbnail at a path.
  */
 
 const SIDE = 320;
 const AT_ONCE = 4;
 
 export class Thumbnails {
-  /** File -> address of its thumbnail, or null if the browser cannot show the file. */
+  /** File or path -> address of its thumbnail, or null if there is none. */
   #addresses = new Map();
+  #api;
   /** Last in, first out: the newest request is for a visible picture. */
   #wanted = [];
   #running = 0;
 
-  /** The address of a file's thumbnail. If it is not made yet, `then(address)` is called later. */
-  of(file, then) {
-    if (this.#addresses.has(file)) return this.#addresses.get(file);
-    this.#wanted.push({ file, then });
+  constructor(api) {
+    this.#api = api;
+  }
+
+  /** The address of the thumbnail of a file or path. If it is not made yet, `then(address)` is called later. */
+  of(source, then) {
+    if (this.#addresses.has(source)) return this.#addresses.get(source);
+    this.#wanted.push({ source, then });
     if (this.#running < AT_ONCE) this.#run();
     return undefined;
   }
 
   /** Drops the requests for pictures that are not visible any more. */
   drop(stillWanted) {
-    this.#wanted = this.#wanted.filter(({ file }) => stillWanted(file));
+    this.#wanted = this.#wanted.filter(({ source }) => stillWanted(source));
   }
 
   async #run() {
     this.#running++;
     for (let request; (request = this.#wanted.pop()); ) {
-      const { file, then } = request;
-      if (!this.#addresses.has(file)) this.#addresses.set(file, await small(file));
-      then(this.#addresses.get(file));
+      const { source, then } = request;
+      if (!this.#addresses.has(source)) this.#addresses.set(source, await this.#make(source));
+      then(this.#addresses.get(source));
     }
     this.#running--;
+  }
+
+  #make(source) {
+    return typeof source === "string" ? this.#read(source) : small(source);
+  }
+
+  async #read(path) {
+    try {
+      return URL.createObjectURL(await (await this.#api.send(path)).blob());
+    } catch {
+      return null;
+    }
   }
 }
 
@@ -55,3 +72,6 @@ async function small(file) {
     return null;
   }
 }
+
+/** What the thumbnail of an item is made of: its file, or a path of the service, or undefined. */
+export const sourceOf = ({ file, thumbnail }) => file ?? thumbnail;

@@ -1,12 +1,13 @@
 /** The large view of one picture of a grid, with its labels and facts. */
 
 import { describe, LargePicture } from "./details.js";
+import { sourceOf } from "./thumbnails.js";
 
 const $ = (id) => document.getElementById(id);
 
 export class Viewer {
   #dialog = $("viewer");
-  #picture = new LargePicture($("viewer-picture"));
+  #picture;
   #parts = {
     title: $("viewer-title"),
     state: $("viewer-state"),
@@ -17,7 +18,8 @@ export class Viewer {
   #place = 0;
 
   /** Calls `closed(item)` when it closes, with the item that it showed. */
-  constructor(closed) {
+  constructor(thumbnails, closed) {
+    this.#picture = new LargePicture($("viewer-picture"), thumbnails);
     $("viewer-close").addEventListener("click", () => this.#dialog.close());
     $("viewer-before").addEventListener("click", () => this.#go(-1));
     $("viewer-after").addEventListener("click", () => this.#go(1));
@@ -57,9 +59,9 @@ export class Viewer {
   }
 
   #show() {
-    const { file } = this.#items[this.#place];
-    this.#picture.show(file);
-    $("viewer-zoom").hidden = !file;
+    const item = this.#items[this.#place];
+    this.#picture.show(item);
+    $("viewer-zoom").hidden = !sourceOf(item);
     this.#describe();
   }
 

@@ -25,7 +25,7 @@ export async function open(api, job) {
   const make = () => ({
     method: "POST",
     headers: { "Content-Type": "application/json", "Idempotency-Key": key },
-    body: JSON.stringify({ total: job.items.length, lane, top_k: TOP_K }),
+    body: JSON.stringify({ total: job.items.length, lane, top_k: TOP_K, thumbnails: true }),
   });
   const response = await api.insist("jobs", make, { signal: job.sending.signal });
   const opened = await response.json();
@@ -100,5 +100,5 @@ export async function sendArchive(api, { file, name }, { signal, onSent }) {
   const [, type] = ARCHIVE_TYPES.find(([ending]) => ending.test(name));
   const headers = { "Content-Type": type, "Idempotency-Key": idempotencyKey() };
   const make = () => ({ method: "POST", headers, body: file, onSent });
-  return (await api.insist(`jobs?top_k=${TOP_K}`, make, { signal })).json();
+  return (await api.insist(`jobs?top_k=${TOP_K}&thumbnails=true`, make, { signal })).json();
 }

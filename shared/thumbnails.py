@@ -1,0 +1,35 @@
+"""Thumbnails: small versions of pictures, for jobs that ask for them.
+
+Pictures are deleted when their results are written. The page shows the thumbnails when a job is
+opened again. A thumbnail has the digest of its picture as its key, so two jobs with the same
+picture share it. Only the owner of a job with this picture gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from redis import Redis
+from redis.client import Pipeline
+
+from shared import keys
+
+#: The largest thumbnail, in bytes.
+MOST_BYTES = 8 * 2**10
+
+
+class Thumbnails:
+    def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
+        """`ttl_seconds` is the time to live of results, which begins at the end of a job."""
+        self._redis = redis
+        self._seconds = 2 * ttl_seconds  # as long as the records of a job that is not done
+
+    def put(self, pipe: Pipeline, jpegs: Mapping[str, bytes]) -> None:
+        """Add thumbnails, by digest, to the pipeline of a commit."""
+        for digest, jpeg in jpegs.items():
+            pipe.set(keys.thumbnail(digest), jpeg, ex=self._seconds)
+
+    def get(self, digest: str) -> bytes | None:
+        """A JPEG, or None if there is none."""
+        jpeg = self._redis.get(keys.thumbnail(digest))
+        return jpeg if isinstance(jpeg, bytes) else None
