@@ -40,7 +40,7 @@ SUCCESS = Outcome(state=ItemState.SUCCEEDED, predictions=PREDICTIONS, model_vers
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
     """Redis and one web process. The tests do a worker's part."""
     folder = tmp_path_factory.mktemp("events")
-    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_EVENT_STREAMS": str(STREAMS)}
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "MAX_EVENT_STREAMS": str(2 * STREAMS)}
     with local_service(folder, os.environ | own) as running:
         running.start_web()
         running.await_web()

@@ -129,7 +129,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     if form.custom_id and len(form.custom_id) != count:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     if count == 1 and archive.kind_of(form.files[0].stream):
-        with backend().archive_uploads.place(client()):
+        with backend().archive_uploads.unpacking(client()):
             return _submit_archive(query, form)
     lane = _lane(query.lane, form.lane) or (Lane.INTERACTIVE if count == 1 else Lane.BULK)
     webhook = _webhook(query.webhook, form.webhook)

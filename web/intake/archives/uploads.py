@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import IO, NamedTuple, cast
 
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -54,6 +54,7 @@ class ArchiveUploads:
         self._max_archive_bytes = max_archive_bytes
         self._max_request_bytes = max_request_bytes
         self._places = Shares(AT_ONCE)
+        self._unpacked = Shares(AT_ONCE)
 
     def is_expected(self, request: Request) -> bool:
         """Whether the body of a submission must be, or must carry, an archive."""
@@ -66,11 +67,12 @@ class ArchiveUploads:
     def receive(self, request: Request, client: str) -> Iterator[ArchiveBody]:
         """Let a body of `client` be as large as an archive may be, for the time of the block.
 
-        Raises RequestTooLarge, and as `place` does.
+        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment: of all
+        clients, or of this one.
         """
         if (request.content_length or 0) > self._max_archive_bytes:
             raise RequestTooLarge
-        with self.place(client):
+        with _place(self._places, client):
             body = ArchiveBody(request)
             try:
                 request.max_content_length = self._max_archive_bytes
@@ -78,18 +80,23 @@ class ArchiveUploads:
             finally:
                 body.close()
 
-    @contextmanager
-    def place(self, client: str) -> Iterator[None]:
-        """Let an archive of `client` be received and unpacked in the block.
+    def unpacking(self, client: str) -> AbstractContextManager[None]:
+        """Let an archive that `client` has sent in a form be unpacked in the block.
 
-        Raises Overloaded if too many archives are, of all clients or of this one.
+        These have places of their own, so that slow uploads do not refuse what has arrived. Raises
+        Overloaded as `receive` does.
         """
-        if not self._places.take(client):
-            raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
-        try:
-            yield
-        finally:
-            self._places.give_back(client)
+        return _place(self._unpacked, client)
+
+
+@contextmanager
+def _place(places: Shares, client: str) -> Iterator[None]:
+    if not places.take(client):
+        raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
+    try:
+        yield
+    finally:
+        places.give_back(client)
 
 
 class ArchiveBody:
