@@ -5,10 +5,12 @@ quickstart.redis_server has one set of options only.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from quickstart import redis_server
+from quickstart.tether import tether
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
@@ -56,7 +59,10 @@ class RedisProcess:
         sentinel = ["--sentinel"] if "sentinel monitor" in self._options else []
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self._program), str(configuration), *sentinel], stdout=log, stderr=log
+                [str(self._program), str(configuration), *sentinel],
+                stdout=log,
+                stderr=log,
+                preexec_fn=partial(tether, os.getpid(), signal.SIGKILL),  # ends with the tests
             )
         try:
             wait_until(self._answers, problem=lambda: (self.folder / "log").read_text()[-2000:])
