@@ -15,7 +15,7 @@ import { forget, recent, remember, showRecent } from "./recent.js";
 import { labels, select } from "./grid/selection.js";
 import { Session } from "./session.js";
 import { watchService } from "./status.js";
-import { sourceOf, Thumbnails } from "./grid/thumbnails.js";
+import { Thumbnails } from "./grid/thumbnails.js";
 import { Viewer } from "./grid/viewer.js";
 import { bytes, number, plural } from "./words.js";
 
@@ -233,7 +233,8 @@ function render({ anew = false } = {}) {
 
 function order() {
   const items = filters.isActive ? select(shown.items, filters.wanted) : shown.items;
-  grid.show(items, { withPictures: shown.items.some(sourceOf) });
+  const withPictures = shown.record?.thumbnails || shown.items.some((item) => item.file);
+  grid.show(items, { withPictures });
   const all = shown.items.length;
   $("shown").textContent =
     items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
