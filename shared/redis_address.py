@@ -18,9 +18,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from redis.connection import parse_url
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 #: With the scheme that redis-py reads. Sentinel's schemes are ours.
 _SCHEMES = {
@@ -64,34 +62,48 @@ class RedisAddress:
 
 def parse(url: str) -> RedisAddress:
     """Raises ValueError with a text that shows no password."""
+    # Not at the top: web reads the settings before gevent replaces `ssl`, which redis-py imports.
+    from redis.connection import parse_url
+
+    scheme, url_of_redis, sentinels = _checked(url)
+    options: dict[str, Any] = parse_url(url_of_redis)  # type: ignore[no-untyped-call]
+    options.pop("connection_class", None)
+    if sentinels:
+        for name in ("username", "password"):
+            if value := options.pop(f"sentinel_{name}", None):
+                sentinels.login[name] = value
+    tls = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
+    if scheme == "rediss":
+        return RedisAddress(url, options, {"ssl_cert_reqs": "required"} | tls, sentinels)
+    return RedisAddress(url, options, None, sentinels)
+
+
+def valid(url: str) -> str:
+    """The same URL. Raises ValueError with a text that shows no password."""
+    _checked(url)
+    return url
+
+
+def _checked(url: str) -> tuple[str, str, Sentinels | None]:
+    """The scheme and the address of a Redis as redis-py takes them, and Sentinel."""
     scheme, _, rest = url.partition("://")
     if scheme not in _SCHEMES:
         raise ValueError(f"must start with one of {', '.join(f'{each}://' for each in _SCHEMES)}")
     sentinels = None
     if scheme.startswith("sentinel"):
         sentinels, rest = _sentinels(rest)
-    options = _options(f"{_SCHEMES[scheme]}://{rest}")
-    if sentinels:
-        for name in ("username", "password"):
-            if value := options.pop(f"sentinel_{name}", None):
-                sentinels.login[name] = value
-    tls = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
+    of_redis = f"{_SCHEMES[scheme]}://{rest}"
+    parts = urlsplit(of_redis)
+    _check_port_and_database(of_redis, parts)
+    tls = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
     if _SCHEMES[scheme] == "rediss":
         _check_files(tls)
-        tls = {"ssl_cert_reqs": "required"} | tls
     elif tls:
         raise ValueError(f"has {next(iter(tls))}, and {scheme}:// has no TLS: use {scheme}s://")
-    return RedisAddress(url, options, tls if _SCHEMES[scheme] == "rediss" else None, sentinels)
+    return _SCHEMES[scheme], of_redis, sentinels
 
 
-def valid(url: str) -> str:
-    """The same URL. Raises ValueError as `parse` does."""
-    parse(url)
-    return url
-
-
-def _options(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+def _check_port_and_database(url: str, parts: SplitResult) -> None:
     path = parts.path.strip("/")
     try:
         # Python's own error shows the text, which may be the end of a password.
@@ -106,9 +118,6 @@ def _options(url: str) -> dict[str, Any]:
     # redis-py takes a path that is no number for database 0.
     if not url.startswith("unix:") and path and not path.isdecimal():
         raise ValueError("must end with the number of a database, such as /0")
-    options: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
-    options.pop("connection_class", None)
-    return options
 
 
 def _sentinels(rest: str) -> tuple[Sentinels, str]:
