@@ -24,6 +24,8 @@ from web.schemas.results import (
     ResultFormat,
     ResultsQuery,
 )
+from web.server.pacing import let_others_run
+from web.server.turns import in_turns
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 
@@ -52,7 +54,7 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
     if kind is ResultFormat.JSON:
         response = _page(job, query)
     else:
-        lines = _lines(backend().jobs, job, query, kind)
+        lines = in_turns(_lines(backend().jobs, job, query, kind), request.environ)
         seconds = backend().settings.slow_download_seconds
         client = request.environ.get("gunicorn.socket")
         response = streamed(lines, media_type, client, seconds=seconds)
@@ -75,10 +77,14 @@ def _page(job: Job, query: ResultsQuery) -> Response:
     if limit > MAX_PAGE_ITEMS:
         raise InvalidRequest(f"limit: a page has at most {MAX_PAGE_ITEMS} items.")
     stop = min(query.offset + limit, job.total)
-    items = backend().jobs.items(job.id, query.offset, stop) if query.offset < stop else []
+    items: list[ItemSchema] = []
+    for start in range(query.offset, stop, _PIECE):
+        read = backend().jobs.items(job.id, start, min(start + _PIECE, stop))
+        items += map(ItemSchema.of, read)
+        let_others_run()
     page = Page(
         job=backend().view.schema(job),
-        items=[ItemSchema.of(item) for item in items],
+        items=items,
         next_offset=stop if stop < job.total else None,
     )
     return answer(page)

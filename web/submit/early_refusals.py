@@ -25,6 +25,7 @@ from shared.observe.tracing import TraceContext
 from web.http import auth, clients, requests, security_headers
 from web.http.errors import problem_body
 from web.intake.uploads import FORM_OVERHEAD
+from web.server.turns import Turns
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
 
@@ -37,6 +38,12 @@ OBJECTION = "classifier.objection"
 
 #: Where parts are sent: the rule of the route, and how its paths begin.
 _PART, _JOBS = "/api/v1/jobs/<job_id>/parts/<number>", "/api/v1/jobs/"
+
+#: An orchestrator ends a process that answers these late, and may share the address of clients.
+_PROBES = frozenset({"/livez", "/readyz"})
+
+#: A client asks more at a time than can be answered.
+_RETRY_AFTER_SECONDS = 5
 
 _STATUS = HTTPStatus.SERVICE_UNAVAILABLE
 _BODY = problem_body(_STATUS, Overloaded.code, str(Overloaded())).encode()
@@ -108,12 +115,15 @@ class EarlyRefusals:
         self._bodies = bodies
         self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
         self._owner_of = owner_of
+        self._turns = Turns()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        if route is None:
-            return self._app(environ, start)
         request = Request(environ)
+        if route is None and environ["PATH_INFO"] in _PROBES:
+            return self._app(environ, start)
+        if route is None:
+            return self._answer_in_turn(request, start)
         owner = self._owner_of(request)
         if owner is None:
             return self._app(environ, start)
@@ -122,6 +132,15 @@ class EarlyRefusals:
         with self._bodies.of(clients.name_of(request)) as body, self._admission.room() as room:
             environ[BODY], environ[ROOM] = body, room
             return self._submit(route, request, start)
+
+    def _answer_in_turn(self, request: Request, start: StartResponse) -> Iterable[bytes]:
+        environ = request.environ
+        if owner := self._owner_of(request):  # without a valid key, the address counts
+            environ[auth.OWNER] = owner
+        with self._turns.of(clients.name_of(request), environ) as turn:
+            if not turn.came:
+                environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
+            return self._app(environ, start)
 
     def _route(self, method: str, path: str) -> _Route | None:
         if method == "POST":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 
@@ -155,6 +156,33 @@ def test_a_client_that_never_stops_sending_delays_no_other_client(
         each.start()
     try:
         another_client_is_answered(service)
+    finally:
+        over.set()
+        for each in crowd:
+            each.join(20)
+
+
+def test_many_questions_of_one_client_delay_no_other_client(service: LocalService) -> None:
+    """Each takes a while of the only thread, which answers in the order of arrival."""
+    over = threading.Event()
+    with httpx.Client(base_url=service.base_url, timeout=10) as http:
+        job_id = http.post("/jobs", json={"total": 1000}).json()["job"]["id"]
+    asking = f"GET /jobs/{job_id}/results?limit=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+    def ask() -> None:
+        while not over.is_set():
+            with suppress(OSError), Connection(service.base_url, asking) as client:
+                client.until(b'"next_offset":null}')
+
+    crowd = [threading.Thread(target=ask, daemon=True) for _ in range(100)]
+    for each in crowd:
+        each.start()
+    try:
+        time.sleep(1)
+        began = time.monotonic()
+        for _ in range(5):
+            another_client_is_answered(service)
+        assert time.monotonic() - began < 5
     finally:
         over.set()
         for each in crowd:

@@ -1,0 +1,64 @@
+"""Questions of one client take turns, and those of another do not wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from wsgiref.types import WSGIEnvironment
+
+import gevent
+import pytest
+
+from web.server import turns
+from web.server.turns import Turns
+
+
+def test_four_questions_of_a_client_are_under_way_at_a_time() -> None:
+    all_turns, under_way = Turns(), []
+
+    def ask(client: str) -> None:
+        with all_turns.of(client, {}):
+            under_way.append(client)
+            gevent.sleep(0.2)
+
+    questions = [gevent.spawn(ask, "one") for _ in range(9)]
+    gevent.sleep(0.05)
+    questions.append(gevent.spawn(ask, "other"))
+    gevent.sleep(0.05)
+    assert under_way == 4 * ["one"] + ["other"]
+    gevent.joinall(questions, raise_error=True)
+    assert under_way.count("one") == 9
+
+
+def test_a_question_that_only_waits_lets_the_next_begin() -> None:
+    all_turns = Turns()
+    environs: list[WSGIEnvironment] = [{} for _ in range(5)]
+    held = [all_turns.of("client", environ) for environ in environs]
+    for turn in held[:4]:
+        turn.__enter__()
+    turns.give_back(environs[0])
+    with gevent.Timeout(1), held[4] as turn:
+        assert turn.came
+
+
+def test_a_wait_for_a_turn_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_LONGEST_SECONDS", 0.01)
+    all_turns = Turns()
+    held = [all_turns.of("client", {}).__enter__() for _ in range(4)]
+    with all_turns.of("client", {}) as late:
+        assert not late.came
+    held[0].give_back()
+    with all_turns.of("client", {}) as next_one:
+        assert next_one.came
+
+
+def test_each_piece_of_a_stream_takes_a_turn() -> None:
+    environ: WSGIEnvironment = {}
+    turn = Turns().of("client", environ)
+
+    def pieces() -> Iterator[bytes]:
+        yield b"%d" % turn.held
+        yield b"%d" % turn.held
+
+    stream = turns.in_turns(pieces(), environ)
+    assert (next(stream), turn.held) == (b"1", False)
+    assert list(stream) == [b"1"]

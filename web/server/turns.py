@@ -1,0 +1,90 @@
+"""Questions of one client are answered a few at a time, so that others are answered between them.
+
+One thread serves all clients of a process, in the order in which they ask. A client that asks on
+hundreds of connections would delay each other client by hundreds of answers, and its questions
+would use all connections to Redis. So a question waits while others of the same client are under
+way. Submissions do not wait here: they have limits of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from weakref import WeakValueDictionary
+from wsgiref.types import WSGIEnvironment
+
+from gevent.lock import BoundedSemaphore
+
+from web.server.pacing import let_others_run
+
+#: Questions of one client that are under way at a time.
+_AT_ONCE = 4
+
+#: A question that has waited for so long is refused. In an outage each answer takes a second.
+_LONGEST_SECONDS = 10.0
+
+#: In the WSGI environment: the turn of the request.
+_TURN = "classifier.turn"
+
+
+class Turn:
+    """The turn of one question. Use it as a context manager around each step of the answer."""
+
+    def __init__(self, places: BoundedSemaphore) -> None:
+        self._places = places
+        self.held = False
+        self.came = True  #: False if the last wait for it took too long.
+
+    def give_back(self) -> None:
+        """End the turn early, because the rest of the step only waits."""
+        if self.held:
+            self.held = False
+            self._places.release()
+
+    def __enter__(self) -> Turn:
+        self.held = self._places.acquire(blocking=False)
+        if not self.held:
+            self.held = self.came = self._places.acquire(timeout=_LONGEST_SECONDS)
+            let_others_run()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.give_back()
+
+
+class Turns:
+    def __init__(self) -> None:
+        #: By the name of the client. A client that asks nothing is forgotten.
+        self._places: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+
+    def of(self, client: str, environ: WSGIEnvironment) -> Turn:
+        """The turn for a request of `client`."""
+        turn = Turn(self._places.setdefault(client, BoundedSemaphore(_AT_ONCE)))
+        environ[_TURN] = turn
+        return turn
+
+
+def give_back(environ: WSGIEnvironment) -> None:
+    """Let the next question of the same client begin: the rest of this one only waits."""
+    if turn := environ.get(_TURN):
+        turn.give_back()
+
+
+def in_turns(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
+    """The pieces of a stream, each made in a turn."""
+    turn = environ.get(_TURN)
+    if turn is None:
+        yield from pieces
+        return
+    left = iter(pieces)
+    while True:
+        with turn:
+            piece = next(left, None)
+        if piece is None:
+            return
+        yield piece
