@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import httpx
 
-from shared.hosts import in_url
+from shared.addresses.hosts import in_url
 from shared.settings import Settings
 
 #: An address for documentation. Nothing is sent to it.

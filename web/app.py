@@ -31,7 +31,7 @@ from web.routes import classify, dead_letters, events, health, jobs, metrics, mo
 from web.routes import thumbnails
 from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
 from web.routes.backend import Backend, raise_objection
-from web.routes.short_paths import ShortPaths
+from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
 from web.server.pacing import Pacing

@@ -16,7 +16,7 @@ from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
 from shared.errors import HostNotAllowed
-from shared.hosts import AllowedHosts
+from shared.addresses.hosts import AllowedHosts
 from shared.observe.start import read_settings
 from workers.celery_app import make_celery
 

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from shared.hosts import is_loopback
+from shared.addresses.hosts import is_loopback
 from shared.settings import Settings
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.staging import StagedPart, store_images
+from shared.records.open_jobs.staging import StagedPart, store_images
 
 #: `Retry-After` of a client that has too many open jobs.
 _OPEN_JOBS_RETRY_SECONDS = 10
 
-_MAY_OPEN = Script("may_open")
-_PUT_PART = Script("put_part")
+_MAY_OPEN = Script("open_jobs/may_open")
+_PUT_PART = Script("open_jobs/put_part")
 
 
 class Accepted(NamedTuple):

@@ -13,7 +13,7 @@ from redis.connection import HiredisRespSerializer, PythonRespSerializer
 from redis.retry import Retry
 
 from shared.breaker import Breaker
-from shared.redis_address import RedisAddress, parse
+from shared.addresses.redis_address import RedisAddress, parse
 from shared.redis_client.connections import MasterFinder, connection_class
 
 #: A caller must hear of an outage within 2 s; redis-py's defaults keep it waiting for a minute.

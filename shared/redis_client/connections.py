@@ -17,7 +17,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
-from shared.redis_address import Host, RedisAddress
+from shared.addresses.redis_address import Host, RedisAddress
 
 #: OpenSSL's codes for a certificate of another host name or address.
 _MISMATCHES = (62, 64)

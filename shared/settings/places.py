@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings
 
-from shared.hosts import Host
-from shared.redis_address import valid
+from shared.addresses.hosts import Host
+from shared.addresses.redis_address import valid
 from shared.settings.types import CountOrZero, Port
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
 
-from shared.hosts import HostNames, Origins
+from shared.addresses.hosts import HostNames, Origins
 from shared.settings.types import Count, CountOrZero, Seconds, SecondsOrZero, WebAddress
 from shared.settings.workers import cores
 

@@ -16,7 +16,7 @@ from shared.records.job_records import JobRecords
 from shared.records.overdue.dead_letters import DeadLetter
 from shared.records.webhooks.outbox import Lease, Try, WebhookOutbox
 from shared.records.work import PartWork
-from shared.webhook_address import Target
+from shared.addresses.webhook_address import Target
 from tests.machine import world
 from tests.machine.processes import Client, Died, Process
 from tests.machine.promised import Promised

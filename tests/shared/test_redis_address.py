@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.redis_address import parse
+from shared.addresses.redis_address import parse
 from shared.settings import Settings
 from workers.broker.address import broker
 

@@ -6,9 +6,9 @@ import ipaddress
 
 import pytest
 
-from shared import webhook_address
+from shared.addresses import webhook_address
 from shared.errors import InvalidWebhook
-from shared.webhook_address import Target
+from shared.addresses.webhook_address import Target
 
 PRIVATE = [
     *("127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1"),

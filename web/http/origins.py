@@ -1,6 +1,6 @@
 """Which web pages may use the service: its own, and those of `ALLOWED_ORIGINS`.
 
-- A request to a name that is not ours is refused; see shared/hosts.py.
+- A request to a name that is not ours is refused; see shared/addresses/hosts.py.
 - A browser also sends forms of other sites, and the pages of other sites need no answer to do harm.
   So each request that changes something is refused, unless it comes from our own page, from an
   allowed origin, or from no page at all.
@@ -15,7 +15,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, request
 
 from shared.errors import ClassifierError, CrossSite, HostNotAllowed
-from shared.hosts import ANY, AllowedHosts, name_in
+from shared.addresses.hosts import ANY, AllowedHosts, name_in
 from shared.settings import Settings
 
 #: In the WSGI environment: the error that the application has to raise for this request.

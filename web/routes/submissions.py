@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Response, request, url_for
 
-from shared import errors, webhook_address
+from shared import errors
+from shared.addresses import webhook_address
 from shared.errors import InvalidRequest, RequestTooLarge, TooManyFiles, WebhooksDisabled
 from shared.jobs import PART_SIZE, Lane, OpenJob, new_job_id
 from web.http import idempotency

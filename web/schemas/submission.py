@@ -17,7 +17,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 #: Your own name for a picture.
 CustomId = Annotated[str, Field(max_length=128)]
 
-#: `shared.webhook_address` checks it.
+#: `shared.addresses.webhook_address` checks it.
 Webhook = Annotated[
     str,
     Field(description="Address that gets a webhook when the job ends, if webhooks are enabled."),

@@ -4,7 +4,7 @@ import resource
 from itertools import count
 from typing import Any
 
-from shared.hosts import in_url
+from shared.addresses.hosts import in_url
 from shared.observe.exposition import start_over
 from shared.observe.start import read_settings
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kombu.utils.url import as_url
 
-from shared.redis_address import RedisAddress, parse
+from shared.addresses.redis_address import RedisAddress, parse
 from shared.redis_client.connections import MasterFinder
 
 #: Seconds for an answer of Sentinel.

@@ -7,12 +7,12 @@ import random
 import time
 from http import HTTPStatus
 
-from shared import webhook_address
+from shared.addresses import webhook_address
 from shared.errors import JobNotFound
 from shared.records.read import JobReader
 from shared.jobs import Job
 from shared.records.webhooks.outbox import DeliveryState, EndedTry, Lease, Try, WebhookOutbox
-from shared.webhook_address import Target
+from shared.addresses.webhook_address import Target
 from workers.webhooks.event import event
 from workers.webhooks.post import Answer, NotDelivered, post
 from workers.webhooks.signature import Signer

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple
 
-from shared.webhook_address import Target, is_public
+from shared.addresses.webhook_address import Target, is_public
 
 _AGENT = "image-classifier-webhooks/1"
 

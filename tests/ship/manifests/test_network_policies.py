@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared import webhook_address
+from shared.addresses import webhook_address
 from shared.errors import InvalidWebhook
 from tests.ship.manifests.objects import (
     NAMESPACE,

@@ -11,7 +11,7 @@ from flask_openapi import OpenAPI
 from pydantic import ValidationError
 from werkzeug.test import TestResponse
 
-from shared.hosts import AllowedHosts
+from shared.addresses.hosts import AllowedHosts
 from shared.settings import Settings
 from tests.support.bodies import JPEG
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from shared.webhook_address import Target
+from shared.addresses.webhook_address import Target
 from tests.workers.webhooks.receivers import raw_receiver, receiver
 from workers.webhooks.post import NotDelivered, post
 

@@ -1,0 +1,1 @@
+"""Addresses and host names that settings and users give."""

@@ -1,0 +1,1 @@
+"""Jobs that are opened and filled in parts."""
