@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gevent
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -36,3 +37,23 @@ def test_a_name_that_is_not_utf_8_is_replaced_and_the_form_is_accepted(
 def test_a_single_picture_with_such_a_name_is_accepted(client: FlaskClient) -> None:
     answer = post(client, "/api/v1/classify?wait=0", form("file", [b"m\xfcll.jpg"]))
     assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("name", [b"a", 7000 * b"a"])
+def test_others_run_while_the_heads_of_a_form_are_parsed(client: FlaskClient, name: bytes) -> None:
+    """A hundred forms of 500 files held up a process for ten seconds."""
+    rounds = 0
+
+    def count() -> None:
+        nonlocal rounds
+        while True:
+            gevent.sleep(1e-9)
+            rounds += 1
+
+    body = form("other", 200 * [name])
+    other = gevent.spawn(count)
+    try:
+        assert post(client, "/jobs", body).status_code == 422
+    finally:
+        other.kill()
+    assert rounds >= 10

@@ -336,11 +336,13 @@ def test_a_long_json_body_in_chunks_is_refused(make: Callable[..., OpenAPI]) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        '{"total": 5, "digests": [' + "[]," * 300 + "[]]}",
+        '{"total": 5, "digests": [' + '"",' * 300 + '""]}',
+        '{"total": 5, "x": [' + "[]," * 150 + "[]]}",
+        '{"total": 5, "x": [' + "{}," * 150 + "{}]}",
         '{"total": 5,' + ",".join(f'"{k}": 1' for k in range(200)) + "}",
         '{"total": 5, "x": {' + ",".join(f'"{k}": 1' for k in range(200)) + "}}",
     ],
-    ids=["lists", "fields", "fields of a field"],
+    ids=["values", "lists", "objects", "fields", "fields of a field"],
 )
 def test_json_of_many_values_is_refused_before_it_is_parsed(
     make: Callable[..., OpenAPI], text: str, monkeypatch: pytest.MonkeyPatch
