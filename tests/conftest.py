@@ -25,7 +25,8 @@ from quickstart import redis_server
 from shared import clock as redis_clock
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
-from tests.support import machine, redis_users
+from tests.support import machine
+from tests.support.servers import redis_users
 from tests.support.local_service import LocalService, local_service, unexpected_deaths
 from tests.support.ports import free_port
 

@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline.conftest import StartNginx
 from tests.support.connection import Connection, head
 from tests.support.ports import free_port
-from tests.support.replica import Replica, answer
+from tests.support.servers.replica import Replica, answer
 
 MakeReplica = Callable[..., Replica]
 

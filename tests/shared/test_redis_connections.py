@@ -11,7 +11,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared.redis_client import connect
-from tests.support.redis_process import RedisProcess
+from tests.support.servers.redis_process import RedisProcess
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from shared.errors import ClassifierError
 from shared.redis_client import RedisCheck, connect
 from shared.redis_client.promises import problems
 from shared.settings import Settings
-from tests.support import redis_users
-from tests.support.redis_process import KEEPS, RedisProcess
+from tests.support.servers import redis_users
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 from web.app import create_app
 
 Start = Callable[..., RedisProcess]

@@ -18,7 +18,7 @@ from redis import Redis
 from shared import keys
 from shared.jobs import Lane, NewItem, NewJob, PartRef
 from shared.records.job_records import JobRecords
-from tests.support.redis_process import KEEPS, RedisProcess
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 from tests.support.work import commit
 
 _TEXT = (Path(__file__).parents[2] / "docs/redis.md").read_text().partition("## Backup")[2]

@@ -18,7 +18,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tests.monitoring.watchers import documented_options
 from tests.pipeline.delivery.test_backlog_query import COUNT
-from tests.support import redis_users
+from tests.support.servers import redis_users
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 

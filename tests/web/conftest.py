@@ -11,7 +11,7 @@ from flask_openapi import OpenAPI
 from redis import Redis
 
 from shared.settings import Settings
-from tests.support import redis_users
+from tests.support.servers import redis_users
 from web.app import create_app
 from web.routes.backend import Backend
 

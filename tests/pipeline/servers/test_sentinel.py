@@ -16,7 +16,7 @@ from shared.redis_client import connect
 from tests.pipeline.crowd import Crowd, assert_all_labelled
 from tests.pipeline.servers.flower import broker_page
 from tests.support.local_service import local_service
-from tests.support.redis_process import KEEPS, RedisProcess
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
 
 NAME = "pictures"

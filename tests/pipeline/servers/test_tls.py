@@ -23,7 +23,7 @@ from shared.settings import Settings
 from tests.pipeline.servers.certificates import Authority
 from tests.pipeline.servers.flower import broker_page
 from tests.support.local_service import local_service
-from tests.support.redis_process import KEEPS, RedisProcess
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
 from workers.celery_app import make_celery
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from shared.jobs import Lane
-from tests.support import redis_users
+from tests.support.servers import redis_users
 from tests.support.local_service import local_service
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from shared.jobs import Lane
 from shared.redis_client import RedisCheck
-from tests.support import redis_users
+from tests.support.servers import redis_users
 from tests.support.local_service import local_service
-from tests.support.redis_process import KEEPS, RedisProcess
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 
 
 @pytest.fixture

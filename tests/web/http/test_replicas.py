@@ -11,7 +11,7 @@ import pytest
 from flask_openapi import OpenAPI
 from redis import Redis
 
-from tests.support.redis_process import RedisProcess
+from tests.support.servers.redis_process import RedisProcess
 from tests.support.waiting import wait_until
 
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"

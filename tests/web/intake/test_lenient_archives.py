@@ -27,7 +27,7 @@ from tests.web.intake.archive_files import (
     zipped,
 )
 from tests.web.intake.archive_reading import JPEG, LIMITS, codes, read
-from tests.web.submit.archive_posts import items, post_form, post_raw
+from tests.web.submit.archives.archive_posts import items, post_form, post_raw
 from web.intake.archives.archive import Kind, kind_of, scan
 
 SCRIPT = b"#!/bin/sh\n" * 20

@@ -19,7 +19,7 @@ from redis import Redis
 
 from shared.message import IMAGES
 from shared.settings import Settings
-from tests.support import redis_users
+from tests.support.servers import redis_users
 from workers.celery_app import make_celery
 
 _HERE = Path(__file__).parent

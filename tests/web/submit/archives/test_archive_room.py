@@ -18,7 +18,7 @@ from shared.jobs import Job, Lane
 from tests.support.bodies import Unreadable
 from tests.support.ports import free_port
 from tests.web.intake.archive_files import zipped
-from tests.web.submit.archive_posts import left_over, pictures, post_raw, post_with_key
+from tests.web.submit.archives.archive_posts import left_over, pictures, post_raw, post_with_key
 from web.submit import archive_jobs
 
 

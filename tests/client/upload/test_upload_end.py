@@ -18,7 +18,7 @@ import pytest
 from client.cli.exits import Exit
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import Answer, Cut, scripted_server
-from tests.client.uploads import Uploads
+from tests.client.upload.uploads import Uploads
 
 
 class Jobs(ScriptedJobs):

@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-_FILE = Path(__file__).parents[2] / "docs/redis-users.acl"
+_FILE = Path(__file__).parents[3] / "docs/redis-users.acl"
 
 
 def lines() -> dict[str, str]:

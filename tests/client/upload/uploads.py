@@ -12,7 +12,7 @@ from typing import Any
 
 from client.cli.exits import Exit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass

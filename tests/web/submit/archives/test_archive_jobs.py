@@ -16,7 +16,7 @@ from werkzeug.datastructures import FileStorage
 from shared import keys
 from tests.support.bodies import JPEG
 from tests.web.intake.archive_files import Make, tar_gz, tarred, zipped
-from tests.web.submit.archive_posts import (
+from tests.web.submit.archives.archive_posts import (
     items,
     left_over,
     pictures,

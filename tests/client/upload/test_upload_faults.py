@@ -20,7 +20,7 @@ from client.cli.exits import Exit
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import Answer, Cut, refusal, scripted_server
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

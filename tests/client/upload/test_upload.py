@@ -17,7 +17,7 @@ import pytest
 
 from client import ImageClassifier
 from client.cli.exits import Exit
-from tests.client.uploads import Uploads
+from tests.client.upload.uploads import Uploads
 from tests.support.local_service import LocalService
 
 

@@ -1,0 +1,1 @@
+"""Redis in other configurations: users, replicas, processes of its own."""
