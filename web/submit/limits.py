@@ -13,6 +13,10 @@ from shared.records.load.backlog import Load
 #: Share of the bytes that the bulk lane may fill, so that it leaves room for single pictures.
 _BULK_SHARE = 0.8
 
+#: Share of the interactive lane that jobs of several pictures may fill. A user who sends a single
+#: picture waits for its answer.
+_SEVERAL_SHARE = 0.5
+
 #: Share of Redis's memory that admission fills. The rest is for Celery's notes and for what several
 #: web processes accept in the same moment.
 _MEMORY_SHARE = 0.9
@@ -61,7 +65,7 @@ class Limits:
         """
         share = _BULK_SHARE if lane is Lane.BULK else 1
         if need.images > own.images:
-            limit = self.images[lane]
+            limit = self._images(lane, need)
             if over := _over(present.images, need.images, limit):
                 return _seconds(over + _HEADROOM * limit, load.drained[lane])
         over, limit = 0, int(self.size * share)
@@ -75,6 +79,10 @@ class Limits:
             return 0
         size_of_one = max(1, present.size / max(1, present.all_images))
         return _seconds((over + _HEADROOM * limit) / size_of_one, sum(load.drained.values()))
+
+    def _images(self, lane: Lane, need: Need) -> int:
+        several = lane is Lane.INTERACTIVE and need.images > 1
+        return int(self.images[lane] * _SEVERAL_SHARE) if several else self.images[lane]
 
 
 def memory_for_all(load: Load) -> int:

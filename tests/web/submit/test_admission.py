@@ -95,6 +95,18 @@ def test_a_job_that_is_larger_than_a_limit_fits_when_nothing_else_is_there(
     assert fits(make(size=SIZE), 500, size=500 * SIZE)
 
 
+def test_several_pictures_leave_half_of_the_interactive_lane_to_single_ones(
+    make: Callable[..., Admission],
+) -> None:
+    admission = make(images=10)
+    admission.accept([new_job(4, Lane.INTERACTIVE)])
+    assert not fits(admission, 2, lane=Lane.INTERACTIVE)
+    assert fits(admission, 1, lane=Lane.INTERACTIVE)
+    admission.accept([new_job(5, Lane.INTERACTIVE)])
+    assert fits(admission, 1, lane=Lane.INTERACTIVE)
+    assert fits(admission, 6, lane=Lane.BULK)
+
+
 def test_bytes_are_limited_and_bulk_leaves_room_for_single_pictures(
     make: Callable[..., Admission],
 ) -> None:
