@@ -83,11 +83,13 @@ def test_the_exporter_shows_memory_and_its_limit(redis: Redis, redis_url: str) -
             answers.append(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
         return bool(answers)
 
+    redis.config_set("maxmemory", 2**30)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as exporter:
         try:
             wait_until(scraped)
         finally:
             exporter.kill()
+            redis.config_set("maxmemory", 0)
     assert "\nredis_up 1\n" in answers[0]
     for name in ("redis_memory_used_bytes", "redis_memory_max_bytes"):
         [value] = [line for line in answers[0].splitlines() if line.startswith(f"{name} ")]

@@ -75,7 +75,7 @@ def load_engine(settings: Settings) -> Engine:
         try:
             from workers.engine.torch_engine import TorchEngine  # Takes seconds and 300 MB.
         except ModuleNotFoundError as error:
-            raise TorchNeeded(f"ENGINE=torch needs {error.name}. {INSTALL_TORCH}") from error
+            raise TorchNeeded(f"ENGINE=torch needs PyTorch. {INSTALL_TORCH}") from error
         require_card(settings)
         return TorchEngine.load(settings)
     from workers.engine.onnx_engine import OnnxEngine

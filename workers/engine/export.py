@@ -40,7 +40,7 @@ def _write(settings: Settings) -> Path:
     try:
         from workers.engine.onnx_export import write_export  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
-        raise TorchNeeded(f"{what} needs {error.name} once. {INSTALL_TORCH}") from error
+        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}") from error
     return write_export(settings)
 
 

@@ -30,7 +30,7 @@ def fetch(settings: Settings) -> None:
         from workers.engine import torchvision_model  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
         what = f"MODEL={settings.model}"
-        raise TorchNeeded(f"{what} needs {error.name} once. {INSTALL_TORCH}") from error
+        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}") from error
     torchvision_model.fetch(settings)
 
 

@@ -64,7 +64,7 @@ def test_the_model_is_exported_only_with_the_digest_that_was_asked_for(
 ) -> None:
     made = build_model("random", "")
     assert made.returncode == 0, made.stderr[-2000:]
-    assert "MODEL_WEIGHTS=random needs torch" in made.stderr
+    assert "MODEL_WEIGHTS=random needs PyTorch" in made.stderr
     assert (tmp_path / "installed").read_text() == (
         "--python /venv/bin/python install --extra-index-url https://torch.example "
         "-r /requirements/torch.txt\n"

@@ -108,7 +108,7 @@ def test_if_torch_is_not_installed_the_error_says_what_to_install(
         text=True,
         check=True,
     )
-    assert "needs torch" in run.stdout and "`make torch`" in run.stdout
+    assert "needs PyTorch" in run.stdout and "`make torch`" in run.stdout
 
 
 def test_the_newest_export_of_downloaded_weights_is_used(tmp_path: Path) -> None:

@@ -224,6 +224,6 @@ def test_without_torch_the_error_names_the_command_that_installs_it(
     )
     assert run.returncode == (3 if command == "export" else 2)
     assert run.stderr == (
-        "MODEL=resnet50 needs torch once. "
+        "MODEL=resnet50 needs PyTorch once. "
         "Install it with `make torch`, or `pip install -r requirements/torch.txt`.\n"
     )
