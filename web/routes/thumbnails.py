@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Response
+from typing import Any
+
+from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
 from shared.errors import InvalidRequest, JobNotFound, ThumbnailNotFound
@@ -13,13 +15,19 @@ from web.schemas.job import ItemPath
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 
+#: Generators of clients know no pictures, so bytes come first. A browser gets a picture.
+_KINDS: dict[str, Any] = {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in ("application/octet-stream", "image/jpeg")
+}
+
 blueprint = APIBlueprint("thumbnails", __name__, url_prefix="/api/v1", abp_tags=[_TAG])
 
 
 @blueprint.get(
     "/jobs/<job_id>/items/<index>/thumbnail",
     responses=documented({}, JobNotFound, ThumbnailNotFound, InvalidRequest)
-    | {"200": {"description": "A JPEG of at most 8 KiB.", "content": {"image/jpeg": {}}}},
+    | {"200": {"description": "A JPEG of at most 8 KiB.", "content": _KINDS}},
     operation_id="getThumbnail",
 )
 def read(path: ItemPath) -> Response:
@@ -32,6 +40,7 @@ def read(path: ItemPath) -> Response:
     jpeg = backend().thumbnails.get(digests[position])
     if jpeg is None:
         raise ThumbnailNotFound
-    response = Response(jpeg, mimetype="image/jpeg")
+    kind = request.accept_mimetypes.best_match(["image/jpeg", "application/octet-stream"])
+    response = Response(jpeg, mimetype=kind or "image/jpeg")
     response.headers["Cache-Control"] = "private, max-age=86400, immutable"
     return response

@@ -38,6 +38,9 @@ def test_the_owner_of_a_job_reads_its_thumbnails(client: FlaskClient) -> None:
     answer = client.get(f"/jobs/{job_id}/items/1/thumbnail")
     assert (answer.status_code, answer.mimetype, answer.data) == (200, "image/jpeg", SMALL)
     assert "private" in answer.headers["Cache-Control"]
+    as_bytes = {"Accept": "application/octet-stream"}
+    answer = client.get(f"/jobs/{job_id}/items/1/thumbnail", headers=as_bytes)
+    assert (answer.mimetype, answer.data) == ("application/octet-stream", SMALL)
 
 
 @pytest.mark.parametrize("index", [0, 2, 40])
