@@ -9,7 +9,7 @@ import io
 
 from PIL import Image, TiffImagePlugin
 
-from shared.errors import DecodeFailed
+from shared.errors import DecodeFailed, TruncatedImage
 
 _ORIENTATION, _MAKE, _REDUCED, _INNER, _DNG_VERSION = 274, 271, 254, 330, 50706
 
@@ -25,7 +25,7 @@ def is_raw(tags: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
 def preview(data: bytes) -> tuple[bytes, int]:
     """The preview as a file, and its orientation as a number of EXIF.
 
-    Raises DecodeFailed if there is none.
+    Raises DecodeFailed if there is none, and TruncatedImage if a part of it is missing.
     """
     import rawpy
 
@@ -38,10 +38,25 @@ def preview(data: bytes) -> tuple[bytes, int]:
             "The camera RAW picture has no preview that can be read. Send a JPEG of it."
         ) from error
     if isinstance(thumbnail.data, bytes):
+        _check_complete(thumbnail.data, data)
         return thumbnail.data, orientation
+    _check_complete(thumbnail.data.tobytes(), data)
     file_of_pixels = io.BytesIO()
     Image.fromarray(thumbnail.data).save(file_of_pixels, "BMP")
     return file_of_pixels.getvalue(), orientation
+
+
+def _check_complete(found: bytes, data: bytes) -> None:
+    """Where a file ends too early, LibRaw fills the preview with what its memory held before.
+
+    That may be a part of another picture. So all bytes of a preview must be bytes of the file, but
+    for the EXIF segment that LibRaw puts in front of a JPEG.
+    """
+    own = found
+    if found[2:4] == b"\xff\xe1" and found not in data:
+        own = found[4 + int.from_bytes(found[4:6]) :]
+    if own not in data:
+        raise TruncatedImage
 
 
 def set_orientation(image: Image.Image, orientation: int) -> None:
