@@ -23,7 +23,8 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.open_jobs.staging import StagedPart, store_images
+from shared.records.images import store_images
+from shared.records.open_jobs.staging import StagedPart
 
 #: `Retry-After` of a client that has too many open jobs.
 _OPEN_JOBS_RETRY_SECONDS = 10

@@ -12,7 +12,7 @@ from web.http.answers import answer, documented
 from web.http.prefer import wait_seconds
 from web.routes.backend import backend, own_job, owner
 from web.schemas.job import JobList, JobPath, JobSchema, JobsQuery, WaitQuery
-from web.server import turns
+from web.server import slots
 
 #: `submissions.py` and `parts.py` add their calls to it.
 _TAG = Tag(name="Jobs", description="Many pictures at a time.")
@@ -54,7 +54,7 @@ def read(path: JobPath, query: WaitQuery) -> Response:
     with backend().commits.waiting(path.job_id) as waiter:
         job = own_job(path.job_id)
         if not job.state.ended and seconds:
-            turns.give_back(request.environ)
+            slots.give_back(request.environ)
             job = waiter.until(lambda: _ended(path.job_id), seconds) or own_job(path.job_id)
     return answer(backend().view.schema(job))
 

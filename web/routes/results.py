@@ -25,7 +25,7 @@ from web.schemas.results import (
     ResultsQuery,
 )
 from web.server.pacing import let_others_run
-from web.server.turns import in_turns
+from web.server.slots import in_slots
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 
@@ -54,7 +54,7 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
     if kind is ResultFormat.JSON:
         response = _page(job, query)
     else:
-        lines = in_turns(_lines(backend().jobs, job, query, kind), request.environ)
+        lines = in_slots(_lines(backend().jobs, job, query, kind), request.environ)
         seconds = backend().settings.slow_download_seconds
         client = request.environ.get("gunicorn.socket")
         response = streamed(lines, media_type, client, seconds=seconds)

@@ -25,7 +25,7 @@ from shared.observe.tracing import TraceContext
 from web.http import auth, clients, requests, security_headers
 from web.http.errors import problem_body
 from web.intake.uploads import FORM_OVERHEAD
-from web.server.turns import Turns
+from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
 
@@ -115,7 +115,7 @@ class EarlyRefusals:
         self._bodies = bodies
         self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
         self._owner_of = owner_of
-        self._turns = Turns()
+        self._slots = Slots()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
@@ -137,8 +137,8 @@ class EarlyRefusals:
         environ = request.environ
         if owner := self._owner_of(request):  # without a valid key, the address counts
             environ[auth.OWNER] = owner
-        with self._turns.of(clients.name_of(request), environ) as turn:
-            if not turn.came:
+        with self._slots.of(clients.name_of(request), environ) as slot:
+            if not slot.came:
                 environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             return self._app(environ, start)
 

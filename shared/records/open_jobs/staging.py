@@ -8,7 +8,6 @@ dies before the script runs, the staged keys expire soon.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
 
 from redis import Redis
@@ -17,6 +16,7 @@ from redis.client import Pipeline
 from shared import clock, keys
 from shared.jobs import ItemState, Job, NewItem
 from shared.records.codec import part_fields
+from shared.records.images import store_images
 
 #: Bytes of images in one round trip. The connection's timeout gives Redis one second for it.
 _BYTES_AT_ONCE = 8 * 2**20
@@ -87,13 +87,3 @@ class StagedPart:
         if self._unsent:
             store_images(pipe, self.images_key, self._unsent, _SECONDS)
         self._unsent, self._unsent_bytes = {}, 0
-
-
-def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds: int) -> None:
-    """Add images, by position, to a transaction; they expire after `seconds`.
-
-    Each image is a command of its own: both sides copy one large command several times.
-    """
-    for position, data in images.items():
-        pipe.hset(key, str(position), data)
-    pipe.expire(key, seconds)

@@ -23,12 +23,12 @@ _AT_ONCE = 4
 #: A question that has waited for so long is refused. In an outage each answer takes a second.
 _LONGEST_SECONDS = 10.0
 
-#: In the WSGI environment: the turn of the request.
-_TURN = "classifier.turn"
+#: In the WSGI environment: the slot of the request.
+_SLOT = "classifier.slot"
 
 
-class Turn:
-    """The turn of one question. Use it as a context manager around each step of the answer."""
+class Slot:
+    """The slot of one question. Use it as a context manager around each step of the answer."""
 
     def __init__(self, places: BoundedSemaphore) -> None:
         self._places = places
@@ -36,12 +36,12 @@ class Turn:
         self.came = True  #: False if the last wait for it took too long.
 
     def give_back(self) -> None:
-        """End the turn early, because the rest of the step only waits."""
+        """End the slot early, because the rest of the step only waits."""
         if self.held:
             self.held = False
             self._places.release()
 
-    def __enter__(self) -> Turn:
+    def __enter__(self) -> Slot:
         self.held = self._places.acquire(blocking=False)
         if not self.held:
             self.held = self.came = self._places.acquire(timeout=_LONGEST_SECONDS)
@@ -57,33 +57,33 @@ class Turn:
         self.give_back()
 
 
-class Turns:
+class Slots:
     def __init__(self) -> None:
         #: By the name of the client. A client that asks nothing is forgotten.
         self._places: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
 
-    def of(self, client: str, environ: WSGIEnvironment) -> Turn:
-        """The turn for a request of `client`."""
-        turn = Turn(self._places.setdefault(client, BoundedSemaphore(_AT_ONCE)))
-        environ[_TURN] = turn
-        return turn
+    def of(self, client: str, environ: WSGIEnvironment) -> Slot:
+        """The slot for a request of `client`."""
+        slot = Slot(self._places.setdefault(client, BoundedSemaphore(_AT_ONCE)))
+        environ[_SLOT] = slot
+        return slot
 
 
 def give_back(environ: WSGIEnvironment) -> None:
     """Let the next question of the same client begin: the rest of this one only waits."""
-    if turn := environ.get(_TURN):
-        turn.give_back()
+    if slot := environ.get(_SLOT):
+        slot.give_back()
 
 
-def in_turns(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
-    """The pieces of a stream, each made in a turn."""
-    turn = environ.get(_TURN)
-    if turn is None:
+def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
+    """The pieces of a stream, each made in a slot."""
+    slot = environ.get(_SLOT)
+    if slot is None:
         yield from pieces
         return
     left = iter(pieces)
     while True:
-        with turn:
+        with slot:
             piece = next(left, None)
         if piece is None:
             return

@@ -1,4 +1,4 @@
-"""Questions of one client take turns, and those of another do not wait for them."""
+"""Questions of one client wait for its slots, and those of another do not wait for them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 import pytest
 
-from web.server import turns
-from web.server.turns import Turns
+from web.server import slots
+from web.server.slots import Slots
 
 
 def test_four_questions_of_a_client_are_under_way_at_a_time() -> None:
-    all_turns, under_way = Turns(), []
+    all_slots, under_way = Slots(), []
 
     def ask(client: str) -> None:
-        with all_turns.of(client, {}):
+        with all_slots.of(client, {}):
             under_way.append(client)
             gevent.sleep(0.2)
 
@@ -30,35 +30,35 @@ def test_four_questions_of_a_client_are_under_way_at_a_time() -> None:
 
 
 def test_a_question_that_only_waits_lets_the_next_begin() -> None:
-    all_turns = Turns()
+    all_slots = Slots()
     environs: list[WSGIEnvironment] = [{} for _ in range(5)]
-    held = [all_turns.of("client", environ) for environ in environs]
-    for turn in held[:4]:
-        turn.__enter__()
-    turns.give_back(environs[0])
-    with gevent.Timeout(1), held[4] as turn:
-        assert turn.came
+    held = [all_slots.of("client", environ) for environ in environs]
+    for slot in held[:4]:
+        slot.__enter__()
+    slots.give_back(environs[0])
+    with gevent.Timeout(1), held[4] as slot:
+        assert slot.came
 
 
 def test_a_wait_for_a_turn_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_LONGEST_SECONDS", 0.01)
-    all_turns = Turns()
-    held = [all_turns.of("client", {}).__enter__() for _ in range(4)]
-    with all_turns.of("client", {}) as late:
+    monkeypatch.setattr(slots, "_LONGEST_SECONDS", 0.01)
+    all_slots = Slots()
+    held = [all_slots.of("client", {}).__enter__() for _ in range(4)]
+    with all_slots.of("client", {}) as late:
         assert not late.came
     held[0].give_back()
-    with all_turns.of("client", {}) as next_one:
+    with all_slots.of("client", {}) as next_one:
         assert next_one.came
 
 
 def test_each_piece_of_a_stream_takes_a_turn() -> None:
     environ: WSGIEnvironment = {}
-    turn = Turns().of("client", environ)
+    slot = Slots().of("client", environ)
 
     def pieces() -> Iterator[bytes]:
-        yield b"%d" % turn.held
-        yield b"%d" % turn.held
+        yield b"%d" % slot.held
+        yield b"%d" % slot.held
 
-    stream = turns.in_turns(pieces(), environ)
-    assert (next(stream), turn.held) == (b"1", False)
+    stream = slots.in_slots(pieces(), environ)
+    assert (next(stream), slot.held) == (b"1", False)
     assert list(stream) == [b"1"]
