@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from select import POLLIN, poll
 
 
 class Connection:
@@ -24,6 +25,12 @@ class Connection:
     def receive(self, most: int = 65_536) -> bytes:
         """The next bytes; none where the server has closed the connection."""
         return self.socket.recv(most)
+
+    def has_answer(self) -> bool:
+        """Whether bytes have come, or the server has closed the connection."""
+        waiting = poll()  # select() knows no more than 1,024 files
+        waiting.register(self.socket, POLLIN)
+        return bool(waiting.poll(0))
 
     def until(self, ending: bytes) -> bytes:
         """What comes, until it ends with `ending`. The head and the body of an answer may come
