@@ -11,8 +11,9 @@ from typing import Protocol
 from shared.jobs import parts_of
 from shared.thumbnails import MOST_BYTES
 
-#: The record of a job, with its idempotency claim and a long webhook address.
-_JOB = 4_000
+#: The record of a job, with its idempotency claim, its place in the list of jobs, and a long
+#: webhook address.
+_JOB = 5_000
 
 #: An item in its part's record, without its names, and a share of the part's own keys.
 _ITEM = 400

@@ -39,7 +39,6 @@ FAST = (
     "quickstart/test_redis_server.py",
     "quickstart/test_screen.py",
     "shared",
-    "ship",
     "web",
     "workers/batching",
     "workers/classify",
