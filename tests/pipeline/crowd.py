@@ -47,8 +47,8 @@ class Crowd:
         else:
             self.unexpected.append(answer.text)
 
-    def wait_for_labels(self, more: int) -> None:
-        wanted, give_up = self.labelled + more, time.monotonic() + 60
+    def wait_for_labels(self, more: int, *, seconds: float = 60) -> None:
+        wanted, give_up = self.labelled + more, time.monotonic() + seconds
         while self.labelled < wanted:
             assert time.monotonic() < give_up, f"{self.labelled} labels, {self.unexpected[:3]}"
             time.sleep(0.05)
