@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 
@@ -25,6 +26,18 @@ def escaped(text: str) -> str:
 def escaped_json(text: str) -> str:
     """JSON with unsafe characters as `\\u001b`. They occur only inside strings."""
     return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def count_text(number: int, one: str, many: str = "") -> str:
+    """`1 picture`, or `2,000 pictures`."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
+def size_text(size: int) -> str:
+    """Bytes as the service writes them: `25.8 MB`, or `46 KB`."""
+    if size < 2**20:
+        return f"{math.ceil(size / 2**10):,} KB"
+    return f"{math.ceil(10 * size / 2**20) / 10:,.1f} MB"
 
 
 def without_unsafe(text: str) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,16 +11,13 @@ from redis.client import Pipeline
 from shared import keys
 from shared.jobs import Outcome
 from shared.records.scripts import Script
+from shared.spare_memory import SpareMemory
 
 #: Digests in one round trip: a millisecond of Redis's time.
 _AT_ONCE = 1000
 
-#: The cache grows until Redis has filled this share of its memory. The rest is for jobs: what they
-#: have accepted must be kept, and the cache only saves time.
+#: The cache grows until Redis has filled this share of its memory. The rest is for jobs.
 _MEMORY_SHARE = 0.5
-
-#: A process reads how full Redis is as often as this.
-_FRESH_SECONDS = 5.0
 
 _CACHED = Script("cached")
 
@@ -33,8 +28,7 @@ class ResultCache:
     def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
         self._redis = redis
         self._ttl_seconds = ttl_seconds
-        self._may_grow = False
-        self._read_at = -math.inf
+        self._memory = SpareMemory(redis, share=_MEMORY_SHARE)
 
     def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
         """The cached outcome of each digest, in order, or None; one round trip."""
@@ -59,20 +53,11 @@ class ResultCache:
 
     def put(self, pipeline: Pipeline, outcomes: Mapping[str, Outcome]) -> None:
         """Add succeeded outcomes, by digest, to the pipeline of a commit, while there is room."""
-        if not self._ttl_seconds or not self._has_room():
+        if not self._ttl_seconds or not self._memory.there_is():
             return
         for digest, outcome in outcomes.items():
             key = keys.result(outcome.model_version or "", digest)
             pipeline.set(key, outcome.to_json(), ex=self._ttl_seconds)
-
-    def _has_room(self) -> bool:
-        now = time.monotonic()
-        if now - self._read_at > _FRESH_SECONDS:
-            memory = self._redis.info("memory")
-            limit = memory.get("maxmemory", 0)  # some hosted Redis services leave it out
-            self._may_grow = not limit or memory["used_memory"] < _MEMORY_SHARE * limit
-            self._read_at = now
-        return self._may_grow
 
 
 def _from_cache(text: str | bytes) -> Outcome:

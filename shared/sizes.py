@@ -7,9 +7,10 @@ import math
 _UNITS = ((2**20, "MB"), (2**10, "KB"), (1, "bytes"))
 
 
-def too_large(size: int, most: int, setting: str) -> str:
+def too_large(size: int, most: int, setting: str = "") -> str:
     """`20.1 MB; 20 MB are allowed (MAX_IMAGE_BYTES)`."""
-    return f"{_above(size)}; {allowed(most)} are allowed ({setting})"
+    source = f" ({setting})" if setting else ""
+    return f"{_above(size)}; {allowed(most)} are allowed{source}"
 
 
 def allowed(size: int) -> str:

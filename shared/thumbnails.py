@@ -13,6 +13,10 @@ from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
+from shared.spare_memory import SpareMemory
+
+#: Admission keeps memory for the thumbnails that jobs have asked for, so this is rarely reached.
+_MEMORY_SHARE = 0.95
 
 #: The largest thumbnail, in bytes.
 MOST_BYTES = 8 * 2**10
@@ -22,10 +26,13 @@ class Thumbnails:
     def __init__(self, redis: Redis, *, ttl_seconds: int) -> None:
         """`ttl_seconds` is the time to live of results, which begins at the end of a job."""
         self._redis = redis
+        self._memory = SpareMemory(redis, share=_MEMORY_SHARE)
         self._seconds = 2 * ttl_seconds  # as long as the records of a job that is not done
 
     def put(self, pipe: Pipeline, jpegs: Mapping[str, bytes]) -> None:
-        """Add thumbnails, by digest, to the pipeline of a commit."""
+        """Add thumbnails, by digest, to the pipeline of a commit, while there is memory."""
+        if not jpegs or not self._memory.there_is():
+            return
         for digest, jpeg in jpegs.items():
             pipe.set(keys.thumbnail(digest), jpeg, ex=self._seconds)
 

@@ -7,6 +7,7 @@ Tests assert labels in both cases.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -53,6 +54,15 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     result = yield
     assert not (deaths := unexpected_deaths()), "\n".join(deaths)
     return result
+
+
+@pytest.fixture(autouse=True)
+def level_of_the_log() -> Iterator[None]:
+    """Programs set the level of the whole process. Some tests build a program in this process."""
+    root = logging.getLogger()
+    before = root.level
+    yield
+    root.setLevel(before)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

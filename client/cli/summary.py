@@ -9,6 +9,7 @@ from typing import Any
 
 from ..upload.upload import Failure
 from ..upload.skipped import skipped_line
+from ..text import count_text, size_text
 from .progress import duration
 
 
@@ -42,7 +43,7 @@ def summary(
 
 def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
     yield (
-        f"{summary['output']}: {summary['pictures']:,} pictures,"
+        f"{summary['output']}: {count_text(summary['pictures'], 'picture')},"
         f" {summary['succeeded']:,} classified,"
         f" {summary['failed']:,} failed"
     )
@@ -60,9 +61,10 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
             " --retry-failed classifies them again"
         )
     yield (
-        f"  this run: {summary['added']:,} pictures in {duration(summary['seconds'])},"
-        f" {summary['uploaded']:,} sent ({summary['bytes'] / 1e6:,.1f} MB),"
-        f" {summary['known']:,} from the service's cache, {summary['duplicates']:,} duplicates"
+        f"  this run: {count_text(summary['added'], 'picture')} in {duration(summary['seconds'])},"
+        f" {summary['uploaded']:,} sent ({size_text(summary['bytes'])}),"
+        f" {summary['known']:,} from the service's cache,"
+        f" {count_text(summary['duplicates'], 'duplicate')}"
     )
     if summary["skipped"]:
         yield f"  {skipped_line(summary['skipped'])}"

@@ -23,7 +23,7 @@ from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError
 from ..tables.rows import Row, row
 from ..tables.table import Table
-from ..text import path_text
+from ..text import count_text, path_text
 from .journal import Journal
 from .plan import Plan
 from .planner import MAX_FILES, UNREADABLE, Planner
@@ -215,7 +215,7 @@ class Upload:
         new = failures - self._failed_before
         if self._max_failures is not None and new >= self._max_failures:
             raise TooManyFailures(
-                f"{new:,} pictures failed, and --max-failures is {self._max_failures}"
+                f"{count_text(new, 'picture')} failed, and --max-failures is {self._max_failures}"
             )
 
 

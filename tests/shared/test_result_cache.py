@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from shared import result_cache
+from shared import spare_memory
 from shared.jobs import ItemState, Outcome
 from shared.result_cache import ResultCache
 
@@ -22,7 +22,7 @@ def learn(redis: Redis, cache: ResultCache, digest: str) -> bool:
 def test_the_cache_grows_only_while_redis_has_half_of_its_memory_free(
     redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(result_cache, "_FRESH_SECONDS", 0)
+    monkeypatch.setattr(spare_memory, "_FRESH_SECONDS", 0)
     cache = ResultCache(redis, ttl_seconds=60)
     used = redis.info("memory")["used_memory"]
     try:

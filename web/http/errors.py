@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from shared import errors
 from shared.observe import metrics
+from shared.sizes import too_large
 from web.schemas.problem import Problem
 from web.schemas.schema import fields_of
 
@@ -137,13 +138,22 @@ def _on_http_exception(error: HTTPException) -> Response:
         return error.response
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return answer_to(errors.RequestTooLarge())
+        return answer_to(_request_too_large())
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     response = problem(status, code, error.description or "")
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
     return response
+
+
+def _request_too_large() -> errors.RequestTooLarge:
+    size, most = request.content_length, request.max_content_length
+    if not (size and most and size > most):  # a body in chunks, or too many fields
+        return errors.RequestTooLarge()
+    return errors.RequestTooLarge(
+        f"The request has {too_large(size, most)}. Send fewer or smaller files in one request."
+    )
 
 
 def _on_outage(error: Exception) -> Response:

@@ -9,6 +9,7 @@ from shared import errors
 from shared.errors import InvalidRequest, JobCancelled, JobNotFound
 from shared.jobs import ItemState, Lane, Outcome, new_job_id
 from shared.records.claims import Claim
+from shared.sizes import too_large
 from web.follow.commit_listener import Waiter
 from web.http import idempotency
 from web.http.answers import answer, documented, request_body
@@ -117,6 +118,9 @@ def _read(query: ClassifyQuery) -> tuple[Upload, int]:
     mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
+    if (request.content_length or 0) > request.max_content_length:
+        size = too_large(request.content_length or 0, max_bytes, "MAX_IMAGE_BYTES")
+        raise errors.RequestTooLarge(f"The picture has {size}. Send a smaller one.")
     name, top_k = None, None
     if request.mimetype != FORM:
         data = request.get_data(cache=False)

@@ -201,6 +201,6 @@ def test_a_run_after_the_last_adds_new_files_only(
         main([*map(str, arguments), "--resume"])
     out = capsys.readouterr().out
     assert "102 pictures, 102 classified" in out and "this run: 0 pictures" in out
-    assert "0 sent (0.0 MB)" in out
+    assert "0 sent (0 KB)" in out
     assert [row["path"] for row in rows(folder)][-2:] == ["new.jpg", "newer.jpg"]
     assert len(jobs.digests) == 102

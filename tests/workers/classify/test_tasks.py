@@ -137,3 +137,19 @@ def test_a_job_that_asks_for_thumbnails_gets_them(
         assert bool(jpeg) is asked
         assert jpeg is None or jpeg.startswith(b"\xff\xd8")
     assert 60 < redis.ttl("thumbnail:d") <= 120
+
+
+def test_a_full_redis_gets_the_results_of_a_job_and_no_thumbnails(
+    classifier: BatchClassifier, redis: Redis, jobs: JobRecords, pictures: list[Path]
+) -> None:
+    """A refused thumbnail would make its commit look as if it had failed."""
+    items = [NewItem(name="", digest="d", data=pictures[0].read_bytes())]
+    job = NewJob(id=new_job_id(), lane=Lane.INTERACTIVE, top_k=1, items=items, thumbnails=True)
+    jobs.submitter.accept([job])
+    redis.config_set("maxmemory", 1)
+    try:
+        assert classifier.classify([PartRef(job.id, 0, 1)]) == 1
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert jobs.reader.get(job.id).succeeded == 1
+    assert not redis.exists("thumbnail:d")

@@ -82,6 +82,16 @@ def test_big_tiff_is_read() -> None:
 
 
 @pytest.mark.parametrize("orientation", HELD)
+def test_a_heic_is_turned_once_although_two_places_say_how(orientation: int) -> None:
+    upright, exif = drawing(300, 260), Image.Exif()
+    exif[0x0112] = orientation
+    lying = upright.transpose(HELD[orientation])
+    data = written("HEIC", lying, exif=exif.tobytes())
+    assert b"irot" in data or b"imir" in data, "the container says it, as that of a phone does"
+    assert np.abs(crop(data) - crop(encoded(upright))).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", HELD)
 def test_the_preview_of_a_raw_picture_is_made_upright(orientation: int) -> None:
     upright = drawing(400, 300)
     data = written("RAW", upright.transpose(HELD[orientation]), orientation=orientation)

@@ -239,6 +239,10 @@ function order() {
   $("shown").textContent =
     items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
   $("clear").hidden = !filters.isActive;
+  // A download has the pictures that are shown.
+  const some = filters.leavesOut ? ` (${number(items.length)})` : "";
+  $("csv").textContent = `CSV${some}`;
+  $("jsonl").textContent = `JSON Lines${some}`;
   $("nothing").hidden = items.length > 0;
 }
 

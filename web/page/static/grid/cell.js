@@ -81,6 +81,6 @@ export class Cell {
 
 function caption({ state, label, error, note }) {
   if (state === "succeeded") return label;
-  if (state === "failed") return note || error?.message || "failed";
+  if (state === "failed") return [note, error?.message].filter(Boolean).join(" ") || "failed";
   return WORDS[state] ?? state;
 }

@@ -40,7 +40,7 @@ export class LargePicture {
     const arrived = (address) => this.#item === item && this.#showAt(address);
     const address = item.thumbnail && this.#thumbnails.of(item.thumbnail, arrived);
     if (address !== undefined) this.#showAt(address);
-    else if (!item.thumbnail) this.#without("The service keeps no picture, but its labels.");
+    else if (!item.thumbnail) this.#showAt(null);
   }
 
   #showAt(address) {

@@ -1,7 +1,6 @@
 /** The large view of one picture of a grid, with its labels and facts. */
 
 import { describe, LargePicture } from "./details.js";
-import { sourceOf } from "./thumbnails.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -61,7 +60,7 @@ export class Viewer {
   #show() {
     const item = this.#items[this.#place];
     this.#picture.show(item);
-    $("viewer-zoom").hidden = !sourceOf(item);
+    $("viewer-zoom").hidden = !item.file; // a thumbnail has nothing more to show
     this.#describe();
   }
 

@@ -16,13 +16,16 @@ export class Summary {
 
   /** Shows the summary of an ended job, and hides it otherwise. */
   show(job) {
-    const most = job.ended && job.items.length > 1 ? labels(job.items, SHOWN) : [];
-    $("summary").hidden = !most.length;
+    const isShown = job.ended && job.items.length > 1;
+    $("summary").hidden = !isShown;
+    if (!isShown) return;
+    const most = labels(job.items, SHOWN);
     const uncertain = job.items.filter(isUncertain).length;
     const said = JSON.stringify([job.id, most, uncertain]);
     if (said === this.#shown) return;
     this.#shown = said;
     const [[, largest] = []] = most;
+    $("most-frequent").hidden = !(largest > 1); // labels that all differ need no chart
     $("frequent").replaceChildren(...most.map((each) => this.#row(each, largest)));
     $("uncertain").hidden = !uncertain;
     $("uncertain").textContent = `${number(uncertain)} uncertain (below ${100 * UNSURE} %)`;
