@@ -7,7 +7,7 @@ picture share it. Only the owner of a job with this picture gets it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from redis import Redis
 from redis.client import Pipeline
@@ -35,6 +35,15 @@ class Thumbnails:
             return
         for digest, jpeg in jpegs.items():
             pipe.set(keys.thumbnail(digest), jpeg, ex=self._seconds)
+
+    def missing(self, digests: Sequence[str]) -> set[str]:
+        """The digests without a thumbnail; one round trip. Raises RedisError."""
+        pipe = self._redis.pipeline(transaction=False)
+        for digest in digests:
+            pipe.exists(keys.thumbnail(digest))
+        return {
+            digest for digest, is_here in zip(digests, pipe.execute(), strict=True) if not is_here
+        }
 
     def get(self, digest: str) -> bytes | None:
         """A JPEG, or None if there is none."""

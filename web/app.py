@@ -119,7 +119,9 @@ def _backend(settings: Settings) -> Backend:
     )
     coalescer = Coalescer(admission.accept, max_unfinished=settings.max_unfinished_messages)
     model = CurrentModel(redis)
-    answers = CachedAnswers(ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds), model)
+    cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
+    thumbnails_kept = Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds)
+    answers = CachedAnswers(cache, thumbnails_kept, model)
     submission = Submission(records.reader, answers, admission, coalescer)
     commits = CommitListener(
         redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
@@ -135,7 +137,7 @@ def _backend(settings: Settings) -> Backend:
         admission=admission,
         submission=submission,
         answers=answers,
-        thumbnails=Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds),
+        thumbnails=thumbnails_kept,
         archive_uploads=ArchiveUploads(
             max_archive_bytes=settings.max_archive_bytes,
             max_request_bytes=settings.max_request_bytes,

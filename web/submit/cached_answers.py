@@ -12,6 +12,7 @@ from shared.jobs import Outcome
 from shared.observe import metrics
 from shared.result_cache import ResultCache
 from shared.single_flight import SingleFlight
+from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
 from shared.model_info import CurrentModel
 
@@ -24,20 +25,27 @@ class _Question(NamedTuple):
 class CachedAnswers:
     """The result cache for the present model. A crowd of single pictures shares a round trip."""
 
-    def __init__(self, cache: ResultCache, model: CurrentModel) -> None:
+    def __init__(self, cache: ResultCache, thumbnails: Thumbnails, model: CurrentModel) -> None:
         self._cache = cache
+        self._thumbnails = thumbnails
         self._model = model
         self._flight: SingleFlight[_Question, list[Outcome | None]] = SingleFlight(self._ask)
 
-    def outcomes(self, uploads: Sequence[Upload], top_k: int) -> list[Outcome | None]:
+    def outcomes(
+        self, uploads: Sequence[Upload], top_k: int, *, thumbnails: bool = False
+    ) -> list[Outcome | None]:
         """For each upload its fault, its answer from the cache, or None if a worker must see it.
 
-        Raises RedisError.
+        With `thumbnails`, a worker must also see a picture that has none. Raises RedisError.
         """
         outcomes = [Outcome.failure(each.error) if each.error else None for each in uploads]
         asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
         answers = self._look_up([uploads[k].digest for k in asked])
+        hits = {uploads[k].digest for k, cached in zip(asked, answers, strict=True) if cached}
+        without = self._thumbnails.missing([*hits]) if thumbnails and hits else set()
         for k, cached in zip(asked, answers, strict=True):
+            if uploads[k].digest in without and uploads[k].read:
+                cached = None
             metrics.CACHE_REQUESTS.labels("hit" if cached else "miss").inc()
             if cached:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])

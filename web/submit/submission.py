@@ -54,7 +54,7 @@ class Submission:
         log.note(job_id=job_id)
         with room, tracing.upload() as trace:
             with self._coalescer.expecting():
-                outcomes = self._answers.outcomes(uploads, top_k)
+                outcomes = self._answers.outcomes(uploads, top_k, thumbnails=thumbnails)
             job = NewJob(
                 id=job_id,
                 lane=lane,
@@ -96,7 +96,7 @@ class Submission:
         """
         log.note(part_id=f"{job.id}:{number}")
         with room, tracing.upload() as trace:
-            outcomes = self._answers.outcomes(uploads, job.top_k)
+            outcomes = self._answers.outcomes(uploads, job.top_k, thumbnails=job.thumbnails)
             if missing := _without_bytes(uploads, outcomes):
                 if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)

@@ -8,13 +8,14 @@
 -- `position` is that of the item in its part. `deadline` is in Unix seconds. `claim` is empty if the
 -- request had none; otherwise it gets the value, for so many seconds.
 -- `now` is in Unix seconds; `ttl` is the results' time to live in seconds.
--- Returns 1. Returns 0 if there is no such letter, or its job has expired or was cancelled.
+-- Returns 1. Returns 0 if there is no such letter, if its job has expired or was cancelled, or if a
+-- slow worker has committed another outcome, which stands.
 local data = redis.call('GET', dead_image)
 local outcome = redis.call('HGET', part, outcome_field) or ''
 local state = redis.call('HGET', job, 'state')
 if redis.call('HDEL', dead_letters, member) == 0 or not data or
    not state or state == 'cancelled' or redis.call('EXISTS', part) == 0 or
-   not string.find(outcome, '"state":"failed"', 1, true) then
+   not string.find(outcome, '"code":"worker_lost"', 1, true) then
   return 0
 end
 redis.call('DEL', dead_image)

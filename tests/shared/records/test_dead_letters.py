@@ -7,7 +7,8 @@ import time
 from redis import Redis
 
 from shared import keys
-from shared.jobs import JobState, NewItem, NewJob, PartRef, new_job_id
+from shared.errors import DecodeFailed
+from shared.jobs import JobState, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.conftest import Clock
@@ -86,3 +87,18 @@ def test_a_retried_image_and_its_job_live_as_long_as_new_ones(
     assert redis.ttl(keys.part(part.job_id, 0)) > 7100
     assert 3500 < redis.ttl(keys.images(part.job_id, 0)) <= 3600
     assert jobs.reader.get(part.job_id).expires_at > time.time() + 3500
+
+
+def test_the_letter_of_an_image_with_another_error_cannot_be_retried(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    """A slow worker was faster than recovery, which died before it removed the letter."""
+    job_id = open_job(jobs, 1).id
+    put(jobs, jobs.reader.get(job_id), 0)
+    bury(redis, jobs, ref(jobs.reader.get(job_id), 0))
+    [letter] = jobs.dead_letters.all()
+    decoded = Outcome.failure(DecodeFailed()).to_json()
+    redis.hset(keys.part(job_id, 0), "r0", decoded)
+    assert not jobs.dead_letters.retry(letter)
+    [item] = jobs.reader.items(job_id, 0, 1)
+    assert item.outcome and item.outcome.error and item.outcome.error.code == "decode_failed"

@@ -14,7 +14,7 @@ from redis import Redis
 
 from shared.thumbnails import Thumbnails
 from tests.support.bodies import JPEG
-from tests.web.submit.open_jobs import code, digest, open_job, picture, put
+from tests.web.submit.open_jobs import code, digest, learn, open_job, picture, put
 
 SMALL = JPEG + b" small"
 
@@ -76,3 +76,22 @@ def test_a_form_and_an_archive_ask_in_the_address(client: FlaskClient, asked: bo
         assert answer.json["thumbnails"] is asked
         small = client.get(f"/jobs/{answer.json['id']}/items/0/thumbnail")
         assert small.status_code == (200 if asked else 404)
+
+
+def test_a_cached_picture_without_a_thumbnail_is_seen_by_a_worker(
+    client: FlaskClient, redis: Redis
+) -> None:
+    learn(redis, 0, 1)  # only picture 1 has a thumbnail
+    for asked, cached in ((False, 2), (True, 1)):
+        counts = client.get(f"/jobs/{filled(client, thumbnails=asked)}").json["counts"]
+        assert (counts["cached"], counts["queued"]) == (cached, 2 - cached)
+
+
+def test_a_picture_of_which_only_the_digest_came_is_answered_without_a_thumbnail(
+    client: FlaskClient, redis: Redis
+) -> None:
+    learn(redis, 0, 1)
+    job = open_job(client, total=2, thumbnails=True)["job"]
+    items = [{"name": f"{k}.jpg", "digest": digest(k)} for k in range(2)]
+    assert put(client, job["id"], 0, [], items).status_code == 201
+    assert client.get(f"/jobs/{job['id']}").json["state"] == "completed"

@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError
 from shared.errors import ModelNotReady
 from shared.jobs import ItemState, Outcome
 from shared.result_cache import ResultCache
+from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
 from web.submit.cached_answers import CachedAnswers
 from shared.model_info import CurrentModel
@@ -60,7 +61,8 @@ def model() -> Model:
 
 @pytest.fixture
 def answers(cache: Cache, model: Model) -> CachedAnswers:
-    return CachedAnswers(cast(ResultCache, cache), cast(CurrentModel, model))
+    none = cast(Thumbnails, None)  # these tests ask for none
+    return CachedAnswers(cast(ResultCache, cache), none, cast(CurrentModel, model))
 
 
 def outcomes(answers: CachedAnswers, *digests: str) -> list[Outcome | None]:
