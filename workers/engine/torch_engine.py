@@ -19,13 +19,15 @@ from workers.engine.torchvision_model import Classifier
 class TorchEngine:
     name = "torch"
 
-    def __init__(self, classifier: Classifier, model: Model, *, largest: int) -> None:
-        """`largest` is the largest batch on a card."""
+    def __init__(
+        self, classifier: Classifier, model: Model, *, largest: int, on_cpu: bool = False
+    ) -> None:
+        """`largest` is the largest batch on a card. `on_cpu`: use no card, even if there is one."""
         self.model = model
         self.pictures_at_once = largest
         self._classifier = classifier
         self._card: Card | None = None
-        if torch.cuda.is_available():
+        if torch.cuda.is_available() and not on_cpu:
             classifier.half().to(
                 device="cuda", memory_format=torch.channels_last  # type: ignore[call-overload]
             )
@@ -39,7 +41,8 @@ class TorchEngine:
         classifier, model = torchvision_model.load(settings)
         if settings.model_labels is not None:
             model = relabelled(model, settings.model_labels, classes=len(model.labels))
-        return cls(classifier, model, largest=settings.max_batch_size)
+        on_cpu = settings.engine == "torch-cpu"
+        return cls(classifier, model, largest=settings.max_batch_size, on_cpu=on_cpu)
 
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:

@@ -29,10 +29,10 @@ def noise(engine: Engine, pictures: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (pictures, side, side, 3), np.uint8)
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "torch-cpu"])
 def test_a_picture_gets_one_row_of_probabilities(random_settings: Settings, name: str) -> None:
     engine = load_engine(random_settings.model_copy(update={"engine": name}))
-    assert engine.name == name
+    assert engine.name == name.removesuffix("-cpu")
     probabilities = engine.predict(noise(engine, 3))
     assert probabilities.dtype == np.float32
     assert probabilities.shape == (3, len(engine.model.labels)) == (3, 1000)
@@ -70,7 +70,7 @@ class Answers:
 @pytest.fixture(scope="session")
 def answers(real_settings: Settings, real_weights: Path, pictures: list[Path]) -> Answers:
     onnx = load_engine(real_settings)
-    torch = load_engine(real_settings.model_copy(update={"engine": "torch"}))
+    torch = load_engine(real_settings.model_copy(update={"engine": "torch-cpu"}))
     preset = onnx.model.preset
     pixels = np.stack([decode(each.read_bytes(), preset, max_pixels=10**8) for each in pictures])
     return Answers(
@@ -177,7 +177,7 @@ def test_a_worker_on_a_cpu_needs_little_memory_and_no_torch(
     assert ran.stderr == ""
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "torch-cpu"])
 def test_the_name_and_version_of_random_weights_say_random(
     random_settings: Settings, name: str
 ) -> None:
@@ -201,7 +201,7 @@ def test_labels_from_a_file_change_the_version_of_the_torch_engine(
 ) -> None:
     file = tmp_path / "labels.txt"
     file.write_text("\n".join(f"class {i}" for i in range(1000)), encoding="utf-8")
-    by_torch = random_settings.model_copy(update={"engine": "torch"})
+    by_torch = random_settings.model_copy(update={"engine": "torch-cpu"})
     before = load_engine(by_torch).model
     model = load_engine(by_torch.model_copy(update={"model_labels": file})).model
     assert model.labels[:2] == ("class 0", "class 1")

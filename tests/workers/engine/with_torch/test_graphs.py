@@ -64,7 +64,7 @@ def test_the_export_answers_as_torch_does(
     )
     export(settings)
     filled = load_engine(settings)
-    by_torch = load_engine(settings.model_copy(update={"engine": "torch"}))
+    by_torch = load_engine(settings.model_copy(update={"engine": "torch-cpu"}))
     assert filled.model == by_torch.model
     preset = filled.model.preset
     pixels = np.stack([decode(p.read_bytes(), preset, max_pixels=10**8) for p in photographs])

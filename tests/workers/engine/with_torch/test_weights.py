@@ -57,7 +57,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return settings
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["onnxruntime", "torch-cpu"])
 def test_weights_bring_their_labels_and_preset(described: Settings, name: str) -> None:
     model = load_engine(described.model_copy(update={"engine": name})).model
     assert (model.labels, model.preset) == (DESCRIPTION.labels, DESCRIPTION.preset)
