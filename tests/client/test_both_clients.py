@@ -109,7 +109,8 @@ def test_an_error_of_the_service_is_an_exception(run: Run) -> None:
 
 def test_a_service_that_is_away_is_no_answer(run: Run) -> None:
     with pytest.raises(NoAnswer):
-        run("http://127.0.0.1:1", lambda service: service.check())
+        soon = Retries(total_seconds=0.05, first_seconds=0.001)
+        run("http://127.0.0.1:1", lambda service: service.check(), retries=soon)
 
 
 def test_a_file_that_cannot_be_read_is_an_error_of_the_disk(run: Run, tmp_path: Path) -> None:
