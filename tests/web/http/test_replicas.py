@@ -25,6 +25,8 @@ def replica(redis: Redis, redis_url: str, tmp_path: Path) -> Iterator[RedisProce
     server = RedisProcess(tmp_path / "replica", "replicaof", f"127.0.0.1 {port}")
     server.start()
     wait_until(lambda: redis.info("replication").get("slave0", {}).get("state") == "online")
+    wait_until(lambda: redis.set("one", "write") and redis.wait(1, 1000) == 1)
+    redis.delete("one")
     yield server
     server.stop(signal.SIGKILL)
 
