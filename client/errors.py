@@ -93,8 +93,8 @@ class Refused(ImageClassifierError):
         self.indexes = tuple(indexes)
 
 
-class NotAuthenticated(Refused, codes=("not_authenticated",)):
-    """The API key is missing or not valid."""
+class NotAuthenticated(Refused, codes=("not_authenticated", "api_key_expired")):
+    """The API key is missing or not valid, or it has expired."""
 
     def __str__(self) -> str:
         return f"{super().__str__()} Set IMAGE_CLASSIFIER_API_KEY to a valid API key."

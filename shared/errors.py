@@ -152,6 +152,14 @@ class NotAuthenticated(ClassifierError, code="not_authenticated"):
     """The API key is missing or not valid. Send `Authorization: Bearer <key>`."""
 
 
+class ApiKeyExpired(ClassifierError, code="api_key_expired"):
+    """The API key has expired. Ask the operator of the service for a new one."""
+
+
+class Forbidden(ClassifierError, code="forbidden"):
+    """This API key may not make this call. Ask the operator for a key with the scope it needs."""
+
+
 class HostNotAllowed(ClassifierError, code="host_not_allowed"):
     """The service does not answer to this name. Add it to ALLOWED_HOSTS, or use an IP address."""
 

@@ -11,7 +11,14 @@ from typing import Any
 from flask import Response
 from pydantic import BaseModel
 
-from shared.errors import ClassifierError, NotAuthenticated, RateLimited, Unavailable
+from shared.errors import (
+    ApiKeyExpired,
+    ClassifierError,
+    Forbidden,
+    NotAuthenticated,
+    RateLimited,
+    Unavailable,
+)
 from web.http.errors import problem_body, status_for, status_of
 from web.schemas.problem import Problem
 from web.server import slow_downloads
@@ -72,7 +79,7 @@ def documented(
     it has no key or comes too often; one with a body, because the upload stands still.
     """
     if not open_to_all:
-        problems += (NotAuthenticated, RateLimited, Unavailable)
+        problems += (NotAuthenticated, ApiKeyExpired, Forbidden, RateLimited, Unavailable)
     by_status: dict[int, dict[str, str]] = {}
     for error in problems:
         by_status.setdefault(_status(error), {})[error.code] = str(error.__doc__)

@@ -1,16 +1,17 @@
-"""Checks the API key of a request, if keys are on, and notes its name."""
+"""Checks the API key of a request, if keys are on, and notes the key and its name."""
 
 from __future__ import annotations
 
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
 from flask import Flask, request
 from flask_openapi import SecurityScheme
 from werkzeug.wrappers import Request
 
 from shared.observe import log
-from shared.errors import NotAuthenticated
-from web.http.api_keys import ApiKeys
+from shared.errors import ApiKeyExpired, Forbidden, NotAuthenticated
+from web.http.api_keys import ApiKey, ApiKeys, Scope
 
 #: Endpoints that are open to all. Probes and scrapes have no keys and show nothing about pictures.
 #: The documents say how to use a key, and the page asks for one. Every other call needs a key, so a
@@ -19,7 +20,12 @@ OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.met
 _OPEN_DOCUMENTS = frozenset({"docs", "redoc", "openapi_json", "static"})
 _OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
 
-#: The name of the request's key, in the WSGI environment.
+#: Calls that need the scope `operate`. All other calls that need a key need the scope `classify`.
+OPERATOR_BLUEPRINT = "operator"
+
+#: In the WSGI environment: the request's key, and the name of this key. Both are absent if keys are
+#: off. The name stands for the client, which may have several keys.
+KEY = "classifier.key"
 OWNER = "classifier.owner"
 
 #: For the OpenAPI document.
@@ -30,17 +36,26 @@ SECURITY_SCHEMES: dict[str, dict[str, Any] | SecurityScheme] = {
 
 
 def register(app: Flask, keys: ApiKeys) -> None:
-    """Let every call that is not open raise NotAuthenticated unless it has one of `keys`."""
+    """Let every call that is not open raise an error unless it has one of `keys`.
+
+    That is NotAuthenticated for an unknown key, ApiKeyExpired, or Forbidden if the key lacks the
+    scope of the call.
+    """
 
     def authenticate() -> None:
         if is_open():
             return
         # A submission was asked for its key before, in web.submit.early_refusals.
-        name = request.environ.get(OWNER) or name_of(keys, request)
-        if name is None:
+        key: ApiKey | None = request.environ.get(KEY) or _key_of(keys, request)
+        if key is None:
             raise NotAuthenticated
-        request.environ[OWNER] = name
-        log.fields.set(log.fields.get() | {"user.name": name})
+        if key.expired:
+            raise ApiKeyExpired
+        _note(request.environ, key)
+        log.fields.set(log.fields.get() | {"user.name": key.name})
+        operates = request.blueprint == OPERATOR_BLUEPRINT
+        if not has_scope(request.environ, Scope.OPERATE if operates else Scope.CLASSIFY):
+            raise Forbidden
 
     app.before_request(authenticate)
 
@@ -56,13 +71,33 @@ def is_open() -> bool:
 
 
 def owner_of(keys: ApiKeys | None, request: Request) -> str | None:
-    """The name of the request's key: empty if keys are off, None if the key is unknown."""
-    return name_of(keys, request) if keys else ""
+    """The name of the request's key, which is noted in its WSGI environment.
+
+    It is empty if keys are off, and None if the key is unknown or has expired.
+    """
+    if not keys:
+        return ""
+    key = _key_of(keys, request)
+    if key is None or key.expired:
+        return None
+    _note(request.environ, key)
+    return key.name
 
 
-def name_of(keys: ApiKeys, request: Request) -> str | None:
-    """The name of the request's key; None if it has no key or an unknown one."""
+def has_scope(environ: WSGIEnvironment, scope: Scope) -> bool:
+    """Whether a request may make calls of this scope. If keys are off, it may make all."""
+    key: ApiKey | None = environ.get(KEY)
+    return key is None or scope in key.scopes
+
+
+def _note(environ: WSGIEnvironment, key: ApiKey) -> None:
+    environ[KEY] = key
+    environ[OWNER] = key.name
+
+
+def _key_of(keys: ApiKeys, request: Request) -> ApiKey | None:
+    """The request's key, which may have expired; None if it has no key or an unknown one."""
     authorization = request.authorization
     if authorization and authorization.type == "bearer" and authorization.token:
-        return keys.name_of(authorization.token)
-    return keys.name_of(request.headers.get("X-API-Key", ""))
+        return keys.find(authorization.token)
+    return keys.find(request.headers.get("X-API-Key", ""))

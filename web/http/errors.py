@@ -30,6 +30,8 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageExpired: HTTPStatus.GONE,
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.ApiKeyExpired: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
     errors.CrossSite: HTTPStatus.FORBIDDEN,
     errors.ListingNeedsKey: HTTPStatus.FORBIDDEN,
@@ -127,7 +129,7 @@ def answer_to(error: errors.ClassifierError) -> Response:
     response = problem(status, error.code, str(error), indexes=indexes)
     if isinstance(error, errors.TryLater):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
-    elif isinstance(error, errors.NotAuthenticated):
+    elif isinstance(error, errors.NotAuthenticated | errors.ApiKeyExpired):
         response.headers["WWW-Authenticate"] = 'Bearer realm="image classifier"'
     return response
 

@@ -23,6 +23,7 @@ from shared.jobs import Lane
 from shared.observe import metrics
 from shared.observe.tracing import TraceContext
 from web.http import auth, clients, requests, security_headers
+from web.http.api_keys import Scope
 from web.http.errors import problem_body
 from web.intake.uploads import FORM_OVERHEAD
 from web.server.slots import Slots
@@ -106,9 +107,10 @@ class EarlyRefusals:
         *,
         owner_of: Callable[[Request], str | None],
     ) -> None:
-        """Both mappings are by the rule of a route. `owner_of` gives the name of the API key.
+        """Both mappings are by the rule of a route.
 
-        That name is empty if keys are off, and None if the client has no access.
+        `owner_of` notes the API key of a request, and gives its name. That name is
+        empty if keys are off, and None if the client has no access.
         """
         self._app = app
         self._admission = admission
@@ -125,9 +127,8 @@ class EarlyRefusals:
         if route is None:
             return self._answer_in_turn(request, start)
         owner = self._owner_of(request)
-        if owner is None:
+        if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):
             return self._app(environ, start)
-        environ[auth.OWNER] = owner
         # However the request ends, its room is given back here, if that is not done yet.
         with self._bodies.of(clients.name_of(request)) as body, self._admission.room() as room:
             environ[BODY], environ[ROOM] = body, room
@@ -135,8 +136,7 @@ class EarlyRefusals:
 
     def _answer_in_turn(self, request: Request, start: StartResponse) -> Iterable[bytes]:
         environ = request.environ
-        if owner := self._owner_of(request):  # without a valid key, the address counts
-            environ[auth.OWNER] = owner
+        self._owner_of(request)  # without a valid key, the address counts
         with self._slots.of(clients.name_of(request), environ) as slot:
             if not slot.came:
                 environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)

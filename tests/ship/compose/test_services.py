@@ -24,7 +24,7 @@ from tests.ship.compose.file import (
     in_seconds,
 )
 from web.app import VERSION
-from web.http.api_keys import ApiKeys
+from web.http.api_keys import ApiKeys, Scope
 
 
 def test_the_file_follows_the_compose_specification() -> None:
@@ -102,8 +102,9 @@ def test_web_asks_for_the_api_key_that_was_made(services: Services, secrets: Pat
     file = Path(default(web["environment"]["API_KEYS_FILE"]))
     assert file.parent == Path("/run/secrets") and file.name in web["secrets"]
     keys = ApiKeys(secrets / file.name)
-    assert keys.name_of((secrets / "api_key").read_text()) == "operator"
-    assert keys.name_of("imgc_another") is None
+    key = keys.find((secrets / "api_key").read_text())
+    assert key and (key.name, key.scopes) == ("operator", {Scope.CLASSIFY, Scope.OPERATE})
+    assert keys.find("imgc_another") is None
     # Operators add a key with `>>`.
     assert (secrets / file.name).read_text().endswith("\n")
     # The load test sends this key too.
