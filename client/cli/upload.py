@@ -43,6 +43,22 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> Exit:
     options.resume = options.resume or options.retry_failed
+    result, status, error = run(options)
+    if options.json:
+        print_json(result | {"exit": status, "error": error})
+    else:
+        for line in summary_lines(result):
+            print_line(line)
+    if error:
+        print_error(f"image-classifier: {error.removesuffix('.')}. Continue with --resume.")
+    return status
+
+
+def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None]:
+    """Upload the folder. Returns the summary, the exit status, and why it ended early if it did.
+
+    Raises UsageError, and errors of the service and the disk before the first picture.
+    """
     _check(options)
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
@@ -62,14 +78,7 @@ def _run(options: argparse.Namespace) -> Exit:
         skipped=skipped.kinds,
         failures=upload.failures,
     )
-    if options.json:
-        print_json(result | {"jobs": upload.job_ids, "exit": status, "error": error})
-    else:
-        for line in summary_lines(result):
-            print_line(line)
-    if error:
-        print_error(f"image-classifier: {error.removesuffix('.')}. Continue with --resume.")
-    return status
+    return result | {"jobs": upload.job_ids}, status, error
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -28,21 +28,9 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("folder", metavar="FOLDER")
+    add_files(parser)
+    add_sending(parser)
     add("--recursive", action="store_true", help="include the folders inside")
-    add(
-        *("--include",),
-        action="append",
-        metavar="PATTERN",
-        help=f"classify these files only; default: {' '.join(PICTURES)}",
-    )
-    add(
-        *("--exclude",),
-        action="append",
-        metavar="PATTERN",
-        default=[],
-        help="skip these files or folders",
-    )
-    add("--show-skipped", action="store_true", help="list the files that are not sent")
     add(
         *("--top-k",),
         type=int,
@@ -50,13 +38,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         choices=range(1, 11),
         metavar="1-10",
         help="labels of each picture; default: 1",
-    )
-    add(
-        *("--concurrency",),
-        type=_positive,
-        default=CONCURRENCY,
-        metavar="N",
-        help=f"requests at the same time; default: {CONCURRENCY}",
     )
     add(
         *("--output",),
@@ -71,11 +52,6 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         action="store_true",
         help="continue an earlier run, and classify again what failed or was cancelled in it",
     )
-    add(
-        *("--any-model",),
-        action="store_true",
-        help="continue although the service has another model version than the table",
-    )
     add("--overwrite", action="store_true", help="replace an existing table")
     add(
         *("--max-failures",),
@@ -89,12 +65,48 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         help="add the column raw_path: the path without protection against formulas, for joins",
     )
     add("--watch", action="store_true", help="wait for new files until Ctrl-C")
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which files are sent."""
+    add = parser.add_argument
+    add(
+        *("--include",),
+        action="append",
+        metavar="PATTERN",
+        help=f"classify these files only; default: {' '.join(PICTURES)}",
+    )
+    add(
+        *("--exclude",),
+        action="append",
+        metavar="PATTERN",
+        default=[],
+        help="skip these files or folders",
+    )
+    add("--show-skipped", action="store_true", help="list the files that are not sent")
+
+
+def add_sending(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how files are sent."""
+    add = parser.add_argument
+    add(
+        *("--concurrency",),
+        type=_positive,
+        default=CONCURRENCY,
+        metavar="N",
+        help=f"requests at the same time; default: {CONCURRENCY}",
+    )
     add(
         *("--patience",),
         type=float,
         default=_PATIENCE_SECONDS,
         metavar="SECONDS",
         help="stop when the service has not answered for so long;" f" default: {_PATIENCE_SECONDS}",
+    )
+    add(
+        *("--any-model",),
+        action="store_true",
+        help="continue although the service has another model version than the table",
     )
 
 

@@ -22,6 +22,9 @@ _FORMULA = re.compile(rf"[\t\r\n]|[\s\x00-\x1f\u200b\ufeff]*{_SIGNS}")
 #: separator than the comma. It ignores our quotes then.
 _INNER_FORMULA = re.compile(rf'([;|\t\r\n][\s"]*)(?={_SIGNS})')
 
+#: That place with its apostrophe.
+_GUARDED_INNER = re.compile(rf"([;|\t\r\n][\s\"]*)'(?={_SIGNS})")
+
 
 class RowFormat(Protocol):
     def head(self) -> str:
@@ -84,5 +87,21 @@ def _cell(column: str, value: Any) -> Any:
         return value
     if column == "custom_id":
         value = without_unsafe(value)
+    return guarded(value)
+
+
+def guarded(value: Any) -> Any:
+    """Text with an apostrophe before each sign at which a spreadsheet could start a formula."""
+    if not isinstance(value, str):
+        return value
     value = _INNER_FORMULA.sub(r"\1'", value)
     return f"'{value}" if _FORMULA.match(value) else value
+
+
+def without_guard(column: str, cell: str) -> str:
+    """The text of a cell of CSV, without the apostrophes that stand before signs."""
+    if column == "raw_path":
+        return cell
+    if cell.startswith("'") and _FORMULA.match(cell[1:]):
+        cell = cell[1:]
+    return _GUARDED_INNER.sub(r"\1", cell)

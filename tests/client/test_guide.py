@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from client import errors
+from client import ImageClassifier, errors
 from client.cli.command import main
 from client.cli.exits import Exit
 from tests.client.conftest import ROOT, Installation
 from tests.support.local_service import LocalService
 
 GUIDE = ROOT / "docs" / "client.md"
+EVALUATION = ROOT / "docs" / "evaluation.md"
 README = ROOT / "client" / "README.md"
+
+#: The folders that the commands of EVALUATION write.
+REPORTS = ("evaluation", "report", "of-photos", "both")
 
 #: The fixture `installation` does this, without a package index.
 INSTALL = "pip install ./client"
@@ -34,7 +39,8 @@ def folder(tmp_path: Path, pictures: Sequence[Path]) -> Path:
 
 def script(document: Path) -> str:
     commands = re.findall(r"^\$ (.*)", document.read_text(), re.M)
-    commands.remove(INSTALL)
+    if INSTALL in commands:
+        commands.remove(INSTALL)
     assert commands and all("image-classifier" in each for each in commands)
     return "\n".join(commands)
 
@@ -61,6 +67,26 @@ def test_every_command_of_the_guide_succeeds(
     assert ended.returncode == 0, ended.stderr
     assert len((folder / "labels.csv").read_text().splitlines()) == 3
     assert len((folder / "job.csv").read_text().splitlines()) == 2
+
+
+def test_every_command_about_evaluation_succeeds(
+    installation: Installation, service: LocalService, folder: Path
+) -> None:
+    with ImageClassifier(service.base_url) as client:
+        tabby, siamese, pug = labels = client.labels()[:3]
+    for k, (label, picture) in enumerate(zip(2 * labels, 2 * list(folder.glob("*.jpg")))):
+        path = folder / "animals" / label / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.read_bytes() + os.urandom(8))
+    (folder / "truth.csv").write_text("path,label\na.jpg,cat\ninside/b.jpg,dog\n")
+    names = f'name,label\ncat,"{tabby}"\ncat,"{siamese}"\ndog,"{pug}"\n'
+    (folder / "names.csv").write_text(names)
+    ended = installation.run(folder, "bash", "-exuc", script(EVALUATION), url=service.base_url)
+    assert ended.returncode == 0, ended.stderr
+    figures = [json.loads((folder / name / "figures.json").read_text()) for name in REPORTS]
+    assert [each["pictures"] for each in figures] == [4, 4, 2, 4]
+    assert figures[-1]["comparison"]["different_labels"] == 0
+    assert all((folder / name / "report.html").exists() for name in REPORTS)
 
 
 def test_the_readme_of_the_package_works(

@@ -55,6 +55,7 @@ FAST = (
 #: Files in those folders that belong to `make test` alone. They start workers, whole uploads or
 #: programs of others. Without them `make check` stays well under 90 seconds.
 SLOWER = (
+    "client/evaluation/test_figures_of_libraries.py",
     "client/test_package.py",
     "client/upload/test_upload_end.py",
     "client/upload/test_upload_faults.py",

@@ -1,0 +1,1 @@
+"""Evaluation: how often the labels are right, and which pictures are worth a look."""

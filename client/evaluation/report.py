@@ -1,0 +1,143 @@
+"""The report of an evaluation: one HTML page, without scripts, that shows the worst pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from . import accuracy, label_errors
+from .heat_map import heat_map
+from .judged import Judged, Pictures
+
+#: Pictures in each gallery.
+_GALLERY = 60
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; style-src 'unsafe-inline'; img-src file: http: https:">
+<title>Evaluation</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem }
+table { border-collapse: collapse } th, td { padding: .2rem .8rem .2rem 0; text-align: right }
+th:first-child, td:first-child { text-align: left } .scroll { overflow: auto; max-height: 30rem }
+ul { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)) }
+ul { list-style: none; padding: 0 } li { overflow-wrap: anywhere } small { color: #667085 }
+img { width: 100%; height: 9rem; object-fit: contain; background: #f2f4f7 }
+</style>
+"""
+
+
+def write_report(
+    folder: Path,
+    figures: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    images: Path,
+    files: Mapping[str, str],
+) -> None:
+    """Write `report.html` and `confusion.svg` into `folder`. Raises OSError.
+
+    `images` is the folder of the pictures, and `files` has the path of each picture in it.
+    """
+    judged = pictures.judged
+    svg = heat_map(accuracy.confusion(judged))
+    gallery = _Gallery(os.path.relpath(images, folder), files)
+    wrong = sorted((each for each in judged if not each.is_right), key=lambda p: -p.probability)
+    suspects = label_errors.suspects(judged)
+    parts = [
+        _HEAD,
+        "<h1>Evaluation</h1>",
+        _summary(figures),
+        f"<h2>Wrong, and sure of it</h2>{gallery.of_wrong(wrong)}",
+        f"<h2>Likely label errors</h2>{gallery.of_suspects(suspects)}",
+        "<h2>Confusion</h2><p>A row for each class, a column for each label.</p>",
+        f'<div class="scroll">{svg}</div>',
+        _table(
+            "Thresholds",
+            ("a label with at least", "pictures that have one", "of these right"),
+            (
+                (f"{each['threshold']:.2f}", _percent(each["answered"]), _percent(each["right"]))
+                for each in figures["thresholds"]
+            ),
+        ),
+        _table(
+            "Classes",
+            ("class", "pictures", "precision", "recall", "F1"),
+            (
+                (
+                    each.name,
+                    f"{each.pictures:,}",
+                    *map(_percent, (each.precision, each.recall, each.f1)),
+                )
+                for each in accuracy.classes(judged)
+            ),
+        ),
+    ]
+    (folder / "confusion.svg").write_text(svg, encoding="utf-8")
+    (folder / "report.html").write_text("\n".join(parts), encoding="utf-8")
+
+
+class _Gallery:
+    def __init__(self, folder: str, files: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._files = files
+
+    def of_wrong(self, pictures: Sequence[Judged]) -> str:
+        return self._list(
+            (each, f"{each.label}, {_percent(each.probability)}", f"right: {each.truth}")
+            for each in pictures[:_GALLERY]
+        )
+
+    def of_suspects(self, suspects: Sequence[label_errors.Suspect]) -> str:
+        return self._list(
+            (each.picture, f"likely {each.label}", f"labelled: {each.picture.truth}")
+            for each in suspects[:_GALLERY]
+        )
+
+    def _list(self, items: Iterable[tuple[Judged, str, str]]) -> str:
+        shown = [
+            f'<li><img loading="lazy" alt="" src="{self._source(picture.path)}">'
+            f"<br>{escape(first)}<br>{escape(second)}<br><small>{escape(picture.path)}</small></li>"
+            for picture, first, second in items
+        ]
+        return f"<ul>{''.join(shown)}</ul>" if shown else "<p>None.</p>"
+
+    def _source(self, path: str) -> str:
+        return quote(os.fsencode(os.path.join(self._folder, self._files.get(path, path))))
+
+
+def _summary(figures: Mapping[str, Any]) -> str:
+    rows = [
+        ("model", ", ".join(figures["model_versions"])),
+        ("pictures", f"{figures['pictures']:,}"),
+        ("failed", f"{figures['failed']:,}"),
+        ("top-1", share_text(figures["top_1"])),
+        ("top-5", share_text(figures["top_5"])),
+        ("calibration error", _percent(figures["calibration_error"])),
+    ]
+    return _table("", (), rows)
+
+
+def share_text(share: Mapping[str, Any]) -> str:
+    """`81.5 % (79.7 to 83.1 %)`."""
+    return f"{_percent(share['share'])} ({100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(each)}</th>" for each in columns)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows
+    )
+    heading = f"<h2>{escape(title)}</h2>" if title else ""
+    return f'{heading}<div class="scroll"><table><tr>{head}</tr>\n{body}</table></div>'
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"

@@ -1,0 +1,157 @@
+"""The command `evaluate`, against a scripted service that reads a picture's label in its bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.cli.command import main
+from client.cli.exits import Exit
+from client.evaluation.judged import Judged
+from client.evaluation.label_errors import suspects
+from tests.client.scripted_jobs import ScriptedJobs
+from tests.client.scripted_server import Answer, Cut, Request, ScriptedServer, scripted_server
+
+LABELS = ("cat", "dog", "<b>owl</b>")
+
+
+class Labels(ScriptedJobs):
+    """A picture is a list of labels and probabilities: `cat 0.9 dog 0.1`."""
+
+    def __call__(self, request: Request) -> Answer | Cut:
+        if "/model/labels" in request.path:
+            return Answer(200, {"version": "v", "labels": [{"name": each} for each in LABELS]})
+        return super().__call__(request)
+
+    def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
+        answer = super().put(job, number, body)
+        boundary = body[: body.index(b"\r\n")]
+        for position, piece in enumerate(body.split(boundary)[2:-1]):
+            words = piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n").decode().split()
+            if words[0] != "bad":
+                pairs = zip(words[::2], words[1::2], strict=True)
+                job.items[32 * number + position]["predictions"] = [
+                    {"class_id": 0, "class_name": name, "probability": float(probability)}
+                    for name, probability in pairs
+                ]
+        return answer
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server(Labels()) as running:
+        yield running
+
+
+PICTURES = {
+    "cat/1.jpg": "cat 0.9 dog 0.1",
+    "cat/2.jpg": "cat 0.8 dog 0.15",
+    "cat/3.jpg": "dog 0.95 cat 0.05",
+    "dog/1.jpg": "dog 0.7 cat 0.2",
+    "dog/2.jpg": "bad",
+    "<b>owl</b>/=1.jpg": "dog 0.4 <b>owl</b> 0.3",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, text in PICTURES.items():
+        path = tmp_path / "pictures" / name.replace("</", "<\\")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    """A folder cannot be called `<b>owl</b>`."""
+    path = tmp_path / "names.csv"
+    path.write_text("name,label\n<b>owl<\\b>,<b>owl</b>\n")
+    return path
+
+
+def test_an_evaluation_reports_what_is_right(
+    server: ScriptedServer, folder: Path, names: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "report"
+    command = ["evaluate", str(folder), "--url", server.url, "--names", str(names)]
+    command += ["--output", str(out)]
+    assert main(command) == Exit.SOME_FAILED
+    text = capsys.readouterr().out
+    assert "5 pictures, model" in text
+    assert "top-1: 60.0 % (23.1 to 88.2 %) are right" in text
+    assert "top-5: 100.0 %" in text
+    assert "left out: 1 picture failed" in text
+    assert "1 × cat as dog" in text
+    figures = json.loads((out / "figures.json").read_text())
+    assert (figures["pictures"], figures["failed"]) == (5, 1)
+    with open(out / "confusion.csv", newline="") as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert (rows["cat"]["cat"], rows["cat"]["dog"]) == ("2", "1")
+    with open(out / "label-errors.csv", newline="") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == ["cat/3.jpg"]
+    page = (out / "report.html").read_text()
+    assert "<b>" not in page and "&lt;b&gt;owl" in page
+    assert 'src="../pictures/cat/3.jpg"' in page
+
+    sent = len(server.requests)
+    assert main([*command, "--json"]) == Exit.SOME_FAILED
+    assert json.loads(capsys.readouterr().out)["top_1"]["right"] == 3
+    assert not any("/parts/" in each.path for each in server.requests[sent:])
+
+
+def test_a_table_is_compared_with_another_without_the_service(
+    server: ScriptedServer, folder: Path, names: Path, tmp_path: Path, capsys: Any
+) -> None:
+    table = tmp_path / "labels.csv"
+    upload = ["upload", str(folder), "--recursive", "--url", server.url, "--top-k", "5"]
+    main([*upload, "--output", str(table)])
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace('"dog",0.95', '"cat",0.95'))
+    capsys.readouterr()
+    command = ["evaluate", str(folder), "--table", str(table), "--compare", str(other)]
+    command += ["--names", str(names), "--output", str(tmp_path / "out"), "--json"]
+    requests = len(server.requests)
+    assert main(command) == Exit.SOME_FAILED
+    assert len(server.requests) == requests
+    comparison = json.loads(capsys.readouterr().out)["comparison"]
+    assert (comparison["only_first"], comparison["only_second"]) == (0, 1)
+    assert comparison["p_value"] == 1
+    with open(tmp_path / "out" / "differences.csv", newline="") as file:
+        [row] = csv.DictReader(file)
+    assert row == {"path": "cat/3.jpg", "class": "cat", "label": "dog", "other_label": "cat"}
+
+
+def test_a_folder_whose_name_is_no_label_is_refused_before_anything_is_sent(
+    server: ScriptedServer, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "out"
+    command = ["evaluate", str(folder), "--url", server.url, "--output", str(out)]
+    assert main(command) == Exit.USAGE
+    assert "The model does not have 1 label: <b>owl<" in capsys.readouterr().err
+    assert not out.exists()
+    assert not any(each.path.endswith("/jobs") for each in server.requests)
+
+
+def test_a_label_is_suspected_where_the_model_is_surer_than_usual_of_another() -> None:
+    def picture(name: str, truth: str, **probabilities: float) -> Judged:
+        order = sorted(probabilities, key=lambda label: -probabilities[label])
+        return Judged(name, truth, tuple(order), tuple(probabilities[each] for each in order))
+
+    pictures = [
+        picture("1", "cat", cat=0.9, dog=0.1),
+        picture("2", "cat", cat=0.7, dog=0.3),
+        picture("3", "dog", dog=0.6, cat=0.4),
+        picture("4", "dog", cat=0.85, dog=0.15),  # cats get 0.8 on average
+        picture("5", "dog", cat=0.75, dog=0.25),  # less than cats usually get
+        picture("6", "cat", cat=0.8, dog=0.2),
+        picture("7", "dog", owl=0.99, dog=0.01),  # no picture is labelled owl
+    ]
+    [suspect] = suspects(pictures)
+    assert (suspect.picture.path, suspect.label) == ("4", "cat")
+    assert suspect.margin == pytest.approx(0.7)
