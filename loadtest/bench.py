@@ -3,10 +3,12 @@
     python -m loadtest.bench PICTURES --rounds 3 --publish
     python -m loadtest.bench PICTURES --quick
 
-PICTURES is a folder of JPEGs. MODEL and MODEL_WEIGHTS choose the model. It prints a table in
-Markdown with the median and the range of each figure over the rounds. `--publish` writes figures,
-table and plots into docs/. `--quick` takes less than two minutes and compares with the published
-figures. It exits with 1 where a figure is worse by more than its noise.
+PICTURES is a folder of JPEGs. They are one set; photos of 12 megapixels, made of them, are another
+(loadtest.measure.photos). MODEL and MODEL_WEIGHTS choose the model. It prints a table in Markdown
+with the median and the range of each figure over the rounds, for each set. `--publish` writes
+figures, table and plots into docs/. `--quick` takes about three minutes and compares with the
+published figures. It exits with 1 where a figure is worse by more than its noise. `--only` measures
+one set.
 """
 
 from __future__ import annotations
@@ -16,15 +18,15 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.publish import document, figures, plots
 from loadtest.measure import measures
-from loadtest.publish.figures import Figures
+from loadtest.publish.figures import Figures, Sets
 from loadtest.measure.limit import measure_limit
-from loadtest.measure.pictures import read_pictures
+from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.process_table import POOL, processes
 from shared.settings import Settings
@@ -43,32 +45,46 @@ class Lengths:
     overload: bool  #: A short overload would measure only how the lane fills.
 
 
-_FULL = Lengths(images=1024, seconds=15, levels=(30, 60, 90), overload=True)
-_QUICK = Lengths(images=512, seconds=5, levels=(60,), overload=False)
+_FULL = {
+    SMALL: Lengths(images=1024, seconds=15, levels=(30, 60, 90), overload=True),
+    PHOTOS: Lengths(images=320, seconds=15, levels=(30, 60, 90), overload=True),
+}
+_QUICK = {
+    SMALL: Lengths(images=512, seconds=5, levels=(60,), overload=False),
+    PHOTOS: Lengths(images=128, seconds=5, levels=(60,), overload=False),
+}
 
 
 def main() -> None:
     options = _options()
     if options.quick and not figures.STORED.exists():
         sys.exit("No figures are published yet. Run with --publish first.")
-    pictures = read_pictures(options.pictures)
+    sets = read_sets(options.pictures)
+    if options.only:
+        sets = {options.only: sets[options.only]}
     export_model()
-    results = Figures()
-    for number in range(options.rounds):
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder:
-            _round(Path(folder), pictures, results, _QUICK if options.quick else _FULL)
+    results = _measure(sets, _QUICK if options.quick else _FULL, options.rounds)
     print(results.table())
     if options.publish:
         publish(results)
     if options.quick:
-        table, worse = figures.comparison(results, Figures.load())
+        table, worse = figures.comparison(results, Sets.load())
         print(f"\n{table}")
         sys.exit(
             "\n".join(["", "These figures are worse by more than their noise:", *worse])
             if worse
             else 0
         )
+
+
+def _measure(sets: Mapping[str, list[bytes]], lengths: Mapping[str, Lengths], rounds: int) -> Sets:
+    results = Sets()
+    for number in range(rounds):
+        for name, pictures in sets.items():
+            print(f"round {number + 1} of {rounds}: {TITLES[name]}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                _round(Path(folder), pictures, results[name], lengths[name])
+    return results
 
 
 def _options() -> argparse.Namespace:
@@ -79,18 +95,21 @@ def _options() -> argparse.Namespace:
     arguments.add_argument(
         "--quick", action="store_true", help="compare with the published figures"
     )
+    arguments.add_argument("--only", choices=list(TITLES), help="measure one set of pictures")
     options = arguments.parse_args()
+    if options.publish and options.only:
+        arguments.error("--publish needs both sets")
     if options.quick and options.publish:
         arguments.error("--quick and --publish exclude each other")
     return options
 
 
-def publish(results: Figures) -> None:
+def publish(results: Sets) -> None:
     figures.STORED.write_text(results.to_json())
     drawn = "![Shares of the limit](images/throughput.svg)\n![Times by load](images/latency.svg)"
     document.fill("bench", f"{results.table()}\n\n{drawn}")
     plots.throughput(results, document.IMAGES / "throughput.svg")
-    plots.latency(results, document.IMAGES / "latency.svg")
+    plots.latency(results[SMALL], document.IMAGES / "latency.svg")
 
 
 def _round(folder: Path, pictures: list[bytes], results: Figures, lengths: Lengths) -> None:

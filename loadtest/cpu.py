@@ -15,7 +15,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,14 +24,15 @@ import numpy as np
 
 from loadtest.publish import document
 from loadtest.measure import load_client, measures, process_table
-from loadtest.measure.pictures import read_pictures
+from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.request_stream import CLASSIFY, Stream
 from shared.settings import Settings
 from workers.engine import load_engine
 from workers.decode.preprocessing import decode
 
-_IMAGES = 1024
+#: Of the bulk load, by set.
+_IMAGES = {SMALL: 1024, PHOTOS: 320}
 _CLIENTS = 32
 
 _FLAME = {"web": process_table.WEB, "master": process_table.MASTER, "pool": process_table.POOL}
@@ -59,22 +61,36 @@ class Spent:
 
 def main() -> None:
     options = _options()
-    pictures = read_pictures(options.pictures)
+    sets = read_sets(options.pictures)
     export_model()
+    if options.flame:
+        with _service() as service:
+            return _record(service, sets[options.set], options.flame, options.seconds)
+    spent: dict[str, Spent] = {}
+    bare = {}
+    for name, pictures in sets.items():
+        with _service() as service:
+            _warm_up(service, pictures)
+            loads = _by_load(service, pictures, options.seconds, _IMAGES[name])
+        spent |= {f"{TITLES[name]}: {load}": each for load, each in loads.items()}
+        bare |= dict.fromkeys((f"{TITLES[name]}: {load}" for load in loads), _bare(pictures))
+    text = table(spent, bare)
+    print(text)
+    if options.publish:
+        document.fill("cpu", text)
+
+
+@contextmanager
+def _service() -> Iterator[LocalService]:
     own = {"WORKER_PROCESSES": "2", "WEB_PROCESSES": "1"}
     with tempfile.TemporaryDirectory() as folder:
         with local_service(Path(folder), os.environ | own, redis_socket=True) as service:
             service.start_all()
-            measures.closed_loop(
-                service, pictures, clients=_CLIENTS, seconds=3
-            )  # The service warms up.
-            if options.flame:
-                return _record(service, pictures, options.flame, options.seconds)
-            spent = _by_load(service, pictures, options.seconds)
-    text = table(spent, _bare(pictures))
-    print(text)
-    if options.publish:
-        document.fill("cpu", text)
+            yield service
+
+
+def _warm_up(service: LocalService, pictures: Sequence[bytes]) -> None:
+    measures.closed_loop(service, pictures, clients=_CLIENTS, seconds=3)
 
 
 def _options() -> argparse.Namespace:
@@ -84,11 +100,14 @@ def _options() -> argparse.Namespace:
         "--seconds", type=float, default=15, help="length of each load of single pictures"
     )
     arguments.add_argument("--flame", choices=list(_FLAME), help="record one role instead")
+    arguments.add_argument("--set", choices=list(TITLES), default=SMALL, help="for --flame")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     return arguments.parse_args()
 
 
-def _by_load(service: LocalService, pictures: Sequence[bytes], seconds: float) -> dict[str, Spent]:
+def _by_load(
+    service: LocalService, pictures: Sequence[bytes], seconds: float, images: int
+) -> dict[str, Spent]:
     """The results by kind of load. The second is the load of `make bench` at 60 % of the peak."""
     crowd = replace(CLASSIFY, clients=_CLIENTS)
     unpaced = _spent(service, lambda: _single(service, pictures, crowd, seconds))
@@ -99,7 +118,7 @@ def _by_load(service: LocalService, pictures: Sequence[bytes], seconds: float) -
         f"{_SHARE:.0%} of that rate, at random moments": _spent(
             service, lambda: _single(service, pictures, paced, seconds)
         ),
-        "bulk": _spent(service, lambda: _bulk(service, pictures)),
+        "bulk": _spent(service, lambda: _bulk(service, pictures, images)),
     }
 
 
@@ -122,9 +141,9 @@ def _single(
     return sum(answer.status == 200 for answer in report.answers), report.seconds
 
 
-def _bulk(service: LocalService, pictures: Sequence[bytes]) -> tuple[int, float]:
-    rate = measures.bulk_through_http(service, pictures, images=_IMAGES)
-    return _IMAGES, _IMAGES / rate
+def _bulk(service: LocalService, pictures: Sequence[bytes], images: int) -> tuple[int, float]:
+    rate = measures.bulk_through_http(service, pictures, images=images)
+    return images, images / rate
 
 
 def _bare(pictures: Sequence[bytes]) -> float:
@@ -140,7 +159,7 @@ def _bare(pictures: Sequence[bytes]) -> float:
     return 1000 * (time.process_time() - began) / len(chosen)
 
 
-def table(ways: Mapping[str, Spent], bare: float) -> str:
+def table(ways: Mapping[str, Spent], bare: Mapping[str, float]) -> str:
     def row(name: str, values: Iterable[float]) -> str:
         return f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
 
@@ -152,13 +171,14 @@ def table(ways: Mapping[str, Spent], bare: float) -> str:
     lines += [row(role, (each.for_one(role) for each in spent)) for role in process_table.ROLES]
     whole = (sum(each.for_one(role) for role in process_table.ROLES) for each in spent)
     lines.append(row("all", whole))
-    lines.append(row("decoding and model alone, in a bare loop", len(spent) * [bare]))
+    lines.append(row("decoding and model alone, in a bare loop", (bare[way] for way in ways)))
     lines.append(row("images per second", (each.images / each.seconds for each in spent)))
     lines.append(row("busy cores", (each.cores for each in spent)))
     return "\n".join(lines)
 
 
 def _record(service: LocalService, pictures: Sequence[bytes], role: str, seconds: float) -> None:
+    _warm_up(service, pictures)
     process = process_table.processes(service)[_FLAME[role]][0]
     path = Settings().data_dir / f"{role}.svg"
     spy = ["py-spy", "record", "--pid", str(process.pid), "--output", str(path), "--native"]

@@ -2,6 +2,8 @@
 
     python -m loadtest.overload PICTURES --seconds 60
 
+Both sets of pictures are sent, one after the other (loadtest.measure.pictures).
+
 Half of the pictures come one by one, from clients that wait for labels. The other half come in
 parts for the bulk lane. All requests come at random moments. After everything has drained, single
 pictures come while the bulk lane is full. It exits with 1 where an answer is wrong, a refusal is
@@ -29,11 +31,11 @@ import numpy as np
 
 from loadtest.publish import document
 from loadtest.measure import load_client, process_table
-from loadtest.measure.pictures import read_pictures
+from loadtest.measure.pictures import TITLES, read_sets
 from loadtest.measure.load_client import Answer, Report
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.process_table import MemoryWatch
-from loadtest.measure.request_stream import BULK, CLASSIFY
+from loadtest.measure.request_stream import CLASSIFY, bulk
 from shared.jobs import Lane
 from shared.settings import Settings
 
@@ -75,13 +77,22 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=60)
     arguments.add_argument("--no-bars", action="store_true", help="do not check time and memory")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
+    arguments.add_argument("--only", choices=list(TITLES), help="measure one set of pictures")
     options = arguments.parse_args()
     export_model()
-    with tempfile.TemporaryDirectory() as folder:
-        with local_service(Path(folder), os.environ, redis_socket=True) as service:
-            service.start_all()
-            pictures = read_pictures(options.pictures)
-            text, misses = run(service, pictures, seconds=options.seconds, bars=not options.no_bars)
+    texts, misses = [], []
+    for name, pictures in read_sets(options.pictures).items():
+        if options.only not in (None, name):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            with local_service(Path(folder), os.environ, redis_socket=True) as service:
+                service.start_all()
+                text, missed = run(
+                    service, pictures, seconds=options.seconds, bars=not options.no_bars
+                )
+        texts.append(f"Of {TITLES[name]}: {text}")
+        misses += [f"{TITLES[name]}: {miss}" for miss in missed]
+    text = "\n\n".join(texts)
     print(text)
     if options.publish:
         document.fill("overload", text)
@@ -95,12 +106,13 @@ def run(
     right = [_label(service, picture) for picture in pictures]
     capacity = _capacity(service, pictures, min(10.0, seconds / 2))
     half = _TIMES * capacity / 2
-    streams = [replace(CLASSIFY, rate=half), replace(BULK, rate=half / BULK.images)]
+    parts = bulk(pictures)
+    streams = [replace(CLASSIFY, rate=half), replace(parts, rate=half / parts.images)]
     with MemoryWatch(service) as memory:
         report = load_client.run(service.base_url, pictures, streams, seconds=seconds)
         account = _account(service, report, right)
     bounds = _memory_bounds(Settings())
-    head = f"Capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
+    head = f"capacity {capacity:.0f} images/s; offered {_TIMES} times that for {seconds:.0f} s."
     goodput = account.goodput(report, seconds)
     head += f" Goodput meanwhile {goodput:.0f} images/s, {goodput / capacity:.2f} of the capacity."
     texts = [head, account_table(account, report), memory.table(bounds)]
@@ -185,7 +197,8 @@ def _beside_full_bulk(
     service: LocalService, pictures: Sequence[bytes], capacity: float
 ) -> tuple[float, float]:
     """The p95 of one user in ms: of an idle service, and beside an overloaded bulk lane."""
-    filling = replace(BULK, rate=_FILLING * capacity / BULK.images)
+    filling = bulk(pictures)
+    filling = replace(filling, rate=_FILLING * capacity / filling.images)
     idle = _p95(load_client.run(service.base_url, pictures, [_PERSON], seconds=20))
     load_client.run(service.base_url, pictures, [filling], seconds=5)
     full = _p95(load_client.run(service.base_url, pictures, [_PERSON, filling], seconds=20))

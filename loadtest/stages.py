@@ -18,7 +18,7 @@ from pathlib import Path
 from loadtest.publish import document
 from loadtest.measure import measures
 from loadtest.measure.limit import measure_limit
-from loadtest.measure.pictures import read_pictures
+from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import export_model, local_service
 from shared.settings import Settings
 from workers.engine import resolve_engine
@@ -29,12 +29,17 @@ _NEARLY = 0.9
 
 def main() -> None:
     options = _options()
-    pictures = read_pictures(options.pictures)
+    sets = read_sets(options.pictures)
+    images = {SMALL: options.images, PHOTOS: -(-options.images // 4)}
     settings = Settings()
     if resolve_engine(settings) == "onnxruntime":
         export_model()
-    rounds = [_round(pictures, settings, options.images) for _ in range(options.rounds)]
-    text = table({name: [each[name] for each in rounds] for name in rounds[0]}, settings)
+    texts = []
+    for name, pictures in sets.items():
+        rounds = [_round(pictures, settings, images[name]) for _ in range(options.rounds)]
+        rates = {stage: [each[stage] for each in rounds] for stage in rounds[0]}
+        texts.append(table(rates, settings, TITLES[name]))
+    text = "\n\n".join(texts)
     print(text)
     if options.publish:
         document.fill("stages", text)
@@ -69,8 +74,11 @@ def _round(pictures: Sequence[bytes], settings: Settings, images: int) -> dict[s
     return rates
 
 
-def table(rates: Mapping[str, Sequence[float]], settings: Settings) -> str:
-    """The table in Markdown. `rates` are images per second of each round, by kind of work."""
+def table(rates: Mapping[str, Sequence[float]], settings: Settings, pictures: str) -> str:
+    """The table in Markdown. `rates` are images per second of each round, by kind of work.
+
+    `pictures` names the set of pictures.
+    """
     median = {name: statistics.median(values) for name, values in rates.items()}
     titles = {
         "model": f"model only, {resolve_engine(settings)}",
@@ -82,7 +90,7 @@ def table(rates: Mapping[str, Sequence[float]], settings: Settings) -> str:
         f"| {titles[name]} | {median[name]:.0f} | {min(values):.0f} to {max(values):.0f} |"
         for name, values in rates.items()
     ]
-    head = [f"| {settings.worker_processes} processes, images per second | median | range |"]
+    head = [f"| {settings.worker_processes} processes, {pictures} per second | median | range |"]
     return "\n".join([*head, "|---|--:|--:|", *rows, "", f"The limit: {_limit(median)}."])
 
 

@@ -2,7 +2,8 @@
 
     python -m loadtest.upload PICTURES --images 1000 --rounds 3
 
-PICTURES is a folder of JPEGs. Each picture is uploaded several times with different bytes, so that
+PICTURES is a folder of JPEGs; photos of 12 megapixels are made of them, and a quarter as many are
+uploaded. Each picture is uploaded several times with different bytes, so that
 no result is cached. Client, web, workers and Redis share the machine. The limit is the bare loop of
 `loadtest.measure.limit`, before and after each upload. It prints a table in Markdown with the
 median and the range of each figure over the rounds.
@@ -20,9 +21,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from loadtest.publish.figures import Figures
+from loadtest.publish.figures import Figures, Sets
 from loadtest.measure.limit import measure_limit
-from loadtest.measure.pictures import read_pictures
+from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import LocalService, export_model, local_service
 from shared.jobs import Lane
 from shared.settings import Settings
@@ -36,15 +37,17 @@ def main() -> None:
     arguments.add_argument("--images", type=int, default=1000)
     arguments.add_argument("--rounds", type=int, default=3)
     options = arguments.parse_args()
-    pictures = read_pictures(options.pictures)
+    sets = read_sets(options.pictures)
+    images = {SMALL: options.images, PHOTOS: -(-options.images // 4)}
     settings = Settings()
     export_model()
-    figures = Figures()
+    results = Sets()
     for number in range(options.rounds):
-        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-        with tempfile.TemporaryDirectory() as folder:
-            _round(Path(folder), pictures, options.images, settings, figures)
-    print(figures.table())
+        for name, pictures in sets.items():
+            print(f"round {number + 1} of {options.rounds}: {TITLES[name]}", file=sys.stderr)
+            with tempfile.TemporaryDirectory() as folder:
+                _round(Path(folder), pictures, images[name], settings, results[name])
+    print(results.table())
 
 
 def _round(

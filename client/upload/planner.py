@@ -30,7 +30,11 @@ MAX_FILES = 64 * PART_SIZE
 #: still in the page cache the second time.
 _MAX_BYTES = 2**28
 
-#: Bytes of pictures in one request. The service's default limit is 64 MiB.
+#: Bytes of pictures in one request, unless a single one has more. The service holds a request of
+#: this size in memory. A larger one is written to disk first.
+PART_BYTES = 15 * 2**20
+
+#: Bytes of the largest picture that can be sent.
 MAX_REQUEST_BYTES = 48 * 2**20
 
 #: A file that changes while it is hashed is hashed again, so many times in all.

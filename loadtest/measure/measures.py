@@ -20,7 +20,7 @@ import numpy as np
 from loadtest.measure import load_client
 from loadtest.measure.load_client import Answer, Report
 from tests.support.local_service import LocalService
-from loadtest.measure.request_stream import BULK, CLASSIFY
+from loadtest.measure.request_stream import BULK, CLASSIFY, bulk
 from shared.records.job_records import JobRecords
 from shared.jobs import PART_SIZE, JobState, Lane, NewItem, OpenJob, new_job_id
 from shared.redis_client import connect
@@ -126,7 +126,8 @@ def beside_bulk(
 
     Returns the p95 of the single pictures in ms, and the bulk images per second.
     """
-    filling = replace(BULK, rate=1.5 * peak / BULK.images)
+    filling = bulk(pictures)
+    filling = replace(filling, rate=1.5 * peak / filling.images)
     load_client.run(service.base_url, pictures, [filling], seconds=2)
     before = outstanding(service, Lane.BULK)
     began = time.monotonic()
@@ -136,7 +137,7 @@ def beside_bulk(
     spent = time.monotonic() - began
     after = outstanding(service, Lane.BULK)
     assert after, "the bulk lane was empty, so this measured nothing"
-    came = sum(len(answer.numbers) for answer in report.of(BULK.kind) if answer.status == 202)
+    came = sum(len(answer.numbers) for answer in report.of(BULK) if answer.status == 202)
     good = [answer for answer in report.of(CLASSIFY.kind) if answer.status == 200]
     return percentiles(good)[1], (before + came - after) / spent
 
@@ -159,7 +160,8 @@ def await_drained(service: LocalService, seconds: float = 120) -> None:
 
 def bulk_through_http(service: LocalService, pictures: Sequence[bytes], *, images: int) -> float:
     """Images per second, from the first byte of a client to the last result that it reads."""
-    stream = replace(BULK, clients=2, most=images // BULK.images)
+    stream = bulk(pictures)
+    stream = replace(stream, clients=2, most=max(2, images // stream.images))
     began = time.monotonic()
     report = load_client.run(service.base_url, pictures, [stream], seconds=0)
     # The start of the load generator is no part of the work.
@@ -171,7 +173,7 @@ def bulk_through_http(service: LocalService, pictures: Sequence[bytes], *, image
             http.get(f"/jobs/{job}?wait=50").raise_for_status()
             page = http.get(f"/jobs/{job}/results?limit=1000").raise_for_status().json()
             assert all(item["state"] == "succeeded" for item in page["items"])
-    return len(jobs) * BULK.images / (time.monotonic() - began)
+    return len(jobs) * stream.images / (time.monotonic() - began)
 
 
 def drain(

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loadtest.measure.photos import photos
+
+#: The sets of pictures that measurements use: the pictures of a folder, and photos made of them.
+SMALL, PHOTOS = "pictures", "photos"
+
+#: Their names in tables.
+TITLES = {SMALL: "pictures", PHOTOS: "photos of 12 MP"}
+
+
+def read_sets(folder: Path) -> dict[str, list[bytes]]:
+    """Both sets, by name."""
+    return {SMALL: read_pictures(folder), PHOTOS: photos(folder)}
+
 
 def read_pictures(folder: Path) -> list[bytes]:
     """Every JPEG of a folder, in the order of their names."""

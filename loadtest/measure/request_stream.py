@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
+from client.api.parts import PART_SIZE
+from client.upload.planner import PART_BYTES
+
+#: The kind of the requests of `bulk`.
+BULK = "bulk"
+
 _BOUNDARY = "a-boundary-that-no-picture-holds"
 
 
@@ -67,5 +73,10 @@ class Stream:
 
 #: One picture per request. The client waits for its labels.
 CLASSIFY = Stream(kind="classify", path="/api/v1/classify?top_k=1")
-#: 32 pictures per request. The client does not wait for their labels.
-BULK = Stream(kind="bulk", path="/jobs?lane=bulk", images=32, form="files")
+
+
+def bulk(pictures: Sequence[bytes]) -> Stream:
+    """A part per request, as the command sends it. The client does not wait for the labels."""
+    size = sum(map(len, pictures)) / len(pictures)
+    images = max(1, min(PART_SIZE, int(PART_BYTES / (1.05 * size))))
+    return Stream(kind=BULK, path="/jobs?lane=bulk", images=images, form="files")

@@ -9,7 +9,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure as Picture
 
-from loadtest.publish.figures import Figures
+from loadtest.measure.pictures import TITLES
+from loadtest.publish.figures import Figures, Sets
 
 matplotlib.use("svg")
 # With these two, the same figures always give the same file.
@@ -19,20 +20,21 @@ _METADATA = {"Date": None}
 _SHARES = {
     "drained_share": "drained from the queue",
     "bulk_share": "bulk through HTTP",
-    "single_share_32": "one per request,\n32 clients",
-    "single_share_128": "one per request,\n128 clients",
+    "single_share_32": "one per request, 32 clients",
+    "single_share_128": "one per request, 128 clients",
 }
 
 
-def throughput(figures: Figures, path: Path) -> None:
+def throughput(sets: Sets, path: Path) -> None:
     """Draw the shares of the limit: medians, with whiskers from the worst to the best round."""
-    names = [name for name in _SHARES if figures.values.get(name)]
-    bars(
-        [_SHARES[name] for name in names],
-        [figures.values[name] for name in names],
-        "share of the limit",
-        path,
-    )
+    shown = [
+        (f"{title}, {TITLES[name]}", figures.values[share])
+        for share, title in _SHARES.items()
+        for name, figures in sets.figures.items()
+        if figures.values.get(share)
+    ]
+    labels, values = zip(*shown, strict=True)
+    bars(labels, values, "share of the limit", path)
 
 
 def bars(labels: Sequence[str], values: Sequence[Sequence[float]], label: str, path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from loadtest.measure import load_client
-from loadtest.measure.request_stream import BULK, CLASSIFY
+from loadtest.measure.request_stream import CLASSIFY, bulk
 
 PICTURES = [b"\xff\xd8 one ", b"\xff\xd8 another "]
 
@@ -108,7 +108,7 @@ def test_no_two_pictures_have_the_same_bytes() -> None:
 def test_a_bulk_request_contains_a_whole_part() -> None:
     with counting(status="503 Service Unavailable") as server:
         report = load_client.run(
-            server.url, PICTURES, [replace(BULK, clients=1, most=1)], seconds=0
+            server.url, PICTURES, [replace(bulk(PICTURES), clients=1, most=1)], seconds=0
         )
     [(first, body)] = server.requests
     assert first == b"POST /jobs?lane=bulk HTTP/1.1\r\n"
