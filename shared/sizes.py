@@ -1,4 +1,4 @@
-"""Sizes as people read them. What is too large never looks equal to what is allowed."""
+"""Sizes and counts as people read them. What is too large never looks equal to what is allowed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def too_many_pixels(width: int, height: int, most: int, setting: str) -> str:
     """`60.3 megapixels (9504 x 6336); 50 are allowed (MAX_IMAGE_PIXELS)`."""
     pixels = math.ceil(width * height / 1e5) / 10
     return f"{pixels:g} megapixels ({width} x {height}); {most / 1e6:g} are allowed ({setting})"
+
+
+def count_text(number: int, one: str) -> str:
+    """`1 file`, or `2,000 files`."""
+    return f"{number:,} {one}{'' if number == 1 else 's'}"
 
 
 def _above(size: int) -> str:

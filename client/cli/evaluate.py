@@ -127,7 +127,7 @@ def _upload(options: argparse.Namespace) -> tuple[Exit, str | None]:
         "raw_path": False,
         "watch": False,
     }
-    _, status, error = upload.run(argparse.Namespace(**(vars(options) | own)))
+    _, status, error, _ = upload.run(argparse.Namespace(**(vars(options) | own)))
     return status, error
 
 

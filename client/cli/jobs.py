@@ -16,7 +16,7 @@ from ..api.records import JobStatus
 from ..tables.formats import row_format
 from ..tables.rows import Row, flat_columns, row
 from ..tables.table import Table, check_table_path, rows_path
-from ..text import escaped
+from ..text import count_text, escaped
 from .connect import connect
 from .exits import Exit
 from .output import print_error, print_json, print_line
@@ -143,12 +143,17 @@ def _exit_status(status: JobStatus) -> Exit:
 def _lines(status: JobStatus) -> Iterable[str]:
     counts = status.counts
     yield f"{status.id}: {status.state}"
-    yield f"{counts.succeeded:,} of {counts.total:,} pictures classified, {counts.failed:,} failed"
+    total = count_text(counts.total, "picture")
+    yield f"{counts.succeeded:,} of {total} classified, {counts.failed:,} failed"
     if counts.cancelled:
         yield f"{counts.cancelled:,} cancelled"
     if counts.received is not None and counts.received < counts.total and not status.ended:
         yield f"{counts.received:,} received"
     if status.position:
-        yield f"{status.position:,} pictures of other jobs come first"
+        yield count_text(
+            status.position,
+            "picture of another job comes first",
+            "pictures of other jobs come first",
+        )
     if status.estimated_seconds is not None:
         yield f"about {duration(status.estimated_seconds)} left"

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from ..text import escaped
+from ..text import count_text, escaped
 from ..upload.progress import Progress
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ def duration(seconds: float) -> str:
 
 
 def _line(done: int, total: int | None, failed: int, per_second: float) -> str:
-    number = f"{done:,}" if total is None else f"{done:,} of {total:,}"
-    parts = [f"{number} pictures", f"{per_second:.0f} pictures/s"]
+    of_all = "" if total is None else f"{done:,} of "
+    pictures = count_text(done if total is None else total, "picture")
+    parts = [f"{of_all}{pictures}", f"{per_second:.0f} pictures/s"]
     if total is not None and per_second > 0 and total > done:
         parts.append(f"{duration((total - done) / per_second)} left")
     return ", ".join([*parts, f"{failed:,} failed"])

@@ -21,10 +21,12 @@ def summary(
     *,
     skipped: Mapping[str, int],
     failures: Sequence[Failure] = (),
+    not_written: int = 0,
 ) -> dict[str, Any]:
     """The contents of the table by `counts`, and what this run has done by `work`.
 
     `skipped` are the files that were not sent, by kind. `failures` are the first ones of this run.
+    `not_written` pictures are done, and a run that ended early did not write their rows.
     """
     codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
     states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
@@ -34,6 +36,7 @@ def summary(
         "pictures": sum(states.values()),
         **states,
         "errors": codes,
+        "not_written": not_written,
         "skipped": dict(skipped),
         "first_failures": [{"path": each.path, **asdict(each.error)} for each in failures],
         **{name: work[name] for name in names},
@@ -47,6 +50,11 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         f" {summary['succeeded']:,} classified,"
         f" {summary['failed']:,} failed"
     )
+    if summary["not_written"]:
+        yield (
+            f"  at least {count_text(summary['not_written'], 'more picture is', 'more pictures are')}"
+            " done; --resume adds their rows and does not send them again"
+        )
     if summary["cancelled"]:
         yield f"  {summary['cancelled']:,} cancelled"
     for code, number in sorted(summary["errors"].items()):

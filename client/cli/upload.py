@@ -22,7 +22,7 @@ from ..text import path_text
 from ..upload.journal import Journal
 from ..upload.planner import Planner
 from ..upload.progress import Progress
-from ..upload.skipped import Skipped
+from ..upload.skipped import FOLDERS, Skipped
 from ..upload.retry import Retry
 from ..upload.upload import TooManyFailures, Upload
 from ..upload.walk import PICTURES, Walk
@@ -43,19 +43,20 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> Exit:
     options.resume = options.resume or options.retry_failed
-    result, status, error = run(options)
+    result, status, error, advice = run(options)
     if options.json:
         print_json(result | {"exit": status, "error": error})
     else:
         for line in summary_lines(result):
             print_line(line)
-    if error:
-        print_error(f"image-classifier: {error.removesuffix('.')}. Continue with --resume.")
+    if sentences := [each.removesuffix(".") + "." for each in (error, advice) if each]:
+        print_error(f"image-classifier: {' '.join(sentences)}")
     return status
 
 
-def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None]:
+def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None, str | None]:
     """Upload the folder. Returns the summary, the exit status, and why it ended early if it did.
+    The last one is what the user may do next.
 
     Raises UsageError, and errors of the service and the disk before the first picture.
     """
@@ -77,8 +78,34 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None]:
         time.monotonic() - started,
         skipped=skipped.kinds,
         failures=upload.failures,
+        not_written=upload.not_written,
     )
-    return result | {"jobs": upload.job_ids}, status, error
+    return (
+        result | {"jobs": upload.job_ids},
+        status,
+        error,
+        _advice(options, upload, error, skipped),
+    )
+
+
+def _advice(
+    options: argparse.Namespace, upload: Upload, error: str | None, skipped: Skipped
+) -> str | None:
+    """What the user may do after this run, if there is anything."""
+    if error:
+        is_done = upload.is_done and error == str(upload.too_many)
+        return "All pictures are done." if is_done else "Continue with --resume."
+    return None if upload.counts else _no_pictures(options, skipped)
+
+
+def _no_pictures(options: argparse.Namespace, skipped: Skipped) -> str:
+    """Why a table is empty."""
+    folder = path_text(options.folder)
+    chosen = options.include or options.exclude
+    text = f"{folder} has no file that you chose." if chosen else f"{folder} has no pictures."
+    if skipped.kinds[FOLDERS]:
+        text += " --recursive reads the folders inside."
+    return text
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -196,6 +223,8 @@ def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str 
         return Exit.DISK, disk_message(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED, "interrupted"
+    if upload.too_many:
+        return Exit.TOO_MANY_FAILURES, str(upload.too_many)
     failed = upload.counts["failed"] + upload.counts["cancelled"]
     return (Exit.SOME_FAILED if failed else Exit.OK), None
 

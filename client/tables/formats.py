@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +22,10 @@ _INNER_FORMULA = re.compile(rf'([;|\t\r\n][\s"]*)(?={_SIGNS})')
 
 #: That place with its apostrophe.
 _GUARDED_INNER = re.compile(rf"([;|\t\r\n][\s\"]*)'(?={_SIGNS})")
+
+#: Columns whose cells are words of the service, and such a word.
+_WORD_COLUMNS = ("state", "error_code")
+_WORD = re.compile(r"[a-z0-9_]+")
 
 
 class RowFormat(Protocol):
@@ -47,29 +49,24 @@ class JsonLines:
 
 
 class Csv:
-    """RFC 4180, with all text in quotes.
+    """RFC 4180, as the service writes it.
 
-    An apostrophe stands before each sign at which a spreadsheet could start a formula. The column
-    `raw_path` has none, because programs join tables by it.
+    Text is in quotes. Column names, states, error codes, numbers, true, false and empty cells are
+    not. An apostrophe stands before each sign at which a spreadsheet could start a formula. The
+    column `raw_path` has none, because programs join tables by it.
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = columns
 
     def head(self) -> str:
-        return self._lines([self._columns])
+        return _line(self._columns)
 
     def text(self, rows: Iterable[Row]) -> str:
-        return self._lines(self._cells(flat(each)) for each in rows)
+        return "".join(self._row(flat(each)) for each in rows)
 
-    def _cells(self, cells: Row) -> list[Any]:
-        return [_cell(name, cells.get(name)) for name in self._columns]
-
-    @staticmethod
-    def _lines(lines: Iterable[Iterable[Any]]) -> str:
-        text = io.StringIO()
-        csv.writer(text, quoting=csv.QUOTE_NONNUMERIC).writerows(lines)
-        return text.getvalue()
+    def _row(self, cells: Row) -> str:
+        return _line(_cell(name, cells.get(name)) for name in self._columns)
 
 
 def row_format(suffix: str, columns: Sequence[str]) -> RowFormat:
@@ -80,22 +77,36 @@ def row_format(suffix: str, columns: Sequence[str]) -> RowFormat:
     return Csv(columns) if suffix == ".csv" else JsonLines()
 
 
-def _cell(column: str, value: Any) -> Any:
+def _line(cells: Iterable[str]) -> str:
+    return ",".join(cells) + "\r\n"
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if not isinstance(value, str) or column == "raw_path":
-        return value
+    if not isinstance(value, str):
+        return str(value)
+    return _text_cell(column, value)
+
+
+def _text_cell(column: str, text: str) -> str:
+    if not text or column in _WORD_COLUMNS and _WORD.fullmatch(text):
+        return text
     if column == "custom_id":
-        value = without_unsafe(value)
-    return guarded(value)
+        text = without_unsafe(text)
+    if column != "raw_path":
+        text = guarded(text)
+    return '"' + text.replace('"', '""') + '"'
 
 
 def guarded(value: Any) -> Any:
     """Text with an apostrophe before each sign at which a spreadsheet could start a formula."""
     if not isinstance(value, str):
         return value
-    value = _INNER_FORMULA.sub(r"\1'", value)
-    return f"'{value}" if _FORMULA.match(value) else value
+    text = _INNER_FORMULA.sub(r"\1'", value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def without_guard(column: str, cell: str) -> str:

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+from ..text import count_text
 from .plan import path_key
 
 #: Why a file of another kind is skipped.
@@ -15,6 +16,9 @@ INNER_FOLDER = "a folder inside; read it with --recursive"
 
 #: Kinds that are no ending of a file name.
 FOLDERS, NO_ENDING, OTHERS = "folders inside", "without an ending", "other"
+
+#: As a kind stands after the number 1, where that differs.
+_ONE = {FOLDERS: "folder inside"}
 
 #: A longer "ending" is a part of a name.
 _LONGEST_ENDING = 12
@@ -45,7 +49,7 @@ class Skipped:
 def skipped_line(kinds: Counter[str] | dict[str, int]) -> str:
     """`20 skipped: 12 .txt, 8 .mp4; list them with --show-skipped`."""
     by_number = sorted(kinds.items(), key=lambda each: (-each[1], each[0]))
-    parts = ", ".join(f"{number:,} {kind}" for kind, number in by_number)
+    parts = ", ".join(count_text(number, _ONE.get(kind, kind), kind) for kind, number in by_number)
     return f"{sum(kinds.values()):,} skipped: {parts}; list them with --show-skipped"
 
 

@@ -91,16 +91,22 @@ class Upload:
         )
         self._window = Window(_WINDOW)
         self._sent: queue.Queue[SentPlan | BaseException | None] = queue.Queue()
+        #: True for each plan as soon as it is planned, and False after the last one.
+        self._planned: queue.Queue[bool] = queue.Queue()
         self.counts: Counter[str] = Counter(journal.past.counts)  #: Of the rows in the table.
         self._failed_before = _failures(self.counts)
         #: Pictures that earlier runs have classified, as far as `_show` counts them.
         self._earlier = self.counts["succeeded"] + self._failed_before
         self.failures: list[Failure] = []  #: The first ones of this run.
+        self.is_done = False  #: Each file has a row.
+        self.too_many: TooManyFailures | None = None  #: Also if the last picture reached the limit.
+        self.not_written = 0  #: Pictures of the oldest job that are done and have no row yet.
         self.work = self._sender.counts  #: What this run has done.
         self.job_ids = self._sender.job_ids
 
     def run(self) -> None:
-        """Raises Refused, NoAnswer, TooManyFailures, and OSError from the folder or the disk.
+        """Raises Refused, NoAnswer, OSError from the folder or the disk, and TooManyFailures if
+        pictures are left.
 
         The journal is complete after each of them, so that another run can resume.
         """
@@ -111,6 +117,7 @@ class Upload:
                 if isinstance(sent, BaseException):
                     raise sent
                 self._write(sent)
+            self.is_done = True
         finally:
             self._service.connection.stopping.set()
             self._planner.stop.set()
@@ -124,14 +131,17 @@ class Upload:
     def _feed(self) -> None:
         try:
             for plan, is_new in self._plans():
+                self._planned.put(True)
                 self._window.enter(len(plan.files))
                 if is_new:
                     self._journal.plan(plan)
                 self._sent.put(self._sender.send(plan, is_new=is_new))
+            self._planned.put(False)
             self._sent.put(None)
         except Stopped:
             pass
         except BaseException as error:  # the calling thread raises it
+            self._planned.put(True)
             self._sent.put(error)
 
     def _plans(self) -> Iterator[tuple[Plan, bool]]:
@@ -143,6 +153,7 @@ class Upload:
 
     def _write(self, sent: SentPlan) -> None:
         """Wait for a job's end, and write its rows."""
+        self._planned.get()
         counts: Counter[str] = Counter()
         items = self._results(sent)
         files = sent.plan.files
@@ -158,6 +169,7 @@ class Upload:
         self._sender.finish(sent)
         self._window.leave(len(files))
         self._show()
+        self._check_failures(are_written=True)
 
     def _results(self, sent: SentPlan) -> list[Item]:
         if sent.job is None:
@@ -180,6 +192,7 @@ class Upload:
                 failed=status.counts.failed,
                 earlier=sent.finished_before,
             )
+            self._check_failures(status.counts.failed)
 
     def _rows(self, plan: Plan, items: list[Item], counts: Counter[str]) -> Iterator[Row]:
         for position, (file, item) in enumerate(zip(plan.files, plan.item_of, strict=True)):
@@ -206,17 +219,25 @@ class Upload:
 
         `earlier` is the number of pictures of that job that an earlier run has classified.
         """
+        self.not_written = succeeded + failed
         failures = _failures(self.counts) + failed
         self._progress.show(
             done=self.counts["succeeded"] + succeeded + failures,
             failed=failures,
             earlier=self._earlier + earlier,
         )
-        new = failures - self._failed_before
-        if self._max_failures is not None and new >= self._max_failures:
-            raise TooManyFailures(
-                f"{count_text(new, 'picture')} failed, and --max-failures is {self._max_failures}"
-            )
+
+    def _check_failures(self, failed: int = 0, *, are_written: bool = False) -> None:
+        """Raises TooManyFailures. `failed` counts pictures of the oldest job that have no row."""
+        new = _failures(self.counts) + failed - self._failed_before
+        if self._max_failures is None or new < self._max_failures:
+            return
+        self.too_many = TooManyFailures(
+            f"{count_text(new, 'picture')} failed, and --max-failures is {self._max_failures}"
+        )
+        # The next files are planned soon, or there are none and the run ends. A watch has no end.
+        if not are_written or self._planner.watch or self._planned.get():
+            raise self.too_many
 
 
 def _failures(counts: Counter[str]) -> int:

@@ -10,8 +10,12 @@ import pytest
 
 from client.errors import UsageError
 from client.api.records import Durations, Item, ItemError, Prediction
+from client.tables.formats import Csv
 from client.tables.rows import flat_columns, row
 from client.tables.table import Table, check_table_path, rows_path
+from shared import jobs
+from web.follow.result_formats import LINE_FORMATS, item_json
+from web.schemas.results import ResultFormat
 
 GOOD = Item(
     index=0,
@@ -83,6 +87,30 @@ def test_a_custom_id_has_no_control_characters_in_csv(tmp_path: Path) -> None:
     table.finish()
     written = [line["custom_id"] for line in cells(tmp_path / "t.csv")]
     assert written == ["'=1+1", "a=LINK(1)", "]0;evil", "gpj.exe", "Füße \u200d 写真"]
+
+
+def test_the_client_and_the_service_write_the_same_csv() -> None:
+    names = ["=1+1", "x;=1|+2", "\t=1", " -1", "a-b", 'quo"te, and\nline', "\uff1d1", "12", "true"]
+    service, columns = LINE_FORMATS[ResultFormat.CSV], flat_columns(
+        ["index", "name", "custom_id"], 2
+    )
+    assert Csv(columns).head().encode() == service.head(2)
+    for name in names:
+        best = jobs.Prediction(281, name, 0.75)
+        good = jobs.Outcome(
+            state=jobs.ItemState.SUCCEEDED,
+            predictions=(best, jobs.Prediction(0, "", 1e-9)),
+            model_version="m-1",
+            durations=jobs.Durations(queue_ms=1.0, preprocess_ms=22.125, inference_ms=0.0),
+        )
+        error = jobs.ItemError(code="decode_failed", message=name)
+        bad = jobs.Outcome(state=jobs.ItemState.FAILED, error=error)
+        for outcome in (good, bad, None):
+            state = outcome.state if outcome else jobs.ItemState.QUEUED
+            item = jobs.Item(index=7, name=name, custom_id=None, outcome=outcome, state=state)
+            received = Item.of(json.loads(item_json(item)))
+            nested = row(received, index=received.index, name=name, custom_id=None)
+            assert Csv(columns).text([nested]).encode() == service.lines([item], 2)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])

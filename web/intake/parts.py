@@ -13,6 +13,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 
 from shared.errors import UnknownField, WrongPartSize
 from shared.formats import HEAD_BYTES
+from shared.sizes import count_text
 from web.intake.uploads import FORM, Upload, clean, clean_id, fault, no_picture
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
@@ -55,8 +56,8 @@ def read_part(
     with_file = sum(entry.digest is None for entry in entries)
     if len(entries) != items or len(pictures) != with_file:
         raise WrongPartSize(
-            f"This part has {items} items, and needs a file for each item without a digest. "
-            f"The form had {len(entries)} items and {len(pictures)} files."
+            f"This part has {count_text(items, 'item')}, and needs a file for each item without a digest. "
+            f"The form had {count_text(len(entries), 'item')} and {count_text(len(pictures), 'file')}."
         )
     following = iter(pictures)
     return [

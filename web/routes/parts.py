@@ -7,6 +7,7 @@ from flask import Response, request
 from shared import errors
 from shared.errors import InvalidRequest, JobClosed
 from shared.jobs import PART_SIZE, JobState, part_size, parts_of
+from shared.sizes import count_text
 from web.http.answers import answer, documented, request_body
 from web.intake.parts import read_part
 from web.intake.uploads import FORM_OVERHEAD
@@ -43,7 +44,8 @@ def put_part(path: PartPath) -> Response:
         raise JobClosed
     items = part_size(job.total, path.number)
     if items <= 0:
-        raise InvalidRequest(f"number: this job has {parts_of(job.total)} parts, counted from 0.")
+        parts = count_text(parts_of(job.total), "part")
+        raise InvalidRequest(f"number: this job has {parts}, counted from 0.")
     max_bytes = backend().settings.max_image_bytes
     size = request.content_length or 0
     with backend().admission.room() as room:

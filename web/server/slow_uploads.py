@@ -60,6 +60,6 @@ class _Body(io.RawIOBase):
         # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
         self._client.shutdown(socket.SHUT_RD)
         raise RequestTimeout(
-            f"The upload stood still: 64 KiB took longer than {self._seconds:g} seconds. "
+            f"The upload stood still: 64 KiB took longer than {self._seconds:g} s. "
             "Send the request again."
         )

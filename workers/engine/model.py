@@ -8,6 +8,7 @@ from pathlib import Path
 
 from shared.errors import ModelError
 from shared.settings import Settings
+from shared.sizes import count_text
 from workers.engine.labels import read_labels
 from workers.engine.weights_file import Description
 from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
@@ -65,7 +66,7 @@ def describe(
         return model
     if settings.model_labels is None:
         raise ModelError(
-            f"The weights have {classes} classes, but there are {len(model.labels)} labels. "
+            f"The weights have {classes} classes, and the number of labels is {len(model.labels)}. "
             "Set MODEL_LABELS to a file with one label per line."
         )
     return relabelled(model, settings.model_labels, classes=classes)
@@ -79,7 +80,7 @@ def relabelled(model: Model, labels: Path, *, classes: int) -> Model:
     names = read_labels(labels)
     if len(names) != classes:
         raise ModelError(
-            f"MODEL_LABELS: {labels} has {len(names)} labels, "
+            f"MODEL_LABELS: {labels} has {count_text(len(names), 'label')}, "
             f"but {model.name} has {classes} classes"
         )
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()

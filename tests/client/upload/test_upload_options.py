@@ -201,6 +201,48 @@ def test_an_upload_stops_at_the_failure_that_reaches_the_limit(
     assert upload.json("--resume")[1]["failed"] == 8
 
 
+@pytest.mark.parametrize("table", ["table.csv", "table.parquet"])
+def test_nothing_is_left_if_the_last_picture_reaches_the_limit(
+    server: ScriptedServer, folder: Path, capsys: Any, table: str
+) -> None:
+    if table.endswith(".parquet"):
+        pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    (folder / "d.jpg").write_text("bad d")
+    upload = Upload(server, folder, capsys, table)
+    status, out, err = upload("--max-failures", "1")
+    assert status == Exit.TOO_MANY_FAILURES
+    assert "1 picture failed, and --max-failures is 1. All pictures are done." in err
+    assert "--resume" not in err and upload.table.exists()
+
+
+def test_an_interrupted_upload_counts_pictures_without_rows(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.ending.clear()
+
+    def interrupt(self: Any, *, done: int, **_: Any) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("client.cli.progress.Lines.show", interrupt)
+    status, out, err = upload()
+    assert status == Exit.INTERRUPTED and "Continue with --resume" in err
+    assert "at least 3 more pictures are done; --resume adds their rows" in out
+    assert upload.rows() == []
+
+
+def test_an_upload_of_no_pictures_says_so(upload: Upload, folder: Path) -> None:
+    for each in folder.iterdir():
+        each.unlink()
+    status, _, err = upload()
+    assert status == Exit.OK and f"{folder} has no pictures." in err
+    (folder / "inside").mkdir()
+    status, out, err = upload("--overwrite")
+    assert "1 skipped: 1 folder inside" in out
+    assert "--recursive reads the folders inside" in err
+    assert "has no file that you chose" in upload("--overwrite", "--include", "*.bmp")[2]
+
+
 def test_the_summary_names_the_first_failures_and_says_where_all_are(
     upload: Upload, folder: Path
 ) -> None:

@@ -113,7 +113,7 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
     kinds = {".txt": 2, ".mp4": 1, "without an ending": 1, "folders inside": 1}
     assert (skipped.kinds, reported) == (kinds, [])
     assert skipped_line(skipped.kinds) == (
-        "5 skipped: 2 .txt, 1 .mp4, 1 folders inside, 1 without an ending;"
+        "5 skipped: 2 .txt, 1 .mp4, 1 folder inside, 1 without an ending;"
         " list them with --show-skipped"
     )
 

@@ -197,6 +197,14 @@ def test_a_list_of_bad_digests_is_refused_at_the_first(client: FlaskClient) -> N
     assert response.json["detail"].startswith("digests.0:")
 
 
+def test_a_refused_part_counts_in_plain_english(client: FlaskClient) -> None:
+    job_id = open_id(client, 1)
+    detail = put(client, job_id, 0, range(2)).json["detail"]
+    assert detail.startswith("This part has 1 item, ")
+    assert detail.endswith("The form had 2 items and 2 files.")
+    assert "this job has 1 part, " in put(client, job_id, 1, range(1)).json["detail"]
+
+
 def test_a_part_must_be_what_its_number_says(client: FlaskClient) -> None:
     job_id = open_id(client, 34)
     name = {"name": "a"}
