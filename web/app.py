@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from flask import Response, redirect, url_for
 from flask_openapi import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -28,7 +27,7 @@ from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
-from web.routes import thumbnails
+from web.routes import documents, thumbnails
 from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
 from web.routes.backend import Backend, raise_objection
 from web.http.short_paths import ShortPaths
@@ -77,7 +76,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_api(dead_letters.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(page.blueprint)
-    _serve_docs(app)
+    documents.register(app)
     _guard(app, backend)
     return app
 
@@ -181,14 +180,3 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
     app.wsgi_app = OriginGuard(app.wsgi_app, settings)  # type: ignore[assignment,method-assign]
-
-
-def _serve_docs(app: OpenAPI) -> None:
-    """The usual short addresses of the pages that flask-openapi serves under /openapi."""
-
-    def to(endpoint: str) -> Response:
-        return redirect(url_for(endpoint))  # type: ignore[return-value]
-
-    app.add_url_rule("/docs", "docs", lambda: to("swagger.swagger"))
-    app.add_url_rule("/redoc", "redoc", lambda: to("redoc.redoc"))
-    app.add_url_rule("/openapi.json", "openapi_json", lambda: app.api_doc)

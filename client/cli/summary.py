@@ -50,11 +50,7 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         f" {summary['succeeded']:,} classified,"
         f" {summary['failed']:,} failed"
     )
-    if summary["not_written"]:
-        yield (
-            f"  at least {count_text(summary['not_written'], 'more picture is', 'more pictures are')}"
-            " done; --resume adds their rows and does not send them again"
-        )
+    yield from _not_written(summary["not_written"])
     if summary["cancelled"]:
         yield f"  {summary['cancelled']:,} cancelled"
     for code, number in sorted(summary["errors"].items()):
@@ -78,3 +74,9 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield f"  {skipped_line(summary['skipped'])}"
     if summary["changed"]:
         yield f"  {summary['changed']:,} changed while they were uploaded"
+
+
+def _not_written(pictures: int) -> Iterator[str]:
+    if pictures:
+        more = count_text(pictures, "more picture is", "more pictures are")
+        yield f"  at least {more} done; --resume adds their rows and does not send them again"

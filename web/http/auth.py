@@ -17,7 +17,7 @@ from web.http.api_keys import ApiKey, ApiKeys, Scope
 #: The documents say how to use a key, and the page asks for one. Every other call needs a key, so a
 #: new call is closed until it is added here.
 OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.metrics"})
-_OPEN_DOCUMENTS = frozenset({"docs", "redoc", "openapi_json", "static"})
+_OPEN_DOCUMENTS = frozenset({"docs", "redoc", "redoc_script", "openapi_json", "static"})
 _OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
 
 #: Calls that need the scope `operate`. All other calls that need a key need the scope `classify`.

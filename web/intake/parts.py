@@ -55,9 +55,10 @@ def read_part(
     entries = _entries(form.get("items"), pictures)
     with_file = sum(entry.digest is None for entry in entries)
     if len(entries) != items or len(pictures) != with_file:
+        due, got = count_text(items, "item"), count_text(len(entries), "item")
         raise WrongPartSize(
-            f"This part has {count_text(items, 'item')}, and needs a file for each item without a digest. "
-            f"The form had {count_text(len(entries), 'item')} and {count_text(len(pictures), 'file')}."
+            f"This part has {due}, and needs a file for each item without a digest. "
+            f"The form had {got} and {count_text(len(pictures), 'file')}."
         )
     following = iter(pictures)
     return [
