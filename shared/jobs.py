@@ -178,6 +178,7 @@ class NewJob:
     top_k: int
     items: Sequence[NewItem]
     owner: str = ""  #: Name of the API key; empty if keys are off.
+    client: str = ""  #: The client that sends it: it counts in this client's account.
     trace: str = ""  #: `traceparent` of the request that submits it.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
@@ -203,7 +204,7 @@ class OpenJob:
     top_k: int
     total: int
     owner: str = ""  #: Name of the API key; empty if keys are off.
-    client: str = ""  #: The client that opens it. The number of its open jobs is limited.
+    client: str = ""  #: The client that opens it: it counts in this client's account.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
 

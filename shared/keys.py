@@ -22,6 +22,13 @@ outstanding:<lane>        sorted set: parts that are accepted and not yet commit
 outstanding_images:<lane> integer: images in those parts
 held                      hash: part -> bytes of its images; `total` is their sum. `<part>:left`:
                           images of the part without an outcome, if its message says otherwise
+charges                   hash: part -> "<images> <bytes> <lane> <client>": what a client has
+                          outstanding and held, and is charged for this part
+account:<client>          hash: the sums of these charges (`interactive` and `bulk` images, and
+                          `bytes`); `kept:<hour>`, bytes of the client's records that expire in
+                          this hour; `today`, images that it sent on the `day`; `life`, seconds that
+                          the account lives once nothing is outstanding. Days and hours count since
+                          1970
 drained:<lane>:<second>   integer: images committed in that second; expires soon
 result:<version>:<digest> outcome: the cached result for this model version and these bytes
 thumbnail:<digest>        JPEG: a small version of the picture with this digest
@@ -50,6 +57,7 @@ from shared.jobs import Lane
 
 MODEL = "model"
 HELD = "held"
+CHARGES = "charges"
 DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
 WEBHOOKS_DUE = "webhooks_due"
@@ -84,6 +92,10 @@ def webhook_host(host: str) -> str:
 
 def open_jobs(client: str) -> str:
     return f"open_jobs:{client}"
+
+
+def account(client: str) -> str:
+    return f"account:{client}"
 
 
 def finished(job_id: str) -> str:

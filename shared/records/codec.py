@@ -55,8 +55,7 @@ def job_fields(job: NewJob, now: float, ttl: int) -> Fields:
         "cached": len(succeeded),
         "created_at": now,
         "expires_at": now + ttl,
-        **_thumbnails(job),
-        **_webhook(job),
+        **_options(job),
     }
     if succeeded and succeeded[-1].model_version:
         fields["model_version"] = succeeded[-1].model_version
@@ -79,8 +78,7 @@ def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
         "cached": 0,
         "created_at": now,
         "expires_at": now + ttl,
-        **_webhook(job),
-        **_thumbnails(job),
+        **_options(job),
     }
 
 
@@ -98,15 +96,18 @@ def part_fields(
     outcomes = {
         outcome_field(k): item.outcome.to_json() for k, item in enumerate(items) if item.outcome
     }
-    return {"spec": json.dumps(spec), "pending": len(items) - len(outcomes), **outcomes}
+    # Names outside ASCII as they are: escapes would take up to six times as much of Redis's memory.
+    text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
+    return {"spec": text, "pending": len(items) - len(outcomes), **outcomes}
 
 
-def _thumbnails(job: NewJob | OpenJob) -> Fields:
-    return {"thumbnails": 1} if job.thumbnails else {}
-
-
-def _webhook(job: NewJob | OpenJob) -> Fields:
-    return {"webhook": job.webhook} if job.webhook else {}
+def _options(job: NewJob | OpenJob) -> Fields:
+    """Fields that a job has only if it needs them."""
+    return {
+        **({"client": job.client} if job.client else {}),
+        **({"thumbnails": 1} if job.thumbnails else {}),
+        **({"webhook": job.webhook} if job.webhook else {}),
+    }
 
 
 # From Redis

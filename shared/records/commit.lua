@@ -1,7 +1,7 @@
 -- Write outcomes of a part's items, each at most once: a second delivery changes nothing.
 --
 -- runs in a full Redis
--- uses: holding, ending/complete
+-- uses: holding, accounts/kept, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
 -- arguments: job_id, number, member, whole, model_version, now, ttl
 -- row arguments: position, state, outcome
@@ -46,6 +46,7 @@ if pending == 0 then
   give_back_bytes(held, part)
 else
   redis.call('HSET', held, left_field(part), pending)
+  charge(part, -written, 0)
 end
 if pending == 0 or whole == '0' then
   redis.call('ZREM', outstanding, member)

@@ -5,8 +5,8 @@ Admission asks for room for them before they are stored. A test compares with a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from shared.jobs import parts_of
 from shared.thumbnails import MOST_BYTES
@@ -21,7 +21,6 @@ _ITEM = 400
 #: The result of an image: in its part's record, and once more in the result cache. Each image that
 #: is accepted will have one, so admission keeps this much free for each outstanding image.
 RESULT = 3_000
-
 
 #: A thumbnail and its key.
 _THUMBNAIL = MOST_BYTES + 500
@@ -50,5 +49,23 @@ def _of_item(item: Item) -> int:
 
 
 def _of_text(text: str) -> int:
-    """JSON escapes a character outside ASCII with up to twelve others."""
-    return (2 if text.isascii() else 12) * len(text)
+    """JSON escapes some characters with another one."""
+    return 2 * len(text.encode(errors="replace"))
+
+
+# What a client is said to keep, in its account. It is close to the truth, while the figures above
+# are the most that is possible.
+
+#: The record of a job and its place in lists; the keys of a part; the result of an image.
+_KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 1_000, 500, 700
+
+
+def kept_of_job() -> int:
+    return _KEPT_JOB
+
+
+def kept_of_part(fields: Mapping[str, Any], *, thumbnails: bool) -> int:
+    """Bytes of a part's record with these fields, once it has all results."""
+    texts = sum(len(value.encode()) for value in fields.values() if isinstance(value, str))
+    of_pending = _KEPT_RESULT + (_THUMBNAIL if thumbnails else 0)
+    return _KEPT_PART + texts + int(fields["pending"]) * of_pending

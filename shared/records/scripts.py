@@ -35,6 +35,7 @@ _CONSTANTS: dict[str, str | int] = {
     "PART_SIZE": PART_SIZE,
     "WAITING_SECONDS": keys.WAITING_SECONDS,
     "COMMITTED": f"'{keys.COMMITTED}'",
+    "CHARGES": f"'{keys.CHARGES}'",
     "WEBHOOKS_DUE": f"'{keys.WEBHOOKS_DUE}'",
     "JOB_KEY": f"'{keys.job(_ANY)}'",
     "JOBS_KEY": f"'{keys.jobs_of(_ANY)}'",
@@ -42,6 +43,7 @@ _CONSTANTS: dict[str, str | int] = {
     "IMAGES_KEY": f"'{keys.images(_ANY, _ANY)}'",
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
+    "ACCOUNT_KEY": f"'{keys.account(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
 }
 

@@ -18,7 +18,9 @@ from shared import clock, keys
 from shared.errors import JobClosed, JobNotFound, PartConflict, TooManyOpenJobs, Unavailable
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, NewJob, OpenJob, PartRef, parts_of
 from shared.message import message, packed
-from shared.records import codec
+from shared.records import codec, footprint
+from shared.records.accounts import account
+from shared.records.accounts.account import Entry
 from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
@@ -73,22 +75,22 @@ class JobSubmitter:
         now = clock.now(self._redis)
         lane = jobs[0].lane
         pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
-        sizes = {
-            ref: job.pending_bytes(ref.number)
-            for job in jobs
-            for ref in self._add_job(pipe, job, now)
+        entries = {
+            ref: entry for job in jobs for ref, entry in self._add_job(pipe, job, now).items()
         }
         self._list(pipe, jobs, now)
-        if not sizes:
-            self._execute(pipe, claim)
-            return None
+        sizes = {ref: entry.size for ref, entry in entries.items() if ref.images}
         deadline = now + self._deadline
-        if lane in rounds.FAIR:
+        if sizes and lane in rounds.FAIR:
             rounds.join(pipe, lane, sizes, deadline=deadline)
-            *_, (images, bytes_held) = self._execute(pipe, claim)
-        else:
+        elif sizes:
             _queue(pipe, lane, sizes, deadline)
-            *_, images, bytes_held = self._execute(pipe, claim)
+        counted = len(pipe.command_stack)
+        account.accept(pipe, lane, entries.values(), now=now, ttl=self._ttl)
+        replies = self._execute(pipe, claim)[:counted]
+        if not sizes:
+            return None
+        images, bytes_held = replies[-1] if lane in rounds.FAIR else replies[-2:]
         return Accepted(images, bytes_held)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
@@ -115,11 +117,22 @@ class JobSubmitter:
         owned_jobs.add(pipe, job.owner, [job.id], now=now, ttl=self._ttl)
         pipe.hset(open_jobs, job.id, job.total)
         pipe.expire(open_jobs, 2 * self._ttl)
+        entry = Entry(keys.job(job.id), "", job.client, kept=footprint.kept_of_job())
+        account.accept(pipe, job.lane, [entry], now=now, ttl=self._ttl)
         self._execute(pipe, claim)
 
-    def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str = "") -> PutPart:
+    def put_part(
+        self,
+        job: Job,
+        number: int,
+        items: Iterable[NewItem],
+        trace: str = "",
+        *,
+        client: str = "",
+    ) -> PutPart:
         """Store a part of an open job and queue it. Repeating the call is harmless.
 
+        It counts in the account of `client`, which has sent it.
         `items` is read once and in order. If it is a generator, only a few megabytes of images are
         in memory at a time. Raises JobNotFound, JobClosed, PartConflict if other pictures are
         stored as this part, and Unavailable if reading `items` took minutes.
@@ -159,6 +172,10 @@ class JobSubmitter:
             now=staged.now,
             deadline=staged.now + self._deadline,
             ttl=self._ttl,
+            client=client,
+            lane=job.lane,
+            kept=staged.kept,
+            **account.times(staged.now, self._ttl),
         )
         *_, (word, *reply) = pipe.execute()
         return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
@@ -180,8 +197,8 @@ class JobSubmitter:
         for owner, job_ids in by_owner.items():
             owned_jobs.add(pipe, owner, job_ids, now=now, ttl=self._ttl)
 
-    def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> list[PartRef]:
-        """Add a job and its parts to a transaction; gives the parts that need a worker."""
+    def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> dict[PartRef, Entry]:
+        """Add a job and its parts to a transaction; gives the parts."""
         key = keys.job(job.id)
         pipe.hset(key, mapping=codec.job_fields(job, now, self._ttl))
         pipe.expire(key, 2 * self._ttl)
@@ -191,17 +208,27 @@ class JobSubmitter:
         if finished and len(job.items) > 1:
             pipe.rpush(keys.finished(job.id), *finished)
             pipe.expire(keys.finished(job.id), 2 * self._ttl)
-        refs = []
+        entries = {}
         for start in range(0, len(job.items), PART_SIZE):
             items = job.items[start : start + PART_SIZE]
             pending = sum(item.outcome is None for item in items)
-            refs.append(PartRef(job.id, start // PART_SIZE, pending))
-            self._add_part(pipe, refs[-1], items, job, now)
-        return [ref for ref in refs if ref.images]
+            ref = PartRef(job.id, start // PART_SIZE, pending)
+            kept = self._add_part(pipe, ref, items, job, now)
+            entries[ref] = Entry(
+                key,
+                keys.part(job.id, ref.number),
+                job.client,
+                len(items),
+                pending,
+                job.pending_bytes(ref.number),
+                kept + (0 if start else footprint.kept_of_job()),
+            )
+        return entries
 
     def _add_part(
         self, pipe: Pipeline, ref: PartRef, items: Sequence[NewItem], job: NewJob, now: float
-    ) -> None:
+    ) -> int:
+        """Add a part to a transaction; gives the bytes of its record, about."""
         key = keys.part(ref.job_id, ref.number)
         fields = codec.part_fields(items, job.top_k, now, job.trace, thumbnails=job.thumbnails)
         pipe.hset(key, mapping=fields)
@@ -211,6 +238,7 @@ class JobSubmitter:
         if ref.images:
             data = {k: item.data for k, item in enumerate(items) if not item.outcome}
             store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
+        return footprint.kept_of_part(fields, thumbnails=job.thumbnails)
 
 
 def _queue(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared import keys
 from shared.jobs import Lane
+from shared.records.accounts.account import DAY
 from tests.machine import world
 from tests.machine.snapshot import Snapshot
 from workers.webhooks.post import Answer
@@ -56,7 +57,7 @@ def _all_webhooks_are_delivered(machine: Records) -> None:
 
 def nothing_is_left(machine: Records) -> None:
     """When all results have expired, Redis holds only totals, and they are zero."""
-    machine.time.advance(3 * world.TTL // world.STEP)
+    machine.time.advance(2 * DAY // world.STEP)  # accounts live longest
     machine.jobs.dead_letters.all()
     for lane in Lane:
         machine.service.work(lane)

@@ -23,7 +23,7 @@ FAULTS = (
                 "redis.call('EXPIRE', images, ttl)\nredis.call('HSET', held, part, bytes, left",
                 "redis.call('HSET', held, part, bytes, left",
             ),
-            ("expire(job, job_id, tonumber(total), job_claim, 2 * ttl)\nif claim", "if claim"),
+            ("expire(job, job_id, tonumber(total), job_claim, now, 2 * ttl)\nif claim", "if claim"),
             ("not state or state == 'cancelled' or redis.call('EXISTS', part)", "nil"),
         ),
         "never expires|before its time",
@@ -74,6 +74,35 @@ FAULTS = (
         "a cancelled job notifies nobody",
         (("add_webhook(webhook, job_id, now)\nredis.call('PUBLISH'", "redis.call('PUBLISH'"),),
         "nobody will be notified",
+        0,
+    ),
+    Fault(
+        "images that are committed stay in the account of their client",
+        (("charge(part, -written, 0)", ""),),
+        "images of .* are charged",
+        0,
+    ),
+    Fault(
+        "a part that is released stays in the account of its client",
+        (
+            (
+                "\nend_charge(part)\nend\nlocal function members_of",
+                "\nend\nlocal function members_of",
+            ),
+        ),
+        "bytes of .* are charged",
+        0,
+    ),
+    Fault(
+        "a retried image is in no account",
+        (("charge(part, 1, bytes - counted, lane, redis.call('HGET', job, 'client'))", ""),),
+        "images of .* are charged|bytes of .* are charged",
+        0,
+    ),
+    Fault(
+        "records that live on leave the account of their client",
+        (("keep(job, 0, now, seconds)", ""),),
+        "are counted",
         0,
     ),
 )

@@ -40,6 +40,7 @@ class PromisedJob:
     id: str
     lane: Lane
     total: int
+    client: str = ""  #: The client that has made it; empty in an older release.
     opened: bool = False
     webhook: bool = False
     claim: Claim | None = None
@@ -55,13 +56,18 @@ class PromisedJob:
     ends: int = 0  #: How often the job was seen to end.
     notified: int = 0  #: The end for which its webhook was delivered last.
 
+    def sender(self, number: int) -> str:
+        """The client that sends this part. Anybody may who knows the id of an open job."""
+        return "another" if self.opened and number == 1 else self.client
+
     def give(self, number: int, position: int, outcome: str) -> None:
         """A worker has tried to commit this outcome."""
         self.given.setdefault((number, position), set()).add(outcome)
 
 
 class Promised:
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = began  #: The time of the first step.
         self.jobs: dict[str, PromisedJob] = {}
 
     def __iter__(self) -> Iterator[PromisedJob]:

@@ -55,6 +55,17 @@ class Snapshot:
     def held(self) -> dict[str, int]:
         return {name: int(value) for name, value in self._texts(keys.HELD).items()}
 
+    def charges(self) -> dict[str, tuple[int, int, str, str]]:
+        """Of each part: images, bytes, lane and client."""
+        charges = {}
+        for part, text in self._texts(keys.CHARGES).items():
+            images, size, lane, client = text.split(" ", 3)
+            charges[part] = int(images), int(size), lane, client
+        return charges
+
+    def account(self, client: str) -> dict[str, int]:
+        return {name: int(value) for name, value in self._texts(keys.account(client)).items()}
+
     def outstanding(self, lane: Lane) -> dict[str, float]:
         return dict(self.contents.get(keys.outstanding(lane), {}))
 

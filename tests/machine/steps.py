@@ -25,7 +25,7 @@ class Steps(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.redis.flushall()
-        self.promised = Promised()
+        self.promised = Promised(self.time.now)
         self.service = Service(self.redis_url, self.redis, self.promised)
         self.jobs = self.service.jobs
         self.twin: Callable[[], None] = lambda: None  #: Sends the present request once more.

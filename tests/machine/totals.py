@@ -6,14 +6,14 @@ import json
 
 from shared import keys
 from shared.jobs import Lane, PartRef
-from tests.machine import world
+from tests.machine import accounts, world
 from tests.machine.looks import left_of
 from tests.machine.promised import Promised
 from tests.machine.snapshot import Snapshot
 
 #: Keys that never expire. Each entry of them must have an owner, which the functions below check.
 _LASTING = {
-    *(keys.HELD, keys.DEAD_LETTERS, keys.WEBHOOKS_DUE),
+    *(keys.HELD, keys.CHARGES, keys.DEAD_LETTERS, keys.WEBHOOKS_DUE),
     *(name for lane in Lane for name in (keys.queue(lane), keys.waiting(lane))),
     *(name for lane in Lane for name in (keys.outstanding(lane), keys.outstanding_images(lane))),
     *(keys.current_round(lane) for lane in Lane),
@@ -22,11 +22,13 @@ _LASTING = {
 
 def check(promised: Promised, snapshot: Snapshot, now: float) -> None:
     for key in snapshot.contents:
-        assert snapshot.ttl[key] >= 0 or key in _LASTING, f"{key} never expires"
+        lasting = key in _LASTING or key.startswith(keys.account(""))  # accounts.py checks these
+        assert snapshot.ttl[key] >= 0 or lasting, f"{key} never expires"
     for lane in Lane:
         _outstanding_images(promised, snapshot, lane)
         _reach_a_worker(snapshot, lane, now)
     _bytes_held(promised, snapshot)
+    accounts.check(promised, snapshot, now)
     _dead_letters(snapshot, now)
     for job_id in snapshot.webhooks_due():
         assert job_id in promised.jobs, f"a webhook of an unknown job {job_id}"

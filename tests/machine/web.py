@@ -47,7 +47,12 @@ class WebSteps(Steps):
         numbers = range(parts_of(total))
         job.parts = {n: PromisedPart(sent=[_of_part(items, n)]) for n in numbers}
         new = NewJob(
-            id=job.id, lane=lane, top_k=5, items=items, webhook=WEBHOOK if webhook else None
+            id=job.id,
+            lane=lane,
+            top_k=5,
+            items=items,
+            client=job.client,
+            webhook=WEBHOOK if webhook else None,
         )
         self._make(job, lambda: self.jobs.submitter.accept([new], claim), cut)
 
@@ -58,12 +63,15 @@ class WebSteps(Steps):
         job = self._promise(lane, total, webhook, claim)
         job.opened = True
         url = WEBHOOK if webhook else None
-        new = OpenJob(id=job.id, lane=lane, top_k=5, total=total, webhook=url)
+        new = OpenJob(id=job.id, lane=lane, top_k=5, total=total, client=job.client, webhook=url)
         self._make(job, lambda: self.jobs.submitter.open(new, claim), cut)
 
     def _promise(self, lane: Lane, total: int, webhook: bool, claim: Claim | None) -> PromisedJob:
-        name = f"job{len(self.promised.jobs)}"
-        return self.promised.add(PromisedJob(name, lane, total, webhook=webhook, claim=claim))
+        number = len(self.promised.jobs)
+        client = ("somebody", "a second", "")[number % 3]
+        return self.promised.add(
+            PromisedJob(f"job{number}", lane, total, client, webhook=webhook, claim=claim)
+        )
 
     def _make(self, job: PromisedJob, action: Callable[[], object], cut: Cut | None) -> None:
         earlier = self.promised.claimed(job.claim) if job.claim else None
@@ -85,7 +93,7 @@ class WebSteps(Steps):
         """The same request reaches another web process, before the first has stored its job."""
         twin = self._promise(job.lane, job.total, False, job.claim)
         twin.opened = True
-        new = OpenJob(id=twin.id, lane=job.lane, top_k=5, total=job.total)
+        new = OpenJob(id=twin.id, lane=job.lane, top_k=5, total=job.total, client=twin.client)
         with suppress(AlreadyClaimed, IdempotencyKeyReused):
             self.service.others.submitter.open(new, job.claim)
             twin.acknowledged = True
@@ -122,7 +130,10 @@ class WebSteps(Steps):
         try:
             record = self.jobs.reader.get(job.id)
             self._call(
-                lambda: self.jobs.submitter.put_part(record, number, self._upload(items, slow)), cut
+                lambda: self.jobs.submitter.put_part(
+                    record, number, self._upload(items, slow), client=job.sender(number)
+                ),
+                cut,
             ) and self._acknowledge(part, items)
         except JobNotFound:
             assert not self.service.reads(job.id), "the job is there"

@@ -89,10 +89,12 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         "shared.records.ending.canceller._RELEASED_AT_ONCE": 1,
         "shared.records.overdue.recovery._AT_ONCE": 4,
         "shared.records.open_jobs.staging._BYTES_AT_ONCE": 10,
+        "shared.records.accounts.account.HOUR": STEP,
         "shared.records.webhooks.outbox.MOST_OF_HOST": 2,
     }.items():
         monkeypatch.setattr(name, value)
     replace(monkeypatch, "local PART_SIZE=32", f"local PART_SIZE={PART_SIZE}")
+    replace(monkeypatch, "/ 3600)", f"/ {STEP})")
     replace(monkeypatch, "local READY = 4", "local READY = 1")
 
 

@@ -11,7 +11,7 @@ local function cancel(job, job_id, now, ttl)
   end
   redis.call('HSET', job, 'state', 'cancelled', 'cancelled', total - succeeded - failed,
              'finished_at', now, 'expires_at', now + ttl)
-  expire(job, job_id, tonumber(total), claim, ttl)
+  expire(job, job_id, tonumber(total), claim, now, ttl)
   add_webhook(webhook, job_id, now)
   redis.call('PUBLISH', COMMITTED, job_id .. ' cancelled')
   return 1

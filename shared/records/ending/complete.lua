@@ -1,8 +1,9 @@
--- How items and jobs end. For several scripts.
+-- How items and jobs end. For several scripts. It needs accounts/kept.lua.
 
 -- Let a job's record and all that belongs to it expire in so many seconds.
 -- `claim` is the key of its idempotency claim, or false.
-local function expire(job, job_id, total, claim, seconds)
+local function expire(job, job_id, total, claim, now, seconds)
+  keep(job, 0, now, seconds)
   redis.call('EXPIRE', job, seconds)
   if claim then
     redis.call('EXPIRE', claim, seconds)
@@ -35,6 +36,6 @@ end
 -- long the job took.
 local function complete(job, job_id, total, claim, now, ttl, webhook)
   redis.call('HSET', job, 'state', 'completed', 'finished_at', now, 'expires_at', now + ttl)
-  expire(job, job_id, total, claim, ttl)
+  expire(job, job_id, total, claim, now, ttl)
   add_webhook(webhook, job_id, now)
 end

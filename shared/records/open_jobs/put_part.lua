@@ -1,16 +1,18 @@
 -- Accept a part of an open job: all of it, or nothing.
 --
--- uses: holding, ending/complete, fairness/rounds
+-- uses: holding, accounts/kept, ending/complete, fairness/rounds
 -- keys: job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue
 -- keys: parts, finished, waiting, current_round
 -- arguments: job_id, number, member, message, item_count, pending, bytes
 -- arguments: succeeded, failed, model_version, now, deadline, ttl
+-- arguments: client, lane, kept, day, life
 -- row arguments: index
 -- `waiting` and `current_round` are empty in a lane without fair scheduling. `pending` images need
 -- a worker, and have so many `bytes`. The result cache answered the other items, or they are
 -- refused: so many `succeeded` and `failed`, with this `model_version` or an empty one. A row is one
 -- of these items. `now` and `deadline` are in Unix seconds; `ttl` is the results' time to live in
--- seconds.
+-- seconds. `client` has sent the part, or is empty; its account lives for `life` seconds. The part's
+-- records have so many bytes `kept`.
 -- Returns a word first. `new`: the number of missing parts, the images that are outstanding in the
 -- lane, the bytes that are held. `stored`, if the part was here: the number of missing parts and the
 -- part's `spec`. `closed`, `unknown` and `lost` come alone.
@@ -43,6 +45,7 @@ if tonumber(pending) > 0 then
   redis.call('RENAME', staged_images, images)
   redis.call('EXPIRE', images, ttl)
   redis.call('HSET', held, part, bytes)
+  charge(part, tonumber(pending), tonumber(bytes), lane, client)
   if waiting ~= '' then
     wait_for_round(job, part, waiting, current_round, outstanding, member, message, deadline)
     feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline, 0)
@@ -50,6 +53,10 @@ if tonumber(pending) > 0 then
     redis.call('ZADD', outstanding, deadline, member)
     redis.call('LPUSH', queue, message)
   end
+end
+keep(job, kept, now, math.max(0, redis.call('TTL', job)))
+if client ~= '' then
+  count_today(client, item_count, day, life)
 end
 received = redis.call('HINCRBY', job, 'received', item_count)
 local all_succeeded = redis.call('HINCRBY', job, 'succeeded', succeeded)
@@ -69,7 +76,7 @@ end
 -- Each part must live as long as the job. The loop over all parts runs only now and then: for each
 -- part it would cost the square of their number.
 if redis.call('TTL', job) < 1.75 * ttl then
-  expire(job, job_id, total, claim, 2 * ttl)
+  expire(job, job_id, total, claim, now, 2 * ttl)
 end
 
 state = 'running'

@@ -15,6 +15,7 @@ from redis.client import Pipeline
 
 from shared import clock, keys
 from shared.jobs import ItemState, Job, NewItem
+from shared.records import footprint
 from shared.records.codec import part_fields
 from shared.records.images import store_images
 
@@ -39,6 +40,7 @@ class StagedPart:
         self.images_key = keys.staged_images(token)
         self.items: list[NewItem] = []  #: Without their images.
         self.bytes = 0  #: Of the images that need a worker.
+        self.kept = 0  #: Bytes of the record, about. Known once `rest` was called.
         # Of the items that have an outcome already:
         self.finished: list[int] = []  #: Their positions.
         self.succeeded = 0
@@ -78,6 +80,7 @@ class StagedPart:
         fields = part_fields(
             self.items, self._top_k, self.now, self._trace, thumbnails=self._thumbnails
         )
+        self.kept = footprint.kept_of_part(fields, thumbnails=self._thumbnails)
         pipe.hset(self.key, mapping=fields)
         pipe.expire(self.key, _SECONDS)
         self._send(pipe)

@@ -75,6 +75,7 @@ class DeadLetters:
             claim_value=value(claim, ref.job_id) if claim else "",
             claim_seconds=2 * self._ttl if claim else "",
             job_id=ref.job_id,
+            lane=letter.lane,
             now=now,
             ttl=self._ttl,
         )

@@ -18,6 +18,7 @@ from shared import clock, keys
 from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
+from shared.records.accounts.account import ChargeCheck
 from shared.records.codec import outcome_field
 from shared.records.overdue.dead_letters import DeadLetter, DeadLetters
 from shared.records.read import JobReader
@@ -60,10 +61,12 @@ class Recovery:
         self._parts = parts
         self._dead_letters = dead_letters
         self._deadline = deadline_seconds
+        self._charges = ChargeCheck(redis)
 
     def recover(self, lane: Lane) -> Recovered:
         """Check a lane for overdue parts and do what is due for each."""
         self._parts.feed(lane)
+        self._charges.go_on()
         requeued = split = buried = 0
         for overdue in self._overdue(lane):
             if overdue.attempts < MAX_ATTEMPTS:

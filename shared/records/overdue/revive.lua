@@ -1,10 +1,10 @@
 -- Retry a dead letter: its item waits again, and will be tried alone.
 --
--- uses: ending/complete, holding
+-- uses: holding, accounts/kept, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, queue, dead_letters, dead_image
 -- keys: claim
 -- arguments: member, position, outcome_field, attempts_field, deadline, message
--- arguments: claim_value, claim_seconds, job_id, now, ttl
+-- arguments: claim_value, claim_seconds, job_id, lane, now, ttl
 -- `position` is that of the item in its part. `deadline` is in Unix seconds. `claim` is empty if the
 -- request had none; otherwise it gets the value, for so many seconds.
 -- `now` is in Unix seconds; `ttl` is the results' time to live in seconds.
@@ -31,6 +31,7 @@ end
 redis.call('EXPIRE', images, ttl)
 redis.call('HSET', held, part, bytes, left_field(part), pending)
 redis.call('HINCRBY', held, 'total', bytes - counted)
+charge(part, 1, bytes - counted, lane, redis.call('HGET', job, 'client'))
 redis.call('HINCRBY', job, 'failed', -1)
 if state == 'completed' then
   redis.call('HSET', job, 'state', 'running')
@@ -42,7 +43,7 @@ redis.call('LPUSH', queue, message)
 -- The job lives on as if the image had just been accepted. It may have been about to expire.
 local total, job_claim = unpack(redis.call('HMGET', job, 'total', 'claim'))
 redis.call('HSET', job, 'expires_at', now + ttl)
-expire(job, job_id, tonumber(total), job_claim, 2 * ttl)
+expire(job, job_id, tonumber(total), job_claim, now, 2 * ttl)
 if claim ~= '' then
   redis.call('SET', claim, claim_value, 'EX', claim_seconds)
 end
