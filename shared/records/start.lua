@@ -3,11 +3,13 @@
 -- runs in a full Redis
 -- uses: holding
 -- keys: job, part, images, outstanding, outstanding_images, held
--- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline
+-- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline, most_bytes
 -- `name`, `member` and `attempts_field` are those of the PartRef. `outcome_field` is
 -- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
--- Returns the part's fields as HGETALL does. Returns nil if the worker has nothing to do: it is a
--- second delivery, or recovery must act on a part that was tried often enough.
+-- Returns three lists: the part's fields as HGETALL does, the position and the size in bytes of each
+-- image, and the images as HGETALL does. The last list is empty if they have more than `most_bytes`
+-- together. Returns nil if the worker has nothing to do: it is a second delivery, or recovery must
+-- act on a part that was tried often enough.
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
@@ -35,4 +37,12 @@ if state == 'queued' then
 elseif state == 'receiving' then
   redis.call('HSETNX', job, 'started_at', now)
 end
-return redis.call('HGETALL', part)
+local sizes, bytes = {}, 0
+for _, position in ipairs(redis.call('HKEYS', images)) do
+  local size = redis.call('HSTRLEN', images, position)
+  sizes[#sizes + 1] = position
+  sizes[#sizes + 1] = size
+  bytes = bytes + size
+end
+local few = bytes <= tonumber(most_bytes)
+return { redis.call('HGETALL', part), sizes, few and redis.call('HGETALL', images) or {} }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
@@ -22,6 +22,10 @@ MAX_ATTEMPTS = 2
 #: The field of a part's hash that marks an image as slow to decode; its position follows.
 _SLOW = "slow:"
 
+#: Images of a batch that have no more bytes than this come with its records. A script copies them
+#: twice, but for a few images another round trip would take longer.
+_BYTES_WITH_RECORDS = 2**20
+
 _START = Script("start")
 _COMMIT = Script("commit")
 _PUT_BACK = Script("put_back")
@@ -36,7 +40,8 @@ class PartWork(NamedTuple):
     trace: str  #: `traceparent` of the request that brought it.
     attempt: int  #: 1 at the first.
     digests: Mapping[int, str]  #: Position in the part -> digest, of the items without an outcome.
-    images: Mapping[int, bytes]  #: Position -> bytes; a missing one has expired.
+    sizes: Mapping[int, int]  #: Position -> bytes of the image; a missing one has expired.
+    images: Mapping[int, bytes]  #: Position -> image; empty if all together have many bytes.
     thumbnails: bool = False  #: Whether to keep a thumbnail of each picture.
     slow: frozenset[int] = frozenset()  #: Positions of images that were slow to decode before.
 
@@ -48,20 +53,20 @@ class PartRecords:
         self._deadline = deadline_seconds
 
     def start(self, refs: Sequence[PartRef], lane: Lane) -> list[PartWork]:
-        """Begin work on parts: read their records and images, in one round trip.
+        """Begin work on parts: read their records, and images of few bytes, in one round trip.
 
-        Leaves out a part that another delivery has committed meanwhile.
+        `images` reads the other ones. Leaves out a part that another delivery has committed
+        meanwhile.
         """
         now = clock.now(self._redis)
         outstanding, outstanding_images = keys.outstanding(lane), keys.outstanding_images(lane)
         pipe = self._redis.pipeline(transaction=False)
         for ref in refs:
-            images = keys.images(ref.job_id, ref.number)
             _START(
                 pipe,
                 job=keys.job(ref.job_id),
                 part=keys.part(ref.job_id, ref.number),
-                images=images,
+                images=keys.images(ref.job_id, ref.number),
                 outstanding=outstanding,
                 outstanding_images=outstanding_images,
                 held=keys.HELD,
@@ -72,16 +77,20 @@ class PartRecords:
                 max_attempts=MAX_ATTEMPTS,
                 now=now,
                 deadline=now + self._deadline,
+                most_bytes=_BYTES_WITH_RECORDS // len(refs),
             )
-            pipe.hgetall(images)
         if lane in rounds.FAIR:
             rounds.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
-        replies = pipe.execute()[: 2 * len(refs)]
-        return [
-            _part_work(ref, record, images)
-            for ref, record, images in zip(refs, replies[::2], replies[1::2], strict=True)
-            if record
-        ]
+        replies = pipe.execute()[: len(refs)]
+        return [_part_work(ref, *reply) for ref, reply in zip(refs, replies, strict=True) if reply]
+
+    def images(self, places: Sequence[tuple[PartRef, int]]) -> list[bytes | None]:
+        """Read images, by part and position. None stands for one that has expired."""
+        pipe = self._redis.pipeline(transaction=False)
+        for ref, position in places:
+            pipe.hget(keys.images(ref.job_id, ref.number), str(position))
+        images: list[bytes | None] = pipe.execute()
+        return images
 
     def feed(self, lane: Lane) -> None:
         """Queue the parts whose round has come, as each start does.
@@ -146,7 +155,9 @@ class PartRecords:
         pipe.execute()
 
 
-def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes]) -> PartWork:
+def _part_work(
+    ref: PartRef, record: list[bytes], sizes: list[Any], images: list[bytes]
+) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
     spec = json.loads(fields[b"spec"].decode())  # json.loads would guess the encoding of bytes
     digests = {
@@ -162,6 +173,7 @@ def _part_work(ref: PartRef, record: list[bytes], images: Mapping[bytes, bytes])
         attempt=int(fields[ref.attempts_field.encode()]),
         digests=digests,
         thumbnails=spec.get("thumbnails", False),
-        images={int(k): data for k, data in images.items()},
+        sizes={int(k): size for k, size in zip(sizes[::2], sizes[1::2], strict=True)},
+        images={int(k): data for k, data in zip(images[::2], images[1::2], strict=True)},
         slow=frozenset(k for k in digests if f"{_SLOW}{k}".encode() in fields),
     )

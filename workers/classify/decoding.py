@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
 from shared.jobs import Outcome, PartRef
 from shared.records.work import PartWork
+from workers.classify.reading import PictureReader, Place, Read
 from workers.decode.decoder import Decoder
 
 #: Bytes of a file that counts as large. Usual pictures have less.
@@ -62,19 +63,26 @@ class _Picture:
 
     @property
     def bytes(self) -> int:
-        return len(self.work.images.get(self.position, b""))
+        return self.work.sizes.get(self.position, 0)
+
+    @property
+    def place(self) -> Place:
+        return self.work, self.position
 
 
 class BatchDecoding:
     def __init__(
         self,
         decoder: Decoder,
+        read: Read,
         works: Sequence[PartWork],
         budget: DecodeBudget,
         *,
         pictures_at_once: int,
     ) -> None:
+        """`read` reads pictures that did not come with `works`."""
         self._decoder = decoder
+        self._pictures = PictureReader(read)
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
@@ -121,11 +129,12 @@ class BatchDecoding:
     def _decode(self, picture: _Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it is slow."""
         work, position = picture.work, picture.position
-        if position not in work.images:
+        data = self._pictures.take(picture.place, (each.place for each in self._left))
+        if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False
         trial = None if picture.slow or self._single else self._budget.trial
-        pixels, milliseconds = self._decoder.decode(work.images[position], cpu_seconds=trial)
+        pixels, milliseconds = self._decoder.decode(data, cpu_seconds=trial)
         self._spent += milliseconds / 1000
         if trial is not None and isinstance(pixels, DecodeTimeout):
             self._left.append(_Picture(work, position, slow=True))

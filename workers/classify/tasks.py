@@ -63,7 +63,11 @@ class BatchClassifier:
         report.name(works)
         outcomes: _Outcomes = {work.ref: {} for work in works}
         decoding = BatchDecoding(
-            self._decoder, works, self._budget, pictures_at_once=self._engine.pictures_at_once
+            self._decoder,
+            self._parts.images,
+            works,
+            self._budget,
+            pictures_at_once=self._engine.pictures_at_once,
         )
         while not decoding.over:
             # Each run is committed at its end, so the first clients do not wait for the last

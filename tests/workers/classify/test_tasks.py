@@ -153,3 +153,17 @@ def test_a_full_redis_gets_the_results_of_a_job_and_no_thumbnails(
         redis.config_set("maxmemory", 0)
     assert jobs.reader.get(job.id).succeeded == 1
     assert not redis.exists("thumbnail:d")
+
+
+def test_pictures_of_many_bytes_are_classified_as_others(
+    classifier: BatchClassifier, engine: MortalEngine, jobs: JobRecords, pictures: list[Path]
+) -> None:
+    items = [
+        NewItem(name="", digest=f"{k}", data=pictures[0].read_bytes().ljust(2**21, b"\0"))
+        for k in range(10)
+    ]
+    job_id = new_job_id()
+    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
+    assert classifier.classify([PartRef(job_id, 0, 10)]) == 10
+    assert engine.runs == [10], "reading a few at a time does not split the run"
+    assert jobs.reader.get(job_id).succeeded == 10
