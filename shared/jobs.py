@@ -167,6 +167,12 @@ class NewItem:
     data: bytes
     custom_id: str | None = None
     outcome: Outcome | None = None
+    stored: int = 0  #: Bytes of a picture that is in Redis already; `data` is empty then.
+
+    @property
+    def size(self) -> int:
+        """Bytes of the picture."""
+        return self.stored or len(self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +198,7 @@ class NewJob:
     def pending_bytes(self, part: int) -> int:
         """Bytes of a part's items that need a worker."""
         items = self.items[part * PART_SIZE : (part + 1) * PART_SIZE]
-        return sum(len(item.data) for item in items if item.outcome is None)
+        return sum(item.size for item in items if item.outcome is None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from shared.model_info import CurrentModel
 from web.submit.early_refusals import EarlyRefusals
+from web.routes.form_files import FormRequest
 from web.submit.submission import Submission
 
 VERSION = "0.1.0"
@@ -100,6 +101,7 @@ def _api(settings: Settings) -> OpenAPI:
     )
     # flask-openapi says 3.2 by default, and generators of clients do not know that yet.
     api.openapi_version = "3.1.0"
+    api.request_class = FormRequest
     api.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     return api
 

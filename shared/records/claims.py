@@ -6,13 +6,14 @@ make one job, and a process that dies has written both or neither.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
-from shared.errors import IdempotencyKeyReused
+from shared.errors import IdempotencyKeyReused, Unavailable
 
 
 class Claim(NamedTuple):
@@ -50,25 +51,32 @@ def claimed(redis: Redis, claim: Claim) -> str | None:
     return job_id
 
 
-def begin(redis: Redis, claim: Claim | None, job_id: str, *, ttl: int) -> Pipeline:
+def begin(
+    redis: Redis, claim: Claim | None, job_id: str, *, ttl: int, needed: Sequence[str] = ()
+) -> Pipeline:
     """Begin a transaction that makes a job, and write its claim in it if there is one.
 
-    Raises AlreadyClaimed and IdempotencyKeyReused. The transaction itself raises WatchError if
-    another request with the same key is faster.
+    The transaction is for keys `needed` that exist already. Raises AlreadyClaimed and
+    IdempotencyKeyReused, and Unavailable if a needed key has expired. The transaction itself raises
+    WatchError if another request with the same key is faster, or a needed key expires.
     """
     pipe = redis.pipeline(transaction=True)
-    if not claim:
+    watched = [*([claim.name] if claim else []), *needed]
+    if not watched:
         return pipe
     try:
-        pipe.watch(claim.name)  # type: ignore[no-untyped-call]
-        if earlier := claimed(pipe, claim):
+        pipe.watch(*watched)  # type: ignore[no-untyped-call]
+        if needed and pipe.exists(*needed) < len(needed):
+            raise Unavailable("The pictures took too long to arrive. Send them again.")
+        if claim and (earlier := claimed(pipe, claim)):
             raise AlreadyClaimed(earlier)
     except BaseException:
-        pipe.reset()  # because the connection still watches the key
+        pipe.reset()  # because the connection still watches the keys
         raise
     pipe.multi()
-    pipe.set(claim.name, value(claim, job_id), ex=2 * ttl)
-    pipe.hset(keys.job(job_id), "claim", claim.name)
+    if claim:
+        pipe.set(claim.name, value(claim, job_id), ex=2 * ttl)
+        pipe.hset(keys.job(job_id), "claim", claim.name)
     return pipe
 
 

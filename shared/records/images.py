@@ -1,10 +1,32 @@
-"""Stores the bytes of pictures in Redis, where they wait for a worker."""
+"""Stores the bytes of pictures in Redis, where they wait for a worker.
+
+Images of many bytes are stored before the transaction that accepts their job. As its commands they
+would all be in memory at once, here and in Redis, which does nothing else while it carries a
+transaction out. So they are stored a few megabytes at a time, under the id of a job that does not
+exist yet, and soon expire. The transaction lets them live on, and is carried out only if all of
+them are still there. If the process dies before, nothing is accepted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from redis import Redis
 from redis.client import Pipeline
+
+from shared import keys
+from shared.jobs import PART_SIZE, NewItem, NewJob
+from shared.portions import portions
+
+#: Bytes of images in one round trip. The connection's timeout gives Redis one second for it.
+BYTES_AT_ONCE = 8 * 2**20
+
+#: A job whose images have fewer bytes is stored in one round trip.
+_LEAST_BYTES = 2**20
+
+#: Staged images live this long. A job that is not accepted by then never will be.
+_SECONDS = 120
 
 
 def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds: int) -> None:
@@ -15,3 +37,44 @@ def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds:
     for position, data in images.items():
         pipe.hset(key, str(position), data)
     pipe.expire(key, seconds)
+
+
+def stage(redis: Redis, job: NewJob) -> NewJob:
+    """Store the images of a job if they have many bytes; gives the job without these bytes."""
+    if sum(item.size for item in job.items if not item.outcome) <= _LEAST_BYTES:
+        return job
+    items: list[NewItem] = []
+    for few in portions(job.items, size=lambda item: len(item.data), most=BYTES_AT_ONCE):
+        _store(redis, job.id, len(items), few)
+        items += [_without_bytes(item) for item in few]
+    return replace(job, items=items)
+
+
+def staged_keys(jobs: Sequence[NewJob]) -> list[str]:
+    """The keys of images that `stage` has stored."""
+    return [
+        keys.images(job.id, number)
+        for job in jobs
+        for number in sorted({k // PART_SIZE for k, item in enumerate(job.items) if item.stored})
+    ]
+
+
+def _store(redis: Redis, job_id: str, first: int, items: Sequence[NewItem]) -> None:
+    """Store images; `first` is the index of the first item in its job."""
+    pipe = redis.pipeline(transaction=True)
+    for number, images in _by_part(first, items):
+        store_images(pipe, keys.images(job_id, number), images, _SECONDS)
+    pipe.execute()
+
+
+def _by_part(first: int, items: Sequence[NewItem]) -> Iterator[tuple[int, dict[int, bytes]]]:
+    """The number of each part, and its images by position."""
+    parts: dict[int, dict[int, bytes]] = {}
+    for index, item in enumerate(items, first):
+        if not item.outcome:
+            parts.setdefault(index // PART_SIZE, {})[index % PART_SIZE] = item.data
+    yield from parts.items()
+
+
+def _without_bytes(item: NewItem) -> NewItem:
+    return item if item.outcome else replace(item, data=b"", stored=len(item.data))

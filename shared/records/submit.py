@@ -25,7 +25,7 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.images import store_images
+from shared.records.images import staged_keys, store_images
 from shared.records.open_jobs.staging import StagedPart
 
 #: `Retry-After` of a client that has too many open jobs.
@@ -69,12 +69,13 @@ class JobSubmitter:
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
         """Store jobs of one lane with their images and queue their parts, in one transaction.
 
-        Gives None if no image needs a worker. A claim is for a single job. Raises AlreadyClaimed
-        if the claim's job exists, and IdempotencyKeyReused.
+        `stage` may have stored images of many bytes. Gives None if no image needs a worker. A claim
+        is for a single job. Raises AlreadyClaimed if the claim's job exists, IdempotencyKeyReused,
+        and Unavailable if staged images have expired.
         """
         now = clock.now(self._redis)
         lane = jobs[0].lane
-        pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl)
+        pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl, needed=staged_keys(jobs))
         entries = {
             ref: entry for job in jobs for ref, entry in self._add_job(pipe, job, now).items()
         }
@@ -236,7 +237,9 @@ class JobSubmitter:
         # item with an error that its owner can read.
         pipe.expire(key, 2 * self._ttl)
         if ref.images:
-            data = {k: item.data for k, item in enumerate(items) if not item.outcome}
+            data = {
+                k: item.data for k, item in enumerate(items) if not (item.outcome or item.stored)
+            }
             store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
         return footprint.kept_of_part(fields, thumbnails=job.thumbnails)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -14,7 +15,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from shared.errors import UnknownField, WrongPartSize
 from shared.formats import HEAD_BYTES
 from shared.sizes import count_text
-from web.intake.uploads import FORM, Upload, clean, clean_id, fault, no_picture
+from web.intake.uploads import FORM, Upload, clean, clean_id, contents, fault, no_picture
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 
@@ -93,7 +94,7 @@ def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:
     head = picture.stream.read(HEAD_BYTES)
     picture.stream.seek(0)
     digest = hashlib.file_digest(picture.stream, "sha256").hexdigest()  # type: ignore[arg-type]
-    size = picture.stream.tell()
+    size = picture.stream.seek(0, os.SEEK_END)
     if size > _LARGE_BYTES:
         let_others_run()
     return Upload(
@@ -101,11 +102,6 @@ def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:
         custom_id=clean_id(entry.custom_id),
         digest=digest,
         size=size,
-        read=partial(_read, picture),
+        read=partial(contents, picture.stream),
         error=fault(head, size, max_bytes=max_bytes),
     )
-
-
-def _read(picture: FileStorage) -> bytes:
-    picture.stream.seek(0)
-    return picture.stream.read()

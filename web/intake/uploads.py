@@ -6,9 +6,11 @@ It is checked once, when it is read. Workers decode it later.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, UnsupportedFormat
 from shared.formats import recognised
@@ -58,6 +60,14 @@ def read_upload(
         custom_id=clean_id(custom_id),
         error=fault(data, len(data), max_bytes=max_bytes),
     )
+
+
+def contents(file: IO[bytes]) -> bytes:
+    """All bytes of a file. Those that are in memory are not copied."""
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()
+    file.seek(0)
+    return file.read()
 
 
 def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:

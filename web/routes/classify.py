@@ -15,7 +15,7 @@ from web.http import idempotency
 from web.http.answers import answer, documented, request_body
 from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
-from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, no_picture, read_upload
+from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, contents, no_picture, read_upload
 from web.routes.backend import backend, body, own_job, owner, room
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
@@ -147,8 +147,8 @@ def _read_form() -> tuple[str | None, bytes, int | None]:
         raise InvalidRequest(
             "file: send exactly one picture to this address. Send many to POST /jobs."
         )
-    data = form.file.read()
-    form.file.close()  # it has the bytes in memory once more
+    data = contents(form.file.stream)
+    form.file.close()  # it may have the bytes in memory once more
     return form.file.filename, data, form.top_k
 
 

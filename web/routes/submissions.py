@@ -15,7 +15,7 @@ from web.http.answers import answer, documented, request_body
 from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
-from web.intake.uploads import FORM, Upload, no_picture, read_upload
+from web.intake.uploads import FORM, Upload, contents, no_picture, read_upload
 from web.routes.backend import backend, client, own_job, owner, room
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
@@ -173,8 +173,8 @@ def _read(form: SubmitForm) -> list[Upload]:
         if k:
             let_others_run()
         custom_id = form.custom_id[k] if form.custom_id else None
-        data = file.read()
-        file.close()  # it has the bytes in memory once more
+        data = contents(file.stream)
+        file.close()  # it may have the bytes in memory once more
         uploads.append(read_upload(file.filename, data, max_bytes=max_bytes, custom_id=custom_id))
     return uploads
 

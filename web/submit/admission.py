@@ -26,6 +26,7 @@ from shared.breaker import Breaker
 from shared.errors import Overloaded
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
+from shared.records.images import stage
 from shared.records.load import backlog
 from shared.records.load.backlog import Load
 from shared.records.claims import Claim
@@ -172,6 +173,11 @@ class Admission:
     def note_stored(self, room: Room) -> None:
         """Count the records of a request until the next read has them. For `Room` alone."""
         self._new_records += room.need.records
+
+    def stage(self, job: NewJob) -> NewJob:
+        """Store images of many bytes before their job is accepted. Raises as `accept` does."""
+        with self._storing():
+            return stage(self._redis, job)
 
     def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> None:
         """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""

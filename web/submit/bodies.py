@@ -43,6 +43,8 @@ class Body:
         self._bodies = bodies
         self._client = client
         self._held: list[tuple[Shares, int]] = []
+        #: Whether it holds memory for all its bytes.
+        self.in_memory = False
 
     def take(self, size: Size) -> None:
         """Hold a place, and room for a body of `size`. Raises Overloaded, and holds less then."""
@@ -52,6 +54,7 @@ class Body:
             if not shares.take(self._client, amount):
                 raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             self._held.append((shares, amount))
+        self.in_memory = not size.disk
 
     def free_memory(self) -> None:
         """Give the memory back: the body is stored, and its client only waits."""
@@ -109,7 +112,7 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
 
     def of_part(request: Request) -> Size:
         length = _length(request, PART_SIZE * settings.max_image_bytes + FORM_OVERHEAD)
-        if length <= PART_SIZE * SPOOLED_BYTES:
+        if length <= PART_SIZE * SPOOLED_BYTES:  # web.routes.form_files keeps it in memory
             return Size(length)
         return Size(PART_SIZE * SPOOLED_BYTES, length)
 

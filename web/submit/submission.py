@@ -67,7 +67,7 @@ class Submission:
                 listed=listed,
             )
             room.fill(lane, _need(uploads, outcomes, thumbnails=thumbnails))
-            self._accept(job, claim)
+            self._accept(self._admission.stage(job), claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
         return outcomes
 

@@ -17,10 +17,7 @@ from shared import clock, keys
 from shared.jobs import ItemState, Job, NewItem
 from shared.records import footprint
 from shared.records.codec import part_fields
-from shared.records.images import store_images
-
-#: Bytes of images in one round trip. The connection's timeout gives Redis one second for it.
-_BYTES_AT_ONCE = 8 * 2**20
+from shared.records.images import BYTES_AT_ONCE, store_images
 
 #: Staged keys live this long. A part that is not accepted by then never will be.
 _SECONDS = 120
@@ -69,7 +66,7 @@ class StagedPart:
         self._unsent[position] = item.data
         self._unsent_bytes += len(item.data)
         self.bytes += len(item.data)
-        if self._unsent_bytes > _BYTES_AT_ONCE:
+        if self._unsent_bytes > BYTES_AT_ONCE:
             pipe = self._redis.pipeline(transaction=True)
             self._send(pipe)
             pipe.execute()

@@ -170,7 +170,7 @@ def test_only_an_open_job_takes_parts(jobs: JobRecords, redis: Redis) -> None:
 def test_a_large_part_is_sent_in_pieces_and_accepted_as_a_whole(
     jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.records.open_jobs.staging._BYTES_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.open_jobs.staging.BYTES_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:
@@ -190,7 +190,7 @@ def test_a_large_part_is_sent_in_pieces_and_accepted_as_a_whole(
 def test_a_part_whose_first_images_have_expired_is_not_accepted(
     jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.records.open_jobs.staging._BYTES_AT_ONCE", 20)
+    monkeypatch.setattr("shared.records.open_jobs.staging.BYTES_AT_ONCE", 20)
     job = open_job(jobs, 32)
 
     def items() -> Iterator[NewItem]:
