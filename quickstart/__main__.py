@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from multiprocessing import get_context
 from pathlib import Path
 
 from redis import Redis
@@ -34,6 +35,7 @@ def run(settings: Settings) -> None:
     Raises ClassifierError where the service cannot start, or where one of its programs ended.
     """
     check_ports(settings)
+    _check_semaphores()
     every = programs(settings)
     # The log comes first, because it makes the folder.
     with closing(LogFile(settings.data_dir)) as log, redis_server.locked(settings.data_dir):
@@ -78,6 +80,17 @@ def screen_for(settings: Settings, every: Sequence[Program], log: LogFile) -> Sc
         for_user=[each.name for each in every if each.for_user],
         log=log,
     )
+
+
+def _check_semaphores() -> None:
+    """The main process of a worker shares them with its pool processes."""
+    try:
+        get_context("fork").Semaphore()
+    except OSError as error:
+        raise ClassifierError(
+            f"cannot share memory between processes ({error.strerror}): mount a tmpfs with mode "
+            "1777 on /dev/shm, which every Linux system and every container usually has"
+        ) from error
 
 
 def _check_models_dir(folder: Path) -> None:

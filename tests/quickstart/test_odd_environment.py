@@ -6,6 +6,7 @@ tests/client/test_http_client.py try the variables one by one.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import socket
@@ -14,12 +15,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import synchronize
 from pathlib import Path
 
 import pytest
 
 from client.cli.demo import sample_pictures
+from quickstart.__main__ import run
 from quickstart.addresses import local_client
+from shared.errors import ClassifierError
+from shared.settings import Settings
 from tests.quickstart.terminal import ROOT, await_no_process
 from tests.quickstart.test_ready import ODD
 from tests.support.ports import free_port
@@ -101,6 +106,21 @@ def test_odd(clone: Path, model_environment: dict[str, str], cats_label: str) ->
     assert shown.splitlines()[-1] == "Stopped."
     assert "Traceback" not in shown and " | " not in shown, shown
     assert not [path for path in (clone / "data").rglob("*") if path.stat().st_mode & 0o077]
+
+
+def test_a_machine_without_shared_memory_is_an_error_that_names_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A chroot often has /dev without /dev/shm, and there no worker can start."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(synchronize.SemLock, "__init__", refuse)
+    ports = {"web_port": free_port(), "flower_port": free_port()}
+    with pytest.raises(ClassifierError, match="Permission denied.*/dev/shm"):
+        run(Settings(data_dir=tmp_path / "data", **ports))
+    assert not (tmp_path / "data").exists()
 
 
 def test_the_process_of_a_test_inherits_no_ignored_signal() -> None:
