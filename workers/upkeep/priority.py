@@ -7,7 +7,7 @@ classified.
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import time
 from pathlib import Path
 
 from shared.jobs import Lane
@@ -19,6 +19,9 @@ _NICENESS = {Lane.INTERACTIVE: 5, Lane.BULK: 12}
 
 #: Linux first divides the cores between sessions. `nice` counts only within one. See sched(7).
 _AUTOGROUP = Path("/proc/self/autogroup")
+#: Only root may set it at any time. All others together may do so once in 0.1 s, and the workers of
+#: a machine start together.
+_ATTEMPTS, _PAUSE_SECONDS = 20, 0.1
 
 
 def lower(lane: Lane) -> None:
@@ -30,5 +33,15 @@ def lower(lane: Lane) -> None:
     niceness = _NICENESS[lane]
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # In a terminal this would be the shell's session.
-        with suppress(OSError):  # The file is missing or read-only.
+        _lower_session(niceness)
+
+
+def _lower_session(niceness: int) -> None:
+    for _ in range(_ATTEMPTS):
+        try:
             _AUTOGROUP.write_text(str(niceness))
+            return
+        except BlockingIOError:  # Another worker has just set its own.
+            time.sleep(_PAUSE_SECONDS)
+        except OSError:  # The file is missing or read-only.
+            return

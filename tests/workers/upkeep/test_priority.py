@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.local_service import LocalService
 from shared.jobs import Lane
+from workers.upkeep import priority
 
 
 def niceness(pid: int) -> int:
@@ -35,3 +38,23 @@ def test_web_and_redis_come_first_then_interactive_then_bulk(
         assert len({of(pid) for pid in pids}) == 1, "a pool process has the priority of its worker"
     interactive, bulk = (of(service.processes[lane].pid) for lane in (Lane.INTERACTIVE, Lane.BULK))
     assert first < interactive < bulk
+
+
+def test_a_worker_tries_again_where_another_one_has_just_set_its_priority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Linux lets all users but root set it once in 0.1 s, and answers EAGAIN before."""
+    written: list[str] = []
+    answers = [BlockingIOError(errno.EAGAIN, "try again"), BlockingIOError(errno.EAGAIN, "again")]
+
+    def write_text(_: Path, text: str) -> None:
+        if answers:
+            raise answers.pop()
+        written.append(text)
+
+    monkeypatch.setattr(os, "getsid", lambda _: os.getpid())
+    monkeypatch.setattr(os, "setpriority", lambda *_: None)
+    monkeypatch.setattr(priority, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(Path, "write_text", write_text)
+    priority.lower(Lane.BULK)
+    assert written == ["12"]
