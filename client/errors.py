@@ -14,8 +14,8 @@ ImageClassifierError
     ├── NotFound                JobNotFound, DeadLetterNotFound
     ├── Conflict                ImagesNeeded, PartConflict, JobClosed, JobCancelled
     ├── ImageExpired, WorkerLost
-    └── TryLater                Overloaded, RateLimited, TooManyOpenJobs,
-                            ModelNotReady: `retry_after`
+    └── TryLater                Overloaded, RateLimited, TooManyOpenJobs, TooManyOutstanding,
+                            TooMuchKept, DailyLimitReached, ModelNotReady: `retry_after`
 """
 
 from __future__ import annotations
@@ -213,6 +213,18 @@ class RateLimited(TryLater, codes=("rate_limited",)):
 
 
 class TooManyOpenJobs(TryLater, codes=("too_many_open_jobs",)):
+    pass
+
+
+class TooManyOutstanding(TryLater, codes=("too_many_outstanding",)):
+    pass
+
+
+class TooMuchKept(TryLater, codes=("too_much_kept",)):
+    pass
+
+
+class DailyLimitReached(TryLater, codes=("daily_limit_reached",)):
     pass
 
 

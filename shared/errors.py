@@ -239,6 +239,18 @@ class RateLimited(TryLater, code="rate_limited"):
     """You send requests faster than allowed. Wait as long as `Retry-After` says."""
 
 
+class TooManyOutstanding(TryLater, code="too_many_outstanding"):
+    """You have as many pictures waiting as one client may have. Send more when some are done."""
+
+
+class TooMuchKept(TryLater, code="too_much_kept"):
+    """Results of your jobs fill your share of the memory. Try again when some have expired."""
+
+
+class DailyLimitReached(TryLater, code="daily_limit_reached"):
+    """Your API key has sent as many pictures as it may on one day. The next begins at 00:00 UTC."""
+
+
 class TooManyOpenJobs(TryLater, code="too_many_open_jobs"):
     """You have too many jobs that wait for parts. Send their parts, or cancel some of them."""
 

@@ -60,8 +60,9 @@ def _of_text(text: str) -> int:
 _KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 1_000, 500, 700
 
 
-def kept_of_job() -> int:
-    return _KEPT_JOB
+def kept_of_job(total: int = 0) -> int:
+    """Bytes of a job without its parts. `total` is that of a job that is opened for parts."""
+    return _KEPT_JOB + parts_of(total) // 8
 
 
 def kept_of_part(fields: Mapping[str, Any], *, thumbnails: bool) -> int:

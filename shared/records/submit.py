@@ -118,7 +118,7 @@ class JobSubmitter:
         owned_jobs.add(pipe, job.owner, [job.id], now=now, ttl=self._ttl)
         pipe.hset(open_jobs, job.id, job.total)
         pipe.expire(open_jobs, 2 * self._ttl)
-        entry = Entry(keys.job(job.id), "", job.client, kept=footprint.kept_of_job())
+        entry = Entry(keys.job(job.id), "", job.client, kept=footprint.kept_of_job(job.total))
         account.accept(pipe, job.lane, [entry], now=now, ttl=self._ttl)
         self._execute(pipe, claim)
 

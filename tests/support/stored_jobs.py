@@ -15,9 +15,9 @@ SIZE = 1000
 DONE = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
 
-def new_job(images: int = 1, lane: Lane = Lane.BULK, size: int = SIZE) -> NewJob:
+def new_job(images: int = 1, lane: Lane = Lane.BULK, size: int = SIZE, client: str = "") -> NewJob:
     items = [NewItem(name="", digest=f"{k}", data=bytes(size)) for k in range(images)]
-    return NewJob(id=new_job_id(), lane=lane, top_k=5, items=items)
+    return NewJob(id=new_job_id(), lane=lane, top_k=5, items=items, client=client)
 
 
 def commit(redis: Redis, jobs: JobRecords, job: NewJob) -> None:

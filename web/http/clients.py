@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import NamedTuple
 
 from werkzeug.wrappers import Request
 
 from web.http import auth
+from web.http.api_keys import ApiKey, Limits
 from web.server.addresses import network_of
+
+
+class Client(NamedTuple):
+    name: str
+    limits: Limits = Limits()  #: Of its API key.
+
+
+#: A client that is not known. Nothing counts for it.
+NOBODY = Client("")
+
+
+def of(request: Request) -> Client:
+    key: ApiKey | None = request.environ.get(auth.KEY)
+    return Client(name_of(request), key.limits if key else Limits())
 
 
 def name_of(request: Request) -> str:

@@ -48,6 +48,9 @@ _STATUS: dict[type[errors.ClassifierError], HTTPStatus] = {
     errors.TryLater: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooManyOpenJobs: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyOutstanding: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooMuchKept: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.DailyLimitReached: HTTPStatus.TOO_MANY_REQUESTS,
 }
 
 #: Status by error code, for errors of items. `/classify` answers with the error of its one item.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import current_app, request
 from redis import Redis
 
-from shared.errors import JobNotFound
+from shared.errors import DailyLimitReached, JobNotFound, TooManyOutstanding, TooMuchKept
 from shared.jobs import Job
 from shared.observe import log
 from shared.records.ending.canceller import JobCanceller
@@ -19,6 +19,7 @@ from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
 from web.http import auth, clients
+from web.http.clients import Client
 from web.intake.archives.uploads import ArchiveUploads
 from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
@@ -27,6 +28,9 @@ from web.submit.cached_answers import CachedAnswers
 from shared.model_info import CurrentModel
 from web.submit.early_refusals import OBJECTION, ROOM
 from web.submit.submission import Submission
+
+#: Errors of a submission if only its client has no room.
+NO_ROOM_FOR_CLIENT = (TooManyOutstanding, TooMuchKept, DailyLimitReached)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +68,9 @@ def owner() -> str:
     return name
 
 
-def client() -> str:
+def client() -> Client:
     """The client of the present request, as limits for one client count it."""
-    return clients.name_of(request)
+    return clients.of(request)
 
 
 def own_job(job_id: str) -> Job:

@@ -16,7 +16,7 @@ from web.http.answers import answer, documented, request_body
 from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
 from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, contents, no_picture, read_upload
-from web.routes.backend import backend, body, own_job, owner, room
+from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, body, own_job, owner, room
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
@@ -51,7 +51,7 @@ _OF_PICTURE = (
         *_OF_PICTURE,
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
         *(errors.IdempotencyKeyReused, errors.JobCancelled, errors.JobNotFound),
-        errors.Overloaded,
+        *(errors.Overloaded, *NO_ROOM_FOR_CLIENT),
         has_body=True,
     ),
     operation_id="classify",

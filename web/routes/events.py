@@ -47,7 +47,7 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     job = own_job(path.job_id)
     last_id = query.last_event_id if header.last_event_id is None else header.last_event_id
     connection = request.environ.get("gunicorn.socket")
-    stream = backend().streams.open(job.id, client(), connection)
+    stream = backend().streams.open(job.id, client().name, connection)
     events = _events(stream, _Events(stream.feed, last_id or 0, query.items))
     seconds = backend().settings.slow_download_seconds
     response = streamed(events, "text/event-stream", connection, seconds=seconds)

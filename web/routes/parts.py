@@ -11,7 +11,7 @@ from shared.sizes import count_text
 from web.http.answers import answer, documented, request_body
 from web.intake.parts import read_part
 from web.intake.uploads import FORM_OVERHEAD
-from web.routes.backend import backend, own_job
+from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, own_job
 from web.routes.jobs import blueprint
 from web.schemas.job import JobPath, MissingParts, PartSchema
 from web.schemas.submission import PartForm, PartPath
@@ -28,7 +28,7 @@ _MOST_MISSING = 10_000
         {200: PartSchema, 201: PartSchema},
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
         *(errors.TooManyFiles, errors.WrongPartSize, errors.JobNotFound, errors.JobClosed),
-        *(errors.PartConflict, errors.ImagesNeeded, errors.Overloaded),
+        *(errors.PartConflict, errors.ImagesNeeded, errors.Overloaded, *NO_ROOM_FOR_CLIENT),
         has_body=True,
     ),
     operation_id="putPart",
@@ -48,7 +48,7 @@ def put_part(path: PartPath) -> Response:
         raise InvalidRequest(f"number: this job has {parts}, counted from 0.")
     max_bytes = backend().settings.max_image_bytes
     size = request.content_length or 0
-    with backend().admission.room() as room:
+    with backend().admission.room(client()) as room:
         # A smaller body carries no pictures but their digests, and needs no room.
         if size > FORM_OVERHEAD:
             room.reserve([job.lane], size=size)

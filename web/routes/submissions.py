@@ -16,7 +16,7 @@ from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
 from web.intake.uploads import FORM, Upload, contents, no_picture, read_upload
-from web.routes.backend import backend, client, own_job, owner, room
+from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, own_job, owner, room
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
@@ -55,7 +55,7 @@ _BODY = request_body(
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
         *(errors.TooManyFiles, errors.BadArchive, errors.ArchiveTooLarge),
         *(errors.InvalidWebhook, errors.WebhooksDisabled, errors.IdempotencyKeyReused),
-        *(errors.Overloaded, errors.TooManyOpenJobs),
+        *(errors.Overloaded, errors.TooManyOpenJobs, *NO_ROOM_FOR_CLIENT),
         has_body=True,
     ),
     operation_id="createJob",
@@ -79,14 +79,13 @@ def submit(query: SubmitQuery) -> Response:
 
 def _receive_archive(query: SubmitQuery) -> Response:
     """A body that is an archive, or a form that is so large that it must carry one."""
-    with backend().archive_uploads.receive(request, client()) as body:
+    with backend().archive_uploads.receive(request, client().name) as body:
         if request.mimetype not in TYPES:
             _refuse_top_k(query)
             return _submit_archive(query, _valid_form(body.read_form()))
         webhook = _webhook(query.webhook, None)
         job_id = backend().archive_jobs.submit(
             owner(),
-            client(),
             body.read_raw(),
             room(),
             lane=query.lane,
@@ -134,7 +133,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     if form.custom_id and len(form.custom_id) != count:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     if count == 1 and archive.kind_of(form.files[0].stream):
-        with backend().archive_uploads.unpacking(client()):
+        with backend().archive_uploads.unpacking(client().name):
             return _submit_archive(query, form)
     lane = _lane(query.lane, form.lane) or (Lane.INTERACTIVE if count == 1 else Lane.BULK)
     webhook = _webhook(query.webhook, form.webhook)
@@ -187,7 +186,6 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         raise InvalidRequest("custom_id: an archive takes none; its pictures keep their names.")
     job_id = backend().archive_jobs.submit(
         owner(),
-        client(),
         form.files[0].stream,
         room(),
         lane=lane,
@@ -217,7 +215,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         top_k=opened.top_k,
         total=opened.total,
         owner=owner(),
-        client=client(),
+        client=client().name,
         webhook=_webhook(query.webhook, opened.webhook),
         thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
     )
@@ -225,7 +223,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
     claim = key and key.claim(job.lane, job.top_k, job.total, digests, job.webhook)
 
     def make() -> str:
-        backend().submission.open(job, claim)
+        backend().submission.open(job, client(), claim)
         return job.id
 
     job_id = idempotency.once(backend().jobs, claim, make)

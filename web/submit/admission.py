@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared.breaker import Breaker
-from shared.errors import Overloaded
+from shared.errors import Overloaded, TryLater
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
 from shared.records.images import stage
@@ -32,14 +32,10 @@ from shared.records.load.backlog import Load
 from shared.records.claims import Claim
 from shared.records.submit import Accepted, JobSubmitter, PutPart
 from shared.single_flight import SingleFlight
-from web.submit.limits import (
-    NOTHING,
-    NOTHING_DRAINS_SECONDS,
-    Limits,
-    Need,
-    Present,
-    memory_for_all,
-)
+from web.http.clients import NOBODY, Client
+from web.submit.budgets import NOTHING_DRAINS_SECONDS, Budgets
+from web.submit.client_accounts import ClientAccounts
+from web.submit.limits import NOTHING, Limits, Need, Present, memory_for_all
 
 #: The counts are read again when they are older than this, and before a refusal than that.
 _FRESH_SECONDS = 1.0
@@ -57,8 +53,9 @@ class Room:
     waits for the answer: stored images are in the counts of the records.
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, client: Client) -> None:
         self._admission = admission
+        self.client = client
         self.lane: Lane | None = None
         self.need = NOTHING
 
@@ -66,16 +63,16 @@ class Room:
         """Reserve the place of one image in the first of `lanes` that has room for it.
 
         `size` is the length of the body in bytes. There must be room for it, but it is not
-        reserved: a few slow uploads would otherwise refuse everybody else. Raises Overloaded, and
-        RedisError within a second in an outage.
+        reserved: a few slow uploads would otherwise refuse everybody else. Raises as
+        `Admission.check` does.
         """
         *others, last = lanes
         for lane in others:
-            with suppress(Overloaded):
-                self._admission.check(lane, Need(1, size), own=self)
-                return self._set(lane, Need(1))
-        self._admission.check(last, Need(1, size), own=self)
-        self._set(last, Need(1))
+            with suppress(TryLater):
+                self._admission.check(lane, Need(1, size, today=1), own=self)
+                return self._set(lane, Need(1, today=1))
+        self._admission.check(last, Need(1, size, today=1), own=self)
+        self._set(last, Need(1, today=1))
 
     def fill(self, lane: Lane, need: Need) -> None:
         """Correct the reservation to what the request really needs.
@@ -122,6 +119,7 @@ class Admission:
         self._clock = clock
         self.limits = Limits(images=max_images, size=max_bytes)
         self._redis = redis
+        self._accounts = ClientAccounts(redis, clock)
         self._submitter = submitter
         self._reads: SingleFlight[None, Load] = SingleFlight(self._read)
         self._breaker = Breaker(_AWAY_SECONDS, clock)
@@ -140,23 +138,27 @@ class Admission:
             return self._read_again()
         return self._load
 
-    def room(self) -> Room:
-        """Room for one request, with nothing reserved yet."""
-        return Room(self)
+    def room(self, client: Client = NOBODY) -> Room:
+        """Room for one request of a client, with nothing reserved yet."""
+        return Room(self, client)
 
     def check(self, lane: Lane, need: Need, own: Room) -> None:
         """Whether there is room for what a request needs.
 
         `own` is what it has reserved already. A job that is larger than a limit fits where nothing
-        else is. Raises Overloaded, and RedisError within a second in an outage.
+        else is. Raises Overloaded. Raises TooManyOutstanding, TooMuchKept and DailyLimitReached if
+        only this client has no room. Raises RedisError within a second in an outage.
         """
-        load = self.load()
-        seconds = self._seconds_until_room(load, lane, need, own)
+        budgets = self._budgets(self.load(), lane, need, own)
+        seconds = budgets.seconds_until_room()
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
-            load = self._read_again()
-            seconds = self._seconds_until_room(load, lane, need, own)
+            budgets = self._budgets(self._read_again(), lane, need, own)
+            seconds = budgets.seconds_until_room()
         if seconds:
             raise Overloaded(retry_after_seconds=seconds)
+        reserved = own.need if own.lane is lane else own.need._replace(images=0)
+        if refusal := self._accounts.refusal(own.client, lane, need, reserved, budgets):
+            raise refusal
 
     def has_memory(self) -> bool:
         """Whether Redis has memory for new records. Raises RedisError in an outage."""
@@ -169,10 +171,13 @@ class Admission:
             self._reserved_images[room.lane] += sign * room.need.images
             self._reserved_bytes += sign * room.need.size
             self._reserved_records += sign * room.need.records
+            self._accounts.count(room.client, room.lane, room.need, sign)
 
     def note_stored(self, room: Room) -> None:
         """Count the records of a request until the next read has them. For `Room` alone."""
         self._new_records += room.need.records
+        if room.lane:
+            self._accounts.note_stored(room.client, room.lane, room.need)
 
     def stage(self, job: NewJob) -> NewJob:
         """Store images of many bytes before their job is accepted. Raises as `accept` does."""
@@ -190,10 +195,12 @@ class Admission:
         with self._storing():
             self._submitter.open(job, claim)
 
-    def put_part(self, job: Job, number: int, items: Iterable[NewItem], trace: str) -> PutPart:
+    def put_part(
+        self, job: Job, number: int, items: Iterable[NewItem], trace: str, client: Client
+    ) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
         with self._storing():
-            put = self._submitter.put_part(job, number, items, trace)
+            put = self._submitter.put_part(job, number, items, trace, client=client.name)
         self._note_accepted(job.lane, put.accepted)
         return put
 
@@ -240,7 +247,7 @@ class Admission:
         self._images, self._bytes = Counter(load.images), load.bytes_held
         self._new_records = 0
 
-    def _seconds_until_room(self, load: Load, lane: Lane, need: Need, own: Room) -> int:
+    def _budgets(self, load: Load, lane: Lane, need: Need, own: Room) -> Budgets:
         own_images = own.need.images if own.lane is lane else 0
         size = self._bytes + self._reserved_bytes - own.need.size
         records = self._new_records + self._reserved_records - own.need.records
@@ -254,4 +261,4 @@ class Admission:
             + footprint.RESULT * self._images.total(),
         )
         reserved = own.need._replace(images=own_images) if own.lane else NOTHING
-        return self.limits.seconds_until_room(lane, need, present, load, reserved)
+        return self.limits.budgets(lane, need, present, load, reserved)

@@ -20,7 +20,14 @@ from typing import IO
 
 from redis.exceptions import RedisError
 
-from shared.errors import BadArchive, JobClosed, JobNotFound, NoFiles, Overloaded
+from shared.errors import (
+    BadArchive,
+    JobClosed,
+    JobNotFound,
+    NoFiles,
+    Overloaded,
+    TooManyOutstanding,
+)
 from shared.formats import HEAD_BYTES
 from shared.jobs import PART_SIZE, Job, JobState, Lane, OpenJob, new_job_id
 from shared.records.ending.canceller import JobCanceller
@@ -28,6 +35,7 @@ from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.settings import Settings
 from web.http import idempotency
+from web.http.clients import Client
 from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
@@ -66,7 +74,6 @@ class ArchiveJobs:
     def submit(
         self,
         owner: str,
-        client: str,
         file: IO[bytes],
         room: Room,
         *,
@@ -78,8 +85,8 @@ class ArchiveJobs:
     ) -> str:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
 
-        `client` has sent it: the number of its open jobs is limited. Each part takes `room`, and
-        gives it back. Raises BadArchive, ArchiveTooLarge, NoFiles and TooManyOpenJobs before
+        The number of open jobs of a client is limited. Each part takes `room`, and gives it back.
+        Raises BadArchive, ArchiveTooLarge, NoFiles and TooManyOpenJobs before
         anything is stored. If it fails later, what was stored is cancelled. Raises Overloaded if
         there is no room, also for another request that stores the same job.
         """
@@ -95,13 +102,13 @@ class ArchiveJobs:
             top_k=top_k,
             total=items,
             owner=owner,
-            client=client,
+            client=room.client.name,
             webhook=webhook,
             thumbnails=thumbnails,
         )
         digest = in_thread(partial(_digest, file)) if key else None
         claim = key and key.claim(job.lane, job.top_k, job.webhook, digest)
-        stored = self._open(job, claim)
+        stored = self._open(job, room.client, claim)
         # A job that an earlier request left half-stored is continued, because storing a part twice
         # is harmless. A job in another state is complete, or that request has just given it up.
         if stored.state is JobState.RECEIVING:
@@ -111,9 +118,9 @@ class ArchiveJobs:
             raise Overloaded
         return stored.id
 
-    def _open(self, job: OpenJob, claim: Claim | None) -> Job:
+    def _open(self, job: OpenJob, client: Client, claim: Claim | None) -> Job:
         def make() -> str:
-            self._submission.open(job, claim)
+            self._submission.open(job, client, claim)
             return job.id
 
         return self._jobs.get(idempotency.once(self._jobs, claim, make))
@@ -170,12 +177,12 @@ class ArchiveJobs:
 
 
 def _store_when_there_is_room(store: Callable[[], object], give_up_at: float) -> None:
-    """Raises Overloaded if there is no room in time."""
+    """Raises Overloaded or TooManyOutstanding if there is no room in time."""
     while True:
         try:
             store()
             return
-        except Overloaded:
+        except (Overloaded, TooManyOutstanding):
             if time.monotonic() + _PAUSE_SECONDS > give_up_at:
                 raise
             time.sleep(_PAUSE_SECONDS)

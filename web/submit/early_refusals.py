@@ -10,21 +10,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from redis.exceptions import RedisError
 from werkzeug.wrappers import Request
 
-from shared.errors import Overloaded
+from shared.errors import Overloaded, TryLater
 from shared.jobs import Lane
 from shared.observe import metrics
 from shared.observe.tracing import TraceContext
 from web.http import auth, clients, requests, security_headers
 from web.http.api_keys import Scope
-from web.http.errors import problem_body
+from web.http.errors import problem_body, status_for
 from web.intake.uploads import FORM_OVERHEAD
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
@@ -46,16 +48,9 @@ _PROBES = frozenset({"/livez", "/readyz"})
 #: A client asks more at a time than can be answered.
 _RETRY_AFTER_SECONDS = 5
 
-_STATUS = HTTPStatus.SERVICE_UNAVAILABLE
-_BODY = problem_body(_STATUS, Overloaded.code, str(Overloaded())).encode()
-_STATUS_LINE = f"{_STATUS.value} {_STATUS.phrase}"
-_HEADERS = [
-    ("Content-Type", "application/problem+json"),
-    ("Content-Length", str(len(_BODY))),
-    *security_headers.FOR_DATA.items(),
-]
+_HEADERS = [("Content-Type", "application/problem+json"), *security_headers.FOR_DATA.items()]
 
-#: Reserves room for a request, or raises Overloaded or RedisError.
+#: Reserves room for a request, or raises TryLater or RedisError.
 Reserve = Callable[[Request, Room], None]
 
 
@@ -130,7 +125,8 @@ class EarlyRefusals:
         if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):
             return self._app(environ, start)
         # However the request ends, its room is given back here, if that is not done yet.
-        with self._bodies.of(clients.name_of(request)) as body, self._admission.room() as room:
+        client = clients.of(request)
+        with self._bodies.of(client.name) as body, self._admission.room(client) as room:
             environ[BODY], environ[ROOM] = body, room
             return self._submit(route, request, start)
 
@@ -153,18 +149,27 @@ class EarlyRefusals:
         try:
             environ[BODY].take(route.size(request))
             route.reserve(request, environ[ROOM])
-        except Overloaded as refusal:
-            start(_STATUS_LINE, [*_HEADERS, *_own_headers(environ, refusal)])
-            route.note_refusal(time.perf_counter() - began)
-            return [_BODY]
+        except TryLater as refusal:
+            status = HTTPStatus(status_for(type(refusal)))
+            body = _body(status, refusal.code, str(refusal))
+            headers = [*_HEADERS, *_own_headers(environ, refusal, len(body))]
+            start(f"{status.value} {status.phrase}", headers)
+            route.note_refusal(status, refusal.code, time.perf_counter() - began)
+            return [body]
         except RedisError as outage:
             environ[OBJECTION] = outage
         return self._app(environ, start)
 
 
-def _own_headers(environ: WSGIEnvironment, refusal: Overloaded) -> list[tuple[str, str]]:
+@lru_cache(maxsize=100)  # to make it would cost more than the rest of a refusal
+def _body(status: HTTPStatus, code: str, text: str) -> bytes:
+    return problem_body(status, code, text).encode()
+
+
+def _own_headers(environ: WSGIEnvironment, refusal: TryLater, length: int) -> list[tuple[str, str]]:
     parent = TraceContext.from_header(environ.get("HTTP_TRACEPARENT", ""))
     return [
+        ("Content-Length", str(length)),
         ("Retry-After", str(refusal.retry_after_seconds)),
         ("X-Request-Id", requests.id_of(environ.get("HTTP_X_REQUEST_ID", ""))),
         ("traceparent", TraceContext.below(parent).header),
@@ -182,26 +187,27 @@ class _Route:
         self.reserve = reserve
         self.size = size
         self._method = "PUT" if path == _PART else "POST"
-        self._answered = metrics.HTTP_REQUESTS.labels(path, self._method, int(_STATUS))
         self._duration = metrics.HTTP_DURATION.labels(path)
-        self._refused = metrics.REFUSALS.labels(Overloaded.code, path)
-        self._not_logged = 0
+        # Also before the first refusal, so that Prometheus sees it.
+        metrics.REFUSALS.labels(Overloaded.code, path)
+        self._not_logged: Counter[tuple[HTTPStatus, str]] = Counter()
 
-    def note_refusal(self, seconds: float) -> None:
-        self._answered.inc()
+    def note_refusal(self, status: HTTPStatus, code: str, seconds: float) -> None:
+        metrics.HTTP_REQUESTS.labels(self.path, self._method, int(status)).inc()
         self._duration.observe(seconds)
-        self._refused.inc()
-        self._not_logged += 1
-        if self._not_logged == 1:
+        metrics.REFUSALS.labels(code, self.path).inc()
+        self._not_logged[status, code] += 1
+        if self._not_logged.total() == 1:
             timer = threading.Timer(1.0, self._log)  # a greenlet, in the web process
             timer.daemon = True
             timer.start()
 
     def _log(self) -> None:
-        fields: dict[str, str | int] = {
-            "http.request.method": self._method,
-            "http.route": self.path,
-            "http.response.status_code": int(_STATUS),
-        }
-        count, self._not_logged = self._not_logged, 0
-        logger.info("refused %d requests: %s", count, Overloaded.code, extra=fields)
+        counts, self._not_logged = self._not_logged, Counter()
+        for (status, code), count in counts.items():
+            fields: dict[str, str | int] = {
+                "http.request.method": self._method,
+                "http.route": self.path,
+                "http.response.status_code": int(status),
+            }
+            logger.info("refused %d requests: %s", count, code, extra=fields)

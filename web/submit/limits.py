@@ -1,14 +1,14 @@
-"""The limits of admission: how long until a request has room."""
+"""The limits of admission, and what a request needs of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from shared.jobs import Lane
 from shared.records.load.backlog import Load
+from web.submit.budgets import Budget, Budgets
 
 #: Share of the bytes that the bulk lane may fill, so that it leaves room for single pictures.
 _BULK_SHARE = 0.8
@@ -21,13 +21,6 @@ _SEVERAL_SHARE = 0.5
 #: web processes accept in the same moment.
 _MEMORY_SHARE = 0.9
 
-#: Share of a limit that should be free when a refused client returns, or the next is refused again.
-_HEADROOM = 0.1
-
-#: `Retry-After` where nothing drains, and its longest value.
-NOTHING_DRAINS_SECONDS = 30
-_LONGEST_SECONDS = 300
-
 
 class Need(NamedTuple):
     """What a request needs."""
@@ -35,6 +28,7 @@ class Need(NamedTuple):
     images: int = 0  #: That a worker must see.
     size: int = 0  #: Bytes of these images.
     records: int = 0  #: Bytes of the records and results (shared.records.footprint).
+    today: int = 0  #: That count for the day, also if no worker must see them.
 
 
 NOTHING = Need()
@@ -55,30 +49,23 @@ class Limits:
     images: Mapping[Lane, int]  #: That may be outstanding.
     size: int  #: Bytes of images in Redis.
 
-    def seconds_until_room(
+    def budgets(
         self, lane: Lane, need: Need, present: Present, load: Load, own: Need = NOTHING
-    ) -> int:
-        """0 if there is room; otherwise an estimate from how fast the lanes drained lately.
+    ) -> Budgets:
+        """The limits that a request needs more of than it has reserved.
 
-        `own` is what the request has reserved, which is not in `present`. A limit is asked for only
-        if the request needs more than that.
+        `own` is what it has reserved, which is not in `present`.
         """
         share = _BULK_SHARE if lane is Lane.BULK else 1
+        images = size = memory = None
         if need.images > own.images:
-            limit = self._images(lane, need)
-            if over := _over(present.images, need.images, limit):
-                return _seconds(over + _HEADROOM * limit, load.drained[lane])
-        over, limit = 0, int(self.size * share)
+            images = Budget(present.images, need.images, self._images(lane, need))
         if need.size > own.size:
-            over = _over(present.size, need.size, limit)
+            size = Budget(present.size, need.size, int(self.size * share))
         if load.memory_limit and need.size + need.records > own.size + own.records:
-            of_memory = int(memory_for_all(load) * share)
-            over_memory = present.memory + need.size + need.records - of_memory
-            over, limit = max((over, limit), (over_memory, of_memory))
-        if over <= 0:
-            return 0
-        size_of_one = max(1, present.size / max(1, present.all_images))
-        return _seconds((over + _HEADROOM * limit) / size_of_one, sum(load.drained.values()))
+            more, limit = need.size + need.records, int(memory_for_all(load) * share)
+            memory = Budget(present.memory, more, limit)
+        return Budgets(images, size, memory, load.drained[lane], _bytes_drained(present, load))
 
     def _images(self, lane: Lane, need: Need) -> int:
         several = lane is Lane.INTERACTIVE and need.images > 1
@@ -90,12 +77,6 @@ def memory_for_all(load: Load) -> int:
     return int(_MEMORY_SHARE * load.memory_limit)
 
 
-def _over(present: int, more: int, limit: int) -> int:
-    """By how much `more` is too much; nothing is where nothing else is."""
-    return max(0, present + more - limit) if present else 0
-
-
-def _seconds(images: float, rate: float) -> int:
-    if not rate:
-        return NOTHING_DRAINS_SECONDS
-    return min(_LONGEST_SECONDS, max(1, math.ceil(images / rate)))
+def _bytes_drained(present: Present, load: Load) -> float:
+    size_of_one = max(1, present.size / max(1, present.all_images))
+    return size_of_one * sum(load.drained.values())

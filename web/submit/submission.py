@@ -11,6 +11,7 @@ from shared.records import footprint
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.records.submit import PutPart
+from web.http.clients import Client
 from web.intake.uploads import Upload, new_items
 from web.submit.admission import Admission, Room
 from web.submit.cached_answers import CachedAnswers
@@ -49,7 +50,7 @@ class Submission:
     ) -> list[Outcome | None]:
         """Store and queue a job of `owner`, and give back `room`. Gives the outcomes known so far.
 
-        Raises Overloaded if there is no room, and AlreadyClaimed; then nothing is stored.
+        Raises AlreadyClaimed, and as `Room.fill` does if there is no room; then nothing is stored.
         """
         log.note(job_id=job_id)
         with room, tracing.upload() as trace:
@@ -61,6 +62,7 @@ class Submission:
                 top_k=top_k,
                 items=list(new_items(uploads, outcomes)),
                 owner=owner,
+                client=room.client.name,
                 webhook=webhook,
                 trace=trace,
                 thumbnails=thumbnails,
@@ -78,21 +80,21 @@ class Submission:
         else:
             self._admission.accept([job], claim)
 
-    def open(self, job: OpenJob, claim: Claim | None = None) -> None:
-        """Store a job whose pictures follow in parts.
+    def open(self, job: OpenJob, client: Client, claim: Claim | None = None) -> None:
+        """Store a job of `client` whose pictures follow in parts.
 
-        Raises AlreadyClaimed, Overloaded if there is no room, and TooManyOpenJobs.
+        Raises AlreadyClaimed, TooManyOpenJobs, and as `Room.fill` does if there is no room.
         """
         log.note(job_id=job.id)
-        with self._admission.room() as room:
+        with self._admission.room(client) as room:
             room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
             self._admission.open(job, claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.
 
-        Raises ImagesNeeded if a digest has no answer, Overloaded if there is no room, and what
-        JobSubmitter.put_part raises.
+        Raises ImagesNeeded if a digest has no answer, what JobSubmitter.put_part raises, and as
+        `Room.fill` does if there is no room.
         """
         log.note(part_id=f"{job.id}:{number}")
         with room, tracing.upload() as trace:
@@ -102,7 +104,9 @@ class Submission:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
             room.fill(job.lane, _need(uploads, outcomes, thumbnails=job.thumbnails))
-            put = self._admission.put_part(job, number, new_items(uploads, outcomes), trace)
+            put = self._admission.put_part(
+                job, number, new_items(uploads, outcomes), trace, room.client
+            )
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
         return put
@@ -119,4 +123,4 @@ def _need(
 ) -> Need:
     sizes = [each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome]
     records = footprint.of_items(uploads, thumbnails=thumbnails)
-    return Need(images=len(sizes), size=sum(sizes), records=records)
+    return Need(len(sizes), sum(sizes), records, today=len(uploads))

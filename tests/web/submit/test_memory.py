@@ -1,8 +1,13 @@
-"""All that a request makes Redis keep counts, so that no client fills Redis for the others."""
+"""All that a request makes Redis keep counts, so that clients never fill Redis.
+
+In these tests each request comes from another client. test_client_shares.py tries a single one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 from flask.testing import FlaskClient
@@ -43,7 +48,22 @@ def client(make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(admission, "_FRESH_SECONDS", 0)
     monkeypatch.setattr(admission, "_FRESH_FOR_REFUSAL_SECONDS", 0)
     limits = ("max_open_jobs", "max_open_images", "max_unfinished_messages")
-    return make_app(**dict.fromkeys(limits, 10**12)).test_client()
+    app = make_app(**dict.fromkeys(limits, 10**12))
+    app.wsgi_app = _Crowd(app.wsgi_app)  # type: ignore[assignment,method-assign]
+    return app.test_client()
+
+
+class _Crowd:
+    """Gives each request an address of its own."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+        self._addresses = count()
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        number = next(self._addresses)
+        environ["REMOTE_ADDR"] = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        return self._app(environ, start)
 
 
 def classify(client: FlaskClient, number: int) -> int:
@@ -145,6 +165,6 @@ def test_health_and_readiness_tell_of_a_full_redis(
     # Results and cancellations still need this process.
     assert client.get("/readyz").status_code == 200
 
-    limit_memory(-1)
+    limit_memory(-(2**16))
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json) == (503, {"status": "redis is full"})

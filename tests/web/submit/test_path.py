@@ -66,7 +66,7 @@ def test_a_picture_passes_the_files_that_the_document_lists(path_of_a_picture: l
     table, _, rest = section.partition("| | Redis |")
     steps = re.findall(r"^\| \d+ \| `([^`]+)`", table, re.MULTILINE)
     passing, _, _ = rest.partition("A test follows a picture")
-    others = re.findall(r"`(web/(?:http|server|routes|submit)/[a-z_]+\.py)`", passing)
+    others = re.findall(r"`(web/(?:http|server|routes|submit)/[a-z_/]+\.py)`", passing)
     assert len(steps) <= 12
     assert set(steps) <= set(path_of_a_picture)
     web = {path for path in path_of_a_picture if path.startswith("web/")}

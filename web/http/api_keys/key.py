@@ -21,6 +21,10 @@ class Limits:
     images_per_day: int | None = None
     weight: int = 1  #: Share of a lane, beside clients of weight 1.
 
+    @property
+    def are_set(self) -> bool:
+        return (self.images, self.bytes, self.images_per_day) != (None, None, None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ApiKey:
