@@ -145,12 +145,12 @@ class _Group:
         """Whether the file may join this job.
 
         Every part except a job's last has the same number of items. If their bytes would exceed
-        one request, the job ends early.
+        `PART_BYTES`, the job ends early.
         """
         if len(self.files) >= limit or self._bytes + file.size > _MAX_BYTES:
             return False
         part_bytes = self._part_bytes if len(self._digests) % PART_SIZE else 0
-        return part_bytes + file.size <= MAX_REQUEST_BYTES
+        return part_bytes + file.size <= PART_BYTES
 
     def add(self, file: PlannedFile) -> None:
         self.files.append(file)

@@ -35,6 +35,10 @@ from .window import Stopped, Window
 #: the next job.
 _WINDOW = 3 * MAX_FILES
 
+#: Jobs at the same time. A job of large pictures has few of them, and the service limits the number
+#: of open jobs.
+_MOST_JOBS = 48
+
 #: The longest wait for requests that are under way when an upload ends early.
 _END_SECONDS = 2.0
 
@@ -132,7 +136,7 @@ class Upload:
         try:
             for plan, is_new in self._plans():
                 self._planned.put(True)
-                self._window.enter(len(plan.files))
+                self._window.enter(_room(plan))
                 if is_new:
                     self._journal.plan(plan)
                 self._sent.put(self._sender.send(plan, is_new=is_new))
@@ -167,7 +171,7 @@ class Upload:
         self._earlier += sent.finished_before
         self._sender.count(added=len(files), duplicates=duplicates)
         self._sender.finish(sent)
-        self._window.leave(len(files))
+        self._window.leave(_room(sent.plan))
         self._show()
         self._check_failures(are_written=True)
 
@@ -238,6 +242,11 @@ class Upload:
         # The next files are planned soon, or there are none and the run ends. A watch has no end.
         if not are_written or self._planner.watch or self._planned.get():
             raise self.too_many
+
+
+def _room(plan: Plan) -> int:
+    """What a plan takes of the window."""
+    return max(len(plan.files), _WINDOW // _MOST_JOBS)
 
 
 def _failures(counts: Counter[str]) -> int:

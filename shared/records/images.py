@@ -19,8 +19,9 @@ from shared import keys
 from shared.jobs import PART_SIZE, NewItem, NewJob
 from shared.portions import portions
 
-#: Bytes of images in one round trip. The connection's timeout gives Redis one second for it.
-BYTES_AT_ONCE = 8 * 2**20
+#: Bytes of images in one round trip, unless a single one has more. Redis does nothing else while it
+#: stores them, so all other clients of Redis wait.
+BYTES_AT_ONCE = 2 * 2**20
 
 #: A job whose images have fewer bytes is stored in one round trip.
 _LEAST_BYTES = 2**20

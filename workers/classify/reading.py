@@ -11,7 +11,7 @@ from shared.jobs import PartRef
 from shared.records.work import PartWork
 
 #: Bytes of pictures that are read at once. A single picture may have more.
-_BYTES_AT_ONCE = 8 * 2**20
+_BYTES_AT_ONCE = 4 * 2**20
 
 #: A picture: its part, and its position in it.
 Place = tuple[PartWork, int]

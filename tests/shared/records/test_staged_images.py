@@ -58,7 +58,7 @@ def test_images_of_few_bytes_are_not_staged(redis: Redis) -> None:
 
 
 def test_each_round_trip_has_a_few_megabytes(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert images.BYTES_AT_ONCE == 8 * MEGABYTE
+    assert images.BYTES_AT_ONCE == 2 * MEGABYTE
     monkeypatch.setattr(images, "BYTES_AT_ONCE", 800)
     monkeypatch.setattr(images, "_LEAST_BYTES", 100)
     with redis.monitor() as monitor:

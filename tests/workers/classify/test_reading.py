@@ -53,7 +53,7 @@ def test_a_batch_of_many_parts_does_not_bring_more_bytes_than_one(jobs: JobRecor
 
 
 def test_large_pictures_are_read_together_up_to_a_few_megabytes(jobs: JobRecords) -> None:
-    sizes = [3 * MEGABYTE, 3 * MEGABYTE, 3 * MEGABYTE, 9 * MEGABYTE, 9 * MEGABYTE, MEGABYTE]
+    sizes = [2 * MEGABYTE, 2 * MEGABYTE, 2 * MEGABYTE, 5 * MEGABYTE, 5 * MEGABYTE, MEGABYTE]
     [work] = start(jobs, submit(jobs, sizes))
     reads = []
 
