@@ -99,3 +99,25 @@ def test_the_environment_may_be_outside_a_folder_that_cannot_be_written(clone: P
 def test_the_folder_of_the_demo_may_have_spaces(clone: Path) -> None:
     ended = make(clone, "demo", "FOLDER=my pictures")
     assert ended.stdout == "ran: -m quickstart.demo my pictures\n"
+
+
+def test_pytorch_is_announced_before_it_is_downloaded(clone: Path) -> None:
+    without = '#!/bin/sh\ncase "$*" in *" show "*) exit 1 ;; esac\necho "ran: $*"\n'
+    (clone / ".venv" / "bin" / "python").write_text(without)
+    ended = make(clone, ".venv/torch.stamp", "PYTHON=.venv/bin/python")
+    notice, _, after = ended.stdout.partition(
+        "ran: -m pip install --quiet -r requirements/torch.txt"
+    )
+    assert after and "This downloads PyTorch: 3 GB" in notice, ended.stdout
+
+
+@pytest.mark.parametrize("name", ["quickstart", "demo", "check", "dev"])
+def test_the_service_and_its_checks_install_no_pytorch(name: str) -> None:
+    """`make test` installs it last, from a file of its own."""
+    waiting, files = [f"{name}.txt"], set()
+    while waiting:
+        files.add(file := waiting.pop())
+        lines = (ROOT / "requirements" / file).read_text().splitlines()
+        waiting += {line.split()[1] for line in lines if line.startswith("-r ")} - files
+        assert not [line for line in lines if line.startswith(("torch", "onnx=="))], file
+    assert "torch.txt" not in files and len(files) > 1
