@@ -235,6 +235,10 @@ class Overloaded(TryLater, code="overloaded"):
     """The service has no room for this request, and kept nothing of it. Try again later."""
 
 
+class LaneClosed(Overloaded, code="lane_closed"):
+    """The operator lets this lane accept nothing now, and nothing was kept. Try again later."""
+
+
 class RateLimited(TryLater, code="rate_limited"):
     """You send requests faster than allowed. Wait as long as `Retry-After` says."""
 

@@ -3,6 +3,7 @@
 job:<id>                  hash: state, counts and options of a job
 jobs:<owner>              sorted set: the newest jobs of an owner, by the time at which they were
                           made, without the single pictures of `/classify`
+owners                    sorted set: owners of listed jobs, by the time of their newest one
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k),
                           `slow:<k>` (item k was slow to decode), and `message` while the part
                           waits for its round
@@ -39,7 +40,10 @@ webhook_host:<host>       sorted set: jobs whose webhook is being delivered to t
                           of the lease; expires with the last lease
 webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
+lane_states               hash: lane -> JSON: what the operator wants of the lane. A lane without it
+                          is open
 workers:<lane>            sorted set: workers that accept parts, by their last sign of life
+worker:<lane>:<name>      JSON: what a worker runs; expires soon after its last sign of life
 model                     JSON: the model that the workers have loaded
 labels:<version>          JSON: the labels of a model by class id; expires when no worker has had
                           this model for a day
@@ -60,6 +64,8 @@ HELD = "held"
 CHARGES = "charges"
 DEAD_LETTERS = "dead_letters"
 COMMITTED = "committed"
+OWNERS = "owners"
+LANE_STATES = "lane_states"
 WEBHOOKS_DUE = "webhooks_due"
 
 #: Added to the deadline of a part that waits for its round. No worker is expected to start on it.
@@ -148,6 +154,10 @@ def drained(lane: Lane, second: int) -> str:
 
 def workers(lane: Lane) -> str:
     return f"workers:{lane}"
+
+
+def worker(lane: Lane, name: str) -> str:
+    return f"worker:{lane}:{name}"
 
 
 def labels(model_version: str) -> str:

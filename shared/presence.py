@@ -72,6 +72,11 @@ class Presence:
             logger.warning("cannot remove this worker from the list: %s", error)
 
 
+def names(pipe: Pipeline, lane: Lane, now: float) -> None:
+    """Add to a pipeline: the workers of a lane that accept parts, with their last signs of life."""
+    pipe.zrangebyscore(keys.workers(lane), now - _SILENCE_SECONDS, "+inf", withscores=True)
+
+
 def count(pipe: Pipeline, lane: Lane, now: float) -> None:
     """Add to a pipeline: count the workers of a lane that accept parts. `now` is Unix seconds."""
     pipe.zcount(keys.workers(lane), now - _SILENCE_SECONDS, "+inf")

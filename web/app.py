@@ -12,6 +12,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.jobs import Lane
 from shared.observe import log, tracing
+from shared.operation.purge import Purge
 from shared.records.job_records import JobRecords
 from shared.redis_client import RedisCheck, connect
 from shared.result_cache import ResultCache
@@ -29,6 +30,7 @@ from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
 from web.routes import documents, thumbnails
 from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
+from web.routes import operator
 from web.routes.backend import Backend, raise_objection
 from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
@@ -75,6 +77,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_api(thumbnails.blueprint)
     app.register_api(events.blueprint)
     app.register_api(dead_letters.blueprint)
+    app.register_api(operator.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(page.blueprint)
     documents.register(app)
@@ -133,6 +136,7 @@ def _backend(settings: Settings) -> Backend:
         redis=redis,
         jobs=records.reader,
         canceller=records.canceller,
+        purge=Purge(redis, records.reader, records.canceller),
         dead_letters=records.dead_letters,
         model=model,
         admission=admission,

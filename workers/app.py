@@ -29,7 +29,7 @@ from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
 from shared.settings import Settings
-from workers.upkeep import health, priority, redis_check
+from workers.upkeep import health, lane_watch, priority, redis_check
 from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
@@ -37,6 +37,7 @@ from workers.decode.limits import DecodeLimits, return_large_blocks
 from workers.engine import find_export, load_engine, require_card, resolve_engine, unused_card
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
+from workers.upkeep.self_report import SelfReport
 from workers.upkeep.shared_text import SharedText
 from workers.upkeep.stall_detector import StallDetector
 from workers.classify.decoding import DecodeBudget
@@ -145,6 +146,9 @@ def _start_timers(sender: Any, **_: Any) -> None:
         seconds=settings.stall_seconds,
         interval=seconds,
     )
+    watch = lane_watch.LaneWatch(redis, classify.batcher, settings.lane)
+    watch.tick()  # before the first message is taken
+    sender.timer.call_repeatedly(lane_watch.SECONDS, watch.tick)
     sender.timer.call_repeatedly(seconds, reconciler.tick)
     sender.timer.call_repeatedly(seconds, detector.tick)
     heartbeat = settings.heartbeat_file(settings.lane)
@@ -153,8 +157,12 @@ def _start_timers(sender: Any, **_: Any) -> None:
     health.beat(heartbeat)
     presence = Presence(redis, settings.lane, sender.hostname, _model.read, _labels.read)
     sender.timer.call_repeatedly(SECONDS, presence.tick)
+    report = SelfReport(redis, classify.batcher, settings.lane, sender.hostname, _model.read)
+    sender.timer.call_repeatedly(SECONDS, report.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: report.leave(), weak=False)
     presence.tick()
+    report.tick()
     _serve_metrics()
 
 

@@ -20,6 +20,7 @@ from shared.settings.observe import ObserveSettings
 #: Kinds of lines, as `event.dataset`.
 REQUEST = "classifier.request"  #: One line for each request that is not a probe.
 BATCH = "classifier.batch"  #: One line for each micro-batch.
+AUDIT = "classifier.audit"  #: One line for each call of an operator.
 OTHER = "classifier.log"
 
 #: Fields of every line of the present request or micro-batch, by ECS names: `trace.id`, `job.id`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from redis import Redis
@@ -12,7 +13,8 @@ from shared.errors import JobNotFound
 from shared.jobs import PART_SIZE, Item, Job, JobState, parts_of
 from shared.records import claims, codec
 from shared.records.claims import Claim
-from shared.records.listing import owned_jobs
+from shared.records.listing import all_jobs, owned_jobs
+from shared.records.listing.all_jobs import Position
 
 
 class Page(NamedTuple):
@@ -44,6 +46,23 @@ class JobReader:
         jobs = [_job(job_id, fields) for job_id, fields in records if b"total" in fields]
         last = listed.job_ids[-1] if listed.job_ids and listed.has_older else None
         return Page(jobs, last)
+
+    def newest_of_all(
+        self, *, before: Position, owners: Sequence[str] | None = None, at_once: int
+    ) -> Iterator[list[Job]]:
+        """The jobs of all owners, or of some, that are before a position, the newest first.
+
+        Each round trip reads `at_once` records and gives those that have not expired.
+        """
+        listed = all_jobs.newest(
+            self._redis, all_jobs.owners(self._redis) if owners is None else owners, before=before
+        )
+        while positions := list(islice(listed, at_once)):
+            pipe = self._redis.pipeline(transaction=False)
+            for position in positions:
+                pipe.hgetall(keys.job(position.job_id))
+            records = zip(positions, pipe.execute(), strict=True)
+            yield [_job(each.job_id, fields) for each, fields in records if b"total" in fields]
 
     def claimed(self, claim: Claim) -> str | None:
         """The id of the job that was made with a claim, if any. Raises IdempotencyKeyReused."""

@@ -8,6 +8,7 @@ from flask_openapi import OpenAPI
 
 from web.http import idempotency
 from web.schemas.examples import EXAMPLES
+from web.schemas.operator_examples import OPERATOR_EXAMPLES
 from web.schemas.problem import Problem
 from web.schemas.results import MEDIA_TYPES, ResultFormat
 from web.schemas.submission import ClassifyForm, OpenRequest, PartForm, SubmitForm
@@ -31,6 +32,8 @@ _IDEMPOTENCY_KEY = {
     "name, the answer is the same job.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 }
+#: By operation id.
+_EXAMPLES = EXAMPLES | OPERATOR_EXAMPLES
 _REFERENCE = "#/components/schemas/{model}"
 _TEXT: dict[str, Any] = {"schema": {"type": "string"}}
 _PAGE = {"text/html": {"schema": {"type": "string"}}}
@@ -87,7 +90,7 @@ def _plain(description: str) -> str:
 
 
 def _add_examples(operation: dict[str, Any]) -> None:
-    for example in EXAMPLES[operation["operationId"]]:
+    for example in _EXAMPLES[operation["operationId"]]:
         if example.status is None:
             content = operation["requestBody"]["content"]
         else:

@@ -10,6 +10,7 @@ from redis import Redis
 from shared.errors import DailyLimitReached, JobNotFound, TooManyOutstanding, TooMuchKept
 from shared.jobs import Job
 from shared.observe import log
+from shared.operation.purge import Purge
 from shared.records.ending.canceller import JobCanceller
 from shared.records.read import JobReader
 from shared.records.overdue.dead_letters import DeadLetters
@@ -39,6 +40,7 @@ class Backend:
     redis: Redis
     jobs: JobReader
     canceller: JobCanceller
+    purge: Purge
     dead_letters: DeadLetters
     model: CurrentModel
     admission: Admission

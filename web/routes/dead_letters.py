@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
@@ -49,20 +51,28 @@ def retry(path: DeadLetterPath) -> Response:
 
     Its job runs again until that is done.
     """
+    job_id = retried(path.letter_id, _letters)
+    return answer(backend().view.schema(own_job(job_id)), 202)
+
+
+def retried(letter_id: str, letters: Callable[[], list[DeadLetter]]) -> str:
+    """Retry one of `letters`, as the present request asks. Returns the id of its job.
+
+    Raises DeadLetterNotFound.
+    """
     key = idempotency.key_of(request.headers, owner(), _RETRY)
-    claim = key and key.claim(path.letter_id)
+    claim = key and key.claim(letter_id)
 
     def make() -> str:
-        for letter in _letters():
-            if letter.member == path.letter_id and backend().dead_letters.retry(letter, claim):
+        for letter in letters():
+            if letter.member == letter_id and backend().dead_letters.retry(letter, claim):
                 return letter.job_id
         # Another request with this key may have come at the same moment, and retried it first.
         if claim and (earlier := backend().jobs.claimed(claim)):
             return earlier
         raise DeadLetterNotFound
 
-    job = own_job(idempotency.once(backend().jobs, claim, make))
-    return answer(backend().view.schema(job), 202)
+    return idempotency.once(backend().jobs, claim, make)
 
 
 def _letters() -> list[DeadLetter]:

@@ -9,6 +9,8 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.errors import ModelNotReady, Unavailable
 from shared.jobs import Lane
+from shared.operation.lane_states import LaneState
+from shared.records.load.backlog import Load
 from web.http.answers import answer, documented
 from web.routes.backend import backend
 from web.schemas.status import Health, LaneHealth, MemoryHealth, Status
@@ -40,7 +42,8 @@ def readyz() -> Response:
     """Say whether to send requests here.
 
     That is so if Redis answers and takes writes, and this process hears of commits. Before a worker
-    has announced its model, pictures are accepted and wait for it.
+    has announced its model, pictures are accepted and wait for it. A lane that the operator has
+    paused or closed is named.
     """
     try:
         announced = backend().redis.exists(keys.MODEL)
@@ -51,7 +54,7 @@ def readyz() -> Response:
         return answer(Status(status="not subscribed yet"), 503)
     if load.memory_limit and load.memory_used >= load.memory_limit:
         return answer(Status(status=_FULL), 503)
-    return answer(Status(status="ok" if announced else "no model yet"))
+    return answer(Status(status=_changed(load) or "ok" if announced else "no model yet"))
 
 
 @blueprint.get(
@@ -71,6 +74,7 @@ def health() -> Response:
     load = backend().admission.load()
     lanes = {
         lane: LaneHealth(
+            state=load.order(lane).state,
             workers=load.workers[lane],
             outstanding_parts=load.parts[lane],
             outstanding_images=load.images[lane],
@@ -84,7 +88,7 @@ def health() -> Response:
         limit_bytes=load.memory_limit,
         picture_bytes=load.bytes_held,
     )
-    status = "ok" if version else "no model yet"
+    status = _changed(load) or "ok" if version else "no model yet"
     if not backend().admission.has_memory():
         status = _FULL
     return answer(Health(status=status, model_version=version, memory=memory, lanes=lanes))
@@ -92,3 +96,9 @@ def health() -> Response:
 
 def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 1)
+
+
+def _changed(load: Load) -> str:
+    """The lanes that the operator has not left open: `bulk is paused`. Empty if all are open."""
+    states = {lane: load.order(lane).state for lane in Lane}
+    return ", ".join(f"{k} is {v}" for k, v in states.items() if v is not LaneState.OPEN)

@@ -60,6 +60,10 @@ class Records(Collector):
         limits = self._backend.admission.limits.images
         ages = {lane: _age(each, now, deadline) for lane, each in backlogs.items()}
         waits = {lane: _infinite_if_unknown(load.seconds_left(lane)) for lane in Lane}
+        accepts = {lane: load.order(lane).accepts for lane in Lane}
+        works = {lane: load.order(lane).works for lane in Lane}
+        yield _by_lane("lane_accepts", "0 while the operator lets it refuse submissions.", accepts)
+        yield _by_lane("lane_works", "0 while the operator lets its workers take nothing.", works)
         yield _by_lane("workers", "Workers that accept parts.", load.workers)
         yield _by_lane("outstanding_parts", "Parts accepted and not yet committed.", parts)
         yield _by_lane("outstanding_images", "Images accepted and not yet committed.", images)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from shared.jobs import PART_SIZE, ItemState, JobState, Lane
+from shared.operation.lane_states import LaneState
 from shared.records.webhooks.outbox import DeliveryState
 from web.schemas.dead_letters import DeadLetterList, DeadLetterSchema
 from web.schemas.job import (
@@ -122,6 +123,7 @@ _ITEMS = [
 ]
 _LINES = "".join(item.model_dump_json() + "\n" for item in _ITEMS)
 _IDLE = LaneHealth(
+    state=LaneState.OPEN,
     workers=1,
     outstanding_parts=0,
     outstanding_images=0,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.jobs import Lane
 from shared.model_info import ModelInfo
+from shared.operation.lane_states import LaneState
 from web.schemas.schema import Schema
 
 
@@ -43,6 +44,7 @@ class Status(Schema):
 
 
 class LaneHealth(Schema):
+    state: Annotated[LaneState, Field(description="What the operator wants of the lane.")]
     workers: Annotated[int, Field(description="Workers that accept parts now.")]
     outstanding_parts: int
     outstanding_images: int
@@ -61,7 +63,11 @@ class MemoryHealth(Schema):
 
 class Health(Schema):
     status: Annotated[
-        str, Field(description="`ok`, `no model yet`, or `redis is full`: no new pictures.")
+        str,
+        Field(
+            description="`ok`, `no model yet`, `redis is full`: no new pictures, or the lanes that "
+            "the operator has paused, drained or closed."
+        ),
     ]
     model_version: str | None
     memory: MemoryHealth

@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared.breaker import Breaker
-from shared.errors import Overloaded, TryLater
+from shared.errors import LaneClosed, Overloaded, TryLater
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
 from shared.records.images import stage
@@ -138,6 +138,10 @@ class Admission:
             return self._read_again()
         return self._load
 
+    def forget_load(self) -> None:
+        """Let the next caller read the load, because the operator has changed a lane."""
+        self._load = None
+
     def room(self, client: Client = NOBODY) -> Room:
         """Room for one request of a client, with nothing reserved yet."""
         return Room(self, client)
@@ -146,9 +150,11 @@ class Admission:
         """Whether there is room for what a request needs.
 
         `own` is what it has reserved already. A job that is larger than a limit fits where nothing
-        else is. Raises Overloaded. Raises TooManyOutstanding, TooMuchKept and DailyLimitReached if
-        only this client has no room. Raises RedisError within a second in an outage.
+        else is. Raises Overloaded, which is LaneClosed if the operator wants it so. Raises
+        TooManyOutstanding, TooMuchKept and DailyLimitReached if only this client has no room.
+        Raises RedisError within a second in an outage.
         """
+        self._check_open(lane)
         budgets = self._budgets(self.load(), lane, need, own)
         seconds = budgets.seconds_until_room()
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
@@ -246,6 +252,14 @@ class Admission:
         self._load, self._read_at = load, self._clock()
         self._images, self._bytes = Counter(load.images), load.bytes_held
         self._new_records = 0
+
+    def _check_open(self, lane: Lane) -> None:
+        """Raise LaneClosed if the operator lets the lane accept nothing."""
+        load = self.load()
+        if not load.order(lane).accepts and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
+            load = self._read_again()
+        if not load.order(lane).accepts:
+            raise LaneClosed(retry_after_seconds=NOTHING_DRAINS_SECONDS)
 
     def _budgets(self, load: Load, lane: Lane, need: Need, own: Room) -> Budgets:
         own_images = own.need.images if own.lane is lane else 0

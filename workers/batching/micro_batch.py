@@ -90,6 +90,7 @@ class Batcher:
         self._waiting: deque[Any] = deque()
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
         self._last_was_alone = False
+        self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
 
@@ -108,6 +109,11 @@ class Batcher:
         return len(self._running)
 
     @property
+    def parts(self) -> int:
+        """Parts in the batches that run now."""
+        return sum(len(request.args[0]) for batch in self._running for request in batch.requests)
+
+    @property
     def waiting(self) -> int:
         """Messages that wait for the next batches."""
         return len(self._waiting) + len(self._alone)
@@ -115,7 +121,27 @@ class Batcher:
     def add(self, request: Any) -> None:
         self.received += 1
         (self._alone if runs_alone(request) else self._waiting).append(request)
+        if self.paused:
+            self._return_waiting()
         self._fill_free_processes()
+
+    def pause(self) -> None:
+        """Start no more batches, and return the messages that wait here to the queue.
+
+        Batches that are running end as usual.
+        """
+        self.paused = True
+        self._return_waiting()
+
+    def resume(self) -> None:
+        self.paused = False
+        self._fill_free_processes()
+
+    def _return_waiting(self) -> None:
+        for waiting in (self._waiting, self._alone):
+            while waiting:
+                waiting[-1].reject(requeue=True)  # it becomes the next message of the queue
+                waiting.pop()
 
     def forget_old_connection(self) -> None:
         """Drop the requests that the broker will deliver again.
@@ -129,7 +155,7 @@ class Batcher:
         self._running = {batch for batch in self._running if batch.accepted}
 
     def _fill_free_processes(self) -> None:
-        while self.waiting and self.idle:
+        while self.waiting and self.idle and not self.paused:
             requests = self._take()
             if requests and not self._send(Batch(requests, self._on_done)):
                 return

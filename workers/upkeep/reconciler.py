@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.observe import metrics
 from shared.jobs import Lane
+from shared.operation import lane_states
 from shared.records.overdue.recovery import Recovered, Recovery
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ class Reconciler:
     def tick(self) -> None:
         """Recover overdue parts. Runs in the worker's event loop, so it must be short."""
         try:
-            if self._lock():
+            # A part of a paused lane is late because the operator wants it so.
+            if lane_states.read(self._redis, self._lane).works and self._lock():
                 self._recover()
         except RedisError as error:
             logger.warning("cannot recover overdue parts: %s", error)

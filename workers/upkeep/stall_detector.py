@@ -70,7 +70,8 @@ class StallDetector:
 
     def _is_consuming(self) -> bool:
         """Whether it took a message since the last tick, or had no reason to."""
-        if self._batcher.received != self._received or not self._batcher.idle:
+        batcher = self._batcher
+        if batcher.paused or batcher.received != self._received or not batcher.idle:
             return True
         try:
             return not self._redis.llen(keys.queue(self._lane))

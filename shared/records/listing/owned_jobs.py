@@ -35,6 +35,9 @@ def add(pipe: Pipeline, owner: str, job_ids: Sequence[str], *, now: float, ttl: 
     pipe.zadd(key, dict.fromkeys(job_ids, now))
     pipe.zremrangebyrank(key, 0, -MOST_OF_OWNER - 1)
     pipe.expire(key, 2 * ttl)
+    # For the operator, who lists the jobs of all owners. A list that has expired leaves no owner.
+    pipe.zadd(keys.OWNERS, {owner: now})
+    pipe.zremrangebyscore(keys.OWNERS, "-inf", now - 2 * ttl)
 
 
 def newest(redis: Redis, owner: str, *, before: str = "", limit: int) -> Listed:

@@ -6,13 +6,15 @@ Admission and the metrics read this.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from redis import Redis
 
 from shared import clock, keys, presence
 from shared.jobs import Lane
+from shared.operation import lane_states
+from shared.operation.lane_states import OPEN, LaneOrder
 from shared.records.load import drain
 
 
@@ -51,6 +53,11 @@ class Load:
     bytes_held: int  #: Bytes of the images of both lanes.
     memory_used: int  #: Bytes that Redis uses for everything.
     memory_limit: int  #: Redis's `maxmemory` in bytes; 0 if there is none or it is not known.
+    #: What the operator wants of each lane; empty if all lanes are open.
+    orders: Mapping[Lane, LaneOrder] = field(default_factory=dict)
+
+    def order(self, lane: Lane) -> LaneOrder:
+        return self.orders.get(lane, OPEN)
 
     def seconds_left(self, lane: Lane) -> float | None:
         """Until a lane is empty at its present speed; None if it has images and no speed."""
@@ -66,12 +73,13 @@ def read(redis: Redis) -> Load:
     pipe = redis.pipeline(transaction=False)
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")
+    lane_states.ask(pipe)
     for lane in Lane:
         presence.count(pipe, lane, now)
         pipe.zcard(keys.outstanding(lane))
         pipe.get(keys.outstanding_images(lane))
         drain.read(pipe, lane, now)
-    memory, held, *lanes = pipe.execute()
+    memory, held, orders, *lanes = pipe.execute()
     workers, parts, images, counts = (lanes[k::4] for k in range(4))
     return Load(
         workers=dict(zip(Lane, workers, strict=True)),
@@ -81,4 +89,5 @@ def read(redis: Redis) -> Load:
         bytes_held=int(held or 0),
         memory_used=memory["used_memory"],
         memory_limit=memory.get("maxmemory", 0),  # some hosted Redis services leave it out
+        orders=lane_states.orders(orders),
     )

@@ -32,12 +32,23 @@ def contents(operation: Operation) -> Iterator[dict[str, Any]]:
 
 def test_each_call_has_a_short_name_of_its_own(document: dict[str, Any]) -> None:
     names = [each["operationId"] for each in operations(document)]
-    assert sorted(names) == [
-        *("cancelJob", "classify", "createJob", "followJob", "getHealth", "getJob"),
-        *("getLiveness", "getModel", "getReadiness", "getResults", "getThumbnail", "getWebhook"),
-        *("listDeadLetters", "listJobs", "listLabels", "listMissingParts", "putPart"),
-        "retryDeadLetter",
-    ]
+    assert sorted(names) == sorted(
+        [
+            *("cancelJob", "classify", "createJob", "followJob", "getHealth", "getJob"),
+            *(
+                "getLiveness",
+                "getModel",
+                "getReadiness",
+                "getResults",
+                "getThumbnail",
+                "getWebhook",
+            ),
+            *("listDeadLetters", "listJobs", "listLabels", "listMissingParts", "putPart"),
+            *("cancelAnyJob", "deleteDeadLetter", "getAnyJob", "listAllDeadLetters", "listAllJobs"),
+            *("listLanes", "listWorkers", "purgeLane", "retryAnyDeadLetter", "retryDeadLetter"),
+            "setLaneState",
+        ]
+    )
 
 
 def test_each_call_is_in_a_group_that_is_described(document: dict[str, Any]) -> None:

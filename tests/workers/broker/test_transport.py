@@ -112,3 +112,19 @@ def test_a_closed_channel_opens_no_socket(connection: Connection) -> None:
     channel.close()
     with pytest.raises(RedisConnectionError, match="the channel is closed"):
         channel._create_client()
+
+
+def test_a_paused_process_takes_no_message_of_any_channel(connection: Connection) -> None:
+    producer = Producer(connection)
+    received: list[Any] = []
+    transport.pause(True)
+    try:
+        producer.publish("a part", routing_key=QUEUE.name, declare=[QUEUE])
+        with Consumer(connection, QUEUE, on_message=received.append), pytest.raises(TimeoutError):
+            connection.drain_events(timeout=0.5)
+        assert connection.default_channel.client.llen(QUEUE.name) == 1
+    finally:
+        transport.pause(False)
+    with Consumer(connection, QUEUE, on_message=received.append):
+        connection.drain_events(timeout=5)
+    assert len(received) == 1

@@ -22,7 +22,7 @@ class Worker:
 
     def __init__(self, redis: Redis, **options: Any) -> None:
         self.ends = 0
-        self.batcher = SimpleNamespace(received=0, idle=True)
+        self.batcher = SimpleNamespace(received=0, idle=True, paused=False)
         self.now = 0.0
         self._detector = StallDetector(
             redis,
@@ -92,3 +92,12 @@ def test_an_outage_of_redis_does_not_end_a_worker() -> None:
     worker = Worker(connect("redis://127.0.0.1:1/0", max_connections=1))
     worker.checks(times=20)
     assert not worker.ends
+
+
+def test_a_paused_worker_does_not_end(worker: Worker) -> None:
+    worker.batcher.paused = True
+    worker.checks(times=20)
+    assert not worker.ends
+    worker.batcher.paused = False
+    worker.checks(times=6)
+    assert worker.ends

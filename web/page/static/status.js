@@ -43,9 +43,11 @@ function sentence({ model_version: version, lanes }) {
   if (!version) return "No worker has loaded a model yet. Your pictures will wait for one.";
   const all = Object.entries(lanes);
   const workers = all.map(([lane, { workers }]) => `${number(workers)} ${LANES[lane] ?? lane}`);
+  const stopped = all.filter(([, { state }]) => state && state !== "open");
   const waiting = all.reduce((sum, [, lane]) => sum + lane.outstanding_images, 0);
   const estimates = all.map(([, lane]) => lane.estimated_seconds).filter((each) => each !== null);
   const parts = [version, `workers ready: ${workers.join(", ")}`];
+  for (const [lane, { state }] of stopped) parts.push(`the lane ${lane} is ${state}`);
   parts.push(waiting ? `${plural(waiting, "picture")} waiting` : "no pictures waiting");
   if (waiting && estimates.length) parts.push(`about ${time(Math.max(...estimates))} until done`);
   return parts.join(" · ");
