@@ -204,7 +204,7 @@ class TryLater(Refused, codes=("unavailable",)):
     """The service cannot answer now and stored nothing. Raised after the last retry."""
 
 
-class Overloaded(TryLater, codes=("overloaded",)):
+class Overloaded(TryLater, codes=("overloaded", "lane_closed")):
     pass
 
 

@@ -1,0 +1,1 @@
+"""`image-classifier operator`: all jobs, the lanes, the workers and all dead letters."""
