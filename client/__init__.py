@@ -25,6 +25,8 @@ from .api.records import (
     JobStatus,
     ModelInfo,
     Prediction,
+    Usage,
+    UsageLimits,
 )
 from .api.retries import Retries
 from .api.service import ImageClassifier
@@ -51,6 +53,8 @@ __all__ = [
     "Prediction",
     "Refused",
     "Retries",
+    "Usage",
+    "UsageLimits",
     "__version__",
     "errors",
 ]

@@ -28,7 +28,7 @@ from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
 from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
-from web.routes import documents, thumbnails
+from web.routes import documents, thumbnails, usage
 from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
 from web.routes import operator
 from web.routes.backend import Backend, raise_objection
@@ -78,6 +78,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     app.register_api(events.blueprint)
     app.register_api(dead_letters.blueprint)
     app.register_api(operator.blueprint)
+    app.register_api(usage.blueprint)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(page.blueprint)
     documents.register(app)

@@ -15,7 +15,7 @@ from .connection import OnRetry, Requests, headers_for
 from .events import JobEvent
 from .http_client import async_http_client
 from .pictures import Source
-from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo
+from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
@@ -231,6 +231,9 @@ class AsyncImageClassifier:
 
     async def labels(self) -> list[str]:
         return await self.connection.run(calls.labels(self.connection))
+
+    async def usage(self) -> Usage:
+        return await self.connection.run(calls.usage(self.connection))
 
     async def dead_letters(self) -> list[DeadLetter]:
         return await self.connection.run(calls.dead_letters(self.connection))

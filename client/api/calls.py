@@ -18,7 +18,7 @@ from .connection import Requests, file_field
 from .events import EventLines
 from .parts import OpenJob, Picture, missing_parts, open_job, part_count, part_range, put_part
 from .pictures import Source, is_path, read
-from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo
+from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
 #: The longest time that one request waits for a job. Proxies allow more.
@@ -167,6 +167,11 @@ def model_info(connection: Requests) -> Steps[ModelInfo]:
 def labels(connection: Requests) -> Steps[list[str]]:
     response = yield from connection.request("GET", "/model/labels")
     return [each["name"] for each in response.json()["labels"]]
+
+
+def usage(connection: Requests) -> Steps[Usage]:
+    response = yield from connection.request("GET", "/usage")
+    return Usage.of(response.json())
 
 
 def dead_letters(connection: Requests) -> Steps[list[DeadLetter]]:

@@ -144,3 +144,29 @@ class DeadLetter(_Record):
     name: str
     lane: str
     at: float  #: When the service gave up.
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsageLimits(_Record):
+    """Limits of the API key; None where it has none."""
+
+    images: int | None = None
+    bytes: int | None = None
+    images_per_day: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage(_Record):
+    """What the calling client has, and what it may have."""
+
+    client: str  #: `key` and its name, or `address` and the address.
+    outstanding_images: Mapping[str, int]  #: By lane.
+    bytes_held: int  #: Of the outstanding images.
+    bytes_kept: int  #: Of records and results, about.
+    images_today: int  #: Accepted since 00:00 UTC.
+    day_ends_at: float
+    limits: UsageLimits
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Self:
+        return super().of(dict(answer) | {"limits": UsageLimits.of(answer["limits"])})

@@ -11,7 +11,7 @@ from .calls import CONCURRENCY
 from .connection import Connection, OnRetry
 from .job import Job
 from .pictures import Source
-from .records import Classification, DeadLetter, JobStatus, ModelInfo
+from .records import Classification, DeadLetter, JobStatus, ModelInfo, Usage
 from .retries import Retries
 
 __all__ = ["CONCURRENCY", "ImageClassifier", "Source"]
@@ -114,6 +114,10 @@ class ImageClassifier:
     def labels(self) -> list[str]:
         """All labels of the model, by class id. Raises ModelNotReady as `model_info` does."""
         return self.connection.run(calls.labels(self.connection))
+
+    def usage(self) -> Usage:
+        """What your client has outstanding, and the limits of your API key."""
+        return self.connection.run(calls.usage(self.connection))
 
     def dead_letters(self) -> list[DeadLetter]:
         """The pictures that made every worker die, oldest first."""

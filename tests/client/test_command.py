@@ -86,3 +86,27 @@ def test_an_id_is_always_one_segment_of_the_path() -> None:
     with scripted_server(in_order(Answer(404, {"code": "job_not_found"}))) as server:
         assert main(["cancel", "../dead-letters?x=/1", "--url", server.url]) == Exit.SERVICE
     assert server.requests[0].path == "/api/v1/jobs/..%2Fdead-letters%3Fx%3D%2F1"
+
+
+def test_the_usage_of_a_client_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    usage = {
+        "client": "key alice",
+        "outstanding_images": {"interactive": 1, "bulk": 9600},
+        "bytes_held": 3 * 2**20,
+        "bytes_kept": 2**10,
+        "images_today": 417,
+        "day_ends_at": 0.0,
+        "limits": {"images": None, "bytes": 2**30, "images_per_day": 100_000, "of_later": 1},
+    }
+    with scripted_server(lambda request: Answer(200, usage)) as server:
+        assert main(["usage", "--url", server.url]) == Exit.OK
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[:4] == [
+            "client       key alice",
+            "outstanding  1 interactive, 9,600 bulk",
+            "held         3.0 MB, at most 1,024.0 MB",
+            "kept         1 KB of records and results, about",
+        ]
+        assert lines[4].startswith("today        417 until 19") and lines[4].endswith("100,000")
+        assert main(["usage", "--json", "--url", server.url]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["limits"]["images_per_day"] == 100_000

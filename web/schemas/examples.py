@@ -39,6 +39,7 @@ from web.schemas.status import (
     Status,
 )
 from web.schemas.submission import OpenRequest
+from web.schemas.usage import Usage, UsageLimits
 
 _JSON = "application/json"
 _VERSION = "mobilenet_v3_large-5c1a4163aaaa-p1"
@@ -247,6 +248,21 @@ EXAMPLES: dict[str, list[Example]] = {
             LabelList(
                 model_version=_VERSION,
                 labels=[Label(id=0, name="cat"), Label(id=1, name="dog")],
+            ),
+        )
+    ],
+    "getUsage": [
+        _answer(
+            "key",
+            "An API key with a limit for each day",
+            Usage(
+                client="key alice",
+                outstanding_images={Lane.INTERACTIVE: 1, Lane.BULK: 96},
+                bytes_held=12_000_000,
+                bytes_kept=480_000,
+                images_today=417,
+                day_ends_at=_NOON + 43_200,
+                limits=UsageLimits(images=None, bytes=None, images_per_day=100_000),
             ),
         )
     ],

@@ -7,6 +7,7 @@ two cases the account of the client is read from Redis; otherwise a request cost
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -130,11 +131,11 @@ class ClientAccounts:
         """Whether a client would exceed the limits of its API key."""
         limits = client.limits
         if need.today and _exceeds(present.today, need.today, limits.images_per_day):
-            seconds = account.seconds_of_day_left(redis_clock.now(self._redis))
+            now = redis_clock.now(self._redis)
             return DailyLimitReached(
                 f"Your API key may send {limits.images_per_day} pictures a day, and has sent "
                 f"{present.today}. The next day begins at 00:00 UTC.",
-                retry_after_seconds=seconds,
+                retry_after_seconds=math.ceil(account.end_of_day(now) - now),
             )
         for unit, has, more, most in (
             ("pictures", present.all_images, need.images, limits.images),

@@ -7,7 +7,6 @@ after the records of its job have expired.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -83,8 +82,9 @@ def _account(fields: Mapping[bytes, bytes], now: float) -> Account:
     )
 
 
-def seconds_of_day_left(now: float) -> int:
-    return math.ceil(DAY - now % DAY)
+def end_of_day(now: float) -> float:
+    """Midnight UTC, Unix seconds."""
+    return (now // DAY + 1) * DAY
 
 
 class ChargeCheck:

@@ -46,7 +46,7 @@ def test_each_call_has_a_short_name_of_its_own(document: dict[str, Any]) -> None
             *("listDeadLetters", "listJobs", "listLabels", "listMissingParts", "putPart"),
             *("cancelAnyJob", "deleteDeadLetter", "getAnyJob", "listAllDeadLetters", "listAllJobs"),
             *("listLanes", "listWorkers", "purgeLane", "retryAnyDeadLetter", "retryDeadLetter"),
-            "setLaneState",
+            *("getUsage", "setLaneState"),
         ]
     )
 
