@@ -203,7 +203,7 @@ def test_redis_is_not_stopped_with_the_programs(launch: Callable[..., Launcher])
 
 
 def test_a_program_that_does_not_stop_in_time_is_killed(launch: Callable[..., Launcher]) -> None:
-    group = launch("stubborn", "polite", grace_seconds=1)
+    group = launch("stubborn", "polite", grace_seconds=3)
     pids = group.wait_until_up("stubborn", "polite")
     group.process.send_signal(signal.SIGTERM)
     assert group.end() == "None"
