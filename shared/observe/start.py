@@ -46,6 +46,8 @@ def _problems(error: ValidationError) -> str:
     """Names the variables and never their values, which may be secrets."""
     problems = []
     for each in error.errors(include_input=False, include_url=False):
+        if each["type"] == "default_factory_not_called":  # because another value is not valid
+            continue
         name = "_".join(map(str, each["loc"])).upper()
         problems.append(f"{name}: {each['msg']}" if name else each["msg"])
     return f"a setting is not valid: {'; '.join(problems)}"

@@ -19,6 +19,7 @@ from shared.records.job_records import JobRecords
 from shared.records.overdue.dead_letters import DeadLetter
 from shared.redis_client import connect
 from tests.support.local_service import LocalService
+from tests.support.waiting import wait_until
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENT = (_ROOT / "docs/operations.md").read_text()
@@ -162,7 +163,11 @@ def test_a_runbook_does_what_it_says(
     assert "drain" in drain and "resume" in resume and "purge" in purge
     operator.run([drain])
     assert submit().json()["code"] == "lane_closed"
-    operator.run([resume, "image-classifier operator pause bulk"])
+    operator.run([resume])
+    obeyed = "the lane bulk is paused: this worker takes no parts"
+    before = service.log("bulk").count(obeyed)
+    operator.run(["image-classifier operator pause bulk"])
+    wait_until(lambda: service.log("bulk").count(obeyed) > before)
     jobs = [submit().json()["id"] for _ in range(3)]
     assert "bulk         paused" in operator.run(["image-classifier operator lanes"])
     operator.run([purge])

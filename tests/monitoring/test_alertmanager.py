@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -32,6 +36,26 @@ def test_the_severities_of_the_rules_are_the_receivers() -> None:
     config = yaml.safe_load(FILE.read_text())
     severities = {rule["labels"]["severity"] for rule in rules("alert")}
     assert severities == {each["name"] for each in config["receivers"]} == {"page", "ticket"}
+
+
+def test_the_commands_of_the_document_work(program: Callable[[str], str], tmp_path: Path) -> None:
+    for needed in ("amtool", "promtool"):
+        program(needed)
+    text = (ROOT / "docs/operations.md").read_text().partition("## Alerts")[2]
+    text = text.partition("## What to do")[0]
+    commands = re.findall(r"^(?:\$ |    )(.*)$", text, re.MULTILINE)
+    [compose] = [each for each in commands if "docker compose" in each]  # needs Docker
+    commands.remove(compose)
+    assert len(commands) == 5
+    for folder in ("monitoring", "k8s"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    script = "\n".join(commands).replace("python k8s", f"{sys.executable} k8s")
+    followed = subprocess.run(
+        ["bash", "-euxc", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert followed.returncode == 0, followed.stdout + followed.stderr
+    rules_there = (tmp_path / "k8s/rules/prometheus-rules.yaml").read_text()
+    assert "https://wiki.example.com/classifier/operations.md#classifier" in rules_there
 
 
 def test_one_message_has_all_alerts_of_a_cell() -> None:

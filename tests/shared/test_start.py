@@ -52,6 +52,21 @@ def test_a_setting_that_is_not_valid_is_one_line_of_the_log(program: str, tmp_pa
     assert len(text) >= 256
 
 
+def test_a_wrong_setting_is_named_without_those_that_follow_from_it(tmp_path: Path) -> None:
+    [text] = _run("worker", tmp_path, REDIS_URL="nonsense://x").stdout.splitlines()
+    message = json.loads(text)["message"]
+    assert message.startswith("a setting is not valid: REDIS_URL: ") and ";" not in message
+
+
+def test_why_gunicorn_ends_is_in_the_log(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = _run("web", tmp_path, WEB_PORT=port, LOG_FORMAT="json")
+    lines = [json.loads(text) for text in (ended.stdout + ended.stderr).splitlines()]
+    assert ended.returncode == 1 and "Connection in use" in lines[0]["message"]
+    assert {line["service"]["name"] for line in lines} == {"classifier-web"}
+
+
 def test_a_log_that_is_not_configured_rightly_is_in_json(tmp_path: Path) -> None:
     [text] = _run("worker", tmp_path, LOG_FORMAT="yaml").stdout.splitlines()
     assert json.loads(text)["message"].startswith("a setting is not valid: LOG_FORMAT: ")

@@ -33,9 +33,13 @@ def name_of(request: Request) -> str:
     return f"address {network_of(request.remote_addr or '')}"
 
 
+#: A proxy sets at least one of these. Behind one on this machine, all clients look local.
+_OF_PROXIES = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via")
+
+
 def is_local(request: Request) -> bool:
     """Whether the client is a program on this machine, as far as the connection shows."""
-    if "X-Forwarded-For" in request.headers:  # it came through a proxy
+    if any(name in request.headers for name in _OF_PROXIES):
         return False
     try:
         return ip_address(request.remote_addr or "").is_loopback

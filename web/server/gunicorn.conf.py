@@ -5,10 +5,12 @@ from itertools import count
 from typing import Any
 
 from shared.addresses.hosts import in_url
+from shared.observe import log
 from shared.observe.exposition import start_over
 from shared.observe.start import read_settings
 
-_settings = read_settings("classifier-web")
+_SERVICE = "classifier-web"
+_settings = read_settings(_SERVICE)
 _metrics = _settings.metrics_dir("web")
 
 bind = f"{in_url(_settings.host)}:{_settings.web_port}"
@@ -34,7 +36,12 @@ loglevel = "warning"
 
 
 def on_starting(server: Any) -> None:
-    """Forget the last run's metrics, and allow a socket for every client."""
+    """Forget the last run's metrics, and allow a socket for every client.
+
+    gunicorn logs why it ends, for example that its port is in use. The log stack keeps only lines
+    of our own form, so they have it from here on.
+    """
+    log.configure(_settings, _SERVICE)
     _metrics.mkdir(parents=True, exist_ok=True)
     start_over(_metrics)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
