@@ -21,7 +21,7 @@ from loadtest.measure.limit import measure_limit
 from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import export_model, local_service
 from shared.settings import Settings
-from workers.engine import resolve_engine
+from workers.engine import load_engine, uses_torch
 
 #: A rate above this share of another is about the same.
 _NEARLY = 0.9
@@ -32,13 +32,14 @@ def main() -> None:
     sets = read_sets(options.pictures)
     images = {SMALL: options.images, PHOTOS: -(-options.images // 4)}
     settings = Settings()
-    if resolve_engine(settings) == "onnxruntime":
+    if not uses_torch(settings):
         export_model()
+    engine = load_engine(settings)
     texts = []
     for name, pictures in sets.items():
         rounds = [_round(pictures, settings, images[name]) for _ in range(options.rounds)]
         rates = {stage: [each[stage] for each in rounds] for stage in rounds[0]}
-        texts.append(table(rates, settings, TITLES[name]))
+        texts.append(table(rates, settings, TITLES[name], f"{engine.name} in {engine.precision}"))
     text = "\n\n".join(texts)
     print(text)
     if options.publish:
@@ -74,14 +75,16 @@ def _round(pictures: Sequence[bytes], settings: Settings, images: int) -> dict[s
     return rates
 
 
-def table(rates: Mapping[str, Sequence[float]], settings: Settings, pictures: str) -> str:
+def table(
+    rates: Mapping[str, Sequence[float]], settings: Settings, pictures: str, engine: str
+) -> str:
     """The table in Markdown. `rates` are images per second of each round, by kind of work.
 
-    `pictures` names the set of pictures.
+    `pictures` names the set of pictures, and `engine` the engine and its precision.
     """
     median = {name: statistics.median(values) for name, values in rates.items()}
     titles = {
-        "model": f"model only, {resolve_engine(settings)}",
+        "model": f"model only, {engine}",
         "decode": "decoding and resizing only, pillow",
         "both": "both, a bare loop",
         "drained": "both, drained from the queue",

@@ -111,7 +111,7 @@ def banner(settings: Settings, model: ModelInfo) -> str:
     network = network_url(settings)
     other_machines = f"\n  Network  {network}" if network else ""
     return f"""
-Ready: {model.name}, version {model.version}, on {model.engine}
+Ready: {model.name}, version {model.version}, on {model.engine} in {model.precision}
 {notice}
   {api}
 

@@ -24,12 +24,13 @@ LABELS_TTL_SECONDS = 24 * 3600
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
     name: str  #: torchvision's name; with an addition if the weights are not the usual ones.
-    version: str  #: Of name, weights' digest and preprocessing; part of every result.
+    version: str  #: Of name, weights, preprocessing, labels and precision; part of every result.
     weights: str  #: The name of the file, or the value of MODEL_WEIGHTS.
     weights_digest: str  #: SHA-256, hex.
     engine: str
     classes: int
     input_size: int  #: Side of the square that each picture is cropped to, in pixels.
+    precision: str = ""  #: `fp32`, `bf16` or `fp16`; empty from workers of an earlier release.
     notice: str = ""  #: A remark to show with the results; mostly empty.
 
 

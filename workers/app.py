@@ -34,7 +34,7 @@ from workers.upkeep import metrics as worker_metrics
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
-from workers.engine import find_export, load_engine, require_card, resolve_engine, unused_card
+from workers.engine import cpu, find_export, load_engine, require_card, unused_card, uses_torch
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.self_report import SelfReport
@@ -103,11 +103,14 @@ def _ensure_export(**_: Any) -> None:
     log.configure(settings, SERVICE)  # Celery sets up logging only later.
     try:
         require_card(settings)
-        if unused_card(settings) and settings.lane is Lane.INTERACTIVE:  # One line is enough.
-            logger.warning("this machine has a graphics card; to use it, run `make torch` once")
-        if resolve_engine(settings) != "onnxruntime" or find_export(settings):
+        if settings.lane is Lane.INTERACTIVE:  # One line is enough.
+            _log_what_is_unused()
+        if uses_torch(settings):
             return
-        logger.info("exporting the model; this happens once")
+        if not find_export(settings):
+            logger.info("exporting the model; this happens once")
+        elif not cpu.may_be_refused(settings):
+            return
         command = [sys.executable, "-m", "workers.engine.export"]
         exported = subprocess.run(command, check=False, capture_output=True, text=True)
         if exported.returncode:
@@ -116,6 +119,16 @@ def _ensure_export(**_: Any) -> None:
         # Without a model every batch would fail, so the worker does not start.
         logger.critical("%s", error)
         raise SystemExit(2) from error
+
+
+def _log_what_is_unused() -> None:
+    if unused_card(settings):
+        logger.warning("this machine has a graphics card; to use it, run `make torch` once")
+    elif not uses_torch(settings) and cpu.unused_bf16(settings):
+        logger.warning(
+            "this processor computes in bf16, which is twice as fast; to use it, run "
+            "`make openvino` once"
+        )
 
 
 redis_check.at_start(settings)
@@ -219,6 +232,7 @@ def _load(**_: Any) -> None:
         weights=model.weights,
         weights_digest=model.weights_digest,
         engine=engine.name,
+        precision=engine.precision,
         classes=len(model.labels),
         input_size=model.preset.crop_size,
         notice=model.notice,
@@ -228,8 +242,10 @@ def _load(**_: Any) -> None:
     _model.write(model_info.to_json(info))
     model_info.announce_labels(redis, info.version, model.labels)
     model_info.announce(redis, info)
-    if model.notice and current_process().index == 0:  # Only the first pool process logs it.
-        logger.info("%s", model.notice)
+    if current_process().index == 0:  # Only the first pool process logs it.
+        logger.info("%s on %s in %s", model.version, engine.name, engine.precision)
+        if model.notice:
+            logger.info("%s", model.notice)
 
 
 @signals.worker_process_init.connect

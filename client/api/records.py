@@ -131,6 +131,7 @@ class ModelInfo(_Record):
     engine: str
     classes: int
     input_size: int  #: Side of the square that the model sees, in pixels.
+    precision: str = ""  #: `fp32`, `bf16` or `fp16`.
     notice: str = ""  #: Show it beside the model's answers. Usually empty.
 
 

@@ -70,6 +70,12 @@ class Settings(ObserveSettings, LimitSettings, WebSettings, WorkerSettings, Plac
             raise ValueError("PART_DEADLINE_SECONDS must be more than BATCH_TIME_LIMIT_SECONDS")
         return self
 
+    @model_validator(mode="after")
+    def _engine_has_the_precision(self) -> Settings:
+        if self.precision == "bf16" and self.engine not in ("auto", "openvino"):
+            raise ValueError("PRECISION=bf16 needs ENGINE=openvino or auto")
+        return self
+
     @property
     def web_grace_seconds(self) -> int:
         """How long web may still answer clients after it was asked to stop."""

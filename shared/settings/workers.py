@@ -29,9 +29,13 @@ class WorkerSettings(BaseSettings):
     needs no download), or `random`."""
     model_labels: Path | None = None
     """File with one label per line; needed if the labels are not those of the default weights."""
-    engine: Literal["auto", "onnxruntime", "torch", "torch-cpu"] = "auto"
-    """`auto` is torch on a CUDA card and ONNX Runtime on a CPU. With `torch`, a worker without a
-    card does not start; `torch-cpu` is torch on a CPU."""
+    engine: Literal["auto", "onnxruntime", "openvino", "torch", "torch-cpu"] = "auto"
+    """`auto` is torch on a CUDA card. On a CPU it is OpenVINO if that computes in bf16 here, else
+    ONNX Runtime. With `torch`, a worker without a card does not start; `torch-cpu` is torch on a
+    CPU."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` is bf16 if the processor has it and a check of the model passes, else fp32; on a card
+    fp16. Set `fp32` if your machines differ."""
 
     # Workers
     lane: Lane = Lane.INTERACTIVE

@@ -46,6 +46,8 @@ FAST = (
     "workers/engine/test_graph.py",
     "workers/engine/test_labels.py",
     "workers/engine/test_onnx_engine.py",
+    "workers/engine/test_openvino_engine.py",
+    "workers/engine/test_precision.py",
     "workers/engine/test_pth_file.py",
     "workers/test_app.py",
     "workers/test_celery_app.py",

@@ -6,14 +6,15 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 from redis.exceptions import RedisError
 
-from shared import keys
+from shared import model_info
 from shared.errors import ModelNotReady, Unavailable
 from shared.jobs import Lane
+from shared.model_info import ModelInfo
 from shared.operation.lane_states import LaneState
 from shared.records.load.backlog import Load
 from web.http.answers import answer, documented
 from web.routes.backend import backend
-from web.schemas.status import Health, LaneHealth, MemoryHealth, Status
+from web.schemas.status import Health, LaneHealth, MemoryHealth, Readiness, Status
 
 _TAG = Tag(name="Health", description="How the service is. No call here needs an API key.")
 
@@ -35,7 +36,7 @@ def livez() -> Response:
 
 @blueprint.get(
     "/readyz",
-    responses=documented({200: Status, 503: Status}, open_to_all=True),
+    responses=documented({200: Readiness, 503: Readiness}, open_to_all=True),
     operation_id="getReadiness",
 )
 def readyz() -> Response:
@@ -46,15 +47,26 @@ def readyz() -> Response:
     paused or closed is named.
     """
     try:
-        announced = backend().redis.exists(keys.MODEL)
+        model = _announced()
         load = backend().admission.load()
     except RedisError:
-        return answer(Status(status="redis cannot be reached"), 503)
+        return answer(Readiness(status="redis cannot be reached"), 503)
     if not backend().commits.subscribed.is_set():
-        return answer(Status(status="not subscribed yet"), 503)
+        return answer(Readiness(status="not subscribed yet"), 503)
     if load.memory_limit and load.memory_used >= load.memory_limit:
-        return answer(Status(status=_FULL), 503)
-    return answer(Status(status=_changed(load) or "ok" if announced else "no model yet"))
+        return answer(Readiness(status=_FULL), 503)
+    if model is None:
+        return answer(Readiness(status="no model yet"))
+    status = _changed(load) or "ok"
+    return answer(Readiness(status=status, engine=model.engine, precision=model.precision))
+
+
+def _announced() -> ModelInfo | None:
+    """The model, read now. Raises RedisError in an outage."""
+    try:
+        return model_info.read(backend().redis)
+    except ModelNotReady:
+        return None
 
 
 @blueprint.get(

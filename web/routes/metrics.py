@@ -22,7 +22,7 @@ from web.routes.backend import Backend, backend
 
 blueprint = Blueprint("metrics", __name__)
 
-_MODEL_LABELS = ("name", "version", "weights", "engine")
+_MODEL_LABELS = ("name", "version", "weights", "engine", "precision")
 
 
 @blueprint.get("/metrics", endpoint="metrics")

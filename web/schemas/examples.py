@@ -235,6 +235,7 @@ EXAMPLES: dict[str, list[Example]] = {
                 weights="DEFAULT",
                 weights_digest="5c1a4163" * 8,
                 engine="onnxruntime",
+                precision="fp32",
                 classes=1000,
                 input_size=224,
                 notice="",

@@ -17,7 +17,14 @@ class ModelSchema(Schema):
     version: Annotated[str, Field(description="Stands in every result.")]
     weights: Annotated[str, Field(description="A file's name, or the value of MODEL_WEIGHTS.")]
     weights_digest: Annotated[str, Field(description="SHA-256, hex.")]
-    engine: str
+    engine: Annotated[str, Field(description="`onnxruntime`, `openvino` or `torch`.")]
+    precision: Annotated[
+        str,
+        Field(
+            description="Of the numbers that it computes with: `fp32`, `bf16` or `fp16`. Empty if "
+            "the worker is of an earlier release."
+        ),
+    ]
     classes: int
     input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
     notice: Annotated[str, Field(description="Show it beside the model's answers; mostly empty.")]
@@ -41,6 +48,13 @@ class LabelList(Schema):
 
 class Status(Schema):
     status: str
+
+
+class Readiness(Status):
+    engine: Annotated[
+        str | None, Field(description="Of the model; null before a worker has announced one.")
+    ] = None
+    precision: Annotated[str | None, Field(description="As in `/model/info`.")] = None
 
 
 class LaneHealth(Schema):

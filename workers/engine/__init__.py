@@ -1,20 +1,21 @@
 """The engine is the loaded model: pixels in, probabilities out.
 
-Only this package knows torch and onnxruntime. It imports each where it is used, so a worker that
-runs an export never loads torch.
+Only this package knows torch, onnxruntime and openvino. It imports each where it is used, so a
+worker that runs an export never loads torch.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
+from workers.engine import cpu
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
 
@@ -24,8 +25,8 @@ __all__ = [
     "find_export",
     "load_engine",
     "require_card",
-    "resolve_engine",
     "unused_card",
+    "uses_torch",
 ]
 
 #: A worker on a CPU does without torch, unless it serves a model whose graph is not shipped.
@@ -33,7 +34,8 @@ INSTALL_TORCH = "Install it with `make torch`, or `pip install -r requirements/t
 
 
 class Engine(Protocol):
-    name: str  #: `onnxruntime` or `torch`.
+    name: str  #: `onnxruntime`, `openvino` or `torch`.
+    precision: str  #: `fp32`, `bf16` or `fp16`.
     model: Model
     pictures_at_once: int  #: Best batch size. A larger batch does not make a picture cheaper.
 
@@ -44,13 +46,14 @@ class Engine(Protocol):
         """
 
 
-def resolve_engine(settings: Settings) -> Literal["onnxruntime", "torch"]:
-    """The engine that `load_engine` will load: `auto` is torch where torch has a CUDA card."""
-    if settings.engine == "torch-cpu":
-        return "torch"
+def uses_torch(settings: Settings) -> bool:
+    """Whether `load_engine` will load torch. Other engines need an export.
+
+    `auto` is torch where torch has a CUDA card. Only OpenVINO computes in bf16.
+    """
     if settings.engine != "auto":
-        return settings.engine
-    return "torch" if _has_card() else "onnxruntime"
+        return settings.engine in ("torch", "torch-cpu")
+    return settings.precision != "bf16" and _has_card()
 
 
 def require_card(settings: Settings) -> None:
@@ -68,29 +71,28 @@ def require_card(settings: Settings) -> None:
 def load_engine(settings: Settings) -> Engine:
     """Load the model. Call it after a fork, never before.
 
-    Raises ModelError if there is no export (ONNX Runtime), torch is not installed or has no card
-    (torch), the weights are missing, or the labels do not fit.
+    Raises ModelError if there is no export, torch is not installed or has no card (torch), the
+    processor or the installed packages cannot do what the settings ask for (OpenVINO), the weights
+    are missing, or the labels do not fit.
     """
-    if resolve_engine(settings) == "torch":
+    if uses_torch(settings):
         try:
             from workers.engine.torch_engine import TorchEngine  # Takes seconds and 300 MB.
         except ModuleNotFoundError as error:
             raise TorchNeeded(f"ENGINE=torch needs PyTorch. {INSTALL_TORCH}") from error
         require_card(settings)
         return TorchEngine.load(settings)
-    from workers.engine.onnx_engine import OnnxEngine
-
     path = find_export(settings)
     if path is None:
         raise ModelError(
             f"There is no export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} "
             f"in {settings.models_dir}. Run `python -m workers.engine.export` once."
         )
-    return OnnxEngine.load(path, settings.model_labels, cores=settings.worker_processes)
+    return cpu.load(settings, path)
 
 
 def unused_card(settings: Settings) -> bool:
-    """Whether `auto` chooses ONNX Runtime only because torch is not installed."""
+    """Whether `auto` leaves a card unused because torch is not installed."""
     return settings.engine == "auto" and _has_driver() and find_spec("torch") is None
 
 

@@ -4,8 +4,8 @@ A small network has two hundred steps. Starting them one by one takes the CPU lo
 needs to compute them. A CUDA graph is started as a whole. It has a fixed shape, so one is recorded
 for each of a few batch sizes, and a batch is padded to the next size.
 
-On a CPU nothing is recorded, and a replay computes. The tests run only this. None of it has yet run
-on a card.
+On a CPU nothing is recorded, and a replay computes. The tests run only this. docs/models.md says
+what has not yet run on a card.
 """
 
 from __future__ import annotations

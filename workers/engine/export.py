@@ -9,9 +9,8 @@ from filelock import FileLock
 
 from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
-from workers.engine import INSTALL_TORCH, find_export
+from workers.engine import INSTALL_TORCH, cpu, find_export
 from workers.engine.graph import fill
-from workers.engine.onnx_engine import OnnxEngine
 
 #: The status of the program if PyTorch is needed and not installed. Dockerfile.worker uses it.
 TORCH_NEEDED = 3
@@ -20,15 +19,15 @@ TORCH_NEEDED = 3
 def export(settings: Settings) -> Path:
     """The path of a checked export for the settings. It is made if it does not exist.
 
-    If several processes start at once, one makes it and the others wait. Raises ModelError if it
-    cannot be made, or if the existing one is damaged.
+    If several processes start at once, one makes it and the others wait. It is loaded as a worker
+    will load it, which compares bf16 with fp32 if that was not done on this kind of processor.
+    Raises ModelError if it cannot be made, if the existing one is damaged, or if this machine
+    cannot do what the settings ask for.
     """
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.models_dir / ".lock"):
-        path = find_export(settings)
-        if path is None:
-            return _write(settings)
-    OnnxEngine.load(path, settings.model_labels)
+        path = find_export(settings) or _write(settings)
+    cpu.load(settings, path)
     return path
 
 

@@ -10,7 +10,7 @@ import sys
 
 from shared.errors import ModelError, TorchNeeded, WeightsUnreachable
 from shared.settings import Settings
-from workers.engine import INSTALL_TORCH, find_export, resolve_engine
+from workers.engine import INSTALL_TORCH, find_export, uses_torch
 from workers.engine.download import download
 from workers.engine.graph.graph import weights_of
 
@@ -21,7 +21,7 @@ def fetch(settings: Settings) -> None:
     Raises WeightsUnreachable within seconds if the network cannot deliver them, TorchNeeded if only
     torch knows their address and is not installed, and ModelError if they cannot be stored.
     """
-    if resolve_engine(settings) == "onnxruntime" and find_export(settings):
+    if not uses_torch(settings) and find_export(settings):
         return
     if weights := weights_of(settings.model):
         download(weights.url, settings)

@@ -72,6 +72,16 @@ def describe(
     return relabelled(model, settings.model_labels, classes=classes)
 
 
+def in_precision(model: Model, precision: str) -> Model:
+    """The same model with the precision in its version. fp32 leaves the version as it is.
+
+    Call it after `relabelled`. Results of unlike precisions differ, so caches must not mix them.
+    """
+    if precision == "fp32":
+        return model
+    return replace(model, version=f"{model.version}-{precision}")
+
+
 def relabelled(model: Model, labels: Path, *, classes: int) -> Model:
     """The same model with labels from a file, which become part of its version.
 

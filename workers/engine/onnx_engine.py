@@ -1,4 +1,4 @@
-"""The CPU engine: ONNX Runtime on an export, one thread per pool process, without torch.
+"""A CPU engine: ONNX Runtime on an export, one thread per pool process, without torch.
 
 A second session computes a single picture with several threads. It is used while the other cores
 are idle, so that a client waits less. It holds the weights again, which takes some 20 MB.
@@ -26,6 +26,7 @@ _MOST_THREADS = 4
 
 class OnnxEngine:
     name = "onnxruntime"
+    precision = "fp32"
     # On one core a picture costs as much among 8 as among 32, and 8 need half the memory.
     pictures_at_once = 8
 

@@ -1,6 +1,6 @@
 """The torch engine: fp16 on a CUDA card, fp32 on a CPU.
 
-The CPU part is tested. The CUDA part has not yet run on a card.
+The CPU part is tested. docs/models.md says what has not yet run on a card.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shared.settings import Settings
 from workers.engine import torchvision_model
 from workers.engine.card import Card
-from workers.engine.model import Model, relabelled
+from workers.engine.model import Model, in_precision, relabelled
 from workers.engine.torchvision_model import Classifier
 
 
@@ -20,15 +20,28 @@ class TorchEngine:
     name = "torch"
 
     def __init__(
-        self, classifier: Classifier, model: Model, *, largest: int, on_cpu: bool = False
+        self,
+        classifier: Classifier,
+        model: Model,
+        *,
+        largest: int,
+        on_cpu: bool = False,
+        full_precision: bool = False,
     ) -> None:
-        """`largest` is the largest batch on a card. `on_cpu`: use no card, even if there is one."""
-        self.model = model
+        """`largest` is the largest batch on a card. `on_cpu`: use no card, even if there is one.
+
+        `full_precision`: a card computes in fp32.
+        """
         self.pictures_at_once = largest
         self._classifier = classifier
         self._card: Card | None = None
-        if torch.cuda.is_available() and not on_cpu:
-            classifier.half().to(
+        on_card = torch.cuda.is_available() and not on_cpu
+        self.precision = "fp16" if on_card and not full_precision else "fp32"
+        self.model = in_precision(model, self.precision)
+        if on_card:
+            if not full_precision:
+                classifier.half()
+            classifier.to(
                 device="cuda", memory_format=torch.channels_last  # type: ignore[call-overload]
             )
             self._card = Card(classifier, model.preset.crop_size, largest=largest)
@@ -41,8 +54,13 @@ class TorchEngine:
         classifier, model = torchvision_model.load(settings)
         if settings.model_labels is not None:
             model = relabelled(model, settings.model_labels, classes=len(model.labels))
-        on_cpu = settings.engine == "torch-cpu"
-        return cls(classifier, model, largest=settings.max_batch_size, on_cpu=on_cpu)
+        return cls(
+            classifier,
+            model,
+            largest=settings.max_batch_size,
+            on_cpu=settings.engine == "torch-cpu",
+            full_precision=settings.precision == "fp32",
+        )
 
     @torch.inference_mode()
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:

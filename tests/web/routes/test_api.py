@@ -161,11 +161,13 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
         engine="e",
         classes=2,
         input_size=8,
+        precision="p",
         notice="two classes only",
     )
-    assert client.get("/readyz").json == {"status": "no model yet"}
+    unknown = {"engine": None, "precision": None}
+    assert client.get("/readyz").json == {"status": "no model yet"} | unknown
     model_info.announce(redis, info)
-    assert client.get("/readyz").json == {"status": "ok"}
+    assert client.get("/readyz").json == {"status": "ok", "engine": "e", "precision": "p"}
     assert client.get("/api/v1/model/info").json == vars(info)
     assert client.get("/api/v1/health").json["model_version"] == "m-1"
 

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from shared.errors import ModelError
 from shared.settings import Settings
 from workers import engine
-from workers.engine import find_export, resolve_engine
+from workers.engine import find_export, uses_torch
 from workers.engine.export import export
 
 ROOT = Path(__file__).parents[3]
@@ -29,13 +30,13 @@ def settings(folder: Path, weights: str) -> Settings:
     )
 
 
-def test_without_a_card_the_engine_is_onnxruntime() -> None:
+def test_without_a_card_the_engine_is_not_torch() -> None:
     if any(Path("/dev").glob("nvidia*")) or Path("/dev/dxg").exists():
         pytest.skip("this machine has a card")
-    assert resolve_engine(Settings(engine="auto")) == "onnxruntime"
+    assert not uses_torch(Settings(engine="auto"))
     program = (
         "import sys; from shared.settings import Settings; from workers.engine import *\n"
-        "resolve_engine(Settings(engine='auto')); sys.exit('torch' in sys.modules)"
+        "uses_torch(Settings(engine='auto')); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
@@ -52,13 +53,26 @@ def test_a_card_without_torch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not engine.unused_card(Settings(engine="auto"))
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "torch"])
-def test_the_setting_names_the_engine(name: str) -> None:
-    assert resolve_engine(Settings(engine=name)) == name
+@pytest.mark.parametrize(
+    ("name", "torch"),
+    [("onnxruntime", False), ("openvino", False), ("torch", True), ("torch-cpu", True)],
+)
+def test_the_setting_names_the_engine(name: str, torch: bool) -> None:
+    assert uses_torch(Settings(engine=name)) == torch
 
 
-def test_torch_on_a_cpu_has_a_name_of_its_own() -> None:
-    assert resolve_engine(Settings(engine="torch-cpu")) == "torch"
+def test_auto_leaves_a_card_that_cannot_compute_in_the_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "_has_card", lambda: True)
+    assert uses_torch(Settings(engine="auto", precision="fp32"))
+    assert not uses_torch(Settings(engine="auto", precision="bf16"))
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "torch", "torch-cpu"])
+def test_an_engine_that_cannot_compute_in_bf16_is_refused_with_it(name: str) -> None:
+    with pytest.raises(ValidationError, match="PRECISION=bf16 needs ENGINE=openvino or auto"):
+        Settings(engine=name, precision="bf16")
 
 
 #: A worker's program on a machine where torch is installed and finds no driver.
