@@ -144,7 +144,7 @@ function opened(job, archive) {
 
 /** Keeps the list of recent jobs up to date. */
 async function note(job) {
-  await remember(job);
+  await remember(job, thumbnails);
   showRecent($("recent"), shown?.id);
 }
 

@@ -5,6 +5,8 @@ import { number, plural } from "./words.js";
 const NAME = "recent-jobs";
 const MOST = 8;
 const ICON_SIDE = 72;
+/** Pictures of a job that are tried until one can be shown. */
+const MOST_TRIED = 8;
 
 export function recent() {
   let jobs = [];
@@ -16,17 +18,17 @@ export function recent() {
   return jobs.filter(({ expires }) => expires > Date.now() / 1000);
 }
 
-/** Remembers a job and what is known of it by now. */
-export async function remember({ id, title, record, items }) {
-  const earlier = recent().find((each) => each.id === id);
+/** Remembers a job and what is known of it by now, with the first picture that can be shown. */
+export async function remember({ id, title, record, items }, thumbnails) {
+  const earlier = find(id);
   const { total, failed } = record.counts;
   const job = { ...earlier, id, title, total, failed };
   Object.assign(job, { began: record.created_at, expires: record.expires_at });
   place(job);
-  const file = items.find((item) => item.file)?.file;
-  if (job.picture || !file) return;
-  job.picture = await icon(file);
-  if (recent().some((each) => each.id === id)) place({ ...job, ...find(id), picture: job.picture });
+  if (job.picture) return;
+  const address = await thumbnails.first(items.slice(0, MOST_TRIED));
+  const picture = address && (await icon(address));
+  if (picture && find(id)) place({ ...find(id), picture });
 }
 
 const find = (id) => recent().find((each) => each.id === id);
@@ -40,16 +42,18 @@ function place(job) {
   write(jobs.slice(0, MOST));
 }
 
-/** A few kilobytes that show a picture, as a `data:` address; "" if the browser cannot read it. */
-async function icon(file) {
+/** A picture at a `blob:` address as a few kilobytes: a `data:` address, or "" if that fails. */
+async function icon(address) {
   try {
-    const bitmap = await createImageBitmap(file);
-    const side = Math.min(bitmap.width, bitmap.height);
+    const picture = new Image();
+    picture.src = address;
+    await picture.decode();
     const canvas = document.createElement("canvas");
     canvas.width = canvas.height = ICON_SIDE;
-    const [x, y] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
-    canvas.getContext("2d").drawImage(bitmap, x, y, side, side, 0, 0, ICON_SIDE, ICON_SIDE);
-    bitmap.close();
+    const { naturalWidth: width, naturalHeight: height } = picture;
+    const side = Math.min(width, height);
+    const [x, y] = [(width - side) / 2, (height - side) / 2];
+    canvas.getContext("2d").drawImage(picture, x, y, side, side, 0, 0, ICON_SIDE, ICON_SIDE);
     return canvas.toDataURL("image/webp", 0.7);
   } catch {
     return "";

@@ -15,6 +15,9 @@ export const percent = (probability) => {
   return value > 0 && value < 1 ? "<1 %" : `${Math.round(value)} %`;
 };
 
+/** The kind of a file by the end of its name: HEIC, for example. "" if the name has none. */
+export const kindOf = (name) => /\.([^./]{1,5})$/.exec(name)?.[1].toUpperCase() ?? "";
+
 /** A time to wait: 8 s, 3 min, 2 h 5 min. */
 export function time(seconds) {
   if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;

@@ -1,7 +1,6 @@
 /** One picture in the grid. */
 
-import { sourceOf } from "./thumbnails.js";
-import { percent, UNSURE } from "../words.js";
+import { kindOf, percent, UNSURE } from "../words.js";
 
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
 
@@ -13,7 +12,9 @@ export class Cell {
   #label = document.createElement("span");
   #share = document.createElement("span");
   #bar = document.createElement("span");
-  #source = null;
+  #drawn = null; // the item whose picture is shown, or is being made
+  #path; // of its thumbnail
+  #address = null; // of the picture that is shown
 
   constructor(thumbnails) {
     this.#thumbnails = thumbnails;
@@ -52,31 +53,38 @@ export class Cell {
     this.#showPicture(item);
   }
 
-  #showPicture(item) {
-    const source = sourceOf(item);
-    if (source && source === this.#source) return;
-    this.#source = source;
+  /** `anew`: also if the item has the same sources as before. */
+  #showPicture(item, { anew = false } = {}) {
+    if (!anew && item === this.#drawn && item.thumbnail === this.#path) return;
+    [this.#drawn, this.#path] = [item, item.thumbnail];
+    const again = () => this.#drawn === item && this.#showPicture(item, { anew: true });
+    const address = this.#thumbnails.of(item, again);
+    if (address && address === this.#address) return;
+    this.#address = address;
     this.#picture.replaceChildren();
-    const again = () => this.#source === source && this.#again();
-    const address = source && this.#thumbnails.of(source, again);
-    if (address === null) this.#picture.textContent = "no preview";
+    if (address === null) this.#picture.append(...noPicture(item));
     if (!address) return;
     const picture = new Image();
     picture.alt = "";
+    picture.decoding = "async";
     picture.src = address;
     this.#picture.append(picture);
   }
 
   /** Removes the item. Its thumbnail may not come any more. */
   clear() {
-    this.#source = null;
+    this.#drawn = this.#address = null;
     this.#picture.replaceChildren();
   }
+}
 
-  #again() {
-    this.#source = null;
-    this.#showPicture(this.item);
-  }
+/** The kind of a file that the browser cannot draw. */
+function noPicture({ name }) {
+  return [kindOf(name), "no preview"].filter(Boolean).map((words) => {
+    const line = document.createElement("span");
+    line.textContent = words;
+    return line;
+  });
 }
 
 function caption({ state, label, error, note }) {

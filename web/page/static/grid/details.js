@@ -1,6 +1,6 @@
 /** The labels and facts of one picture, and the picture itself in full size. */
 
-import { milliseconds, percent } from "../words.js";
+import { kindOf, milliseconds, percent } from "../words.js";
 
 const STATES = {
   sending: "The picture is being sent.",
@@ -31,23 +31,36 @@ export class LargePicture {
     element.addEventListener("click", () => this.zoom());
   }
 
-  /** Shows the file of an item. Without a file it shows the thumbnail that the service has. */
+  /**
+   * Shows the file of an item. Without a file, or if the browser cannot draw it, it shows the
+   * thumbnail that the service has.
+   */
   show(item) {
-    if (item === this.#item && (item.file || this.#element.querySelector("img"))) return;
-    this.clear();
-    this.#item = item;
-    if (item.file) return this.#showAt((this.#address = URL.createObjectURL(item.file)));
-    const arrived = (address) => this.#item === item && this.#showAt(address);
-    const address = item.thumbnail && this.#thumbnails.of(item.thumbnail, arrived);
-    if (address !== undefined) this.#showAt(address);
-    else if (!item.thumbnail) this.#showAt(null);
+    if (item !== this.#item) {
+      this.clear();
+      this.#item = item;
+      if (item.file) {
+        this.#address = URL.createObjectURL(item.file);
+        return this.#draw(this.#address, () => this.#item === item && this.#showSmall(item));
+      }
+    }
+    if (!this.#element.querySelector("img")) this.#showSmall(item);
   }
 
-  #showAt(address) {
-    if (!address) return this.#without("There is no preview of this picture.");
+  #showSmall(item) {
+    const { file, thumbnail, name } = item;
+    const again = () => this.#item === item && this.#showSmall(item);
+    const address = thumbnail && this.#thumbnails.of({ thumbnail }, again, { keep: true });
+    const kind = kindOf(name) ? `${kindOf(name)} files` : "this file";
+    const words = file ? `This browser cannot show ${kind}.` : "There is no preview of this picture.";
+    if (address) this.#draw(address, () => this.#without(words));
+    else this.#without(address === undefined && thumbnail ? "" : words);
+  }
+
+  #draw(address, failed) {
     const picture = new Image();
     picture.alt = "";
-    picture.addEventListener("error", () => this.#without("This browser cannot show this file."));
+    picture.addEventListener("error", failed);
     picture.src = address;
     this.#element.replaceChildren(picture);
   }

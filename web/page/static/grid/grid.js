@@ -4,7 +4,7 @@
  */
 
 import { Cell } from "./cell.js";
-import { sourceOf } from "./thumbnails.js";
+import { sourcesOf } from "./thumbnails.js";
 
 const WIDTH = 164;
 const GAP = 12;
@@ -130,7 +130,7 @@ export class Grid {
     for (let place = first; place < last; place++) this.#place(place);
     // The tab stop stays in the document. Otherwise scrolling would lose the focus.
     if (this.#current < this.#items.length) this.#place(this.#current);
-    const sources = new Set(Array.from(this.#cells.values(), ({ item }) => sourceOf(item)));
+    const sources = new Set([...this.#cells.values()].flatMap(({ item }) => sourcesOf(item)));
     this.#thumbnails.drop((source) => sources.has(source));
   }
 

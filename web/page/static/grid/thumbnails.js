@@ -1,77 +1,143 @@
 /**
- * Thumbnails of pictures. A file is decoded once and kept as a few kilobytes. So thousands of camera
- * pictures scroll as smoothly as ten. Without a file, the service has a thumbnail at a path.
+ * Thumbnails of pictures. A file is decoded once, in a worker, and kept as a few kilobytes. So
+ * thousands of camera pictures scroll as smoothly as ten. Without a file, or if the browser cannot
+ * decode it, the service has a thumbnail at a path.
  */
 
-const SIDE = 320;
-const AT_ONCE = 4;
+/** In pixels of the screen: as large as a picture of the grid may get, and not sharper than needed. */
+const SIDE = Math.min(320, Math.ceil(224 * devicePixelRatio));
+
+/** Photos that are decoded at the same time. The page and the service need processors, too. */
+const FILES_AT_ONCE = Math.min(3, Math.max(1, Math.floor(navigator.hardwareConcurrency / 2)));
+
+const PATHS_AT_ONCE = 4;
 
 export class Thumbnails {
   /** File or path -> address of its thumbnail, or null if there is none. */
   #addresses = new Map();
   #api;
-  /** Last in, first out: the newest request is for a visible picture. */
-  #wanted = [];
-  #running = 0;
+  #shrinker = new Shrinker();
+  #files = new Queue(FILES_AT_ONCE, (file) => this.#make(file, () => this.#shrinker.shrink(file, SIDE)));
+  #paths = new Queue(PATHS_AT_ONCE, (path) => this.#make(path, () => this.#read(path)));
 
   constructor(api) {
     this.#api = api;
   }
 
-  /** The address of the thumbnail of a file or path. If it is not made yet, `then(address)` is called later. */
-  of(source, then) {
-    if (this.#addresses.has(source)) return this.#addresses.get(source);
-    this.#wanted.push({ source, then });
-    if (this.#running < AT_ONCE) this.#run();
-    return undefined;
+  /**
+   * The address of the thumbnail of an item, or null if there is none. If that is not known yet,
+   * undefined is returned and `then()` is called later, unless `drop` has dropped the request.
+   */
+  of(item, then, { keep = false } = {}) {
+    for (const source of sourcesOf(item)) {
+      const address = this.#addresses.get(source);
+      if (address) return address;
+      if (address === null) continue;
+      this.#queueOf(source).add({ source, then, keep });
+      return undefined;
+    }
+    return null;
+  }
+
+  /** A promise of the address of the first item that has a thumbnail; null if none of them has. */
+  async first(items) {
+    for (const item of items) {
+      let address;
+      while ((address = await this.#next(item)) === undefined);
+      if (address) return address;
+    }
+    return null;
+  }
+
+  #next(item) {
+    return new Promise((resolve) => {
+      const address = this.of(item, () => resolve(undefined), { keep: true });
+      if (address !== undefined) resolve(address);
+    });
   }
 
   /** Drops the requests for pictures that are not visible any more. */
   drop(stillWanted) {
-    this.#wanted = this.#wanted.filter(({ source }) => stillWanted(source));
+    for (const queue of [this.#files, this.#paths]) queue.drop(stillWanted);
   }
 
-  async #run() {
-    this.#running++;
-    for (let request; (request = this.#wanted.pop()); ) {
-      const { source, then } = request;
-      if (!this.#addresses.has(source)) this.#addresses.set(source, await this.#make(source));
-      then(this.#addresses.get(source));
-    }
-    this.#running--;
+  #queueOf(source) {
+    return typeof source === "string" ? this.#paths : this.#files;
   }
 
-  #make(source) {
-    return typeof source === "string" ? this.#read(source) : small(source);
+  async #make(source, shrink) {
+    if (this.#addresses.has(source)) return; // it was asked for twice
+    const blob = await shrink();
+    this.#addresses.set(source, blob && URL.createObjectURL(blob));
   }
 
   async #read(path) {
     try {
-      return URL.createObjectURL(await (await this.#api.send(path)).blob());
+      return await (await this.#api.send(path)).blob();
     } catch {
       return null;
     }
   }
 }
 
-/** The middle square, as the model sees it. Null if the browser cannot decode the file. */
-async function small(file) {
-  try {
-    const bitmap = await createImageBitmap(file);
-    const side = Math.min(bitmap.width, bitmap.height);
-    const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = Math.min(SIDE, side);
-    const context = canvas.getContext("2d");
-    context.imageSmoothingQuality = "high";
-    const [x, y] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
-    context.drawImage(bitmap, x, y, side, side, 0, 0, canvas.width, canvas.height);
-    bitmap.close();
-    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp", 0.85));
-    return blob && URL.createObjectURL(blob);
-  } catch {
-    return null;
+/** Requests, last in, first out: the newest one is for a visible picture. */
+class Queue {
+  #atOnce;
+  #make;
+  #wanted = [];
+  #running = 0;
+
+  constructor(atOnce, make) {
+    this.#atOnce = atOnce;
+    this.#make = make;
+  }
+
+  add(request) {
+    this.#wanted.push(request);
+    if (this.#running < this.#atOnce) this.#run();
+  }
+
+  drop(stillWanted) {
+    this.#wanted = this.#wanted.filter(({ source, keep }) => keep || stillWanted(source));
+  }
+
+  async #run() {
+    this.#running++;
+    for (let request; (request = this.#wanted.pop()); ) {
+      await this.#make(request.source);
+      request.then();
+    }
+    this.#running--;
   }
 }
 
-/** What the thumbnail of an item is made of: its file, or a path of the service, or undefined. */
-export const sourceOf = ({ file, thumbnail }) => file ?? thumbnail;
+/** The worker that makes small pictures. Its promises have a blob, or null. */
+class Shrinker {
+  #worker = null;
+  #waiting = new Map();
+  #asked = 0;
+
+  shrink(file, side) {
+    this.#worker ??= this.#start();
+    const id = this.#asked++;
+    return new Promise((resolve) => {
+      this.#waiting.set(id, resolve);
+      this.#worker.postMessage({ id, file, side });
+    });
+  }
+
+  #start() {
+    const address = new URL("shrink.js", import.meta.url).href;
+    const trusted = { createScriptURL: () => address };
+    const policy = globalThis.trustedTypes?.createPolicy("worker", trusted) ?? trusted;
+    const worker = new Worker(policy.createScriptURL(address));
+    worker.onmessage = ({ data: { id, blob } }) => {
+      this.#waiting.get(id)(blob);
+      this.#waiting.delete(id);
+    };
+    return worker;
+  }
+}
+
+/** The sources of an item's thumbnail: its file, and a path of the service. */
+export const sourcesOf = ({ file, thumbnail }) => [file, thumbnail].filter(Boolean);

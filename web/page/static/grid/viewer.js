@@ -47,7 +47,10 @@ export class Viewer {
 
   /** Shows the changes of these items. */
   refresh(indexes) {
-    if (this.#dialog.open && indexes.has(this.#items[this.#place].index)) this.#describe();
+    const item = this.#items[this.#place];
+    if (!this.#dialog.open || !indexes.has(item.index)) return;
+    this.#picture.show(item); // the service may have a thumbnail now
+    this.#describe();
   }
 
   #go(step) {

@@ -77,8 +77,8 @@ export class Job {
     const [best] = fields.predictions ?? [];
     item.label = best?.class_name ?? "";
     item.probability = best?.probability ?? null;
-    // The service has a small version of the picture, for those who do not have the file.
-    if (this.record?.thumbnails && item.state === "succeeded" && !item.file)
+    // The service has a small version of the picture, where there is no file that a browser draws.
+    if (this.record?.thumbnails && item.state === "succeeded")
       item.thumbnail = `jobs/${this.id}/items/${index}/thumbnail`;
     this.#changed.add(index);
   }

@@ -106,7 +106,7 @@ function figures(job, speed, left) {
   const add = (words, state) => parts.push({ words, state });
   if (job.ended) add(ending(job));
   else add(`${number(job.done)} of ${number(total)} done`);
-  if (counts.failed) add(`${number(counts.failed)} failed`, total > 1 ? "failed" : undefined);
+  if (counts.failed && total > 1) add(`${number(counts.failed)} failed`, "failed");
   if (counts.cached) add(`${number(counts.cached)} classified earlier`);
   if (job.interrupted)
     add(`${plural(total - job.received, "picture was", "pictures were")} not sent`);
@@ -118,6 +118,7 @@ function figures(job, speed, left) {
 }
 
 function ending({ record: { state, counts, created_at: began, finished_at: ended } }) {
+  if (counts.total === 1 && counts.failed) return "This picture could not be labelled";
   const labelled = `${plural(counts.succeeded, "picture")} labelled`;
   if (state === "cancelled") return `Cancelled: ${labelled}, ${number(counts.cancelled)} not classified`;
   return `${labelled}${ended ? ` in ${time(ended - began)}` : ""}`;
