@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,17 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from shared.errors import UnknownField, WrongPartSize
 from shared.formats import HEAD_BYTES
 from shared.sizes import count_text
-from web.intake.uploads import FORM, Upload, clean, clean_id, contents, fault, no_picture
+from web.intake.uploads import (
+    FORM,
+    Upload,
+    clean,
+    clean_id,
+    contents,
+    digest,
+    fault,
+    no_picture,
+    pieces,
+)
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
 
@@ -93,14 +102,14 @@ def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:
     """A picture whose bytes stay where the form parser put them: in memory or on disk."""
     head = picture.stream.read(HEAD_BYTES)
     picture.stream.seek(0)
-    digest = hashlib.file_digest(picture.stream, "sha256").hexdigest()  # type: ignore[arg-type]
+    hashed = digest(pieces(picture.stream))
     size = picture.stream.seek(0, os.SEEK_END)
     if size > _LARGE_BYTES:
         let_others_run()
     return Upload(
         name=clean(entry.name),
         custom_id=clean_id(entry.custom_id),
-        digest=digest,
+        digest=hashed,
         size=size,
         read=partial(contents, picture.stream),
         error=fault(head, size, max_bytes=max_bytes),

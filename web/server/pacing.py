@@ -1,12 +1,13 @@
 """How fast request bodies are read: single pictures at once, all other bodies at a set pace.
 
 One thread serves all clients of a process. Clients that send as fast as it reads could keep it
-busy. So a body is read in steps of 256 KiB. Before each step it waits in a queue. One body at a
-time leaves the queue, after gevent has handled everything else that has arrived.
+busy. So a body is read in steps. Before each step it waits in a queue. One body at a time leaves
+the queue, after gevent has handled everything else that has arrived.
 
-Single pictures have a queue of their own. All other bodies (parts of a folder, forms of many
-pictures, archives) share a second queue, which pauses for a millisecond before each step. Together
-they get about 100 MB a second at most, and a picture never waits behind them.
+Single pictures have a queue of their own, and steps of a megabyte: a photo has a few of them. All
+other bodies (parts of a folder, forms of many pictures, archives) share a second queue. It has
+steps of 256 KiB and pauses for a millisecond before each. Together they get about 100 MB a second
+at most, and a picture never waits behind them.
 
 The first step of each body needs no queue, and most pictures end with it. A body leaves the queue
 before it is read, so a slow client delays no other client.
@@ -19,6 +20,7 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.lock import BoundedSemaphore
 
+_PICTURE_STEP_BYTES = 2**20
 _STEP_BYTES = 2**18
 _PAUSE_SECONDS = 0.001
 
@@ -43,9 +45,12 @@ def let_others_run() -> None:
 
 
 class Queue:
-    """Bodies leave it one at a time, each after a pause."""
+    """Bodies leave it one at a time, each after a pause. They return after each step."""
 
-    def __init__(self, pause_seconds: float = _NO_PAUSE_SECONDS) -> None:
+    def __init__(
+        self, pause_seconds: float = _NO_PAUSE_SECONDS, *, step_bytes: int = _STEP_BYTES
+    ) -> None:
+        self.step_bytes = step_bytes
         self._pause_seconds = pause_seconds
         self._first = BoundedSemaphore()
 
@@ -59,7 +64,7 @@ class Pacing:
     """The queues of one process."""
 
     def __init__(self) -> None:
-        self._pictures = Queue()
+        self._pictures = Queue(step_bytes=_PICTURE_STEP_BYTES)
         self._others = Queue(_PAUSE_SECONDS)
 
     def queue(self, environ: WSGIEnvironment) -> Queue:
@@ -78,8 +83,9 @@ class Pace:
     def wait(self) -> None:
         """Return when the body may be read. Call it before each read."""
         if self._left <= 0:
-            self._pacing.queue(self._environ).wait()
-            self._left = _STEP_BYTES
+            queue = self._pacing.queue(self._environ)
+            queue.wait()
+            self._left = queue.step_bytes
 
     def note(self, size: int) -> None:
         """Count the bytes of a read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 
 import pytest
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -12,7 +13,7 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from shared.errors import EmptyFile, ImageTooLarge, UnsupportedFormat
 from shared.jobs import ItemState, Outcome
 from web.intake.parts import read_part
-from web.intake.uploads import Upload, fault, new_items, no_picture, read_upload
+from web.intake.uploads import Upload, digest, fault, new_items, no_picture, pieces, read_upload
 
 
 def read(data: bytes, name: str = "a") -> Upload:
@@ -135,3 +136,13 @@ def test_a_refusal_has_sizes_that_people_read_and_the_setting(
 ) -> None:
     refusal = fault(b"", size, max_bytes=most)
     assert str(refusal) == f"The file has {text} are allowed (MAX_IMAGE_BYTES)."
+
+
+def test_a_large_picture_is_hashed_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[None] = []
+    monkeypatch.setattr("web.intake.uploads.let_others_run", lambda: waits.append(None))
+    data = random.Random(1).randbytes(3 * 2**20 + 5)
+    upload = read_upload("photo.jpg", data, max_bytes=2**30)
+    assert (upload.digest, len(waits)) == (hashlib.sha256(data).hexdigest(), 3)
+    waits.clear()
+    assert (digest(pieces(io.BytesIO(data))), len(waits)) == (upload.digest, 3)

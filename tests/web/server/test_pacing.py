@@ -128,3 +128,15 @@ def test_a_request_that_turns_out_to_be_a_picture_changes_its_queue() -> None:
     mark_single_picture(environ)
     read(pace, [2**18])
     assert counted.waited == ["other", "picture"]
+
+
+def test_a_photo_has_larger_steps_than_a_folder() -> None:
+    steps = {}
+    for name, mark in (("photo", True), ("folder", False)):
+        environ: dict[str, Any] = {}
+        if mark:
+            mark_single_picture(environ)
+        counted = Counting()
+        read(Pace(counted, environ), [2**16] * 49)  # 3 MB
+        steps[name] = len(counted.waited)
+    assert steps == {"photo": 3, "folder": 12}
