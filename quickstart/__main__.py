@@ -19,7 +19,7 @@ from quickstart.log_file import LogFile, path
 from quickstart.ports import check_ports
 from quickstart.programs import Program, programs
 from quickstart.screen import Screen
-from shared import model_info
+from shared import model_versions
 from shared.errors import ClassifierError
 from shared.settings import Settings
 
@@ -109,7 +109,7 @@ def _check_models_dir(folder: Path) -> None:
 def _forget_model(redis_url: str) -> None:
     """The workers of the last start may have announced another model."""
     with Redis.from_url(redis_url) as redis:
-        model_info.forget(redis)
+        model_versions.forget(redis)
 
 
 def _environment(settings: Settings, redis_url: str) -> dict[str, str]:

@@ -189,6 +189,7 @@ class NewJob:
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     listed: bool = True  #: Whether it is in the list of its owner's jobs.
+    model_version: str = ""  #: The version that will answer it; empty: that of its first worker.
 
     @cached_property
     def pending(self) -> int:
@@ -213,6 +214,7 @@ class OpenJob:
     client: str = ""  #: The client that opens it: it counts in this client's account.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
+    model_version: str = ""  #: As in NewJob.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +244,9 @@ class Job:
     failed: int
     cancelled: int
     cached: int  #: Succeeded items that the result cache answered.
-    model_version: str | None  #: That of the newest committed item.
+    #: The version that it was accepted for, or else that of its first worker. Only workers of this
+    #: version answer it. Where none is left, the current version takes over.
+    model_version: str | None
     created_at: float
     started_at: float | None
     finished_at: float | None

@@ -15,9 +15,13 @@ open_jobs:<client>        hash: job -> its images, of the jobs that a client has
 idempotency:<owner>:<key> "<job id> <fingerprint>": the job that a request with this key has made
 staged:<token>            hash: a part during its upload; renamed to `part:` when all of it is here
 staged_images:<token>     hash: the images of that part, likewise. If not renamed, both expire soon
-<lane>                    list: Celery's queue, messages that name parts
+<lane>@<version>          list: Celery's queue of the parts whose job was accepted for this model
+                          version; messages that name parts
+<lane>                    list: the same for all workers, whatever their model version: of jobs that
+                          no version was chosen for, and of releases without versions
 waiting:<lane>            sorted set: parts that are not in the queue yet, by round
 turn:<lane>               integer: the round of the part that was queued last
+                          The last two have a twin for each model version: waiting:<lane>@<version>
 outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
                           WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
@@ -44,7 +48,13 @@ lane_states               hash: lane -> JSON: what the operator wants of the lan
                           is open
 workers:<lane>            sorted set: workers that accept parts, by their last sign of life
 worker:<lane>:<name>      JSON: what a worker runs; expires soon after its last sign of life
-model                     JSON: the model that the workers have loaded
+serving:<lane>            sorted set: "<version> <worker>": workers and the model version that they
+                          have loaded, by their last sign of life
+versions:<lane>           sorted set: model versions, by the last sign of life of a worker of this
+                          lane that has it. A version stays here until no part of it waits
+model                     JSON: the current model. New jobs are accepted for it
+model:<version>           JSON: a model that a worker has loaded; expires when none has had it for a
+                          day
 labels:<version>          JSON: the labels of a model by class id; expires when no worker has had
                           this model for a day
 committed                 channel: "<job id> <job state>" for each commit, part and cancellation.
@@ -128,16 +138,17 @@ def reconciling(lane: Lane) -> str:
     return f"reconciling:{lane}"
 
 
-def queue(lane: Lane) -> str:
-    return f"{lane}"
+def queue(lane: Lane, version: str = "") -> str:
+    """The queue of a model version. Without a version: that of all workers."""
+    return f"{lane}@{version}" if version else f"{lane}"
 
 
-def waiting(lane: Lane) -> str:
-    return f"waiting:{lane}"
+def waiting(lane: Lane, version: str = "") -> str:
+    return f"waiting:{queue(lane, version)}"
 
 
-def current_round(lane: Lane) -> str:
-    return f"turn:{lane}"
+def current_round(lane: Lane, version: str = "") -> str:
+    return f"turn:{queue(lane, version)}"
 
 
 def outstanding(lane: Lane) -> str:
@@ -158,6 +169,18 @@ def workers(lane: Lane) -> str:
 
 def worker(lane: Lane, name: str) -> str:
     return f"worker:{lane}:{name}"
+
+
+def serving(lane: Lane) -> str:
+    return f"serving:{lane}"
+
+
+def versions(lane: Lane) -> str:
+    return f"versions:{lane}"
+
+
+def model(version: str) -> str:
+    return f"model:{version}"
 
 
 def labels(model_version: str) -> str:

@@ -12,6 +12,7 @@ import json
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
+from shared import keys
 from shared.jobs import PART_SIZE, Lane, PartRef
 from shared.portions import portions
 
@@ -28,8 +29,10 @@ _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 ALONE = 1_000_000
 
 
-def message(lane: Lane, refs: Sequence[PartRef], *, alone: bool = False) -> str:
-    """One message, as JSON, for these parts. The caller pushes it to the head of the lane's queue.
+def message(lane: Lane, refs: Sequence[PartRef], *, version: str = "", alone: bool = False) -> str:
+    """One message, as JSON, for these parts of one model version.
+
+    The caller pushes it to the head of the queue of this lane and version.
 
     With `alone` it is the only one of its batch. So is the message of a suspect image, which can
     then harm no other image.
@@ -62,7 +65,7 @@ def message(lane: Lane, refs: Sequence[PartRef], *, alone: bool = False) -> str:
             "properties": {
                 "correlation_id": task_id,
                 "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": lane},
+                "delivery_info": {"exchange": "", "routing_key": keys.queue(lane, version)},
                 "priority": 0,
                 "body_encoding": "base64",
                 "delivery_tag": str(uuid.uuid4()),

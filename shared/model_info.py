@@ -1,9 +1,8 @@
-"""The model that the workers have loaded. They announce it in Redis for all other programs."""
+"""The models that workers have loaded, as they announce them in Redis for all other programs."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -13,12 +12,9 @@ from shared import keys
 from shared.errors import ModelNotReady
 from shared.known_fields import known_fields
 
-#: A new model version is noticed after this time. To ask at each request would cost a round trip.
-_FRESH_SECONDS = 1.0
-
-
-#: Labels are readable for so long after the last sign of life of a worker that has their model.
-LABELS_TTL_SECONDS = 24 * 3600
+#: A model and its labels are readable for so long after the last sign of life of a worker that has
+#: them.
+TTL_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +31,19 @@ class ModelInfo:
 
 
 def announce(redis: Redis, info: ModelInfo) -> None:
-    """Each pool process calls this when it has loaded its engine."""
-    redis.set(keys.MODEL, to_json(info))
+    """Each pool process calls this when it has loaded its engine.
+
+    The first model becomes the current one. Another one does not replace it: see model_versions.
+    """
+    pipe = redis.pipeline(transaction=True)
+    pipe.set(keys.model(info.version), to_json(info), ex=TTL_SECONDS)
+    pipe.set(keys.MODEL, to_json(info), nx=True)
+    pipe.execute()
 
 
 def announce_labels(redis: Redis, version: str, labels: Sequence[str]) -> None:
     """Store the labels of a model, by class id. A worker calls this before `announce`."""
-    redis.set(keys.labels(version), labels_to_json(labels), ex=LABELS_TTL_SECONDS)
+    redis.set(keys.labels(version), labels_to_json(labels), ex=TTL_SECONDS)
 
 
 def labels_to_json(labels: Sequence[str]) -> str:
@@ -67,30 +69,18 @@ def to_json(info: ModelInfo) -> str:
     return json.dumps(asdict(info))
 
 
-def forget(redis: Redis) -> None:
-    """Remove the announcement. The caller knows that no worker is running."""
-    redis.delete(keys.MODEL)
+def version_of(announcement: bytes | str | None) -> str:
+    """The version that an announcement names; empty without one."""
+    return str(json.loads(announcement)["version"]) if announcement else ""
 
 
 def read(redis: Redis) -> ModelInfo:
-    """The announced model. Raises ModelNotReady if no worker has announced one."""
-    text = redis.get(keys.MODEL)
+    """The current model. Raises ModelNotReady if no worker has announced one."""
+    return from_json(redis.get(keys.MODEL))
+
+
+def from_json(text: bytes | str | None) -> ModelInfo:
+    """Raises ModelNotReady if no worker has announced a model."""
     if text is None:
         raise ModelNotReady
     return ModelInfo(**known_fields(ModelInfo, json.loads(text)))
-
-
-class CurrentModel:
-    """The announced model, read about once a second."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._info: ModelInfo | None = None
-        self._read_at = 0.0
-
-    def get(self) -> ModelInfo:
-        """Raises ModelNotReady, and RedisError in an outage."""
-        if self._info is None or time.monotonic() - self._read_at > _FRESH_SECONDS:
-            self._info = read(self._redis)
-            self._read_at = time.monotonic()
-        return self._info

@@ -44,7 +44,7 @@ from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import Bodies
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
-from shared.model_info import CurrentModel
+from shared.model_versions import CurrentModel
 from web.submit.early_refusals import EarlyRefusals
 from web.routes.form_files import FormRequest
 from web.submit.submission import Submission
@@ -127,7 +127,7 @@ def _backend(settings: Settings) -> Backend:
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     thumbnails_kept = Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds)
     answers = CachedAnswers(cache, thumbnails_kept, model)
-    submission = Submission(records.reader, answers, admission, coalescer)
+    submission = Submission(records.reader, answers, admission, coalescer, model)
     commits = CommitListener(
         redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -17,13 +18,14 @@ from billiard.process import current_process
 from celery import Celery, signals
 
 from shared.observe import log, metrics, tracing
-from shared import model_info
+from shared import keys, model_info
 from shared.errors import ModelError
 from shared.observe.exposition import start_over
 from shared.observe.start import read_settings
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
+from shared.model_info import version_of
 from shared.presence import SECONDS, Presence
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
@@ -156,6 +158,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
         redis,
         classify.batcher,
         settings.lane,
+        lambda: app.amqp.queues.consume_from,
         seconds=settings.stall_seconds,
         interval=seconds,
     )
@@ -176,7 +179,20 @@ def _start_timers(sender: Any, **_: Any) -> None:
     signals.worker_shutdown.connect(lambda **_: report.leave(), weak=False)
     presence.tick()
     report.tick()
+    _when_loaded(sender, presence.tick)
     _serve_metrics()
+
+
+def _when_loaded(consumer: Any, tick: Callable[[], None]) -> None:
+    """Consume the queue of the model version, once a pool process has loaded the model."""
+
+    def check() -> None:
+        if announcement := _model.read():
+            timer.cancel()
+            consumer.consume_also(keys.queue(settings.lane, version_of(announcement)))
+            tick()  # web then uses the new queue
+
+    timer = consumer.timer.call_repeatedly(0.1, check)
 
 
 def _serve_metrics() -> None:

@@ -57,8 +57,8 @@ def job_fields(job: NewJob, now: float, ttl: int) -> Fields:
         "expires_at": now + ttl,
         **_options(job),
     }
-    if succeeded and succeeded[-1].model_version:
-        fields["model_version"] = succeeded[-1].model_version
+    if version := job.model_version or (succeeded and succeeded[-1].model_version):
+        fields["model_version"] = version
     if not job.pending:
         fields |= {"state": JobState.COMPLETED, "started_at": now, "finished_at": now}
     return fields
@@ -79,6 +79,7 @@ def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
         "created_at": now,
         "expires_at": now + ttl,
         **_options(job),
+        **({"model_version": job.model_version} if job.model_version else {}),
     }
 
 

@@ -55,7 +55,7 @@ end
 local succeeded = redis.call('HINCRBY', job, 'succeeded', new.succeeded)
 local failed = redis.call('HINCRBY', job, 'failed', new.failed)
 if model_version ~= '' then
-  redis.call('HSET', job, 'model_version', model_version)
+  redis.call('HSETNX', job, 'model_version', model_version)
 end
 if total > 1 then
   add_finished(finished, indexes, ttl)

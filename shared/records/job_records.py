@@ -26,6 +26,7 @@ class JobRecords:
         part_deadline_seconds: int,
         max_open_jobs: int = 100,
         max_open_images: int = 1_000_000,
+        model_grace_seconds: float = 120,
     ) -> None:
         ttl, deadline = result_ttl_seconds, part_deadline_seconds
         self.reader = JobReader(redis)
@@ -40,7 +41,12 @@ class JobRecords:
         self.canceller = JobCanceller(redis, self.reader, ttl_seconds=ttl)
         self.dead_letters = DeadLetters(redis, ttl_seconds=ttl, deadline_seconds=deadline)
         self.recovery = Recovery(
-            redis, self.reader, self.parts, self.dead_letters, deadline_seconds=deadline
+            redis,
+            self.reader,
+            self.parts,
+            self.dead_letters,
+            deadline_seconds=deadline,
+            grace_seconds=model_grace_seconds,
         )
 
     @classmethod
@@ -51,4 +57,5 @@ class JobRecords:
             part_deadline_seconds=settings.part_deadline_seconds,
             max_open_jobs=settings.max_open_jobs,
             max_open_images=settings.max_open_images,
+            model_grace_seconds=settings.model_grace_seconds,
         )

@@ -1,15 +1,17 @@
--- Queue a part again that a worker has started and not finished. The start does not count.
+-- Queue a part again that a worker has taken and not finished. Its start, if any, does not count.
 --
 -- runs in a full Redis
 -- keys: outstanding, queue, part
 -- arguments: member, attempts_field, deadline, message
 -- row arguments: slow
--- `deadline` is in Unix seconds. A row is the field that marks an image as slow to decode.
+-- `attempts_field` is empty if it was not started. `deadline` is in Unix seconds. A row is the field that marks an image as slow to decode.
 -- Returns 1, or 0 if the part is no longer outstanding or has expired.
 if not redis.call('ZSCORE', outstanding, member) or redis.call('EXISTS', part) == 0 then
   return 0
 end
-redis.call('HINCRBY', part, attempts_field, -1)
+if attempts_field ~= '' then
+  redis.call('HINCRBY', part, attempts_field, -1)
+end
 for slow in rows() do
   redis.call('HSET', part, slow, 1)
 end

@@ -4,16 +4,19 @@
 -- uses: holding
 -- keys: job, part, images, outstanding, outstanding_images, held
 -- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline, most_bytes
+-- arguments: version
 -- `name`, `member` and `attempts_field` are those of the PartRef. `outcome_field` is
 -- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
+-- `version` is the worker's model version. It becomes that of a job that has none yet.
 -- Returns three lists: the part's fields as HGETALL does, the position and the size in bytes of each
 -- image, and the images as HGETALL does. The last list is empty if they have more than `most_bytes`
--- together. Returns nil if the worker has nothing to do: it is a second delivery, or recovery must
+-- together. Returns the job's model version, a string, if that is another one. Returns nil if the
+-- worker has nothing to do: it is a second delivery, or recovery must
 -- act on a part that was tried often enough.
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
-local state = redis.call('HGET', job, 'state')
+local state, job_version = unpack(redis.call('HMGET', job, 'state', 'model_version'))
 local pending = redis.call('HGET', part, 'pending')
 if not state or not pending or state == 'cancelled' then
   -- If its records have expired, no client can read a result any more.
@@ -25,6 +28,9 @@ if pending == '0' or (outcome_field ~= '' and redis.call('HEXISTS', part, outcom
   redis.call('ZREM', outstanding, member)
   return nil
 end
+if job_version and version ~= '' and job_version ~= version then
+  return job_version
+end
 if tonumber(redis.call('HGET', part, attempts_field) or 0) >= tonumber(max_attempts) then
   -- It is overdue at once, so that recovery finds it.
   redis.call('ZADD', outstanding, 'XX', now, member)
@@ -32,6 +38,9 @@ if tonumber(redis.call('HGET', part, attempts_field) or 0) >= tonumber(max_attem
 end
 redis.call('ZADD', outstanding, 'XX', deadline, member)
 redis.call('HINCRBY', part, attempts_field, 1)
+if not job_version and version ~= '' then
+  redis.call('HSET', job, 'model_version', version)
+end
 if state == 'queued' then
   redis.call('HSET', job, 'state', 'running', 'started_at', now)
 elseif state == 'receiving' then

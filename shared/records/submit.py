@@ -82,10 +82,11 @@ class JobSubmitter:
         self._list(pipe, jobs, now)
         sizes = {ref: entry.size for ref, entry in entries.items() if ref.images}
         deadline = now + self._deadline
-        if sizes and lane in rounds.FAIR:
-            rounds.join(pipe, lane, sizes, deadline=deadline)
-        elif sizes:
-            _queue(pipe, lane, sizes, deadline)
+        for version, of_version in _by_version(jobs, sizes).items():
+            if lane in rounds.FAIR:
+                rounds.join(pipe, lane, of_version, deadline=deadline, version=version)
+            else:
+                _queue(pipe, lane, of_version, deadline, version)
         counted = len(pipe.command_stack)
         account.accept(pipe, lane, entries.values(), now=now, ttl=self._ttl)
         replies = self._execute(pipe, claim)[:counted]
@@ -130,10 +131,12 @@ class JobSubmitter:
         trace: str = "",
         *,
         client: str = "",
+        version: str = "",
     ) -> PutPart:
         """Store a part of an open job and queue it. Repeating the call is harmless.
 
-        It counts in the account of `client`, which has sent it.
+        It counts in the account of `client`, which has sent it. `version` names the queue, and
+        becomes the job's model version if it has none yet.
         `items` is read once and in order. If it is a generator, only a few megabytes of images are
         in memory at a time. Raises JobNotFound, JobClosed, PartConflict if other pictures are
         stored as this part, and Unavailable if reading `items` took minutes.
@@ -155,21 +158,21 @@ class JobSubmitter:
             outstanding=keys.outstanding(job.lane),
             outstanding_images=keys.outstanding_images(job.lane),
             held=keys.HELD,
-            queue=keys.queue(job.lane),
+            queue=keys.queue(job.lane, version),
             parts=keys.parts(job.id),
             finished=keys.finished(job.id),
-            waiting=keys.waiting(job.lane) if fair else "",
-            current_round=keys.current_round(job.lane) if fair else "",
+            waiting=keys.waiting(job.lane, version) if fair else "",
+            current_round=keys.current_round(job.lane, version) if fair else "",
             job_id=job.id,
             number=number,
             member=ref.member,
-            message=message(job.lane, [ref]),
+            message=message(job.lane, [ref], version=version),
             item_count=len(staged.items),
             pending=staged.pending,
             bytes=staged.bytes,
             succeeded=staged.succeeded,
             failed=staged.failed,
-            model_version=staged.model_version or "",
+            model_version=version or staged.model_version or "",
             now=staged.now,
             deadline=staged.now + self._deadline,
             ttl=self._ttl,
@@ -244,13 +247,27 @@ class JobSubmitter:
         return footprint.kept_of_part(fields, thumbnails=job.thumbnails)
 
 
-def _queue(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float) -> None:
+def _by_version(
+    jobs: Sequence[NewJob], sizes: Mapping[PartRef, int]
+) -> dict[str, dict[PartRef, int]]:
+    """The parts for each model version. Jobs that are accepted together mostly have the same."""
+    versions = {job.id: job.model_version for job in jobs}
+    by_version: dict[str, dict[PartRef, int]] = {}
+    for ref, size in sizes.items():
+        by_version.setdefault(versions[ref.job_id], {})[ref] = size
+    return by_version
+
+
+def _queue(
+    pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float, version: str
+) -> None:
     """Add parts to a transaction that stores them; its last two replies are those of Accepted.
 
     `sizes` gives the bytes of each part's images.
     """
     pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in sizes})
-    pipe.lpush(keys.queue(lane), *(message(lane, each) for each in packed(sizes)))
+    messages = (message(lane, each, version=version) for each in packed(sizes))
+    pipe.lpush(keys.queue(lane, version), *messages)
     held: codec.Fields = {keys.part(ref.job_id, ref.number): size for ref, size in sizes.items()}
     pipe.hset(keys.HELD, mapping=held)
     pipe.incrby(keys.outstanding_images(lane), sum(ref.images for ref in sizes))

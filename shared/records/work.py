@@ -52,11 +52,12 @@ class PartRecords:
         self._ttl = ttl_seconds
         self._deadline = deadline_seconds
 
-    def start(self, refs: Sequence[PartRef], lane: Lane) -> list[PartWork]:
+    def start(self, refs: Sequence[PartRef], lane: Lane, version: str = "") -> list[PartWork]:
         """Begin work on parts: read their records, and images of few bytes, in one round trip.
 
-        `images` reads the other ones. Leaves out a part that another delivery has committed
-        meanwhile.
+        `images` reads the other ones. `version` is the worker's model version. Leaves out a part
+        that another delivery has committed meanwhile. Parts for another model version go to the
+        queue of that version.
         """
         now = clock.now(self._redis)
         outstanding, outstanding_images = keys.outstanding(lane), keys.outstanding_images(lane)
@@ -78,11 +79,20 @@ class PartRecords:
                 now=now,
                 deadline=now + self._deadline,
                 most_bytes=_BYTES_WITH_RECORDS // len(refs),
+                version=version,
             )
         if lane in rounds.FAIR:
-            rounds.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs))
-        replies = pipe.execute()[: len(refs)]
-        return [_part_work(ref, *reply) for ref, reply in zip(refs, replies, strict=True) if reply]
+            rounds.feed(
+                pipe, lane, deadline=now + self._deadline, taken=len(refs), versions=[version]
+            )
+        works, others = [], {}
+        for ref, reply in zip(refs, pipe.execute(), strict=False):
+            if isinstance(reply, bytes):
+                others[ref] = reply.decode()
+            elif reply:
+                works.append(_part_work(ref, *reply))
+        self._pass_on(others, lane)
+        return works
 
     def images(self, places: Sequence[tuple[PartRef, int]]) -> list[bytes | None]:
         """Read images, by part and position. None stands for one that has expired."""
@@ -92,14 +102,15 @@ class PartRecords:
         images: list[bytes | None] = pipe.execute()
         return images
 
-    def feed(self, lane: Lane) -> None:
+    def feed(self, lane: Lane, versions: Iterable[str] = ()) -> None:
         """Queue the parts whose round has come, as each start does.
 
         Recovery calls this in case all messages of the lane were lost.
         """
         if lane in rounds.FAIR:
+            deadline = clock.now(self._redis) + self._deadline
             pipe = self._redis.pipeline(transaction=False)
-            rounds.feed(pipe, lane, deadline=clock.now(self._redis) + self._deadline, taken=0)
+            rounds.feed(pipe, lane, deadline=deadline, taken=0, versions=versions)
             pipe.execute()
 
     def commit(
@@ -131,11 +142,33 @@ class PartRecords:
             ttl=self._ttl,
         )
 
-    def put_back(self, parts: Mapping[PartRef, Iterable[int]], lane: Lane) -> None:
+    def _pass_on(self, parts: Mapping[PartRef, str], lane: Lane) -> None:
+        """Queue parts for the workers of their model version."""
+        if not parts:
+            return
+        deadline = clock.now(self._redis) + self._deadline
+        pipe = self._redis.pipeline(transaction=False)
+        for ref, version in parts.items():
+            _PUT_BACK(
+                pipe,
+                outstanding=keys.outstanding(lane),
+                queue=keys.queue(lane, version),
+                part=keys.part(ref.job_id, ref.number),
+                member=ref.member,
+                attempts_field="",
+                deadline=deadline,
+                message=message(lane, [ref], version=version),
+            )
+        pipe.execute()
+
+    def put_back(
+        self, parts: Mapping[PartRef, Iterable[int]], lane: Lane, version: str = ""
+    ) -> None:
         """Queue parts again that were started and have no outcome yet for some images.
 
         The start does not count as an attempt. The positions of a part are its images that were
-        slow to decode. A part that has any is then alone in its batch.
+        slow to decode. A part that has any is then alone in its batch. `version` is the worker's
+        model version.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
@@ -145,12 +178,12 @@ class PartRecords:
                 pipe,
                 fields,
                 outstanding=keys.outstanding(lane),
-                queue=keys.queue(lane),
+                queue=keys.queue(lane, version),
                 part=keys.part(ref.job_id, ref.number),
                 member=ref.member,
                 attempts_field=ref.attempts_field,
                 deadline=deadline,
-                message=message(lane, [ref], alone=bool(fields)),
+                message=message(lane, [ref], version=version, alone=bool(fields)),
             )
         pipe.execute()
 

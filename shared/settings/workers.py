@@ -50,5 +50,8 @@ class WorkerSettings(BaseSettings):
     """If no worker starts on a part, or ends it, within this time, the part is queued again."""
     reconcile_seconds: Seconds = 5
     """How often a worker checks for parts whose deadline has passed."""
+    model_grace_seconds: Annotated[float, Field(ge=20)] = 120
+    """Parts wait so long for a worker of the model version that their job was accepted for. After
+    that the current version answers them."""
     stall_seconds: Seconds = 30
     """A worker ends if the queue has messages and it takes none for this long."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from shared import model_info
+from shared import model_info, model_versions
 from shared.jobs import Lane
 from shared.model_info import ModelInfo
 from tests.page.conftest import STATUS, NewPage, Noise
@@ -60,7 +60,7 @@ def test_the_notice_of_the_model_is_on_the_page(
         expect(page.locator("#model-notice")).to_have_text("ten")
         expect(page.locator("#status")).to_contain_text("m-demonstration-1")
     finally:
-        model_info.forget(redis)
+        model_versions.forget(redis)
     page.close()
 
 

@@ -71,11 +71,13 @@ def test_labels_are_announced_again_and_live_on_with_their_worker(redis: Redis) 
     assert redis.ttl(keys.labels(MODEL.version)) > 10
 
 
-def test_a_sign_of_life_does_not_replace_a_newer_model(redis: Redis) -> None:
+def test_a_sign_of_life_does_not_replace_the_model_of_another_worker(redis: Redis) -> None:
     newer = replace(MODEL, version="m-2")
-    model_info.announce(redis, newer)
-    Presence(redis, Lane.BULK, "one", lambda: model_info.to_json(MODEL)).tick()
-    assert model_info.read(redis) == newer
+    Presence(redis, Lane.INTERACTIVE, "other", lambda: model_info.to_json(newer)).tick()
+    worker = Presence(redis, Lane.BULK, "one", lambda: model_info.to_json(MODEL))
+    for _ in range(2):
+        worker.tick()
+        assert model_info.read(redis) == newer
 
 
 def test_an_outage_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:

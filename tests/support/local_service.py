@@ -78,10 +78,14 @@ class LocalService:
     def start_web(self) -> None:
         self.start("web", self.WEB, {})
 
-    def start_worker(self, lane: Lane, app: str = "workers.app", **environment: str) -> None:
-        options = ["-n", f"{lane}@%h", "--without-mingle", "--without-gossip"]
+    def start_worker(
+        self, lane: Lane, app: str = "workers.app", *, name: str = "", **environment: str
+    ) -> None:
+        """Start a worker. A second one of a lane needs a name of its own."""
+        name = name or lane
+        options = ["-n", f"{name}@%h", "--without-mingle", "--without-gossip"]
         command = ["celery", "-A", app, "worker", *options]
-        self.start(lane, command, {"LANE": lane, **environment})
+        self.start(name, command, {"LANE": lane, **environment})
 
     def start_all(self) -> None:
         """Start a worker for each lane, and web. Returns when all of them are ready."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis import Redis
 
-from shared import model_info
+from shared import keys, model_info
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.model_info import ModelInfo
 from shared.records.job_records import JobRecords
@@ -31,7 +31,7 @@ def commit(redis: Redis, jobs: JobRecords, job: NewJob) -> None:
 
 
 def announce_model(redis: Redis, version: str = "m-1") -> None:
-    """Announce a model, as a worker does."""
+    """Announce a model and make it current."""
     info = ModelInfo(
         name="m",
         version=version,
@@ -41,4 +41,5 @@ def announce_model(redis: Redis, version: str = "m-1") -> None:
         classes=2,
         input_size=8,
     )
+    redis.delete(keys.MODEL)
     model_info.announce(redis, info)

@@ -227,8 +227,9 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         return job.id
 
     job_id = idempotency.once(backend().jobs, claim, make)
-    known = backend().answers.positions(digests)
-    body = OpenedJob(job=backend().view.schema(own_job(job_id)), part_size=PART_SIZE, known=known)
+    stored = own_job(job_id)
+    known = backend().answers.positions(digests, stored.model_version)
+    body = OpenedJob(job=backend().view.schema(stored), part_size=PART_SIZE, known=known)
     return answer(body, 201, location=url_for("jobs.read", job_id=job_id))
 
 

@@ -202,11 +202,20 @@ class Admission:
             self._submitter.open(job, claim)
 
     def put_part(
-        self, job: Job, number: int, items: Iterable[NewItem], trace: str, client: Client
+        self,
+        job: Job,
+        number: int,
+        items: Iterable[NewItem],
+        trace: str,
+        client: Client,
+        *,
+        version: str,
     ) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
         with self._storing():
-            put = self._submitter.put_part(job, number, items, trace, client=client.name)
+            put = self._submitter.put_part(
+                job, number, items, trace, client=client.name, version=version
+            )
         self._note_accepted(job.lane, put.accepted)
         return put
 

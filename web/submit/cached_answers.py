@@ -14,7 +14,7 @@ from shared.result_cache import ResultCache
 from shared.single_flight import SingleFlight
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
-from shared.model_info import CurrentModel
+from shared.model_versions import CurrentModel
 
 
 class _Question(NamedTuple):
@@ -23,7 +23,7 @@ class _Question(NamedTuple):
 
 
 class CachedAnswers:
-    """The result cache for the present model. A crowd of single pictures shares a round trip."""
+    """The result cache for a model version. A crowd of single pictures shares a round trip."""
 
     def __init__(self, cache: ResultCache, thumbnails: Thumbnails, model: CurrentModel) -> None:
         self._cache = cache
@@ -32,15 +32,21 @@ class CachedAnswers:
         self._flight: SingleFlight[_Question, list[Outcome | None]] = SingleFlight(self._ask)
 
     def outcomes(
-        self, uploads: Sequence[Upload], top_k: int, *, thumbnails: bool = False
+        self,
+        uploads: Sequence[Upload],
+        top_k: int,
+        *,
+        thumbnails: bool = False,
+        version: str | None = None,
     ) -> list[Outcome | None]:
         """For each upload its fault, its answer from the cache, or None if a worker must see it.
 
+        The answers are those of a model version, of the current one if it is not given.
         With `thumbnails`, a worker must also see a picture that has none. Raises RedisError.
         """
         outcomes = [Outcome.failure(each.error) if each.error else None for each in uploads]
         asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
-        answers = self._look_up([uploads[k].digest for k in asked])
+        answers = self._look_up([uploads[k].digest for k in asked], version)
         hits = {uploads[k].digest for k, cached in zip(asked, answers, strict=True) if cached}
         without = self._thumbnails.missing([*hits]) if thumbnails and hits else set()
         for k, cached in zip(asked, answers, strict=True):
@@ -51,22 +57,25 @@ class CachedAnswers:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
         return outcomes
 
-    def positions(self, digests: Sequence[str]) -> list[int]:
-        """Positions of the digests that have an answer. Raises RedisError."""
-        try:
-            version = self._model.get().version
-        except ModelNotReady:
-            return []
-        return self._cache.cached(version, digests)
+    def positions(self, digests: Sequence[str], version: str | None = None) -> list[int]:
+        """Positions of the digests that have an answer of this version. Raises RedisError."""
+        asked = self._version(version)
+        return self._cache.cached(asked, digests) if asked else []
 
-    def _look_up(self, digests: Sequence[str]) -> list[Outcome | None]:
+    def _look_up(self, digests: Sequence[str], version: str | None) -> list[Outcome | None]:
         if not digests:
             return []
-        try:
-            version = self._model.get().version
-        except ModelNotReady:  # the picture waits for the first worker
+        asked = self._version(version)
+        if asked is None:  # the picture waits for the first worker
             return [None] * len(digests)
-        return self._flight.ask(_Question(version, digests))
+        return self._flight.ask(_Question(asked, digests))
+
+    def _version(self, version: str | None) -> str | None:
+        """`version`, or else the current one; None before there is one."""
+        try:
+            return version or self._model.get().version
+        except ModelNotReady:
+            return None
 
     def _ask(self, questions: Sequence[_Question]) -> list[list[Outcome | None]]:
         """The outcomes for each question: a round trip for each model version, so mostly one."""

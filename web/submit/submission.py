@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.errors import ImagesNeeded
 from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
+from shared.model_versions import CurrentModel
 from shared.observe import log, metrics, tracing
 from shared.records import footprint
 from shared.records.claims import Claim
@@ -28,11 +30,13 @@ class Submission:
         answers: CachedAnswers,
         admission: Admission,
         coalescer: Coalescer,
+        model: CurrentModel,
     ) -> None:
         self._jobs = jobs
         self._answers = answers
         self._admission = admission
         self._coalescer = coalescer
+        self._model = model
 
     def submit(
         self,
@@ -55,7 +59,10 @@ class Submission:
         log.note(job_id=job_id)
         with room, tracing.upload() as trace:
             with self._coalescer.expecting():
-                outcomes = self._answers.outcomes(uploads, top_k, thumbnails=thumbnails)
+                version = self._model.served()
+                outcomes = self._answers.outcomes(
+                    uploads, top_k, thumbnails=thumbnails, version=version or None
+                )
             job = NewJob(
                 id=job_id,
                 lane=lane,
@@ -67,6 +74,7 @@ class Submission:
                 trace=trace,
                 thumbnails=thumbnails,
                 listed=listed,
+                model_version=version,
             )
             room.fill(lane, _need(uploads, outcomes, thumbnails=thumbnails))
             self._accept(self._admission.stage(job), claim)
@@ -88,7 +96,7 @@ class Submission:
         log.note(job_id=job.id)
         with self._admission.room(client) as room:
             room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
-            self._admission.open(job, claim)
+            self._admission.open(replace(job, model_version=self._model.served()), claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.
@@ -98,15 +106,17 @@ class Submission:
         """
         log.note(part_id=f"{job.id}:{number}")
         with room, tracing.upload() as trace:
-            outcomes = self._answers.outcomes(uploads, job.top_k, thumbnails=job.thumbnails)
+            outcomes = self._answers.outcomes(
+                uploads, job.top_k, thumbnails=job.thumbnails, version=job.model_version
+            )
             if missing := _without_bytes(uploads, outcomes):
                 if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
             room.fill(job.lane, _need(uploads, outcomes, thumbnails=job.thumbnails))
-            put = self._admission.put_part(
-                job, number, new_items(uploads, outcomes), trace, room.client
-            )
+            version = self._model.served(job.model_version)
+            items = new_items(uploads, outcomes)
+            put = self._admission.put_part(job, number, items, trace, room.client, version=version)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
         return put

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery.worker import state
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu import Queue
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,16 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]
 
     #: Called at each attempt, because timers stand still while the consumer waits.
     while_waiting: Callable[[], None] = staticmethod(lambda: None)
+
+    def consume_also(self, queue: str) -> None:
+        """Consume another queue from now on, over reconnects, too. A second call changes nothing.
+
+        Call it in the event loop, which runs only while there is a connection.
+        """
+        queues = self.app.amqp.queues
+        if queue not in queues:
+            queues.add(Queue(queue))
+            self.add_task_queue(queue)
 
     def ensure_connected(self, conn: Any) -> Any:
         """Called by Celery with each new connection. Returns it once Redis accepts writes."""

@@ -41,6 +41,7 @@ class BatchClassifier:
     ) -> None:
         self._decoder = decoder
         self._engine = engine
+        self._version = engine.model.version
         self._redis = redis
         self._parts = parts
         self._cache = cache
@@ -59,7 +60,7 @@ class BatchClassifier:
         """
         report = BatchReport(self._lane, clock.now(self._redis))
         with report.stage("fetch"):
-            works = self._parts.start(refs, self._lane)
+            works = self._parts.start(refs, self._lane, self._version)
         report.name(works)
         outcomes: _Outcomes = {work.ref: {} for work in works}
         decoding = BatchDecoding(
@@ -75,7 +76,7 @@ class BatchClassifier:
             for ref, of_part in self._run(decoding, report, alone).items():
                 outcomes[ref] |= of_part
         if left := decoding.left():
-            self._parts.put_back(left, self._lane)
+            self._parts.put_back(left, self._lane, self._version)
         report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())
 

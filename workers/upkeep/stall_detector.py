@@ -14,13 +14,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from celery.worker import state
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared import keys
 from shared.jobs import Lane
 from workers.batching.micro_batch import Batcher
 
@@ -38,15 +37,17 @@ class StallDetector:
         redis: Redis,
         batcher: Batcher,
         lane: Lane,
+        queues: Callable[[], Iterable[str]],
         *,
         seconds: float,
         interval: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tick` is called every `interval` seconds."""
+        """`queues` gives those that the worker consumes; `tick` is called every `interval` s."""
         self._redis = redis
         self._batcher = batcher
         self._lane = lane
+        self._queues = queues
         self._seconds = seconds
         # With the half, no single check can end the worker, however rare checks are.
         self._longest_gap = min(interval, seconds / 2)
@@ -74,13 +75,13 @@ class StallDetector:
         if batcher.paused or batcher.received != self._received or not batcher.idle:
             return True
         try:
-            return not self._redis.llen(keys.queue(self._lane))
+            return not any(self._redis.llen(queue) for queue in self._queues())
         except RedisError:
             return True  # An outage of Redis is not this worker's fault.
 
     def _end(self) -> None:
         logger.critical(
-            "stalled: messages wait in the queue %s and a process is free, but the worker consumed "
+            "stalled: messages wait in the lane %s and a process is free, but the worker consumed "
             "nothing for %.0f s; it ends so that another one takes over",
             self._lane,
             self._seconds,

@@ -8,7 +8,7 @@ from functools import partial
 from redis import Redis
 
 from shared import clock, keys
-from shared.jobs import Job, JobState, Lane, PartRef, parts_of
+from shared.jobs import Job, JobState, PartRef, parts_of
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.records.scripts import Script
@@ -67,19 +67,20 @@ class JobCanceller:
         for start in range(released, len(arrived), _RELEASED_AT_ONCE):
             numbers = arrived[start : start + _RELEASED_AT_ONCE]
             refs = [PartRef(job.id, n, 0) for n in numbers]
-            self._release(refs, job.lane, released=start + len(refs))
+            self._release(refs, job, released=start + len(refs))
 
-    def _release(self, refs: Sequence[PartRef], lane: Lane, *, released: int) -> None:
+    def _release(self, refs: Sequence[PartRef], job: Job, *, released: int) -> None:
         _RELEASE(
             self._redis,
             [
                 (keys.part(ref.job_id, ref.number), keys.images(ref.job_id, ref.number), ref.name)
                 for ref in refs
             ],
-            job=keys.job(refs[0].job_id),
-            outstanding=keys.outstanding(lane),
-            outstanding_images=keys.outstanding_images(lane),
+            job=keys.job(job.id),
+            outstanding=keys.outstanding(job.lane),
+            outstanding_images=keys.outstanding_images(job.lane),
             held=keys.HELD,
-            waiting=keys.waiting(lane),
+            # A part that waits in another set is released when its round comes.
+            waiting=keys.waiting(job.lane, job.model_version or ""),
             released=released,
         )

@@ -13,7 +13,9 @@ local READY = 4
 -- a stream of small jobs would delay the parts of the next round for ever.
 local function wait_for_round(job, part, waiting, current_round, outstanding, member, message,
                               deadline)
-  local round = tonumber(redis.call('GET', current_round) or 0) + 1
+  -- The rounds of a new model version go on from those of the whole lane.
+  local of_lane = current_round:match('^[^@]*')
+  local round = tonumber(redis.call('GET', current_round) or redis.call('GET', of_lane) or 0) + 1
   local own = redis.call('HGET', job, 'next_turn')
   if own then
     round = math.max(round, tonumber(own))

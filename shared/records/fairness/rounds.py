@@ -8,7 +8,7 @@ parts are queued at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from redis.client import Pipeline
 
@@ -24,7 +24,14 @@ _JOIN = Script("fairness/join")
 _FEED = Script("fairness/feed")
 
 
-def join(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], *, deadline: float) -> None:
+def join(
+    pipe: Pipeline,
+    lane: Lane,
+    sizes: Mapping[PartRef, int],
+    *,
+    deadline: float,
+    version: str = "",
+) -> None:
     """Add parts to a transaction that stores them: they wait for their round, or are queued.
 
     `sizes` gives the bytes of each part's images; `deadline` is in Unix seconds. The reply is the
@@ -35,28 +42,37 @@ def join(pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], *, deadline: 
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             ref.member,
-            message(lane, [ref]),
+            message(lane, [ref], version=version),
             ref.images,
             size,
         )
         for ref, size in sizes.items()
     ]
-    _JOIN(pipe, rows, **_keys(lane), deadline=deadline)
+    _JOIN(pipe, rows, **_queue(lane, version), **_counts(lane), deadline=deadline)
 
 
-def feed(pipe: Pipeline, lane: Lane, *, deadline: float, taken: int) -> None:
+def feed(
+    pipe: Pipeline, lane: Lane, *, deadline: float, taken: int, versions: Iterable[str] = ()
+) -> None:
     """Add to a pipeline: queue the parts whose round has come. It is harmless at any time.
 
-    `taken` is the number of parts that were just started.
+    `taken` is the number of parts that were just started. The parts are those of `versions`, and
+    those of jobs without a version.
     """
-    _FEED(pipe, **_keys(lane), deadline=deadline, taken=taken)
+    rows = [[*_queue(lane, version).values()] for version in {"", *versions}]
+    _FEED(pipe, rows, **_counts(lane), deadline=deadline, taken=taken)
 
 
-def _keys(lane: Lane) -> dict[str, str]:
+def _queue(lane: Lane, version: str) -> dict[str, str]:
     return {
-        "waiting": keys.waiting(lane),
-        "current_round": keys.current_round(lane),
-        "queue": keys.queue(lane),
+        "waiting": keys.waiting(lane, version),
+        "current_round": keys.current_round(lane, version),
+        "queue": keys.queue(lane, version),
+    }
+
+
+def _counts(lane: Lane) -> dict[str, str]:
+    return {
         "outstanding": keys.outstanding(lane),
         "outstanding_images": keys.outstanding_images(lane),
         "held": keys.HELD,

@@ -68,17 +68,21 @@ def _by_rounds(redis: Redis, job: Job) -> Estimate:
     submitted later will share the rounds. `seconds` does not include them.
     """
     now = clock.now(redis)
-    outstanding, waiting = keys.outstanding(job.lane), keys.waiting(job.lane)
+    outstanding = keys.outstanding(job.lane)
+    # Parts that came before the job had a model version wait in the first set.
+    waiting = {keys.waiting(job.lane), keys.waiting(job.lane, job.model_version or "")}
     first, last = job.first_round or 0, (job.next_round or 0) - 1
     pipe = redis.pipeline(transaction=False)
+    for each in waiting:
+        pipe.zcard(each)
+        pipe.zcount(each, "-inf", first)
+        pipe.zcount(each, "-inf", last)
     pipe.zcard(outstanding)
-    pipe.zcard(waiting)
-    pipe.zcount(waiting, "-inf", first)
-    pipe.zcount(waiting, "-inf", last)
     pipe.zcount(outstanding, "-inf", f"({job.first_due or 0}")
     pipe.get(keys.outstanding_images(job.lane))
     drain.read(pipe, job.lane, now)
-    parts, parts_waiting, until_first, until_last, before_due, images, counts = pipe.execute()
+    *of_sets, parts, before_due, images, counts = pipe.execute()
+    parts_waiting, until_first, until_last = (sum(of_sets[k::3]) for k in range(3))
     images = int(images or 0)
     queued, size = parts - parts_waiting, images / max(1, parts)
     if job.started_at:

@@ -64,7 +64,7 @@ local all_failed = redis.call('HINCRBY', job, 'failed', failed)
 redis.call('HINCRBY', job, 'cached', succeeded)
 redis.call('HSET', job, 'expires_at', now + ttl)
 if model_version ~= '' then
-  redis.call('HSET', job, 'model_version', model_version)
+  redis.call('HSETNX', job, 'model_version', model_version)
 end
 local indexes = {}
 for index in rows() do

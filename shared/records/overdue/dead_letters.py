@@ -9,12 +9,12 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from shared import clock, keys
+from shared import clock, keys, model_versions
 from shared.jobs import Lane, PartRef
 from shared.known_fields import known_fields
 from shared.message import message
 from shared.records.claims import Claim, value
-from shared.records.codec import outcome_field
+from shared.records.codec import outcome_field, text
 from shared.records.scripts import Script
 
 _REVIVE = Script("overdue/revive")
@@ -54,6 +54,7 @@ class DeadLetters:
         ref = PartRef.from_member(letter.member)
         position = ref.only or 0
         now = clock.now(self._redis)
+        version = self._version(letter)
         revived = _REVIVE(
             self._redis,
             job=keys.job(ref.job_id),
@@ -62,7 +63,7 @@ class DeadLetters:
             outstanding=keys.outstanding(letter.lane),
             outstanding_images=keys.outstanding_images(letter.lane),
             held=keys.HELD,
-            queue=keys.queue(letter.lane),
+            queue=keys.queue(letter.lane, version),
             dead_letters=keys.DEAD_LETTERS,
             dead_image=keys.dead_image(letter.member),
             claim=claim.name if claim else "",
@@ -71,7 +72,7 @@ class DeadLetters:
             outcome_field=outcome_field(position),
             attempts_field=ref.attempts_field,
             deadline=now + self._deadline,
-            message=message(letter.lane, [ref]),
+            message=message(letter.lane, [ref], version=version),
             claim_value=value(claim, ref.job_id) if claim else "",
             claim_seconds=2 * self._ttl if claim else "",
             job_id=ref.job_id,
@@ -80,6 +81,11 @@ class DeadLetters:
             ttl=self._ttl,
         )
         return bool(revived)
+
+    def _version(self, letter: DeadLetter) -> str:
+        """The model version whose queue gets the image; empty for the queue of all workers."""
+        of_job: Any = self._redis.hget(keys.job(letter.job_id), "model_version")
+        return model_versions.read(self._redis, letter.lane).route(text(of_job or ""))
 
     def add(self, pipe: Pipeline, letter: DeadLetter, image: bytes) -> None:
         """Add to a transaction: keep the letter and its image."""

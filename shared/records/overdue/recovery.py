@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from redis import Redis
 
-from shared import clock, keys
+from shared import clock, keys, model_versions
 from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
+from shared.model_versions import Versions
 from shared.records.accounts.account import ChargeCheck
 from shared.records.codec import outcome_field
 from shared.records.overdue.dead_letters import DeadLetter, DeadLetters
+from shared.records.overdue.gone_versions import GoneVersions
 from shared.records.read import JobReader
 from shared.records.scripts import Script
 from shared.records.work import MAX_ATTEMPTS, PartRecords
@@ -44,6 +47,8 @@ class _Overdue(NamedTuple):
     ref: PartRef
     deadline: float  #: As it was read. Each step checks that it is still the same.
     attempts: int
+    successor: str  #: The model version that takes over the part; empty if its own does it.
+    queue: str  #: The model version whose queue gets it; empty for the queue of all workers.
 
 
 class Recovery:
@@ -55,8 +60,11 @@ class Recovery:
         dead_letters: DeadLetters,
         *,
         deadline_seconds: float,
+        grace_seconds: float,
     ) -> None:
+        """Parts wait for a worker of their model version as long as `grace_seconds`."""
         self._redis = redis
+        self._gone = GoneVersions(redis, seconds=grace_seconds)
         self._reader = reader
         self._parts = parts
         self._dead_letters = dead_letters
@@ -65,10 +73,12 @@ class Recovery:
 
     def recover(self, lane: Lane) -> Recovered:
         """Check a lane for overdue parts and do what is due for each."""
-        self._parts.feed(lane)
+        versions = model_versions.read(self._redis, lane)
+        self._gone.clear(lane, versions)
+        self._parts.feed(lane, [each for each in versions.seen if versions.route(each)])
         self._charges.go_on()
         requeued = split = buried = 0
-        for overdue in self._overdue(lane):
+        for overdue in self._overdue(lane, versions):
             if overdue.attempts < MAX_ATTEMPTS:
                 requeued += self._requeue(lane, overdue)
             elif overdue.ref.only is None:
@@ -77,7 +87,7 @@ class Recovery:
                 buried += self._bury(lane, overdue)
         return Recovered(requeued, split, buried)
 
-    def _overdue(self, lane: Lane) -> list[_Overdue]:
+    def _overdue(self, lane: Lane, versions: Versions) -> list[_Overdue]:
         """Parts whose deadline has passed, without those that still wait in the queue."""
         key = keys.outstanding(lane)
         late: Any = self._redis.zrangebyscore(
@@ -90,22 +100,30 @@ class Recovery:
         for ref in refs:
             pipe.zscore(key, ref.member)
             pipe.hget(keys.part(ref.job_id, ref.number), ref.attempts_field)
+            pipe.hget(keys.job(ref.job_id), "model_version")
         replies = pipe.execute()
-        waiting_since = self._oldest_waiting(lane)
-        return [
-            _Overdue(ref, deadline, int(attempts or 0))
-            for ref, deadline, attempts in zip(refs, replies[::2], replies[1::2], strict=True)
-            if deadline is not None and (attempts or deadline < waiting_since)
-        ]
+        waiting_since = partial(cache(self._oldest_waiting), lane)
+        overdue = []
+        for ref, deadline, attempts, of_job in zip(
+            refs, replies[::3], replies[1::3], replies[2::3], strict=True
+        ):
+            version = of_job.decode() if of_job else ""
+            successor = self._gone.successor(versions, version)
+            # A worker of an earlier release puts every part into the queue of all workers.
+            since = min(waiting_since(each) for each in {"", version})
+            if deadline is not None and (attempts or deadline < since):
+                queue = versions.route(successor or version)
+                overdue.append(_Overdue(ref, deadline, int(attempts or 0), successor, queue))
+        return overdue
 
-    def _oldest_waiting(self, lane: Lane) -> float:
-        """The deadline of the part that has waited longest in the queue; infinite if none waits.
+    def _oldest_waiting(self, lane: Lane, version: str) -> float:
+        """The deadline of the part that has waited longest in a queue; infinite if none waits.
 
         The queue is in the order of deadlines. So a part that was never started, with this deadline
         or a later one, still waits in the queue. One with an earlier deadline has left it. Parts
         that wait for their round are never overdue.
         """
-        text = self._redis.lindex(keys.queue(lane), -1)
+        text = self._redis.lindex(keys.queue(lane, version), -1)
         if text is None:
             return float("inf")
         body = json.loads(base64.b64decode(json.loads(text)["body"]))
@@ -119,12 +137,14 @@ class Recovery:
     def _requeue(self, lane: Lane, overdue: _Overdue) -> int:
         requeued = _REQUEUE(
             self._redis,
+            job=keys.job(overdue.ref.job_id),
             outstanding=keys.outstanding(lane),
-            queue=keys.queue(lane),
+            queue=keys.queue(lane, overdue.queue),
             member=overdue.ref.member,
             seen_deadline=overdue.deadline,
             deadline=clock.now(self._redis) + self._deadline,
-            message=message(lane, [overdue.ref]),
+            message=message(lane, [overdue.ref], version=overdue.queue),
+            successor=overdue.successor,
         )
         return int(requeued)
 
@@ -141,14 +161,16 @@ class Recovery:
         ]
         split = _SPLIT(
             self._redis,
-            [(each.member, message(lane, [each])) for each in singles],
+            [(each.member, message(lane, [each], version=overdue.queue)) for each in singles],
+            job=keys.job(ref.job_id),
             part=keys.part(ref.job_id, ref.number),
             outstanding=keys.outstanding(lane),
             held=keys.HELD,
-            queue=keys.queue(lane),
+            queue=keys.queue(lane, overdue.queue),
             member=ref.member,
             seen_deadline=overdue.deadline,
             deadline=clock.now(self._redis) + self._deadline,
+            successor=overdue.successor,
         )
         return int(split)
 

@@ -34,9 +34,9 @@ def queued(redis: Redis, lane: Lane = LANE) -> list[list[PartRef]]:
     return [_parts(text) for text in reversed(texts)]
 
 
-def take_message(redis: Redis, lane: Lane = LANE) -> list[PartRef]:
+def take_message(redis: Redis, lane: Lane = LANE, version: str = "") -> list[PartRef]:
     """Take the oldest message; gives its parts, none if the queue is empty."""
-    text: Any = redis.rpop(keys.queue(lane))
+    text: Any = redis.rpop(keys.queue(lane, version))
     return _parts(text) if text else []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from shared import keys
+from shared import keys, model_versions
 from shared.errors import JobNotFound, PartConflict
 from shared.jobs import NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
@@ -100,9 +100,9 @@ def test_a_split_of_a_part_that_has_just_expired_is_cleaned_up(
     with monkeypatch.context() as reading:
         reading.setattr(redis, "hgetall", lambda key: record)
         expire_at = keys.part(ref.job_id, 0)
-        reading.setattr(jobs.parts, "feed", lambda lane: None)
+        reading.setattr(jobs.parts, "feed", lambda lane, versions: None)
         redis.zadd(keys.outstanding(LANE), {ref.member: 1})
-        attempts = jobs.recovery._overdue(LANE)
+        attempts = jobs.recovery._overdue(LANE, model_versions.read(redis, LANE))
         redis.delete(expire_at)
         assert jobs.recovery._split(LANE, attempts[0]) == 1
     while message := take_message(redis):

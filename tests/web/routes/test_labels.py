@@ -36,4 +36,4 @@ def test_labels_of_another_version_are_not_given(client: FlaskClient, redis: Red
 
 def test_labels_expire(redis: Redis) -> None:
     model_info.announce_labels(redis, "m-1", ["tench"])
-    assert 0 < redis.ttl(keys.labels("m-1")) <= model_info.LABELS_TTL_SECONDS
+    assert 0 < redis.ttl(keys.labels("m-1")) <= model_info.TTL_SECONDS

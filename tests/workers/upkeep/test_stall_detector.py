@@ -28,6 +28,7 @@ class Worker:
             redis,
             cast(Batcher, self.batcher),
             Lane.BULK,
+            lambda: [Lane.BULK],
             clock=lambda: self.now,
             **{"seconds": LIMIT, "interval": INTERVAL} | options,
         )

@@ -1,0 +1,197 @@
+"""Parts go to workers of the model version that their job was accepted for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+
+from shared import keys, model_versions
+from shared.jobs import PART_SIZE, Job, Lane, NewItem, OpenJob, PartRef, new_job_id
+from shared.records.job_records import JobRecords
+from shared.records.overdue.recovery import Recovered
+from shared.records.submit import JobSubmitter
+from tests.conftest import Clock
+from tests.shared.records.parts import take_message, wear_out
+from tests.shared.test_model_versions import current, worker
+from tests.support.stored_jobs import commit, new_job
+
+GRACE = 120
+
+
+def accept(jobs: JobRecords, version: str, *, parts: int = 1, lane: Lane = Lane.BULK) -> str:
+    job = replace(new_job(parts * PART_SIZE, lane), model_version=version)
+    jobs.submitter.accept([job])
+    return job.id
+
+
+def take(redis: Redis, version: str, lane: Lane = Lane.BULK) -> list[PartRef]:
+    """The parts of the next message in the queue of a version."""
+    return take_message(redis, lane, version)
+
+
+def drain(redis: Redis, jobs: JobRecords, version: str, lane: Lane = Lane.BULK) -> list[PartRef]:
+    """Start all parts that a worker of this version can get; gives them in order."""
+    started = []
+    while refs := take(redis, version, lane) or take(redis, "", lane):
+        started += [work.ref for work in jobs.parts.start(refs, lane, version)]
+    return started
+
+
+@pytest.mark.parametrize("lane", Lane)
+def test_each_version_gets_the_parts_of_its_jobs(
+    redis: Redis, jobs: JobRecords, lane: Lane
+) -> None:
+    ids = {version: accept(jobs, version, parts=12, lane=lane) for version in ("old", "new")}
+    for version in ("new", "old"):
+        refs = drain(redis, jobs, version, lane)
+        assert [ref.job_id for ref in refs] == [ids[version]] * 12
+        assert jobs.reader.get(ids[version]).model_version == version
+
+
+def test_pictures_that_leave_together_part_where_the_model_was_changed(
+    redis: Redis, jobs: JobRecords
+) -> None:
+    lane = Lane.INTERACTIVE
+    single = [replace(new_job(1, lane), model_version=v) for v in ("old", "new", "old")]
+    accepted = jobs.submitter.accept(single)
+    assert accepted and accepted.images == 3
+    assert len(take(redis, "old", lane)) == 2 and len(take(redis, "new", lane)) == 1
+
+
+def test_a_job_without_a_version_gets_that_of_its_first_worker(
+    redis: Redis, jobs: JobRecords
+) -> None:
+    job_id = accept(jobs, "", parts=3)
+    jobs.parts.start(take(redis, ""), Lane.BULK, "new")
+    assert jobs.reader.get(job_id).model_version == "new"
+    assert drain(redis, jobs, "old") == []
+    assert len(drain(redis, jobs, "new")) == 2
+
+
+def test_a_part_that_comes_to_the_wrong_worker_is_passed_on_unchanged(
+    redis: Redis, jobs: JobRecords
+) -> None:
+    """A worker of an earlier release puts a part into the queue of all workers."""
+    job_id = accept(jobs, "old")
+    refs = take(redis, "old")
+    assert jobs.parts.start(refs, Lane.BULK, "new") == []
+    assert not redis.hexists(keys.part(job_id, 0), "attempts")
+    assert take(redis, "old") == refs
+    [work] = jobs.parts.start(refs, Lane.BULK, "old")
+    assert work.attempt == 1
+
+
+def test_a_cancelled_part_is_released_by_any_worker(redis: Redis, jobs: JobRecords) -> None:
+    job_id = accept(jobs, "old")
+    redis.hset(keys.job(job_id), "state", "cancelled")
+    assert jobs.parts.start([PartRef(job_id, 0, PART_SIZE)], Lane.BULK, "new") == []
+    assert not redis.exists(keys.images(job_id, 0), keys.queue(Lane.BULK, "new"))
+
+
+def test_an_outcome_does_not_change_the_version_of_its_job(redis: Redis, jobs: JobRecords) -> None:
+    job = replace(new_job(2), model_version="old")
+    jobs.submitter.accept([job])
+    commit(redis, jobs, job)  # by m-1
+    assert jobs.reader.get(job.id).model_version == "old"
+
+
+def opened(redis: Redis, jobs: JobRecords, version: str = "") -> Job:
+    job = OpenJob(id=new_job_id(), lane=Lane.BULK, top_k=1, total=64, model_version=version)
+    jobs.submitter.open(job)
+    return jobs.reader.get(job.id)
+
+
+def put(submitter: JobSubmitter, job: Job, number: int, version: str) -> None:
+    items = [NewItem(name="", digest=f"{k}", data=b"x") for k in range(PART_SIZE)]
+    submitter.put_part(job, number, items, version=version)
+
+
+def test_the_parts_of_an_open_job_go_to_its_version(redis: Redis, jobs: JobRecords) -> None:
+    job = opened(redis, jobs, "old")
+    assert job.model_version == "old"
+    put(jobs.submitter, job, 0, "old")
+    assert take(redis, "old")
+    later = opened(redis, jobs)
+    put(jobs.submitter, later, 0, "new")
+    assert jobs.reader.get(later.id).model_version == "new" and take(redis, "new")
+
+
+def test_recovery_queues_a_lost_part_for_its_version_and_no_part_twice(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    lane = Lane.INTERACTIVE
+    lost = accept(jobs, "old", lane=lane)
+    assert take(redis, "old", lane)
+    clock.now += 1
+    waits = accept(jobs, "old", lane=lane)
+    clock.now += 61
+    for version in ("old", "new"):
+        worker(redis, version, lane)
+    assert jobs.recovery.recover(lane) == Recovered(1, 0, 0)
+    assert [ref.job_id for ref in drain(redis, jobs, "old", lane)] == [waits, lost]
+
+
+def test_the_jobs_of_a_version_that_is_gone_go_to_the_current_one(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    old, new = worker(redis, "old", Lane.BULK), worker(redis, "new", Lane.BULK)
+    model_versions.promote(redis, "new")
+    ids = [accept(jobs, "old", parts=10), accept(jobs, "old", parts=2)]
+    old.leave()
+    clock.now += GRACE - 1
+    new.tick()
+    jobs.recovery.recover(Lane.BULK)
+    assert jobs.reader.get(ids[0]).model_version == "old" and drain(redis, jobs, "new") == []
+    clock.now += 62  # beyond the deadlines of the parts in the queue, too
+    new.tick()
+    started: list[PartRef] = []
+    for _ in range(3):
+        jobs.recovery.recover(Lane.BULK)
+        started += drain(redis, jobs, "new")
+        clock.now += 61
+        new.tick()
+    assert {ref.name for ref in started} == {f"{ids[0]}:{n}" for n in range(10)} | {
+        f"{ids[1]}:{n}" for n in range(2)
+    }
+    assert [jobs.reader.get(each).model_version for each in ids] == ["new", "new"]
+    assert not redis.exists(keys.queue(Lane.BULK, "old"), keys.waiting(Lane.BULK, "old"))
+
+
+def test_the_current_version_is_never_gone(redis: Redis, jobs: JobRecords, clock: Clock) -> None:
+    """A scaler may have stopped the last worker of the lane, and starts one for these parts."""
+    worker(redis, "old").leave()
+    job_id = accept(jobs, "old")
+    clock.now += 10 * GRACE
+    jobs.recovery.recover(Lane.BULK)
+    assert current(redis) == "old"
+    assert [ref.job_id for ref in drain(redis, jobs, "old")] == [job_id]
+
+
+def test_a_part_that_killed_its_workers_is_split_for_the_current_version(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    old, new = worker(redis, "old", Lane.BULK), worker(redis, "new", Lane.BULK)
+    model_versions.promote(redis, "new")
+    job_id = accept(jobs, "old")
+    take(redis, "old")
+    old.leave()
+    clock.now += GRACE + 1
+    new.tick()
+    assert wear_out(jobs, PartRef(job_id, 0, PART_SIZE)) == Recovered(0, 1, 0)
+    assert jobs.reader.get(job_id).model_version == "new"
+    assert len(drain(redis, jobs, "new")) == PART_SIZE
+
+
+def test_rounds_of_a_new_version_go_on_from_those_of_the_lane(
+    redis: Redis, jobs: JobRecords
+) -> None:
+    """A job whose first parts came before the upgrade must not wait for ever."""
+    redis.set(keys.current_round(Lane.BULK), 5000)
+    job = opened(redis, jobs)
+    put(jobs.submitter, job, 0, "")
+    put(jobs.submitter, jobs.reader.get(job.id), 1, "new")
+    other = accept(jobs, "new", parts=6)
+    started = [ref.job_id for ref in drain(redis, jobs, "new")]
+    assert started.index(job.id) < 6 and started.count(other) == 6
