@@ -83,7 +83,7 @@ class Presence:
 
 def names(pipe: Pipeline, lane: Lane, now: float) -> None:
     """Add to a pipeline: the workers of a lane that accept parts, with their last signs of life."""
-    pipe.zrangebyscore(keys.workers(lane), now - _SILENCE_SECONDS, "+inf", withscores=True)
+    pipe.zrangebyscore(keys.workers(lane), now - SILENCE_SECONDS, "+inf", withscores=True)
 
 
 def count(pipe: Pipeline, lane: Lane, now: float) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,10 +77,15 @@ def submit(jobs: JobRecords, *pictures: bytes) -> PartRef:
 
 
 def taken(redis: Redis) -> list[tuple[list[PartRef], bool]]:
-    """The parts of each message of the queue, which is then empty, and whether they run alone."""
-    queue = keys.queue(Lane.INTERACTIVE)
-    messages = [json.loads(text) for text in reversed(redis.lrange(queue, 0, -1))]
-    redis.delete(queue)
+    """The parts of each message that waits, and whether they run alone. Then none waits.
+
+    Parts of a job are put back into the queue of its model version.
+    """
+    queues: Any = redis.keys(f"{keys.queue(Lane.INTERACTIVE)}*")
+    texts = [text for queue in queues for text in reversed(redis.lrange(queue, 0, -1))]
+    messages = [json.loads(text) for text in texts]
+    if queues:
+        redis.delete(*queues)
     bodies = [json.loads(base64.b64decode(each["body"])) for each in messages]
     return [
         ([PartRef(*part) for part in body[0][0]], message["headers"][IMAGES] == ALONE)
