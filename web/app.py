@@ -18,6 +18,7 @@ from shared.redis_client import RedisCheck, connect
 from shared.result_cache import ResultCache
 from shared.settings import Settings
 from shared.thumbnails import Thumbnails
+from shared.version import VERSION
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
@@ -48,8 +49,6 @@ from shared.model_versions import CurrentModel
 from web.submit.early_refusals import EarlyRefusals
 from web.routes.form_files import FormRequest
 from web.submit.submission import Submission
-
-VERSION = "0.1.0"
 
 #: The name of this program in logs and traces.
 SERVICE = "classifier-web"

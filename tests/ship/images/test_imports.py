@@ -11,7 +11,7 @@ from pathlib import Path
 from shared.settings import Settings
 from tests.ship.images.dockerfile import stages
 from tests.ship.images.python import run_with_only
-from web.app import VERSION
+from shared.version import VERSION
 
 
 def test_the_web_image_has_everything_that_web_imports(tmp_path: Path) -> None:
