@@ -10,6 +10,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -103,7 +104,7 @@ def exchange(tmp_path: Path, model_environment: dict[str, str]) -> Iterator[Exch
     subprocess.run(command, env=environment, check=True)
     with local_service(tmp_path, environment) as service:
         running = Exchange(service, tmp_path)
-        with running.http:
+        with closing(running.http):
             yield running
 
 
