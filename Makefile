@@ -47,7 +47,7 @@ test: $(VENV)/dev.stamp lint ## what `make check` does, and all tests that are n
 	@$(MAKE) --no-print-directory torch-tests
 
 # These come last, so that a failure of another test costs no download.
-torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp
+torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp $(VENV)/torch-tests.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m "torch and not long" $(PYTEST_ARGS) $(ANY_NUMBER)
 
 test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp ## the long tests, one at a time: chaos, crowds of clients, training

@@ -37,6 +37,7 @@ from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
 from workers.engine import cpu, find_export, load_engine, require_card, unused_card, uses_torch
+from workers.engine.package import find_package
 from workers.batching.micro_batch import MicroBatch
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.self_report import SelfReport
@@ -111,7 +112,7 @@ def _ensure_export(**_: Any) -> None:
             return
         if not find_export(settings):
             logger.info("exporting the model; this happens once")
-        elif not cpu.may_be_refused(settings):
+        elif not cpu.may_be_refused(settings) and not find_package(settings):
             return
         command = [sys.executable, "-m", "workers.engine.export"]
         exported = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -125,7 +126,9 @@ def _ensure_export(**_: Any) -> None:
 
 def _log_what_is_unused() -> None:
     if unused_card(settings):
-        logger.warning("this machine has a graphics card; to use it, run `make torch` once")
+        packaged = find_package(settings)
+        use = "model packages do not use it" if packaged else "to use it, run `make torch` once"
+        logger.warning("this machine has a graphics card; %s", use)
     elif not uses_torch(settings) and cpu.unused_bf16(settings):
         logger.warning(
             "this processor computes in bf16, which is twice as fast; to use it, run "

@@ -23,7 +23,7 @@ def cores() -> int:
 class WorkerSettings(BaseSettings):
     # The model
     model: str = "mobilenet_v3_large"
-    """Name of any torchvision classification model."""
+    """Name of any torchvision classification model, or the name or path of a model package."""
     model_weights: str = "DEFAULT"
     """`DEFAULT` (torchvision's), a `.pth` or `.safetensors` file, `demonstration` (ten classes,
     needs no download), or `random`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +41,17 @@ _MOST_FRAMES = 10
 class Preset:
     """The preprocessing of a model. Sizes in pixels; mean and std for RGB in 0..1."""
 
-    resize_size: int  #: Shorter side, before cropping.
+    resize_size: int  #: The side that `resize` names, before cropping.
     crop_size: int  #: Both sides of the centre crop.
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    interpolation: Literal["bilinear", "bicubic", "nearest"]
+    interpolation: Literal["bilinear", "bicubic", "nearest", "lanczos"]
+    #: Which side gets `resize_size`. `both` stretches the picture to a square. With `longer` the
+    #: rest of the square is filled with the colour `fill`, RGB in 0..255.
+    resize: Literal["shorter", "both", "longer"] = "shorter"
+    fill: tuple[int, int, int] = (0, 0, 0)
+    #: Half a pixel before the crop is rounded to the even number, or down.
+    margin: Literal["even", "down"] = "even"
 
 
 def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -132,49 +138,77 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -
         width, height = image.size  # Pillow makes a TIFF upright while it loads it.
     shrunk = drafted[1][2] / width if drafted else 1.0
     upright = orientation(image)
-    left, top, right, bottom = _kept(width, height, preset, upright)
+    kept = _kept(width, height, preset, upright)
     averaged = colours.averageable(image)
     square = averaged.resize(
-        (preset.crop_size, preset.crop_size),
+        kept.size,
         Image.Resampling[preset.interpolation.upper()],
-        box=(left * shrunk, top * shrunk, right * shrunk, bottom * shrunk),
+        box=tuple(edge * shrunk for edge in kept.box),  # type: ignore[arg-type]
     )
     if averaged.mode in gray.DEEP_MODES:
         square = gray.shallow(square, colours.scale_of(image, averaged))
     square = profiles.in_srgb(colours.on_white(square), image.info.get("icc_profile"))
+    if kept.size != (preset.crop_size, preset.crop_size):
+        part, square = square, Image.new("RGB", (preset.crop_size, preset.crop_size), preset.fill)
+        square.paste(part, kept.place)
     return square if upright.method is None else square.transpose(upright.method)
 
 
 def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:
-    """The size that torchvision's Resize gives: the longer side is rounded down."""
-    shorter = min(width, height)
-    return preset.resize_size * width // shorter, preset.resize_size * height // shorter
+    """The size after resizing. The other side is rounded down by torchvision, and rounded by timm,
+    which fills."""
+    size = preset.resize_size
+    if preset.resize == "both":
+        return size, size
+    if preset.resize == "shorter":
+        shorter = min(width, height)
+        return size * width // shorter, size * height // shorter
+    longer = max(width, height)
+    return max(1, round(size * width / longer)), max(1, round(size * height / longer))
 
 
-def _kept(
-    width: int, height: int, preset: Preset, orientation: Orientation
-) -> tuple[float, float, float, float]:
-    """The box, in pixels of the picture, that remains after torchvision's Resize and CenterCrop.
+class _Kept(NamedTuple):
+    """What remains of a picture."""
+
+    box: tuple[float, float, float, float]  #: In pixels of the picture.
+    size: tuple[int, int]  #: After resizing. It is smaller than the crop if the rest is filled.
+    place: tuple[int, int]  #: Of the resized box in the crop.
+
+
+def _kept(width: int, height: int, preset: Preset, orientation: Orientation) -> _Kept:
+    """What remains after torchvision's Resize and CenterCrop.
 
     Resizing only this box gives the same as resizing all and cropping, and takes less memory: a
     picture of 10000 x 1 pixels would be resized to 2560000 x 256.
     """
-    crop = preset.crop_size
-    resized_width, resized_height = _resized(width, height, preset)
-    left = _margin(resized_width - crop, orientation.mirrors_x)
-    top = _margin(resized_height - crop, orientation.mirrors_y)
-    return (
-        left * width / resized_width,
-        top * height / resized_height,
-        (left + crop) * width / resized_width,
-        (top + crop) * height / resized_height,
+    sides = zip(
+        (width, height),
+        _resized(width, height, preset),
+        (orientation.mirrors_x, orientation.mirrors_y),
+        strict=True,
     )
+    (left, right, kept_width, x), (top, bottom, kept_height, y) = (
+        _kept_of_side(side, resized, mirrored, preset) for side, resized, mirrored in sides
+    )
+    return _Kept((left, top, right, bottom), (kept_width, kept_height), (x, y))
 
 
-def _margin(spare: int, mirrored: bool) -> int:
-    """Pixels before the crop, rounded as torchvision does; if mirrored, those behind it.
+def _kept_of_side(
+    side: int, resized: int, mirrored: bool, preset: Preset
+) -> tuple[float, float, int, int]:
+    """First and last pixel that remain, their number after resizing, and their place."""
+    spare = resized - preset.crop_size
+    if spare < 0:
+        return 0, side, resized, _margin(-spare, mirrored, "down")
+    margin = _margin(spare, mirrored, preset.margin)
+    first, last = margin * side / resized, (margin + preset.crop_size) * side / resized
+    return first, last, preset.crop_size, 0
+
+
+def _margin(spare: int, mirrored: bool, rounding: str) -> int:
+    """Pixels before the crop, rounded as the preset's library does; if mirrored, those behind it.
 
     A crop half a pixel off changes the best probability by 0.03 on average.
     """
-    near = round(spare / 2)
+    near = round(spare / 2) if rounding == "even" else spare // 2
     return spare - near if mirrored else near

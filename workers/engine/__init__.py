@@ -18,6 +18,7 @@ from shared.settings import Settings
 from workers.engine import cpu
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
+from workers.engine.package import check_loaded, find_package
 
 __all__ = [
     "Engine",
@@ -51,6 +52,8 @@ def uses_torch(settings: Settings) -> bool:
 
     `auto` is torch where torch has a CUDA card. Only OpenVINO computes in bf16.
     """
+    if find_package(settings):
+        return False
     if settings.engine != "auto":
         return settings.engine in ("torch", "torch-cpu")
     return settings.precision != "bf16" and _has_card()
@@ -88,12 +91,15 @@ def load_engine(settings: Settings) -> Engine:
             f"There is no export of {settings.model} with MODEL_WEIGHTS={settings.model_weights} "
             f"in {settings.models_dir}. Run `python -m workers.engine.export` once."
         )
-    return cpu.load(settings, path)
+    engine = cpu.load(settings, path)
+    check_loaded(engine, settings)
+    return engine
 
 
 def unused_card(settings: Settings) -> bool:
-    """Whether `auto` leaves a card unused because torch is not installed."""
-    return settings.engine == "auto" and _has_driver() and find_spec("torch") is None
+    """Whether `auto` leaves a card unused: torch is not installed, or the model is a package."""
+    unused = find_spec("torch") is None or find_package(settings) is not None
+    return settings.engine == "auto" and _has_driver() and unused
 
 
 def _has_driver() -> bool:

@@ -11,6 +11,7 @@ from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from workers.engine import INSTALL_TORCH, cpu, find_export
 from workers.engine.graph import fill
+from workers.engine.package import check_loaded
 
 #: The status of the program if PyTorch is needed and not installed. Dockerfile.worker uses it.
 TORCH_NEEDED = 3
@@ -27,7 +28,7 @@ def export(settings: Settings) -> Path:
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.models_dir / ".lock"):
         path = find_export(settings) or _write(settings)
-    cpu.load(settings, path)
+    check_loaded(cpu.load(settings, path), settings)
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from shared.errors import ModelError
 from shared.settings import Settings
 from workers.decode.preprocessing import PREPROCESSING_VERSION
+from workers.engine.package import check_file, find_package, read_package
 
 #: The demonstration model. The file names its own architecture.
 DEMONSTRATION = Path(__file__).with_name("demonstration.safetensors")
@@ -18,10 +19,12 @@ _SUFFIX = f"-p{PREPROCESSING_VERSION}.onnx"
 def find_export(settings: Settings) -> Path | None:
     """The export for the settings, or None if it has not been made.
 
-    The digest of a weights file is part of the name of its export. For downloaded and random
-    weights, the newest export is taken. Raises ModelError if MODEL_WEIGHTS names a file that cannot
-    be read.
+    A model package has its own. The digest of a weights file is part of the name of its export. For
+    downloaded and random weights, the newest export is taken. Raises ModelError if MODEL_WEIGHTS
+    names a file that cannot be read, or MODEL a package that is damaged.
     """
+    if folder := find_package(settings):
+        return check_file(folder, read_package(folder))
     if file := weights_file(settings):
         path = export_path(settings, file_digest(file))
         return path if path.exists() else None

@@ -39,6 +39,9 @@ class OnnxEngine:
         self.model = model
         self._session = session
         self._lone_session = lone_session or session
+        number = session.get_inputs()[0].shape[0]
+        if isinstance(number, int):  # The file of a package may take a fixed number.
+            self.pictures_at_once = number
 
     @classmethod
     def load(cls, path: Path, labels: Path | None = None, *, cores: int = 1) -> OnnxEngine:

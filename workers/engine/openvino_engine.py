@@ -7,7 +7,7 @@ compiled for a fixed number of pictures, because it is then a fifth faster. Each
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,7 +66,9 @@ class OpenvinoEngine:
         try:
             network = openvino.Core().read_model(path)
             model = TypeAdapter(Model).validate_json(network.get_rt_info(_ENTRY).astype(str))
-            networks = {size: _compiled(network, size, precision) for size in _SIZES}
+            # The file of a package may take one picture at a time.
+            sizes = _SIZES if network.input(0).partial_shape[0].is_dynamic else [1]
+            networks = {size: _compiled(network, size, precision) for size in sizes}
             threads = min(cores, _MOST_THREADS)
             lone = _compiled(network, 1, precision, threads) if threads > 1 else networks[1]
         except Exception as error:  # OpenVINO's errors are RuntimeErrors, and there are others.
@@ -86,7 +88,10 @@ class OpenvinoEngine:
         if alone and len(pixels) == 1:
             return _infer(self._lone, pixels)
         return np.concatenate(
-            [_infer(self._networks[size], batch)[: len(batch)] for size, batch in _batches(pixels)]
+            [
+                _infer(self._networks[size], batch)[: len(batch)]
+                for size, batch in _batches(pixels, self._networks)
+            ]
         )
 
 
@@ -123,10 +128,12 @@ def _compiled(
     return compiled.create_infer_request()
 
 
-def _batches(pixels: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Pictures for one call each, and the size of the network that computes them."""
+def _batches(
+    pixels: NDArray[np.uint8], sizes: Iterable[int]
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Pictures for one call each, and which of the networks' sizes computes them."""
     while len(pixels):
-        size = next(size for size, least in _SIZES.items() if len(pixels) >= least)
+        size = next(size for size in sizes if len(pixels) >= _SIZES[size])
         yield size, pixels[:size]
         pixels = pixels[size:]
 

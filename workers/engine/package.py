@@ -1,0 +1,209 @@
+"""A model package: a folder with `model.onnx`, `model.json` and a few golden pictures.
+
+The ONNX file takes RGB pixels, uint8 of shape (n, side, side, 3), and gives float32 scores of shape
+(n, classes). Normalisation and activation are inside. `workers.models` makes packages of other
+models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset, decode
+from workers.engine.model import Model
+
+DESCRIPTION_FILE, MODEL_FILE = "model.json", "model.onnx"
+
+#: Names of packages. They become folders, and parts of Redis keys.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+#: Largest difference of a score from the golden one. In bf16 scores move by up to 0.04.
+_TOLERANCE = {"fp32": 2e-3}
+_OTHER_TOLERANCE = 0.06
+
+_MAX_PIXELS = 10_000_000
+
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+class Predictor(Protocol):
+    """What a check needs of an engine."""
+
+    model: Model
+    precision: str
+
+    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+class _Entry(BaseModel):
+    # Later releases may write more.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Source(_Entry):
+    """What a package was made of."""
+
+    kind: str  #: `onnx`, `huggingface`, `torchvision` or `timm`.
+    file: str = ""  #: The name of the file or folder.
+    digest: str = ""  #: SHA-256 of the weights, hex.
+    architecture: str = ""
+
+
+class Golden(_Entry):
+    """A picture and what the model must answer."""
+
+    file: str  #: Relative to the package.
+    scores: dict[int, float]  #: The best scores, by class id.
+
+
+class Package(_Entry):
+    """The content of `model.json`."""
+
+    format: Literal[1] = 1
+    name: str
+    labels: tuple[str, ...]  #: By class id.
+    preset: Preset
+    #: What makes scores of the network's output. It is already part of `model.onnx`.
+    activation: Activation
+    source: Source
+    notice: str = ""  #: A remark for users of the results.
+    accuracy: float | None = None  #: The share of right labels that somebody has measured.
+    graph_digest: str  #: SHA-256 of `model.onnx` without the entry MODEL_ENTRY, hex.
+    model_digest: str  #: SHA-256 of `model.onnx`, hex.
+    golden: tuple[Golden, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Package:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"the name {self.name!r} has other signs than a-z, 0-9, `.`, `-`, `_`")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Differs if results may differ."""
+        meaning = self.model_dump_json(include={"labels", "preset", "activation", "graph_digest"})
+        digest = hashlib.sha256(meaning.encode()).hexdigest()
+        return f"{self.name}-{digest[:12]}-p{PREPROCESSING_VERSION}"
+
+    @property
+    def model(self) -> Model:
+        return Model(
+            name=self.name,
+            version=self.version,
+            weights=self.source.file,
+            weights_digest=self.source.digest or self.graph_digest,
+            labels=self.labels,
+            preset=self.preset,
+            notice=self.notice,
+        )
+
+
+def packages_folder(settings: Settings) -> Path:
+    return settings.models_dir / "packages"
+
+
+def find_package(settings: Settings) -> Path | None:
+    """The folder of the package that MODEL names, by its name or by a path. None if it names none.
+
+    Raises ModelError if a path leads to no package, or if other settings do not fit a package.
+    """
+    if "/" in settings.model:
+        folder = Path(settings.model)
+        if not (folder / DESCRIPTION_FILE).is_file():
+            raise ModelError(
+                f"MODEL={folder} is not a model package: it has no {DESCRIPTION_FILE}."
+            )
+    else:
+        folder = packages_folder(settings) / settings.model
+        if not (folder / DESCRIPTION_FILE).is_file():
+            return None
+    for name, value, unset in (
+        ("MODEL_WEIGHTS", settings.model_weights, "DEFAULT"),
+        ("MODEL_LABELS", settings.model_labels, None),
+    ):
+        if value != unset:
+            raise ModelError(
+                f"MODEL={settings.model} is a model package, which has weights and labels of its"
+                f" own. Remove {name}={value}."
+            )
+    if settings.engine in ("torch", "torch-cpu"):
+        raise ModelError(
+            f"ENGINE={settings.engine} cannot load the model package MODEL={settings.model}."
+            " Remove ENGINE."
+        )
+    return folder
+
+
+def read_package(folder: Path) -> Package:
+    """Read `model.json`. Raises ModelError if it cannot be read or says something impossible."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        return Package.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ModelError(f"{path}: {place + ': ' if place else ''}{first['msg']}.") from error
+
+
+def check_file(folder: Path, package: Package) -> Path:
+    """The path of `model.onnx`. Raises ModelError if it is another file than `model.json` means."""
+    path = folder / MODEL_FILE
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        digest = ""
+    if digest != package.model_digest:
+        raise ModelError(
+            f"{path} is not the file that {DESCRIPTION_FILE} describes."
+            " Make the package again, or copy it once more."
+        )
+    return path
+
+
+def check_loaded(engine: Predictor, settings: Settings) -> None:
+    """Raises ModelError if MODEL names a package and the engine answers otherwise than it says."""
+    if folder := find_package(settings):
+        check(engine, folder, read_package(folder))
+
+
+def check(engine: Predictor, folder: Path, package: Package) -> None:
+    """Raises ModelError if the engine has loaded another model than the package describes."""
+    if engine.model.labels != package.labels or engine.model.preset != package.preset:
+        raise ModelError(
+            f"{folder / DESCRIPTION_FILE} was changed after {MODEL_FILE} was made."
+            " Make the package again with `python -m workers.models add --replace`."
+        )
+    check_golden(engine, folder, package)
+
+
+def check_golden(engine: Predictor, folder: Path, package: Package) -> None:
+    """Raises ModelError if a golden picture gets other scores than the package says."""
+    tolerance = _TOLERANCE.get(engine.precision, _OTHER_TOLERANCE)
+    for golden in package.golden:
+        path = folder / golden.file
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+        pixels = decode(data, package.preset, max_pixels=_MAX_PIXELS)
+        scores = engine.predict(pixels[np.newaxis])[0]
+        for class_id, expected in golden.scores.items():
+            difference = abs(scores[class_id] - expected) / max(1, abs(expected))
+            if not difference <= tolerance:  # also if it is no number
+                raise ModelError(
+                    f"The model package {package.name} gives the label"
+                    f" {package.labels[class_id]} a score of {scores[class_id]:.4f} for"
+                    f" {golden.file}; {DESCRIPTION_FILE} says {expected:.4f}."
+                )

@@ -1,0 +1,163 @@
+"""Writes a package: all of it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import TypeAdapter
+
+
+from shared.errors import ModelError
+from workers.decode.preprocessing import Preset, decode
+from workers.engine.export_file import file_digest
+from workers.engine.graph.protobuf import field
+from workers.engine.model import Model
+from workers.engine.onnx_engine import MODEL_ENTRY, OnnxEngine
+from workers.engine.package import (
+    DESCRIPTION_FILE,
+    MODEL_FILE,
+    Activation,
+    Golden,
+    Package,
+    Source,
+)
+
+#: The golden pictures are drawn, so that a package holds nobody's photos. Width and height.
+_GOLDEN_SIZES = ((320, 240), (200, 300), (256, 256))
+
+#: Scores of each golden picture that are noted.
+_GOLDEN_SCORES = 5
+
+_METADATA = 14  # The number of the field in onnx.proto.
+
+#: Largest difference between the package and the library that the model comes from.
+_TOLERANCE = 1e-3
+
+#: What the model's own library answers for a picture: scores of shape (classes,).
+Reference = Callable[[Image.Image], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A model that is ready to become a package."""
+
+    onnx: bytes  #: A file that takes pixels and gives scores.
+    name: str
+    labels: tuple[str, ...]
+    preset: Preset
+    activation: Activation
+    source: Source
+    notice: str = ""
+    reference: Reference | None = None
+
+
+def write_package(made: Made, folder: Path, *, replace: bool = False) -> Package:
+    """Write the package into `folder`, which must not exist unless `replace` is set.
+
+    The scores of the golden pictures are compared with the reference, if there is one. Raises
+    ModelError if the file cannot be run, has another number of classes, or answers differently.
+    """
+    if folder.exists() and not replace:
+        raise ModelError(f"{folder} exists. Give another --name, or --replace.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _folder_beside(folder) as partial:
+        package = _write(made, partial)
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(partial, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    return package
+
+
+@contextmanager
+def _folder_beside(folder: Path) -> Iterator[Path]:
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    partial.chmod(0o755)
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(made: Made, folder: Path) -> Package:
+    package = Package(
+        name=made.name,
+        labels=made.labels,
+        preset=made.preset,
+        activation=made.activation,
+        source=made.source,
+        notice=made.notice,
+        graph_digest=hashlib.sha256(made.onnx).hexdigest(),
+        model_digest="",
+        golden=(),
+    )
+    path = folder / MODEL_FILE
+    path.write_bytes(made.onnx + _entry(package))
+    engine = OnnxEngine.load(path)
+    _check_classes(engine, made)
+    golden = [
+        _golden(engine, made, folder / f"golden-{number}.png", _drawing(*size))
+        for number, size in enumerate(_GOLDEN_SIZES, 1)
+    ]
+    update = {"model_digest": file_digest(path), "golden": tuple(golden)}
+    package = package.model_copy(update=update)
+    text = package.model_dump_json(indent=2)
+    (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+    return package
+
+
+def _entry(package: Package) -> bytes:
+    """What adds the description to an ONNX file. It is appended, as in `graph.fill`."""
+    description = TypeAdapter(Model).dump_json(package.model)
+    return field(_METADATA, field(1, MODEL_ENTRY.encode()) + field(2, description))
+
+
+def _golden(engine: OnnxEngine, made: Made, path: Path, picture: Image.Image) -> Golden:
+    picture.save(path, "PNG")
+    pixels = decode(path.read_bytes(), made.preset, max_pixels=10**7)
+    scores = engine.predict(pixels[np.newaxis])[0]
+    if made.reference:
+        _compare(scores, made.reference(picture), made)
+    best = np.argsort(-scores, kind="stable")[:_GOLDEN_SCORES]
+    noted = {int(class_id): round(float(scores[class_id]), 6) for class_id in best}
+    return Golden(file=path.name, scores=noted)
+
+
+def _check_classes(engine: OnnxEngine, made: Made) -> None:
+    side = made.preset.crop_size
+    scores = engine.predict(np.zeros((3, side, side, 3), np.uint8))
+    classes = scores.shape[1]
+    if classes != len(made.labels):
+        raise ModelError(
+            f"The model has {classes} classes, and there are {len(made.labels)} labels."
+        )
+    if not np.isfinite(scores).all():
+        raise ModelError("The model gives scores that are no numbers.")
+
+
+def _compare(scores: NDArray[np.float32], expected: NDArray[np.float32], made: Made) -> None:
+    difference = float(np.abs(scores - expected).max())
+    if not difference <= _TOLERANCE:
+        raise ModelError(
+            f"The package {made.name} would answer differently from its own library: scores differ"
+            f" by up to {difference:.2g}."
+        )
+
+
+def _drawing(width: int, height: int) -> Image.Image:
+    """Smooth waves of colours, which differ in every corner."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    waves = [np.sin(9 * x + 4 * y), np.cos(7 * y - 3 * x), np.sin(5 * x * y + width / 100)]
+    return Image.fromarray((127.5 * (np.stack(waves, axis=2) + 1)).astype(np.uint8))

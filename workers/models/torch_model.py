@@ -1,0 +1,210 @@
+"""Packages from networks of torchvision and timm with weights of a file. It needs PyTorch."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from shared.errors import ModelError
+from workers.decode.preprocessing import Preset
+from workers.engine.export_file import file_digest
+from workers.engine.package import Activation, Source
+from workers.engine.torchvision_model import build, description, published_weights
+from workers.models.checkpoint import load_into, read_checkpoint
+from workers.models.graph import ends_of
+from workers.models.labels import labels_of
+from workers.models.making import Made, Reference
+from workers.models.onnx_file import Choices, packed
+from workers.models.presets import Wish
+
+Transform = Callable[[Image.Image], torch.Tensor]
+
+_ACTIVATE: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda scores: scores.softmax(1),
+    "sigmoid": torch.Tensor.sigmoid,
+    "none": lambda scores: scores,
+}
+
+
+def from_torchvision(
+    architecture: str,
+    path: Path,
+    *,
+    name: str,
+    labels: tuple[str, ...] | None,
+    wish: Wish,
+    choices: Choices,
+) -> Made:
+    """A network of torchvision with a checkpoint. Raises ModelError if they do not fit."""
+    published = description(published_weights(architecture))
+    given: dict[str, Any] = {"mean": published.preset.mean, "std": published.preset.std}
+    given |= {"interpolation": published.preset.interpolation}
+    state = read_checkpoint(path)
+    if labels is None and "crop_size" not in wish.given:
+        # Perhaps these are the published weights. Nothing else could have their labels.
+        given |= {"crop_size": published.preset.crop_size}
+        given |= {"resize_size": published.preset.resize_size}
+    if "crop_size" not in {**given, **wish.given}:
+        raise ModelError(
+            "A checkpoint does not say the size of the pictures that the model was trained on."
+            " Give --image-size."
+        )
+    preset = Wish(given | wish.given).preset(None)
+    network = build(architecture, preset, classes=len(published.labels))
+    classes = load_into(network, state, path, architecture)
+    labels = labels or (published.labels if classes == len(published.labels) else None)
+    source = Source(
+        kind="torchvision", file=path.name, digest=file_digest(path), architecture=architecture
+    )
+    return _made(network, _transform(preset), name, labels, classes, preset, source, choices)
+
+
+def from_timm(
+    folder: Path, *, name: str, labels: tuple[str, ...] | None, wish: Wish, choices: Choices
+) -> Made:
+    """A folder that timm has saved: `config.json` and `model.safetensors`.
+
+    Raises ModelError if timm is not installed, or if something in the folder is missing.
+    """
+    timm = _timm()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    published = {**config, **config.get("pretrained_cfg", {})}
+    path = folder / "model.safetensors"
+    architecture, classes = config["architecture"], int(config["num_classes"])
+    network = _create(timm, architecture, classes)
+    load_into(network, read_checkpoint(path), path, architecture)
+    data = timm.data.resolve_data_config({}, pretrained_cfg=published, model=network)
+    preset = Wish(_timm_preset(data) | wish.given).preset(None)
+    own = published.get("label_names")
+    descriptions = published.get("label_descriptions") or {}
+    if labels is None and own:
+        labels = labels_of(dict(enumerate(descriptions.get(each, each) for each in own)), "labels")
+    transform = timm.data.create_transform(**data, is_training=False)
+    source = Source(
+        kind="timm", file=folder.name, digest=file_digest(path), architecture=architecture
+    )
+    return _made(network, transform, name, labels, classes, preset, source, choices)
+
+
+def _made(
+    network: nn.Module,
+    transform: Transform,
+    name: str,
+    labels: tuple[str, ...] | None,
+    classes: int,
+    preset: Preset,
+    source: Source,
+    choices: Choices,
+) -> Made:
+    if labels is None or len(labels) != classes:
+        number = "no" if labels is None else str(len(labels))
+        raise ModelError(f"The weights have {classes} classes, and there are {number} labels.")
+    activation = choices.activation or "softmax"
+    network.eval()
+    model = _exported(network, preset.crop_size)
+    ends = ends_of(model, layout="NCHW", output=None)
+    return Made(
+        onnx=packed(model, ends, preset, activation, Choices()),
+        name=name,
+        labels=labels,
+        preset=preset,
+        activation=activation,
+        source=source,
+        reference=_reference(network, transform, activation),
+    )
+
+
+def _exported(network: nn.Module, side: int) -> onnx.ModelProto:
+    """The network as ONNX: normalised pictures in, its own scores out."""
+    try:
+        with TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
+            path = Path(folder, "network.onnx")
+            torch.onnx.export(
+                network,
+                (torch.zeros(2, 3, side, side),),
+                path,
+                dynamo=False,
+                input_names=["images"],
+                output_names=["scores"],
+                dynamic_axes={"images": {0: "n"}, "scores": {0: "n"}},
+            )
+            return onnx.load(path)
+    except Exception as error:  # whatever the network's code raises
+        reason = str(error).strip().splitlines()
+        raise ModelError(
+            f"The network cannot be run on pictures of {side} pixels, or not be exported:"
+            f" {reason[0] if reason else error!r}"
+        ) from error
+
+
+def _reference(network: nn.Module, transform: Transform, activation: Activation) -> Reference:
+    @torch.inference_mode()
+    def answer(picture: Image.Image) -> NDArray[np.float32]:
+        scores = _ACTIVATE[activation](network(transform(picture)[None]))
+        result: NDArray[np.float32] = scores[0].float().numpy()
+        return result
+
+    return answer
+
+
+def _transform(preset: Preset) -> Transform:
+    """The preset as torchvision does it."""
+    from torchvision import transforms
+
+    both = preset.resize == "both"
+    size = [preset.resize_size, preset.resize_size] if both else preset.resize_size
+    mode = transforms.InterpolationMode(preset.interpolation)
+    return transforms.Compose(  # type: ignore[no-any-return]
+        [
+            transforms.Resize(size, interpolation=mode, antialias=True),
+            transforms.CenterCrop(preset.crop_size),
+            transforms.ToTensor(),
+            transforms.Normalize(preset.mean, preset.std),
+        ]
+    )
+
+
+def _timm() -> Any:
+    try:
+        import timm
+        import timm.data
+    except ModuleNotFoundError as error:
+        raise ModelError("Models of timm need it: pip install timm.") from error
+    return timm
+
+
+def _create(timm: Any, architecture: str, classes: int) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes)
+    except RuntimeError as error:
+        raise ModelError(f"timm has no architecture {architecture}.") from error
+    return network
+
+
+def _timm_preset(data: dict[str, Any]) -> dict[str, Any]:
+    channels, height, width = data["input_size"]
+    if channels != 3 or height != width:
+        raise ModelError(
+            f"The model takes pictures of {channels} × {height} × {width}, not of 3 × n × n."
+        )
+    rules = {"center": "shorter", "squash": "both", "border": "longer"}
+    return {
+        "crop_size": height,
+        "resize_size": int(height / data["crop_pct"]),
+        "resize": rules[data.get("crop_mode") or "center"],
+        "interpolation": data["interpolation"],
+        "mean": data["mean"],
+        "std": data["std"],
+        "fill": tuple(round(255 * each) for each in data["mean"]),
+    }
