@@ -164,6 +164,7 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     settings = backend.settings
     keys = ApiKeys(settings.api_keys_file) if settings.api_keys_file else None
 
+    app.extensions[auth.KEYS] = keys
     if keys:
         auth.register(app, keys)
     app.before_request(raise_objection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -32,14 +32,18 @@ class Purge:
         self._reader = reader
         self._canceller = canceller
 
-    def run(self, lane: Lane, *, made_before: float, seconds: float) -> Purged:
+    def run(
+        self, lane: Lane, owners: Sequence[str], *, made_before: float, seconds: float
+    ) -> Purged:
         """Cancel jobs of `lane` that were made before a time (Unix seconds), for so many seconds.
+
+        That are all jobs with outstanding parts, and the jobs of `owners` that wait for parts.
 
         Raises RedisError in an outage; what was cancelled stays so.
         """
         give_up = monotonic() + seconds
         cancelled = 0
-        for job_id in self._candidates(lane, made_before):
+        for job_id in self._candidates(lane, owners, made_before):
             if monotonic() > give_up:
                 return Purged(cancelled, more=True)
             cancelled += self._cancel(job_id, lane, made_before)
@@ -55,7 +59,7 @@ class Purge:
         except JobNotFound:
             return False  # it has expired, and the next start of its parts releases them
 
-    def _candidates(self, lane: Lane, made_before: float) -> Iterator[str]:
+    def _candidates(self, lane: Lane, owners: Sequence[str], made_before: float) -> Iterator[str]:
         """Jobs with outstanding parts, and listed jobs that wait for parts."""
         seen: set[str] = set()
         for member, _ in self._redis.zscan_iter(keys.outstanding(lane), count=_AT_ONCE):
@@ -64,7 +68,7 @@ class Purge:
                 seen.add(job_id)
                 yield job_id
         before = all_jobs.Position(made_before, "")
-        for page in self._reader.newest_of_all(before=before, at_once=_AT_ONCE):
+        for page in self._reader.newest_of_all(owners, before=before, at_once=_AT_ONCE):
             for job in page:
                 if job.lane is lane and job.state is JobState.RECEIVING:
                     yield job.id

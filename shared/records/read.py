@@ -48,15 +48,13 @@ class JobReader:
         return Page(jobs, last)
 
     def newest_of_all(
-        self, *, before: Position, owners: Sequence[str] | None = None, at_once: int
+        self, owners: Sequence[str], *, before: Position, at_once: int
     ) -> Iterator[list[Job]]:
-        """The jobs of all owners, or of some, that are before a position, the newest first.
+        """The jobs of some owners that are before a position, the newest first.
 
         Each round trip reads `at_once` records and gives those that have not expired.
         """
-        listed = all_jobs.newest(
-            self._redis, all_jobs.owners(self._redis) if owners is None else owners, before=before
-        )
+        listed = all_jobs.newest(self._redis, owners, before=before)
         while positions := list(islice(listed, at_once)):
             pipe = self._redis.pipeline(transaction=False)
             for position in positions:

@@ -20,6 +20,9 @@ OPEN = frozenset({"health.livez", "health.readyz", "health.health", "metrics.met
 _OPEN_DOCUMENTS = frozenset({"docs", "redoc", "redoc_script", "openapi_json", "static"})
 _OPEN_BLUEPRINTS = frozenset({"openapi", "swagger", "redoc", "page"})
 
+#: In the extensions of the application: its ApiKeys, or None if keys are off.
+KEYS = "api_keys"
+
 #: Calls that need the scope `operate`. All other calls that need a key need the scope `classify`.
 OPERATOR_BLUEPRINT = "operator"
 

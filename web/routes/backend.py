@@ -12,6 +12,7 @@ from shared.jobs import Job
 from shared.observe import log
 from shared.operation.purge import Purge
 from shared.records.ending.canceller import JobCanceller
+from shared.records.listing import all_jobs
 from shared.records.read import JobReader
 from shared.records.overdue.dead_letters import DeadLetters
 from shared.settings import Settings
@@ -20,6 +21,7 @@ from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
 from web.http import auth, clients
+from web.http.api_keys import ApiKeys
 from web.http.clients import Client
 from web.intake.archives.uploads import ArchiveUploads
 from web.submit.admission import Admission, Room
@@ -68,6 +70,13 @@ def owner() -> str:
     """Name of the API key that the present request came with; empty if keys are off."""
     name: str = request.environ.get(auth.OWNER, "")
     return name
+
+
+def all_owners() -> list[str]:
+    """The owners of all listed jobs. Those of an earlier release are known by their keys alone."""
+    keys: ApiKeys | None = current_app.extensions[auth.KEYS]
+    names = keys.limits() if keys else ()
+    return sorted({"", *names, *all_jobs.owners(backend().redis)})
 
 
 def client() -> Client:

@@ -22,7 +22,7 @@ class Position(NamedTuple):
 
 
 def owners(redis: Redis) -> list[str]:
-    """The owners who have jobs. Those whose jobs were made by an earlier release may be missing."""
+    """The owners of listed jobs, without those whose jobs an earlier release has stored."""
     names: Any = redis.zrange(keys.OWNERS, 0, -1)
     return sorted(name.decode() for name in names)
 

@@ -12,7 +12,7 @@ from shared.jobs import Job
 from shared.observe import log
 from shared.records.listing.all_jobs import Position
 from web.http.answers import answer, documented
-from web.routes.backend import backend
+from web.routes.backend import all_owners, backend
 from web.routes.operator.blueprint import blueprint
 from web.schemas.job import JobPath
 from web.schemas.operator import AllJobsQuery, OwnedJob, OwnedJobList
@@ -35,9 +35,8 @@ def list_jobs(query: AllJobsQuery) -> Response:
     """
     redis = backend().redis
     before = query.position() or Position(clock.now(redis) + 1, "")
-    pages = backend().jobs.newest_of_all(
-        before=before, owners=[query.owner] if query.owner is not None else None, at_once=_AT_ONCE
-    )
+    owners = all_owners() if query.owner is None else [query.owner]
+    pages = backend().jobs.newest_of_all(owners, before=before, at_once=_AT_ONCE)
     jobs: list[Job] = []
     next_before = None
     for number, job in enumerate(_each(pages), 1):

@@ -10,7 +10,7 @@ from shared.jobs import Lane
 from shared.operation import lane_states
 from shared.records.load import backlog
 from web.http.answers import answer, documented
-from web.routes.backend import backend, owner
+from web.routes.backend import all_owners, backend, owner
 from web.routes.operator.blueprint import blueprint, note
 from web.schemas.operator import LaneChange, LaneList, LanePath, LaneSchema, PurgeRequest, Purged
 
@@ -59,6 +59,8 @@ def purge_lane(path: LanePath, body: PurgeRequest) -> Response:
     `made_before`, so that the call does not cancel jobs that came later.
     """
     made_before = body.made_before or clock.now(backend().redis)
-    purged = backend().purge.run(path.lane, made_before=made_before, seconds=_PURGE_SECONDS)
+    purged = backend().purge.run(
+        path.lane, all_owners(), made_before=made_before, seconds=_PURGE_SECONDS
+    )
     note(f"cancelled={purged.cancelled} more={purged.more}")
     return answer(Purged(cancelled=purged.cancelled, more=purged.more, made_before=made_before))

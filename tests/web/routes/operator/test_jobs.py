@@ -76,6 +76,13 @@ def test_expired_jobs_are_left_out(root: Caller, redis: Redis, submitted: list[s
     assert len(pages(root, "limit=100")[0]) == 4
 
 
+def test_jobs_that_an_earlier_release_has_stored_are_listed_too(
+    root: Caller, redis: Redis, submitted: list[str]
+) -> None:
+    redis.delete(keys.OWNERS)
+    assert len(pages(root, "limit=100")[0]) == 5
+
+
 def test_a_wrong_page_is_refused(root: Caller) -> None:
     answer = root("GET", "/operator/jobs?before=nonsense")
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
