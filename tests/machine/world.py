@@ -88,7 +88,8 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "shared.records.ending.canceller._RELEASED_AT_ONCE": 1,
         "shared.records.overdue.recovery._AT_ONCE": 4,
-        "shared.records.open_jobs.staging._BYTES_AT_ONCE": 10,
+        "shared.records.open_jobs.staging.BYTES_AT_ONCE": 10,
+        "shared.records.images.BYTES_AT_ONCE": 10,
         "shared.records.accounts.account.HOUR": STEP,
         "shared.records.webhooks.outbox.MOST_OF_HOST": 2,
     }.items():

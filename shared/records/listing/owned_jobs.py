@@ -38,6 +38,7 @@ def add(pipe: Pipeline, owner: str, job_ids: Sequence[str], *, now: float, ttl: 
     # For the operator, who lists the jobs of all owners. A list that has expired leaves no owner.
     pipe.zadd(keys.OWNERS, {owner: now})
     pipe.zremrangebyscore(keys.OWNERS, "-inf", now - 2 * ttl)
+    pipe.expire(keys.OWNERS, 2 * ttl)
 
 
 def newest(redis: Redis, owner: str, *, before: str = "", limit: int) -> Listed:
