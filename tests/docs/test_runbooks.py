@@ -98,14 +98,16 @@ def operator(service: LocalService, tmp_path: Path) -> Iterator[Operator]:
             pytest.skip(f"{program} is not installed")
     yield Operator(service, tmp_path)
     for lane in Lane:
-        httpx.put(f"{service.base_url}/api/v1/operator/lanes/{lane}", json={"state": "open"})
+        httpx.put(
+            f"{service.base_url}/api/v1/operator/lanes/{lane}", json={"state": "open"}, timeout=60
+        )
 
 
 @pytest.fixture
 def job(service: LocalService, pictures: list[Path]) -> str:
     """The id of a job of two pictures, of which no worker has seen the bytes."""
     files = [("files", (f"{k}.jpg", pictures[k].read_bytes() + os.urandom(8))) for k in range(2)]
-    answer = httpx.post(f"{service.base_url}/jobs", files=files)
+    answer = httpx.post(f"{service.base_url}/jobs", files=files, timeout=60)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["id"])
 
@@ -115,7 +117,7 @@ def letter(service: LocalService, pictures: list[Path], job: str) -> Iterator[st
     """The id of a dead letter, as recovery stores it."""
     redis = connect(service.redis_url, max_connections=1)
     letters = JobRecords(redis, result_ttl_seconds=3600, part_deadline_seconds=60).dead_letters
-    httpx.get(f"{service.base_url}/jobs/{job}?wait=30")
+    httpx.get(f"{service.base_url}/jobs/{job}?wait=30", timeout=60)
     dead = DeadLetter(
         member=PartRef(job, 0, 1, 1).member,
         lane=Lane.BULK,
@@ -157,7 +159,9 @@ def test_a_runbook_does_what_it_says(
 
     def submit() -> httpx.Response:
         picture = pictures[0].read_bytes() + os.urandom(8)
-        return httpx.post(f"{service.base_url}/jobs?lane=bulk", files={"files": ("a.jpg", picture)})
+        return httpx.post(
+            f"{service.base_url}/jobs?lane=bulk", files={"files": ("a.jpg", picture)}, timeout=60
+        )
 
     drain, resume, _, purge = _RUNBOOKS["ClassifierRedisMemory"][2:]
     assert "drain" in drain and "resume" in resume and "purge" in purge
