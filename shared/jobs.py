@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -215,6 +215,7 @@ class OpenJob:
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     model_version: str = ""  #: As in NewJob.
+    skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +254,7 @@ class Job:
     expires_at: float
     webhook: str | None = None  #: Address that is notified of its end.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
+    skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
     # With fair scheduling, once a part of the job has waited for its round:
     first_round: int | None = None  #: The round of its first part.
     next_round: int | None = None  #: The round after that of its last part.
@@ -269,7 +271,7 @@ class Job:
 
 
 _PUBLIC_FIELDS = (
-    *("id", "state", "lane", "top_k", "thumbnails", "model_version"),
+    *("id", "state", "lane", "top_k", "thumbnails", "model_version", "skipped"),
     *("created_at", "started_at", "finished_at", "expires_at"),
 )
 _COUNTS = ("total", "received", "queued", "succeeded", "failed", "cancelled", "cached")

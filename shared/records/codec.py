@@ -80,6 +80,7 @@ def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
         "expires_at": now + ttl,
         **_options(job),
         **({"model_version": job.model_version} if job.model_version else {}),
+        **({"skipped": json.dumps(dict(job.skipped))} if job.skipped else {}),
     }
 
 
@@ -138,6 +139,7 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         first_due=_number(fields.get("first_due"), float),
         webhook=fields.get("webhook"),
         thumbnails="thumbnails" in fields,
+        skipped=json.loads(fields.get("skipped", "{}")),
     )
 
 

@@ -147,8 +147,12 @@ def test_an_archive_becomes_a_job_of_its_members(
             members.write(picture, picture.name)
     page = new_page()
     page.goto(service.base_url)
+    with zipfile.ZipFile(archive, "a") as members:
+        for name in ("a.txt", "b.mp4", "c.txt", "__MACOSX/._a.txt"):
+            members.writestr(name, "")
     page.set_input_files("#pictures", archive)
     expect(page.locator("#job-title")).to_have_text("holiday.zip")
+    expect(page.locator("#notice")).to_contain_text("3 files were skipped: 2 .txt, 1 .mp4.")
     expect(page.locator("#figures")).to_contain_text("3 pictures labelled")
     expect(page.locator(".cell")).to_have_count(3)
     expect(page.locator(".cell").nth(2)).to_contain_text("noise 0002.png")

@@ -33,7 +33,7 @@ def test_pictures_of_an_archive_get_the_labels_that_they_get_alone(
 ) -> None:
     chosen = pictures[:34]
     files = [(f"holiday/{path.name}", path.read_bytes()) for path in chosen]
-    files.insert(3, ("holiday/notes.txt", b"hello"))
+    files.insert(3, ("holiday/notes", b"hello"))
     job = http.post("/jobs", files={"files": ("holiday.zip", zipped(files))}).json()
     assert completed(http, job["id"])["counts"]["failed"] == 1
     items = http.get(f"/jobs/{job['id']}/results", params={"limit": 100}).json()["items"]

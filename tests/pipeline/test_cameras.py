@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.pipeline.jobs import completed, results
 from tests.support.local_service import LocalService
+from tests.web.intake.archive_files import zipped
 from tests.workers.decode.dng import dng
 
 ROOT = Path(__file__).parents[2]
@@ -125,3 +126,20 @@ def test_each_gets_its_label_by_the_command(
     with table.open(newline="", encoding="utf-8") as file:
         labels = {row["path"]: row["label"] for row in csv.DictReader(file)}
     assert labels == {path: expected[path.endswith(".tif")] for path in labels}
+
+
+def test_each_gets_its_label_from_an_archive(
+    http: httpx.Client, folder: Path, expected: dict[bool, str]
+) -> None:
+    files = [
+        (str(path.relative_to(folder)), path.read_bytes()) for path in sorted(folder.glob("*/*"))
+    ]
+    job = http.post("/jobs", files={"files": ("copied.zip", zipped(files))}).json()
+    assert job["skipped"] == {".mov": 1, ".txt": 1}
+    completed(http, job["id"])
+    labels = {
+        item["name"]: item["predictions"][0]["class_name"] if item["predictions"] else item["error"]
+        for item in results(http, job["id"])
+    }
+    assert len(labels) == 10
+    assert labels == {name: expected[name.endswith(".tif")] for name in labels}

@@ -80,6 +80,7 @@ def _job(state: JobState, total: int, *, received: int, succeeded: int, failed: 
         lane=Lane.BULK,
         top_k=1,
         thumbnails=False,
+        skipped={},
         counts=counts,
         model_version=_VERSION if succeeded else None,
         created_at=_NOON,

@@ -54,6 +54,10 @@ class JobSchema(Schema):
     top_k: int
     thumbnails: Annotated[bool, Field(description="Whether thumbnails of its pictures are kept.")]
     counts: Counts
+    skipped: Annotated[
+        dict[str, int],
+        Field(description="Files of its archive that are no pictures by their names, by ending."),
+    ]
     model_version: str | None
     created_at: float
     started_at: float | None

@@ -12,7 +12,7 @@ import hashlib
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, islice
@@ -93,14 +93,15 @@ class ArchiveJobs:
         kind = archive.kind_of(file)
         if kind is None:
             raise BadArchive("The file is not a .zip, .tar or .tar.gz archive.")
-        items = in_thread(partial(archive.scan, file, kind, self._limits))
-        if not items:
-            raise NoFiles("The archive holds no files.")
+        found = in_thread(partial(archive.scan, file, kind, self._limits))
+        if not found.items:
+            raise NoFiles(_no_pictures(found.skipped))
         job = OpenJob(
             id=new_job_id(),
             lane=lane or Lane.BULK,
             top_k=top_k,
-            total=items,
+            total=found.items,
+            skipped=found.skipped,
             owner=owner,
             client=room.client.name,
             webhook=webhook,
@@ -174,6 +175,14 @@ class ArchiveJobs:
             read=partial(_read, spool, start, size),
             error=member.error or fault(head, size, max_bytes=self._limits.member_bytes),
         )
+
+
+def _no_pictures(skipped: Mapping[str, int]) -> str:
+    if not skipped:
+        return "The archive holds no files."
+    kinds = sorted(skipped.items(), key=lambda each: (-each[1], each[0]))
+    listed = ", ".join(f"{number} {ending}" for ending, number in kinds[:5])
+    return f"The archive holds no pictures; its files are skipped by their names: {listed}."
 
 
 def _store_when_there_is_room(store: Callable[[], object], give_up_at: float) -> None:

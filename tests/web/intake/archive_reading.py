@@ -29,7 +29,7 @@ def read(data: bytes | IO[bytes], limits: Limits = LIMITS) -> list[Member]:
     file = io.BytesIO(data) if isinstance(data, bytes) else data
     kind = kind_of(file)
     assert kind, "not an archive"
-    expected = scan(file, kind, limits)
+    expected = scan(file, kind, limits).items
     every = list(members(file, kind, limits))
     assert len(every) == expected
     return every

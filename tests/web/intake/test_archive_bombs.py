@@ -113,5 +113,5 @@ def test_memory_does_not_grow_with_the_archive(make: Make) -> None:
     kind = kind_of(file)
     assert kind
     with memory_below(1_500_000):
-        assert scan(file, kind, ROOMY) == 100
+        assert scan(file, kind, ROOMY).items == 100
         assert all(len(each.data) == len(noise) for each in members(file, kind, ROOMY))

@@ -48,7 +48,7 @@ def test_fields_take_time() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_an_archive_that_takes_too_long_is_refused(kind: Kind) -> None:
     data = archive_of(kind)
-    assert archive.scan(io.BytesIO(data), kind, LIMITS) == 3
+    assert archive.scan(io.BytesIO(data), kind, LIMITS).items == 3
     with pytest.raises(ArchiveTooLarge, match="too long"):
         archive.scan(io.BytesIO(data), kind, replace(LIMITS, seconds=-1.0))
 

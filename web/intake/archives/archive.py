@@ -5,8 +5,10 @@ or oversized archive before any picture is stored. `members` then reads the pict
 Both hold one member in memory at most and write nothing to disk. Every size that an archive states
 is checked against a limit.
 
-Folders and the files that operating systems add are skipped. A member that cannot be used becomes
-an item with an error, and the other members are not affected.
+Folders and the files that operating systems add are skipped without a word. Files with the ending
+of another kind (`.txt`) are skipped and counted, as the command and the page do with those of a
+folder. Any other member that cannot be used becomes an item with an error, and the other members
+are not affected.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO, NamedTuple
@@ -27,6 +30,7 @@ from shared.errors import (
     NestedArchive,
     UnsafePath,
 )
+from shared.formats import ENDINGS
 from shared.sizes import allowed, too_large
 from web.intake.archives import tar_archive, zip_archive, zip_directory
 from web.intake.archives.effort import Effort
@@ -43,6 +47,12 @@ _GZIP = b"\x1f\x8b\x08"
 #: Programs for Windows and Unix, and scripts. A zip archive behind one extracts itself.
 _PROGRAMS = (b"MZ", b"\x7fELF", b"#!")
 _TAR, _TAR_AT = b"ustar", 257
+
+#: Endings of members that become items. An archive in an archive becomes one with an error.
+_ITEMS = (*ENDINGS, ".zip", ".tar", ".gz", ".tgz")
+
+#: A longer "ending" is a part of a name.
+_LONGEST_ENDING = 12
 
 #: An archive gets a second more for each so many bytes. Any machine unpacks more than that.
 _BYTES_A_SECOND = 10_000_000
@@ -76,6 +86,13 @@ class Limits:
         return Effort(self.seconds + packed_bytes / _BYTES_A_SECOND)
 
 
+class Contents(NamedTuple):
+    """What an archive holds."""
+
+    items: int  #: Members that become items.
+    skipped: Mapping[str, int]  #: Files that are skipped, by ending.
+
+
 class Member(NamedTuple):
     """A file of an archive: its bytes, or an error."""
 
@@ -106,18 +123,22 @@ def may_be_archive(head: bytes) -> bool:
     return _begins_as_archive(head) or head.startswith(_PROGRAMS)
 
 
-def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
-    """Check an archive and return the number of members that become items.
+def scan(file: IO[bytes], kind: Kind, limits: Limits) -> Contents:
+    """Check an archive and count its members.
 
     Raises BadArchive if it is damaged or cut off, ArchiveTooLarge if it exceeds a limit.
     """
     unpacked = items = 0
+    skipped: Counter[str] = Counter()
     packed = file.seek(0, os.SEEK_END)
     effort = limits.effort(packed)
     for count, entry in enumerate(_entries(file, kind, limits, effort), 1):
         if count > limits.members:
             raise ArchiveTooLarge(f"The archive has more than {limits.members} files and folders.")
-        if _is_skipped(entry):
+        if _is_ignored(entry):
+            continue
+        if other := _other_ending(entry):
+            skipped[other] += 1
             continue
         items += 1
         if not _refusal(entry, limits):
@@ -126,7 +147,7 @@ def scan(file: IO[bytes], kind: Kind, limits: Limits) -> int:
             raise ArchiveTooLarge(
                 f"The archive unpacks to more than {allowed(limits.unpacked(packed))}."
             )
-    return items
+    return Contents(items, skipped)
 
 
 def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
@@ -137,7 +158,7 @@ def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
     """
     # `scan` has taken the time. The members are read by several threads, each with its own clock.
     for entry in _entries(file, kind, limits, Effort()):
-        if not _is_skipped(entry):
+        if not (_is_ignored(entry) or _other_ending(entry)):
             yield _member(entry, limits)
 
 
@@ -186,7 +207,17 @@ def _is_tar(head: bytes) -> bool:
     return head.startswith(_TAR, _TAR_AT)
 
 
-def _is_skipped(entry: Entry) -> bool:
+def _other_ending(entry: Entry) -> str:
+    """The ending of a file of another kind; empty if the file becomes an item.
+
+    The content of a file without an ending decides.
+    """
+    ending = os.path.splitext(entry.name.rstrip("/"))[1].lower()
+    is_ending = 1 < len(ending) <= _LONGEST_ENDING and ending.isascii() and ending.isprintable()
+    return ending if is_ending and ending not in _ITEMS else ""
+
+
+def _is_ignored(entry: Entry) -> bool:
     """Whether an entry is a folder or a file that Finder or Explorer added."""
     folders, _, name = entry.name.rstrip("/").rpartition("/")
     return (

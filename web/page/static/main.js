@@ -83,8 +83,9 @@ async function sendArchive(archive) {
   notice(`Sending ${name}, ${bytes(file.size)}`, "Cancel", () => sending.abort());
   const onSent = (sent) => amend(`Sending ${name}, ${bytes(sent)} of ${bytes(file.size)}`);
   try {
-    await session.unpack(archive, { signal: sending.signal, onSent });
-    if (!archive.beside) notice("");
+    const { record } = await session.unpack(archive, { signal: sending.signal, onSent });
+    const message = skippedText(new Map(Object.entries(record.skipped ?? {})));
+    if (message || !archive.beside) notice(message);
   } catch (error) {
     if (error.name !== "AbortError") notice(`${name}: ${error.message}`);
   }

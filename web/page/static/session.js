@@ -46,11 +46,12 @@ export class Session {
     }
   }
 
-  /** Starts a job of an archive's members. Throws if the service refuses the archive. */
+  /** Starts a job of an archive's members, and returns it. Throws if the service refuses the archive. */
   async unpack(archive, sending) {
     const job = Job.from(await sendArchive(this.#api, archive, sending), archive.name);
     this.#opened(job, archive);
     this.#read(job);
+    return job;
   }
 
   /** Opens a job that was started elsewhere or earlier. Throws Problem if there is none. */

@@ -54,7 +54,7 @@ def test_an_archive_is_a_job_with_an_item_for_each_picture(
 def test_a_member_that_cannot_be_used_is_an_item_with_an_error(client: FlaskClient) -> None:
     data = zipped(
         [
-            *[("a.jpg", JPEG), ("../b.jpg", JPEG), ("notes.txt", b"hello"), ("c.jpg", b"")],
+            *[("a.jpg", JPEG), ("../b.jpg", JPEG), ("notes", b"hello"), ("c.jpg", b"")],
             *[("d.jpg", JPEG + bytes(300_000)), ("e.zip", zipped([("x", b"x")]))],
             ("__MACOSX/._a.jpg", b"x"),
         ]
@@ -64,12 +64,42 @@ def test_a_member_that_cannot_be_used_is_an_item_with_an_error(client: FlaskClie
     assert codes == [
         ("a.jpg", None),
         ("../b.jpg", "unsafe_path"),
-        ("notes.txt", "unsupported_format"),
+        ("notes", "unsupported_format"),
         ("c.jpg", "empty_file"),
         ("d.jpg", "image_too_large"),
         ("e.zip", "nested_archive"),
     ]
     assert (job["counts"]["queued"], job["counts"]["failed"]) == (1, 5)
+    assert job["skipped"] == {}
+
+
+def test_files_of_other_kinds_are_skipped_and_counted_by_ending(client: FlaskClient) -> None:
+    names = ["a.jpg", "phone/film.MP4", "notes.txt", "phone/More.TXT", "b.HEIC", "no ending"]
+    system = ["__MACOSX/._a.jpg", "._b.txt", ".DS_Store", "phone/Thumbs.db", "desktop.ini"]
+    for pack, kind in ((zipped, "zip"), (tar_gz, "gzip")):
+        job = post_raw(client, pack([(name, JPEG) for name in names + system]), kind=kind).json
+        assert job["skipped"] == {".mp4": 1, ".txt": 2}
+        assert client.get(f"/jobs/{job['id']}").json["skipped"] == job["skipped"]
+        assert [each["name"] for each in items(client, job["id"])] == [
+            "a.jpg",
+            "b.HEIC",
+            "no ending",
+        ]
+
+
+def test_an_archive_without_pictures_is_refused_with_what_it_holds(client: FlaskClient) -> None:
+    files = [("a.txt", b"x"), ("b.mp4", b"x"), ("c.mp4", b"x")]
+    answer = post_raw(client, zipped(files))
+    assert (answer.status_code, answer.json["code"]) == (422, "no_files")
+    assert answer.json["detail"] == (
+        "The archive holds no pictures; its files are skipped by their names: 2 .mp4, 1 .txt."
+    )
+
+
+def test_a_job_of_an_older_release_has_skipped_nothing(client: FlaskClient, redis: Redis) -> None:
+    job = post_raw(client, zipped([("a.jpg", JPEG), ("a.txt", b"x")])).json
+    redis.hdel(f"job:{job['id']}", "skipped")
+    assert client.get(f"/jobs/{job['id']}").json["skipped"] == {}
 
 
 def test_harmful_characters_of_a_name_are_replaced_and_others_stay(client: FlaskClient) -> None:
