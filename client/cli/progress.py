@@ -150,7 +150,8 @@ def duration(seconds: float) -> str:
 def _line(done: int, total: int | None, failed: int, per_second: float) -> str:
     of_all = "" if total is None else f"{done:,} of "
     pictures = count_text(done if total is None else total, "picture")
-    parts = [f"{of_all}{pictures}", f"{per_second:.0f} pictures/s"]
+    rate = f"{per_second:.1f}" if per_second < 10 else f"{per_second:,.0f}"
+    parts = [f"{of_all}{pictures}", f"{rate} pictures/s"]
     if total is not None and per_second > 0 and total > done:
         parts.append(f"{duration((total - done) / per_second)} left")
     return ", ".join([*parts, f"{failed:,} failed"])

@@ -86,6 +86,36 @@ def test_a_photo_is_decoded_at_a_part_of_its_size_and_stands_upright(
     page.click("#cancel")
 
 
+def test_a_window_that_moves_fast_decodes_no_pictures(
+    idle_service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.add_init_script("""
+      window.sent = 0;
+      const { postMessage } = Worker.prototype;
+      Worker.prototype.postMessage = function (data) { sent++; postMessage.call(this, data); };
+    """)
+    page.route("**/parts/*", lambda route: None)
+    page.goto(idle_service.base_url)
+    page.set_input_files("#pictures", noise(1000))
+    expect(page.locator(".cell img").first).to_be_visible()
+    sent = page.evaluate("""async () => {
+      const frame = () => new Promise(requestAnimationFrame);
+      let [before, last] = [null, performance.now()];
+      for (let frames = 0; frames < 60; frames++) {
+        await frame();
+        const now = performance.now();
+        scrollBy(0, 4 * (now - last));
+        last = now;
+        if (frames === 5) before = window.sent;
+      }
+      return window.sent - before;
+    }""")
+    assert sent <= 1  # the one that began before
+    expect(page.locator(".cell img").last).to_be_visible()
+    page.click("#cancel")
+
+
 @pytest.mark.parametrize("kind", ["archive", "first file is damaged"])
 def test_a_recent_job_has_a_picture(
     service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path, kind: str
@@ -116,6 +146,7 @@ def test_a_single_picture_that_fails_says_so(
     page.set_input_files("#pictures", tmp_path / "notes.jpg")
     expect(page.locator("#figures")).to_have_text("This picture could not be labelled")
     expect(page.locator("#single-state")).to_contain_text("not a JPEG")
+    expect(page.locator("#single-picture")).to_have_text("There is no preview of this picture.")
 
 
 def cell(page: Page, name: str) -> Locator:

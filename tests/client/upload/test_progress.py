@@ -45,6 +45,26 @@ class Log:
         pass
 
 
+@pytest.mark.parametrize(
+    "seconds_each, words",
+    [(2.5, "1 of 1 picture, 0.4 pictures/s"), (0.01, "1 of 1 picture, 100 pictures/s")],
+)
+def test_a_line_counts_in_plain_english(
+    seconds: list[float], seconds_each: float, words: str
+) -> None:
+    log = Log()
+    lines = Lines(log)  # type: ignore[arg-type]
+    lines.total = 1
+    seconds.append(1100)
+    lines.show(done=0, failed=0)
+    seconds.append(1200)
+    lines._rate = Rate()
+    lines._rate.note(0)
+    seconds.append(1200 + seconds_each)
+    lines.show(done=1, failed=0)
+    assert log.text.splitlines()[-1] == f"{words}, 0 failed"
+
+
 @pytest.mark.parametrize("own", [100, 900])
 def test_the_estimate_after_a_resume_is_right_within_a_factor_of_two(
     seconds: list[float], own: int

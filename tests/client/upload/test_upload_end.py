@@ -120,7 +120,7 @@ def test_a_terminal_gets_a_bar_with_the_rate_and_a_log_gets_lines(
     process = uploads.start(stderr=screen)
     os.close(screen)
     shown = b""
-    while not re.search(rb"100 of 100 pictures, \d+ pictures/s", shown):
+    while not re.search(rb"100 of 100 pictures, [\d.]+ pictures/s", shown):
         shown += os.read(keyboard, 65536)
     jobs.ending.set()
     out, _ = process.communicate(timeout=60)

@@ -13,7 +13,7 @@ export class Cell {
   #share = document.createElement("span");
   #bar = document.createElement("span");
   #drawn = null; // the item whose picture is shown, or is being made
-  #path; // of its thumbnail
+  #sources; // what it was drawn from
   #address = null; // of the picture that is shown
 
   constructor(thumbnails) {
@@ -55,8 +55,9 @@ export class Cell {
 
   /** `anew`: also if the item has the same sources as before. */
   #showPicture(item, { anew = false } = {}) {
-    if (!anew && item === this.#drawn && item.thumbnail === this.#path) return;
-    [this.#drawn, this.#path] = [item, item.thumbnail];
+    const sources = `${item.name} ${item.thumbnail}`;
+    if (!anew && item === this.#drawn && sources === this.#sources) return;
+    [this.#drawn, this.#sources] = [item, sources];
     const again = () => this.#drawn === item && this.#showPicture(item, { anew: true });
     const address = this.#thumbnails.of(item, again);
     if (address && address === this.#address) return;

@@ -41,19 +41,21 @@ export class LargePicture {
       this.#item = item;
       if (item.file) {
         this.#address = URL.createObjectURL(item.file);
-        return this.#draw(this.#address, () => this.#item === item && this.#showSmall(item));
+        this.#draw(this.#address, () => this.#item === item && this.#showSmall(item));
+        return;
       }
     }
     if (!this.#element.querySelector("img")) this.#showSmall(item);
   }
 
   #showSmall(item) {
-    const { file, thumbnail, name } = item;
+    const { file, thumbnail, name, state } = item;
     const again = () => this.#item === item && this.#showSmall(item);
     const address = thumbnail && this.#thumbnails.of({ thumbnail }, again, { keep: true });
     const kind = kindOf(name) ? `${kindOf(name)} files` : "this file";
-    const words = file ? `This browser cannot show ${kind}.` : "There is no preview of this picture.";
-    if (address) this.#draw(address, () => this.#without(words));
+    const isPicture = file && state !== "failed";
+    const words = isPicture ? `This browser cannot show ${kind}.` : "There is no preview of this picture.";
+    if (address) this.#draw(address, () => this.#without(words)).className = "small";
     else this.#without(address === undefined && thumbnail ? "" : words);
   }
 
@@ -63,12 +65,17 @@ export class LargePicture {
     picture.addEventListener("error", failed);
     picture.src = address;
     this.#element.replaceChildren(picture);
+    return picture;
   }
 
   /** Changes between the size of the window and a larger one. */
   zoom() {
     // The keyboard scrolls what has the focus.
-    this.#element.tabIndex = this.#element.classList.toggle("zoomed") ? 0 : -1;
+    const element = this.#element;
+    element.tabIndex = element.classList.toggle("zoomed") ? 0 : -1;
+    // The middle stays in sight.
+    element.scrollLeft = (element.scrollWidth - element.clientWidth) / 2;
+    element.scrollTop = (element.scrollHeight - element.clientHeight) / 2;
   }
 
   clear() {

@@ -10,6 +10,9 @@ const WIDTH = 164;
 const GAP = 12;
 /** The label in two lines, its bar and the name. */
 const TEXT_HEIGHT = 88;
+/** Pixels per millisecond. While the window moves faster, no pictures are decoded. */
+const FAST = 1.5;
+
 /** Rows that are drawn outside the window, ready for scrolling. */
 const BEYOND = 2;
 
@@ -28,6 +31,8 @@ export class Grid {
   #withPictures = true;
   #planned = false;
   #measured = 0;
+  #scrolledAt = 0;
+  #top = 0;
 
   /** `open(place)` is called when the user opens a picture. */
   constructor(element, thumbnails, open) {
@@ -37,7 +42,7 @@ export class Grid {
     element.addEventListener("click", (event) => this.#onClick(event));
     element.addEventListener("keydown", (event) => this.#onKey(event));
     element.addEventListener("focusin", (event) => this.#onFocus(event));
-    addEventListener("scroll", () => this.#plan(), { passive: true });
+    addEventListener("scroll", () => this.#onScroll(), { passive: true });
     addEventListener("resize", () => this.#measure());
     new ResizeObserver(() => this.#measure()).observe(element);
   }
@@ -103,6 +108,13 @@ export class Grid {
       if (place < this.#items.length) this.#lay(cell, place);
       else this.#remove(place);
     this.#draw();
+  }
+
+  #onScroll() {
+    const [now, top] = [performance.now(), scrollY];
+    if (Math.abs(top - this.#top) > FAST * (now - this.#scrolledAt)) this.#thumbnails.rest();
+    [this.#scrolledAt, this.#top] = [now, top];
+    this.#plan();
   }
 
   #plan() {

@@ -12,6 +12,8 @@ const FILES_AT_ONCE = Math.min(3, Math.max(1, Math.floor(navigator.hardwareConcu
 
 const PATHS_AT_ONCE = 4;
 
+const REST_MILLISECONDS = 150;
+
 export class Thumbnails {
   /** File or path -> address of its thumbnail, or null if there is none. */
   #addresses = new Map();
@@ -61,6 +63,11 @@ export class Thumbnails {
     for (const queue of [this.#files, this.#paths]) queue.drop(stillWanted);
   }
 
+  /** Makes and asks for nothing for a moment: the window moves too fast for pictures to be seen. */
+  rest() {
+    for (const queue of [this.#files, this.#paths]) queue.rest();
+  }
+
   #queueOf(source) {
     return typeof source === "string" ? this.#paths : this.#files;
   }
@@ -86,6 +93,7 @@ class Queue {
   #make;
   #wanted = [];
   #running = 0;
+  #restsUntil = 0;
 
   constructor(atOnce, make) {
     this.#atOnce = atOnce;
@@ -101,13 +109,22 @@ class Queue {
     this.#wanted = this.#wanted.filter(({ source, keep }) => keep || stillWanted(source));
   }
 
+  rest() {
+    this.#restsUntil = performance.now() + REST_MILLISECONDS;
+  }
+
   async #run() {
     this.#running++;
-    for (let request; (request = this.#wanted.pop()); ) {
+    for (let request; await this.#rested(), (request = this.#wanted.pop()); ) {
       await this.#make(request.source);
       request.then();
     }
     this.#running--;
+  }
+
+  async #rested() {
+    for (let left; (left = this.#restsUntil - performance.now()) > 0; )
+      await new Promise((resolve) => setTimeout(resolve, left));
   }
 }
 
