@@ -16,6 +16,12 @@ from shared.known_fields import known_fields
 #: them.
 TTL_SECONDS = 24 * 3600
 
+#: The fields of an announcement in release 0.1.0.
+_FIRST_FIELDS = (
+    *("name", "version", "weights", "weights_digest"),
+    *("engine", "classes", "input_size", "notice"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
@@ -37,7 +43,7 @@ def announce(redis: Redis, info: ModelInfo) -> None:
     """
     pipe = redis.pipeline(transaction=True)
     pipe.set(keys.model(info.version), to_json(info), ex=TTL_SECONDS)
-    pipe.set(keys.MODEL, to_json(info), nx=True)
+    pipe.set(keys.MODEL, as_current(to_json(info)), nx=True)
     pipe.execute()
 
 
@@ -69,6 +75,16 @@ def to_json(info: ModelInfo) -> str:
     return json.dumps(asdict(info))
 
 
+def as_current(announcement: bytes | str) -> str:
+    """An announcement as the record of the current model has it.
+
+    Web of release 0.1.0 reads this record and accepts no other fields. The others are in the record
+    of the version.
+    """
+    fields = json.loads(announcement)
+    return json.dumps({name: fields[name] for name in _FIRST_FIELDS if name in fields})
+
+
 def version_of(announcement: bytes | str | None) -> str:
     """The version that an announcement names; empty without one."""
     return str(json.loads(announcement)["version"]) if announcement else ""
@@ -76,7 +92,12 @@ def version_of(announcement: bytes | str | None) -> str:
 
 def read(redis: Redis) -> ModelInfo:
     """The current model. Raises ModelNotReady if no worker has announced one."""
-    return from_json(redis.get(keys.MODEL))
+    return whole(redis, redis.get(keys.MODEL))
+
+
+def whole(redis: Redis, current: bytes | str | None) -> ModelInfo:
+    """The current model with all its fields, from its record. Raises ModelNotReady without one."""
+    return from_json(redis.get(keys.model(version_of(current))) or current)
 
 
 def from_json(text: bytes | str | None) -> ModelInfo:

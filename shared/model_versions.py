@@ -88,7 +88,7 @@ def give_sign(pipe: Pipeline, lane: Lane, worker: str, announcement: str, now: f
         pipe.zadd(keys.versions(each), {version: now}, nx=each is not lane)
     pipe.set(keys.model(version), announcement, ex=model_info.TTL_SECONDS)
     # A Redis that was emptied has no model any more, and no worker starts for that.
-    pipe.set(keys.MODEL, announcement, nx=True)
+    pipe.set(keys.MODEL, model_info.as_current(announcement), nx=True)
 
 
 def leave(redis: Redis, lane: Lane, worker: str, announcement: str) -> None:
@@ -138,7 +138,7 @@ def _set_current(redis: Redis, version: str, *, instead_of: str | None = None) -
         if not announcement or instead_of not in (None, before):
             return False
         pipe.multi()
-        pipe.set(keys.MODEL, announcement)
+        pipe.set(keys.MODEL, model_info.as_current(announcement))
         if instead_of is None and before:
             # Its parts may wait in a lane where its workers have still to start.
             for lane in Lane:
@@ -176,7 +176,7 @@ class CurrentModel:
             pipe = self._redis.pipeline(transaction=False)
             _ask(pipe, now)
             current, *serving = pipe.execute()
-            self._info = model_info.from_json(current)
+            self._info = model_info.whole(self._redis, current)
             self._living = _living(serving)
             self._read_at = time.monotonic()
         return self._info

@@ -145,11 +145,18 @@ def test_forgetting_counts_every_version_as_gone(redis: Redis) -> None:
     assert versions.is_gone("old", 120) and not versions.is_gone("new", 120)
 
 
-def test_the_announcement_of_a_promoted_model_is_that_of_its_worker(redis: Redis) -> None:
+def test_the_current_model_is_read_whole_and_web_of_the_first_release_can_read_it(
+    redis: Redis,
+) -> None:
+    """That web makes an object of all fields of the record, and fails at a field more."""
+    text = json.dumps(json.loads(announcement("new")) | {"precision": "bf16"})
     worker(redis, "old")
-    worker(redis, "new")
+    Presence(redis, Lane.BULK, "new", lambda: text).tick()
     promote(redis, "new")
-    assert json.loads(redis.get(keys.MODEL) or "") == json.loads(announcement("new"))
+    assert model_info.read(redis).precision == CurrentModel(redis).get().precision == "bf16"
+    of_the_release = {"name", "version", "weights", "weights_digest", "engine", "classes"}
+    stored = json.loads(redis.get(keys.MODEL) or "")
+    assert stored.keys() == of_the_release | {"input_size", "notice"}
 
 
 def test_a_command_that_is_killed_has_changed_the_model_or_not(

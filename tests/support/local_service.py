@@ -183,13 +183,23 @@ class LocalService:
             time.sleep(0.05)
         raise RuntimeError("the service did not become ready")
 
-    def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
-        """Start a Python module with its arguments as one more program of the service."""
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str],
+        *,
+        folder: Path = _ROOT,
+    ) -> None:
+        """Start a Python module with its arguments as one more program of the service.
+
+        `folder` has the code; another one than the checkout has another release.
+        """
         with (self.logs / f"{name}.log").open("ab") as output:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 env={**self.environment, **environment},
-                cwd=_ROOT,
+                cwd=folder,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
