@@ -36,16 +36,22 @@ class Versions(NamedTuple):
 
     current: str  #: New jobs are accepted for it; empty before the first worker.
     living: frozenset[str]  #: Those that a worker has, in any lane.
+    here: frozenset[str]  #: Those that a worker of this lane has.
     seen: Mapping[str, float]  #: The last sign of life of a worker of this lane; Unix seconds.
     now: float
 
     def is_gone(self, version: str, seconds: float) -> bool:
         """Whether parts for this version wait in vain: no worker of the lane had it for so long.
 
-        The current version is never gone, because a scaler may still start workers for it.
+        The current version is not gone in a lane without workers, because a scaler may start some.
         """
         silent = self.now - self.seen.get(version, 0)
-        return bool(self.current) and version != self.current and silent > seconds
+        return self.successor not in ("", version) and silent > seconds
+
+    @property
+    def successor(self) -> str:
+        """The version that new jobs of this lane get, and the parts of one that is gone."""
+        return _choose(self.current, self.here)
 
     def route(self, version: str) -> str:
         """The version whose queue gets a part for `version`; empty for the queue of all workers.
@@ -66,6 +72,7 @@ def read(redis: Redis, lane: Lane) -> Versions:
     return Versions(
         model_info.version_of(current),
         _living(serving),
+        _living([serving[list(Lane).index(lane)]]),
         {version.decode(): at for version, at in seen},
         now,
     )
@@ -166,7 +173,7 @@ class CurrentModel:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._info: ModelInfo | None = None
-        self._living: frozenset[str] = frozenset()
+        self._living: dict[Lane, frozenset[str]] = {}
         self._read_at = 0.0
 
     def get(self) -> ModelInfo:
@@ -177,21 +184,31 @@ class CurrentModel:
             _ask(pipe, now)
             current, *serving = pipe.execute()
             self._info = model_info.whole(self._redis, current)
-            self._living = _living(serving)
+            self._living = {
+                lane: _living([of_lane]) for lane, of_lane in zip(Lane, serving, strict=True)
+            }
             self._read_at = time.monotonic()
         return self._info
 
-    def served(self, version: str | None = None) -> str:
-        """`version`, or else the current one; empty if no worker says that it has it.
+    def served(self, lane: Lane, version: str | None = None) -> str:
+        """`version`, or else the one for new jobs of this lane; empty if no worker has it.
 
-        Workers of an earlier release do not say it. Raises RedisError in an outage.
+        Workers of an earlier release do not say what they have. Raises RedisError in an outage.
         """
         try:
-            wanted = self.get().version
+            current = self.get().version
         except ModelNotReady:
             return ""
-        wanted = version or wanted
-        return wanted if wanted in self._living else ""
+        wanted = version or _choose(current, self._living[lane])
+        return wanted if wanted in frozenset().union(*self._living.values()) else ""
+
+
+def _choose(current: str, in_lane: frozenset[str]) -> str:
+    """The current version, unless all workers of the lane have others.
+
+    So a lane on a graphics card and one on processors may have a version each.
+    """
+    return current if current in in_lane or not in_lane else min(in_lane)
 
 
 def _ask(pipe: Pipeline, now: float) -> None:

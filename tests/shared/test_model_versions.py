@@ -122,18 +122,18 @@ def test_of_two_workers_that_take_over_together_one_wins(redis: Redis) -> None:
 
 def test_jobs_are_accepted_for_a_version_that_a_worker_has(redis: Redis) -> None:
     model = CurrentModel(redis)
-    assert model.served() == "", "before the first worker"
+    assert model.served(Lane.BULK) == "", "before the first worker"
     alive = worker(redis, "old")
-    assert CurrentModel(redis).served() == "old"
-    assert CurrentModel(redis).served("other") == ""
+    assert CurrentModel(redis).served(Lane.BULK) == "old"
+    assert CurrentModel(redis).served(Lane.BULK, "other") == ""
     alive.leave()
-    assert CurrentModel(redis).served() == ""
+    assert CurrentModel(redis).served(Lane.BULK) == ""
 
 
 def test_a_model_that_a_worker_of_an_earlier_release_announces_has_no_queue(redis: Redis) -> None:
     redis.set(keys.MODEL, announcement("old"))
     model = CurrentModel(redis)
-    assert model.get().version == "old" and model.served() == ""
+    assert model.get().version == "old" and model.served(Lane.BULK) == ""
 
 
 def test_forgetting_counts_every_version_as_gone(redis: Redis) -> None:
@@ -194,3 +194,15 @@ def test_a_command_that_is_killed_has_changed_the_model_or_not(
         promote(redis, "old")
         commands += 1
     assert commands > 3 and current(redis) == "new"
+
+
+def test_a_lane_whose_workers_all_have_another_version_gets_jobs_for_that_one(
+    redis: Redis,
+) -> None:
+    """For example, one lane runs on a graphics card, and its version names another precision."""
+    worker(redis, "card")
+    worker(redis, "processor", Lane.BULK)
+    model = CurrentModel(redis)
+    assert current(redis) == "card"
+    assert [model.served(lane) for lane in Lane] == ["card", "processor"]
+    assert model.served(Lane.BULK, "card") == "card"

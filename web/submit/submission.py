@@ -59,7 +59,7 @@ class Submission:
         log.note(job_id=job_id)
         with room, tracing.upload() as trace:
             with self._coalescer.expecting():
-                version = self._model.served()
+                version = self._model.served(lane)
                 outcomes = self._answers.outcomes(
                     uploads, top_k, thumbnails=thumbnails, version=version or None
                 )
@@ -96,7 +96,7 @@ class Submission:
         log.note(job_id=job.id)
         with self._admission.room(client) as room:
             room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
-            self._admission.open(replace(job, model_version=self._model.served()), claim)
+            self._admission.open(replace(job, model_version=self._model.served(job.lane)), claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.
@@ -114,7 +114,7 @@ class Submission:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
             room.fill(job.lane, _need(uploads, outcomes, thumbnails=job.thumbnails))
-            version = self._model.served(job.model_version)
+            version = self._model.served(job.lane, job.model_version)
             items = new_items(uploads, outcomes)
             put = self._admission.put_part(job, number, items, trace, room.client, version=version)
         if put.is_new:

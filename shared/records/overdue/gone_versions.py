@@ -1,7 +1,7 @@
-"""Parts for a model version that no worker has any more go to the current version.
+"""Parts for a model version that no worker of their lane has any more go to another version.
 
 They waited for a while, because a worker of their version may have been restarting. The record of
-their job then names the current version, and each result names the version that gave it.
+their job then names that one, and each result names the version that gave it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class GoneVersions:
 
     def successor(self, versions: Versions, version: str) -> str:
         """The version that takes the parts of `version`; empty if that is not gone."""
-        return versions.current if versions.is_gone(version, self._seconds) else ""
+        return versions.successor if versions.is_gone(version, self._seconds) else ""
 
     def clear(self, lane: Lane, versions: Versions) -> None:
         """Move the parts that wait for their round, and remove the queues of gone versions.

@@ -195,3 +195,20 @@ def test_rounds_of_a_new_version_go_on_from_those_of_the_lane(
     other = accept(jobs, "new", parts=6)
     started = [ref.job_id for ref in drain(redis, jobs, "new")]
     assert started.index(job.id) < 6 and started.count(other) == 6
+
+
+def test_a_lane_without_workers_of_the_current_version_answers_with_its_own(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    """The job was accepted while the lane had no worker at all."""
+    worker(redis, "card")
+    job_id = accept(jobs, "card", parts=2)
+    clock.now += GRACE + 61
+    worker(redis, "card")
+    processor = worker(redis, "processor", Lane.BULK)
+    for _ in range(2):
+        processor.tick()
+        jobs.recovery.recover(Lane.BULK)
+    assert current(redis) == "card"
+    assert len(drain(redis, jobs, "processor")) == 2
+    assert jobs.reader.get(job_id).model_version == "processor"
