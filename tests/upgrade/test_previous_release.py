@@ -202,27 +202,3 @@ def test_an_exchange_of_all_programs_under_load_and_the_data_of_the_old_ones(
         clients.remove(mixed.old)
     mixed.stop("old-web")
     assert_nothing_is_left(mixed.service)
-
-
-def test_new_web_goes_on_while_only_old_workers_live_and_after_new_ones_have_gone(
-    mixed: Mixed,
-) -> None:
-    """The way back of the workers, while parts wait in the queue of their version."""
-    mixed.start_new_web()
-    for lane in Lane:
-        mixed.start_old_worker(lane)
-    with load(mixed) as clients:
-        clients.append(mixed.new)
-        job = open_job(mixed.new, 2)
-        put(mixed.new, job, 0)
-        mixed.start_new_worker(Lane.BULK)
-        put(mixed.new, job, 1)
-        assert_all_succeeded(mixed.new, job)
-
-        stranded = open_job(mixed.new, 4)
-        mixed.stop("old-bulk")
-        put(mixed.new, stranded, 0, 1, 2, 3)
-        mixed.stop("new-bulk")
-        mixed.start_old_worker(Lane.BULK)
-        assert_all_succeeded(mixed.new, stranded)
-    assert_nothing_is_left(mixed.service)
