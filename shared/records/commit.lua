@@ -1,7 +1,7 @@
 -- Write outcomes of a part's items, each at most once: a second delivery changes nothing.
 --
 -- runs in a full Redis
--- uses: holding, accounts/kept, ending/complete
+-- uses: holding, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
 -- arguments: job_id, number, member, whole, model_version, now, ttl
 -- row arguments: position, state, outcome

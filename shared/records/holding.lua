@@ -1,57 +1,12 @@
 -- What a part holds in Redis, and how it is released. For several scripts.
+--
+-- uses: accounts/charges
 
 -- Beside the bytes of a part stands how many of its images have no outcome, once these are others
 -- than its message says: some are committed, it was split, or one is retried. The part's record may
 -- expire before they have an outcome, and then only this field knows their number.
 local function left_field(part)
   return part .. ':left'
-end
-
--- What a client is charged for a part: its images without an outcome, and its bytes that are held;
--- then the lane, and the client. An older release charges nobody: 0, 0, nil, nil.
-local function charge_of(part)
-  local charge = redis.call('HGET', CHARGES, part) or ''
-  local images, bytes, lane, client = charge:match('^(%d+) (%d+) (%a+) (.+)$')
-  return tonumber(images or 0), tonumber(bytes or 0), lane, client
-end
-
--- The account of a client with nothing outstanding expires.
-local function let_expire(account)
-  local interactive, bulk, life = unpack(redis.call('HMGET', account, 'interactive', 'bulk', 'life'))
-  if tonumber(interactive or 0) + tonumber(bulk or 0) > 0 then
-    redis.call('PERSIST', account)
-  else
-    redis.call('EXPIRE', account, life or 86400)
-  end
-end
-
--- Charge a client so much more for a part, or less. A charge for no image ends.
-local function charge(part, more_images, more_bytes, lane, client)
-  local images, bytes, charged_lane, charged_client = charge_of(part)
-  lane, client = charged_lane or lane, charged_client or client
-  if not client or client == '' then
-    return
-  end
-  images = images + more_images
-  if images > 0 then
-    redis.call('HSET', CHARGES, part,
-               string.format('%d %d %s %s', images, bytes + more_bytes, lane, client))
-  else
-    more_bytes = -bytes
-    redis.call('HDEL', CHARGES, part)
-  end
-  local account = ACCOUNT_KEY:format(client)
-  redis.call('HINCRBY', account, lane, more_images)
-  redis.call('HINCRBY', account, 'bytes', more_bytes)
-  let_expire(account)
-end
-
--- End the charge for a part. A second call changes nothing.
-local function end_charge(part)
-  local images, bytes = charge_of(part)
-  if images > 0 then
-    charge(part, -images, -bytes)
-  end
 end
 
 -- Subtract a part's bytes from those that are held. A second call changes nothing.

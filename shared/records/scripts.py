@@ -3,7 +3,7 @@
 The comment at the head of a script declares what the script takes. `Script` turns the declaration
 into Lua locals, so that neither the script nor its caller counts keys and arguments:
 
-    -- uses: holding              puts the functions of holding.lua in front
+    -- uses: holding              puts the functions of holding.lua in front, and what it uses
     -- keys: job, part            local job,part=KEYS[1],KEYS[2]
     -- arguments: now, ttl        local now,ttl=ARGV[1],ARGV[2]
     -- row keys: images           Any number of rows may follow. The script reads them in a loop:
@@ -59,7 +59,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         source = _read(name)
-        used = "".join(_read(each) for each in _declared("uses", source))
+        used = "".join(_read(each) for each in _used_by(source))
         self._name = name
         self._keys = _declared("keys", source)
         self._arguments = _declared("arguments", source)
@@ -147,6 +147,14 @@ def _declared(what: str, source: str) -> list[str]:
     """The names that a script declares in lines like `-- keys: job, part`."""
     lines = re.findall(rf"^-- {what}: (.*)$", source, re.MULTILINE)
     return [name.strip() for line in lines for name in line.split(",")]
+
+
+def _used_by(source: str) -> list[str]:
+    """The names of files with functions, each behind those that it uses itself."""
+    names: dict[str, None] = {}
+    for name in _declared("uses", source):
+        names |= dict.fromkeys([*_used_by(_read(name)), name])
+    return list(names)
 
 
 def _constants(source: str) -> Iterator[str]:

@@ -203,15 +203,15 @@ class JobSubmitter:
 
     def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> dict[PartRef, Entry]:
         """Add a job and its parts to a transaction; gives the parts."""
-        key = keys.job(job.id)
+        key, seconds = keys.job(job.id), self._seconds(job)
         pipe.hset(key, mapping=codec.job_fields(job, now, self._ttl))
-        pipe.expire(key, 2 * self._ttl)
+        pipe.expire(key, seconds)
         if job.webhook and not job.pending:
             pipe.zadd(keys.WEBHOOKS_DUE, {job.id: now})
         finished = [k for k, item in enumerate(job.items) if item.outcome]
         if finished and len(job.items) > 1:
             pipe.rpush(keys.finished(job.id), *finished)
-            pipe.expire(keys.finished(job.id), 2 * self._ttl)
+            pipe.expire(keys.finished(job.id), seconds)
         entries = {}
         for start in range(0, len(job.items), PART_SIZE):
             items = job.items[start : start + PART_SIZE]
@@ -236,15 +236,19 @@ class JobSubmitter:
         key = keys.part(ref.job_id, ref.number)
         fields = codec.part_fields(items, job.top_k, now, job.trace, thumbnails=job.thumbnails)
         pipe.hset(key, mapping=fields)
-        # Records live twice as long as images. So an image that waited too long still becomes an
-        # item with an error that its owner can read.
-        pipe.expire(key, 2 * self._ttl)
+        pipe.expire(key, self._seconds(job))
         if ref.images:
             data = {
                 k: item.data for k, item in enumerate(items) if not (item.outcome or item.stored)
             }
             store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
         return footprint.kept_of_part(fields, thumbnails=job.thumbnails)
+
+    def _seconds(self, job: NewJob) -> int:
+        """How long the records of a new job live, unless it ends earlier."""
+        # Records live twice as long as images. So an image that waited too long still becomes an
+        # item with an error that its owner can read.
+        return 2 * self._ttl if job.pending else self._ttl
 
 
 def _by_version(

@@ -2,7 +2,7 @@
 -- it.
 --
 -- runs in a full Redis
--- uses: holding, accounts/kept
+-- uses: accounts/kept
 -- keys: held
 -- arguments: lane, now, ttl, day, life
 -- row keys: job, part
@@ -11,10 +11,11 @@
 -- seconds. A row is a part of a job, or a job without parts: its items, the images that need a
 -- worker and their bytes, and the bytes of its records.
 for job, part, client, items, pending, bytes, kept in rows() do
-  keep(job, kept, now, 2 * ttl)
+  count_today(client, items, now, day, life)
+  -- A job that is accepted as a whole is soon done.
+  keep(job, kept, now, part == '' and 2 * ttl or ttl)
   -- A full Redis may have refused to queue the part.
   if tonumber(pending) > 0 and redis.call('HEXISTS', held, part) == 1 then
     charge(part, tonumber(pending), tonumber(bytes), lane, client)
   end
-  count_today(client, items, day, life)
 end

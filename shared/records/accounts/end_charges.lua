@@ -1,7 +1,7 @@
 -- End the charges for parts that hold nothing any more. An earlier release has committed them.
 --
 -- runs in a full Redis
--- uses: holding
+-- uses: accounts/charges
 -- keys: held
 -- row keys: part
 for part in rows() do

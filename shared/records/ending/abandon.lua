@@ -2,7 +2,7 @@
 -- stays: another request with the same claim has completed it.
 --
 -- runs in a full Redis
--- uses: holding, accounts/kept, ending/complete, ending/cancelling
+-- uses: ending/complete, ending/cancelling
 -- keys: job, claim
 -- arguments: job_id, now, ttl
 -- `claim` is empty if the request had none. `now` is in Unix seconds; `ttl` is the results' time

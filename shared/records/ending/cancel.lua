@@ -1,7 +1,7 @@
 -- Cancel a job.
 --
 -- runs in a full Redis
--- uses: holding, accounts/kept, ending/complete, ending/cancelling
+-- uses: ending/complete, ending/cancelling
 -- keys: job
 -- arguments: job_id, now, ttl
 -- `now` is in Unix seconds; `ttl` is the results' time to live in seconds.

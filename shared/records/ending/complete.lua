@@ -1,4 +1,6 @@
--- How items and jobs end. For several scripts. It needs accounts/kept.lua.
+-- How items and jobs end. For several scripts.
+--
+-- uses: accounts/kept
 
 -- Let a job's record and all that belongs to it expire in so many seconds.
 -- `claim` is the key of its idempotency claim, or false.

@@ -1,6 +1,6 @@
 -- Accept a part of an open job: all of it, or nothing.
 --
--- uses: holding, accounts/kept, ending/complete, fairness/rounds
+-- uses: holding, ending/complete, fairness/rounds
 -- keys: job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue
 -- keys: parts, finished, waiting, current_round
 -- arguments: job_id, number, member, message, item_count, pending, bytes
@@ -54,9 +54,9 @@ if tonumber(pending) > 0 then
     redis.call('LPUSH', queue, message)
   end
 end
-keep(job, kept, now, math.max(0, redis.call('TTL', job)))
+keep(job, kept, now)
 if client ~= '' then
-  count_today(client, item_count, day, life)
+  count_today(client, item_count, now, day, life)
 end
 received = redis.call('HINCRBY', job, 'received', item_count)
 local all_succeeded = redis.call('HINCRBY', job, 'succeeded', succeeded)

@@ -1,6 +1,6 @@
 -- Retry a dead letter: its item waits again, and will be tried alone.
 --
--- uses: holding, accounts/kept, ending/complete
+-- uses: holding, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, queue, dead_letters, dead_image
 -- keys: claim
 -- arguments: member, position, outcome_field, attempts_field, deadline, message
