@@ -116,11 +116,14 @@ def _round(folder: Path, pictures: list[bytes], results: Figures, lengths: Lengt
     settings = Settings()
     environment = os.environ | {"WORKER_PROCESSES": str(_PROCESSES), "WEB_PROCESSES": "1"}
 
-    def limit() -> float:
+    def limit(settings: Settings = settings) -> float:
         return measure_limit(
             pictures, images=lengths.images, processes=_PROCESSES, settings=settings
         )
 
+    # The same engine on every machine, so that a faster one shows.
+    fixed = settings.model_copy(update={"engine": "onnxruntime", "precision": "fp32"})
+    reference = limit(fixed)
     with local_service(folder, environment, redis_socket=True) as service:
         before = limit()
         drained = measures.drain(service, pictures, settings, images=lengths.images)
@@ -133,9 +136,16 @@ def _round(folder: Path, pictures: list[bytes], results: Figures, lengths: Lengt
         rates = _loaded(service, pictures, results, lengths)
         results.note(pool_mb=_pool_memory(service))
         after = limit()
+    reference = (reference + limit(fixed)) / 2
     for name, rate in rates.items():
         results.note(**{name: rate / ((between + after) / 2)})
-    results.note(limit=(before + between + after) / 3)
+    of_limits = (before + between + after) / 3
+    results.note(reference=reference, limit=of_limits, limit_multiple=of_limits / reference)
+    results.note(drained_multiple=drained / reference)
+    for name in ("bulk_share", "single_share_32", "single_share_128"):
+        rate = rates[name]
+        results.note(**{name.replace("share", "rate"): rate})
+        results.note(**{name.replace("share", "multiple"): rate / reference})
 
 
 def _one_by_one(service: LocalService, pictures: list[bytes], results: Figures) -> None:

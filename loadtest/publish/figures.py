@@ -29,8 +29,11 @@ class Figure:
 
 
 FIGURES = [
+    Figure(name="reference", title="reference: bare loop with ONNX Runtime in fp32 (images/s)"),
     Figure(name="limit", title="limit: bare loop, one process per core (images/s)"),
+    Figure(name="limit_multiple", title="the same / reference"),
     Figure(name="drained", title="drained from the queue (images/s)"),
+    Figure(name="drained_multiple", title="the same / reference"),
     Figure(
         name="drained_share",
         title="drained / limit",
@@ -39,6 +42,8 @@ FIGURES = [
         more_is_better=True,
         noise=0.10,
     ),
+    Figure(name="bulk_rate", title="bulk through HTTP, client included (images/s)"),
+    Figure(name="bulk_multiple", title="the same / reference"),
     Figure(
         name="bulk_share",
         title="bulk through HTTP, client included / limit",
@@ -47,6 +52,8 @@ FIGURES = [
         more_is_better=True,
         noise=0.12,
     ),
+    Figure(name="single_rate_32", title="one picture per request, 32 clients (images/s)"),
+    Figure(name="single_multiple_32", title="the same / reference"),
     Figure(
         name="single_share_32",
         title="one picture per request, 32 clients / limit",
@@ -56,6 +63,8 @@ FIGURES = [
         noise=0.12,
     ),
     Figure(name="single_fair_32", title="the same, p99 / p50", aim=2.0, noise=0.5),
+    Figure(name="single_rate_128", title="one picture per request, 128 clients (images/s)"),
+    Figure(name="single_multiple_128", title="the same / reference"),
     Figure(
         name="single_share_128",
         title="one picture per request, 128 clients / limit",
