@@ -123,6 +123,13 @@ class Durations:
     inference_ms: float  #: To run the engine over this picture and the others of its run.
 
 
+class Verdict(NamedTuple):
+    """What the predictions of a picture say, by the `min_score` of its job."""
+
+    label: str | None  #: The best label; None if there is none, or if it is below the threshold.
+    below_threshold: bool  #: Whether there are predictions, and none reaches `min_score`.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The predictions of an item, or its error. It is written once and never changed."""
@@ -133,6 +140,14 @@ class Outcome:
     cache_hit: bool = False
     durations: Durations | None = None  #: None if no worker was needed.
     error: ItemError | None = None
+
+    def verdict(self, min_score: float) -> Verdict:
+        """Decided whenever a result is read, so that records and the cache have raw scores."""
+        if not self.predictions:
+            return Verdict(None, False)
+        best = self.predictions[0]
+        below = best.probability < min_score
+        return Verdict(None if below else best.class_name, below)
 
     @classmethod
     def failure(cls, error: ClassifierError) -> Outcome:
@@ -186,6 +201,7 @@ class NewJob:
     owner: str = ""  #: Name of the API key; empty if keys are off.
     client: str = ""  #: The client that sends it: it counts in this client's account.
     trace: str = ""  #: `traceparent` of the request that submits it.
+    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     listed: bool = True  #: Whether it is in the list of its owner's jobs.
@@ -212,6 +228,7 @@ class OpenJob:
     total: int
     owner: str = ""  #: Name of the API key; empty if keys are off.
     client: str = ""  #: The client that opens it: it counts in this client's account.
+    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     model_version: str = ""  #: As in NewJob.
@@ -227,6 +244,7 @@ class Item:
     custom_id: str | None
     outcome: Outcome | None  #: None while it waits. It stays None if the job is cancelled.
     state: ItemState
+    min_score: float = 0  #: That of its job.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +271,7 @@ class Job:
     finished_at: float | None
     expires_at: float
     webhook: str | None = None  #: Address that is notified of its end.
+    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
     # With fair scheduling, once a part of the job has waited for its round:
@@ -271,7 +290,7 @@ class Job:
 
 
 _PUBLIC_FIELDS = (
-    *("id", "state", "lane", "top_k", "thumbnails", "model_version", "skipped"),
+    *("id", "state", "lane", "top_k", "min_score", "thumbnails", "model_version", "skipped"),
     *("created_at", "started_at", "finished_at", "expires_at"),
 )
 _COUNTS = ("total", "received", "queued", "succeeded", "failed", "cancelled", "cached")

@@ -191,9 +191,11 @@ class AsyncImageClassifier:
         await self.close()
 
     async def classify(
-        self, picture: Source, *, top_k: int = 5, timeout: float = 120
+        self, picture: Source, *, top_k: int = 5, min_score: float = 0, timeout: float = 120
     ) -> Classification:
-        steps = calls.classify(self.connection, picture, top_k=top_k, timeout=timeout)
+        steps = calls.classify(
+            self.connection, picture, top_k=top_k, min_score=min_score, timeout=timeout
+        )
         return await self.connection.run(steps)
 
     async def submit(
@@ -201,6 +203,7 @@ class AsyncImageClassifier:
         pictures: Iterable[Source],
         *,
         top_k: int = 5,
+        min_score: float = 0,
         lane: str | None = None,
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
@@ -210,6 +213,7 @@ class AsyncImageClassifier:
             self.connection,
             pictures,
             top_k=top_k,
+            min_score=min_score,
             lane=lane,
             custom_ids=custom_ids,
             webhook=webhook,

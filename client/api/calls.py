@@ -32,14 +32,18 @@ _PAGE, _JOBS_PAGE = 1000, 100
 
 
 def classify(
-    connection: Requests, picture: Source, *, top_k: int, timeout: float
+    connection: Requests, picture: Source, *, top_k: int, min_score: float, timeout: float
 ) -> Steps[Classification]:
     give_up = time.monotonic() + timeout
     name, data = yield Work(partial(read, picture))
     response = yield from connection.request(
         "POST",
         "/classify",
-        params={"top_k": top_k, "wait": min(timeout, HOLD_SECONDS)},
+        params={
+            "top_k": top_k,
+            "min_score": min_score or None,  # services of earlier releases refuse it
+            "wait": min(timeout, HOLD_SECONDS),
+        },
         form=[file_field("file", name, data)],
     )
     if response.status_code == 200:
@@ -59,6 +63,7 @@ def submit(
     pictures: Iterable[Source],
     *,
     top_k: int,
+    min_score: float,
     lane: str | None,
     custom_ids: Sequence[str] | None,
     webhook: str | None,
@@ -74,6 +79,7 @@ def submit(
         connection,
         [item.digest for item in items],
         top_k=top_k,
+        min_score=min_score,
         lane=lane,
         webhook=webhook,
         idempotency_key=idempotency_key,
@@ -212,4 +218,5 @@ def _classification(job_id: str, item: Item) -> Classification:
         model_version=item.model_version,
         cache_hit=item.cache_hit,
         durations=item.durations,
+        below_threshold=item.below_threshold,
     )

@@ -39,12 +39,18 @@ def open_job(
     digests: Sequence[str],
     *,
     top_k: int,
+    min_score: float = 0,
     lane: str | None = None,
     webhook: str | None = None,
     idempotency_key: str | None = None,
 ) -> Steps[OpenJob]:
     """Open a job of one item for each digest. Raises Refused and NoAnswer."""
-    options = {"lane": lane, "top_k": top_k, "webhook": webhook}
+    options = {
+        "lane": lane,
+        "top_k": top_k,
+        "min_score": min_score or None,  # services of earlier releases refuse it
+        "webhook": webhook,
+    }
     body: dict[str, Any] = {"total": len(digests), "digests": list(digests)}
     body |= {name: value for name, value in options.items() if value is not None}
     response = yield from connection.request(

@@ -43,11 +43,15 @@ class _Outcome(_Record):
     model_version: str | None = None
     cache_hit: bool = False
     durations: Durations | None = None  #: None if no worker was needed.
+    #: Whether it is classified and no label reaches `min_score`.
+    below_threshold: bool = False
 
     @property
     def label(self) -> str:
-        """The most probable label; empty if the picture is not classified."""
-        return self.predictions[0].class_name if self.predictions else ""
+        """The most probable label; empty if there is none, or if it is below the threshold."""
+        # Services of earlier releases send no label, and know no threshold.
+        has_label = self.predictions and not self.below_threshold
+        return self.predictions[0].class_name if has_label else ""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
@@ -112,6 +116,7 @@ class JobStatus(_Record):
     expires_at: float  #: The job is readable at least until then.
     position: int | None = None  #: Images ahead of the job's first waiting image.
     estimated_seconds: float | None = None  #: Until the job ends.
+    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
 
     @property
     def ended(self) -> bool:

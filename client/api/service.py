@@ -54,14 +54,20 @@ class ImageClassifier:
     ) -> None:
         self.close()
 
-    def classify(self, picture: Source, *, top_k: int = 5, timeout: float = 120) -> Classification:
+    def classify(
+        self, picture: Source, *, top_k: int = 5, min_score: float = 0, timeout: float = 120
+    ) -> Classification:
         """The `top_k` most probable labels of one picture.
 
         `picture` is a path, bytes, a file that is open in binary mode, or an image of Pillow.
+        If the best label has a lower probability than `min_score` (0 to 1), `label` is empty and
+        `below_threshold` is true.
         Raises PictureRefused if the picture cannot be classified. Raises NotFinished after
         `timeout` seconds; its `job_id` names the job that will have the answer.
         """
-        steps = calls.classify(self.connection, picture, top_k=top_k, timeout=timeout)
+        steps = calls.classify(
+            self.connection, picture, top_k=top_k, min_score=min_score, timeout=timeout
+        )
         return self.connection.run(steps)
 
     def submit(
@@ -69,6 +75,7 @@ class ImageClassifier:
         pictures: Iterable[Source],
         *,
         top_k: int = 5,
+        min_score: float = 0,
         lane: str | None = None,
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
@@ -88,6 +95,7 @@ class ImageClassifier:
             self.connection,
             pictures,
             top_k=top_k,
+            min_score=min_score,
             lane=lane,
             custom_ids=custom_ids,
             webhook=webhook,

@@ -16,6 +16,7 @@ from ..text import path_text
 from .connect import connect
 from .exits import Exit
 from .output import print_json, print_line
+from .upload_options import add_min_score
 
 #: Errors of one picture. Any other error ends the command.
 _PICTURE_ERRORS = (PictureRefused, RequestTooLarge, ImageExpired, WorkerLost)
@@ -36,6 +37,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="1-10",
         help="labels of each picture; default: 5",
     )
+    add_min_score(parser)
     parser.set_defaults(run=_run)
 
 
@@ -49,7 +51,7 @@ def _run(options: argparse.Namespace) -> Exit:
     failed = False
     with connect(options) as service:
         for path in options.pictures:
-            answer = _classify(service, path, options.top_k)
+            answer = _classify(service, path, options)
             failed = failed or "error" in answer
             if options.json:
                 print_json(answer)
@@ -58,16 +60,16 @@ def _run(options: argparse.Namespace) -> Exit:
     return Exit.SOME_FAILED if failed else Exit.OK
 
 
-def _classify(service: ImageClassifier, path: str, top_k: int) -> dict[str, Any]:
+def _classify(service: ImageClassifier, path: str, options: argparse.Namespace) -> dict[str, Any]:
     try:
         picture = sys.stdin.buffer if path == "-" else path
-        labels = service.classify(picture, top_k=top_k)
+        labels = service.classify(picture, top_k=options.top_k, min_score=options.min_score)
     except OSError as error:
         message = error.strerror or type(error).__name__
         return {"path": path_text(path), "error": {"code": "unreadable_file", "message": message}}
     except _PICTURE_ERRORS as error:
         return {"path": path_text(path), "error": {"code": error.code, "message": error.message}}
-    return {"path": path_text(path), **asdict(labels)}
+    return {"path": path_text(path), "label": labels.label or None, **asdict(labels)}
 
 
 def _print(answer: dict[str, Any]) -> None:
@@ -75,4 +77,5 @@ def _print(answer: dict[str, Any]) -> None:
         return print_line(f"{answer['path']}: {error['code']}: {error['message']}")
     labels = [Prediction(**each) for each in answer["predictions"]]
     text = ", ".join(f"{label.class_name} {label.probability:.1%}" for label in labels)
-    print_line(f"{answer['path']}: {text}")
+    unsure = "unsure: " if answer["below_threshold"] else ""
+    print_line(f"{answer['path']}: {unsure}{text}")

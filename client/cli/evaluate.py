@@ -121,6 +121,7 @@ def _upload(options: argparse.Namespace) -> tuple[Exit, str | None]:
         "output": results,
         "recursive": True,
         "top_k": _TOP_K,
+        "min_score": 0,
         "resume": results.exists() and not options.overwrite,
         "retry_failed": False,
         "max_failures": None,

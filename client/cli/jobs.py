@@ -75,7 +75,7 @@ def _results(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         job = service.job(options.job)
         status = job.status()
-        columns = flat_columns(_LEADING_COLUMNS, status.top_k)
+        columns = flat_columns(_LEADING_COLUMNS, status.top_k, with_threshold=True)
         rows = _rows(job)
         if options.output:
             _save(options.output, columns, rows)

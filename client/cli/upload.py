@@ -153,6 +153,7 @@ def _upload(
         "folder": str(Path(options.folder).resolve()),
         "top_k": options.top_k,
         "raw_path": options.raw_path,
+        "min_score": options.min_score,
     }
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
@@ -161,7 +162,9 @@ def _upload(
         _check_model(service, journal, options)
         service.connection.retries = Retries(total_seconds=options.patience)
         leading = ["path", "raw_path"] if options.raw_path else ["path"]
-        columns = flat_columns(leading, options.top_k)
+        # An earlier release may have begun this table without the column.
+        with_threshold = options.min_score > 0
+        columns = flat_columns(leading, options.top_k, with_threshold=with_threshold)
         retry = Retry(journal, rows_path(options.output))
         retry.finish()
         if options.retry_failed:
@@ -183,6 +186,7 @@ def _upload(
             table,
             progress,
             top_k=options.top_k,
+            min_score=options.min_score,
             concurrency=options.concurrency,
             max_failures=options.max_failures,
             raw_path=options.raw_path,

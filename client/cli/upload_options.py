@@ -39,6 +39,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         metavar="1-10",
         help="labels of each picture; default: 1",
     )
+    add_min_score(parser)
     add(
         *("--output",),
         type=Path,
@@ -65,6 +66,16 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         help="add the column raw_path: the path without protection against formulas, for joins",
     )
     add("--watch", action="store_true", help="wait for new files until Ctrl-C")
+
+
+def add_min_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *("--min-score",),
+        type=_score,
+        default=0,
+        metavar="0-1",
+        help="give no label to a picture whose best label has a lower probability; default: 0",
+    )
 
 
 def add_files(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +119,13 @@ def add_sending(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="continue although the service has another model version than the table",
     )
+
+
+def _score(text: str) -> float:
+    score = float(text)
+    if not 0 <= score <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")
+    return score
 
 
 def _positive(text: str) -> int:

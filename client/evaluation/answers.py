@@ -38,7 +38,7 @@ def read_table(path: Path) -> dict[str, Answer]:
     if read is None:
         raise UsageError(f"{path_text(str(path))} must end in .jsonl, .csv or .parquet.")
     try:
-        return {each.path: each for each in map(_answer, read(path))}
+        return {each.path: each for each in map(_answer, map(_with_label, read(path)))}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"{path_text(str(path))} is not a table of `image-classifier upload`: {error!r}"
@@ -64,6 +64,15 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
         raise UsageError("Parquet needs pyarrow. Install it with: pip install pyarrow") from error
     for batch in parquet.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()
+
+
+def _with_label(cells: Mapping[str, Any]) -> Mapping[str, Any]:
+    if cells.get("below_threshold") in (True, "true"):
+        raise UsageError(
+            "The table has pictures without a label, because it was made with --min-score."
+            " Make it again without this option."
+        )
+    return cells
 
 
 def _answer(cells: Mapping[str, Any]) -> Answer:

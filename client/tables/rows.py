@@ -15,6 +15,8 @@ def row(item: Item, **leading: Any) -> Row:
     """The nested row of an item, after the columns in `leading`."""
     return leading | {
         "state": item.state,
+        "label": item.label or None,
+        "below_threshold": item.below_threshold,
         "predictions": [asdict(each) for each in item.predictions],
         "error": item.error and asdict(item.error),
         "model_version": item.model_version,
@@ -23,11 +25,12 @@ def row(item: Item, **leading: Any) -> Row:
     }
 
 
-def flat_columns(leading: Iterable[str], top_k: int) -> list[str]:
-    """The columns of a flat table."""
+def flat_columns(leading: Iterable[str], top_k: int, *, with_threshold: bool = False) -> list[str]:
+    """The columns of a flat table. `with_threshold` adds the column `below_threshold`."""
     names = [*leading, "state", "label", "probability", "class_id", "error_code", "error_message"]
     names += ["model_version", "cache_hit", "queue_ms", "preprocess_ms", "inference_ms"]
-    return names + [f"{name}_{k}" for k in range(2, top_k + 1) for name in ("label", "probability")]
+    names += [f"{name}_{k}" for k in range(2, top_k + 1) for name in ("label", "probability")]
+    return [*names, "below_threshold"] if with_threshold else names
 
 
 def flat(nested: Row) -> Row:
@@ -42,4 +45,6 @@ def flat(nested: Row) -> Row:
         cells |= {f"label{suffix}": each["class_name"], f"probability{suffix}": each["probability"]}
         if rank == 1:
             cells["class_id"] = each["class_id"]
+    if nested.get("below_threshold"):  # rows of earlier releases do not say it
+        cells["label"] = None
     return cells

@@ -29,7 +29,7 @@ from .plan import Plan, PlannedFile, path_key
 _VERSION = 1
 
 #: Of options that the journals of earlier releases do not have.
-_DEFAULTS = {"raw_path": False}
+_DEFAULTS = {"raw_path": False, "min_score": 0}
 
 
 @dataclass

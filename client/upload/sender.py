@@ -61,6 +61,7 @@ class Sender:
         progress: Progress,
         *,
         top_k: int,
+        min_score: float,
         concurrency: int,
     ) -> None:
         self._connection = connection
@@ -68,6 +69,7 @@ class Sender:
         self._journal = journal
         self._progress = progress
         self._top_k = top_k
+        self._min_score = min_score
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="send")
         self._stopping = connection.stopping
         #: The unfinished job that holds each digest.
@@ -91,6 +93,7 @@ class Sender:
                 self._connection,
                 digests,
                 top_k=self._top_k,
+                min_score=self._min_score,
                 lane="bulk",
                 idempotency_key=plan.key,
             )

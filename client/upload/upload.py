@@ -72,6 +72,7 @@ class Upload:
         progress: Progress,
         *,
         top_k: int,
+        min_score: float = 0,
         concurrency: int,
         max_failures: int | None = None,
         raw_path: bool = False,
@@ -91,6 +92,7 @@ class Upload:
             journal,
             progress,
             top_k=top_k,
+            min_score=min_score,
             concurrency=concurrency,
         )
         self._window = Window(_WINDOW)

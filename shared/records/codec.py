@@ -107,6 +107,7 @@ def _options(job: NewJob | OpenJob) -> Fields:
     """Fields that a job has only if it needs them."""
     return {
         **({"client": job.client} if job.client else {}),
+        **({"min_score": job.min_score} if job.min_score else {}),
         **({"thumbnails": 1} if job.thumbnails else {}),
         **({"webhook": job.webhook} if job.webhook else {}),
     }
@@ -138,6 +139,7 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         next_round=_number(fields.get("next_turn"), int),
         first_due=_number(fields.get("first_due"), float),
         webhook=fields.get("webhook"),
+        min_score=float(fields.get("min_score", 0)),
         thumbnails="thumbnails" in fields,
         skipped=json.loads(fields.get("skipped", "{}")),
     )
@@ -147,7 +149,9 @@ def _number(value: str | None, kind: Callable[[str], T]) -> T | None:
     return None if value is None else kind(value)
 
 
-def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[Item]:
+def items(
+    number: int, fields: Mapping[bytes, bytes], job_state: str, min_score: float = 0
+) -> list[Item]:
     """The items of part `number` from its record; an empty list if there is no record."""
     if b"spec" not in fields:
         return []
@@ -163,6 +167,7 @@ def items(number: int, fields: Mapping[bytes, bytes], job_state: str) -> list[It
                 custom_id=custom_id,
                 outcome=outcome,
                 state=outcome.state if outcome else unfinished,
+                min_score=min_score,
             )
         )
     return read

@@ -16,6 +16,9 @@ from shared.records.claims import Claim
 from shared.records.listing import all_jobs, owned_jobs
 from shared.records.listing.all_jobs import Position
 
+#: Fields of a job without which its items cannot be read.
+_OF_JOB = ("total", "state", "min_score")
+
 
 class Page(NamedTuple):
     """Jobs of one owner, the newest first."""
@@ -70,15 +73,15 @@ class JobReader:
         """Items `start` to `stop` - 1 in input order, as many as exist; one round trip."""
         numbers = range(start // PART_SIZE, parts_of(stop))
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hmget(keys.job(job_id), "total", "state")
+        pipe.hmget(keys.job(job_id), *_OF_JOB)
         for number in numbers:
             pipe.hgetall(keys.part(job_id, number))
-        (total, state), *parts = pipe.execute()
-        if not total:
+        job, *parts = pipe.execute()
+        if not job[0]:
             return []
         read: list[Item] = []
         for number, fields in zip(numbers, parts, strict=True):
-            read += _items(number, fields, int(total), codec.text(state))
+            read += _items(number, fields, *job)
         return [item for item in read if start <= item.index < stop]
 
     def items_at(self, job_id: str, indexes: Sequence[int]) -> list[Item]:
@@ -90,16 +93,16 @@ class JobReader:
             number: ["spec", *map(codec.outcome_field, ks)] for number, ks in positions.items()
         }
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hmget(keys.job(job_id), "total", "state")
+        pipe.hmget(keys.job(job_id), *_OF_JOB)
         for number, fields in names.items():
             pipe.hmget(keys.part(job_id, number), fields)
-        (total, state), *replies = pipe.execute()
-        if not total:
+        job, *replies = pipe.execute()
+        if not job[0]:
             raise JobNotFound
         by_index: dict[int, Item] = {}
         for (number, fields), values in zip(names.items(), replies, strict=True):
             stored = {k.encode(): v for k, v in zip(fields, values, strict=True) if v}
-            of_part = _items(number, stored, int(total), codec.text(state))
+            of_part = _items(number, stored, *job)
             by_index |= {item.index: item for item in of_part}
         return [by_index[index] for index in indexes if index in by_index]
 
@@ -148,6 +151,14 @@ def _job(job_id: str, fields: Mapping[bytes, bytes]) -> Job:
     )
 
 
-def _items(number: int, fields: dict[bytes, bytes], total: int, job_state: str) -> list[Item]:
-    read = codec.items(number, fields, job_state)
-    return read or codec.missing_items(number, total, job_state)
+def _items(
+    number: int,
+    fields: dict[bytes, bytes],
+    total: bytes,
+    job_state: bytes,
+    min_score: bytes | None,
+) -> list[Item]:
+    """The items of a part. The last three arguments are `_OF_JOB` as Redis has them."""
+    state = codec.text(job_state)
+    read = codec.items(number, fields, state, float(min_score or 0))
+    return read or codec.missing_items(number, int(total), state)

@@ -17,6 +17,7 @@ from typing import Any
 from tests.client.scripted_server import Answer, Cut, Request, refusal
 
 _VERSION = 200 * "m"
+_TABBY: dict[str, Any] = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
 MODEL = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e", "classes": 2} | {
     "input_size": 8
 }
@@ -25,6 +26,7 @@ MODEL = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e", "cla
 @dataclass
 class ScriptedJob:
     total: int
+    min_score: float = 0
     items: dict[int, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -76,7 +78,7 @@ class ScriptedJobs:
         self._lock.acquire()
 
     def open(self, body: dict[str, Any], key: str) -> Answer | Cut:
-        job = self.jobs.setdefault(key, ScriptedJob(body["total"]))
+        job = self.jobs.setdefault(key, ScriptedJob(body["total"], body.get("min_score", 0)))
         opened = {"job": self.status(key, job), "part_size": 32, "known": []}
         return Answer(201, opened)
 
@@ -101,6 +103,9 @@ class ScriptedJobs:
         [offset] = re.findall(r"offset=(\d+)", request.path)
         start, stop = int(offset), min(int(offset) + 1000, job.total)
         items = [{"index": k, **job.items[k]} for k in range(start, stop)]
+        for item in items:
+            below = item["state"] == "succeeded" and job.min_score > _TABBY["probability"]
+            item["below_threshold"] = below
         return Answer(200, {"items": items, "next_offset": stop if stop < job.total else None})
 
 
@@ -108,5 +113,4 @@ def _item(data: bytes) -> dict[str, Any]:
     if not data or data.startswith(b"bad"):
         error = {"code": "empty_file", "message": "The file is empty."}
         return {"name": "", "state": "failed", "error": error}
-    tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
-    return {"name": "", "state": "succeeded", "predictions": [tabby], "model_version": _VERSION}
+    return {"name": "", "state": "succeeded", "predictions": [_TABBY], "model_version": _VERSION}

@@ -100,6 +100,24 @@ def test_a_picture_is_classified_after_faults(run: Run) -> None:
     assert "top_k=3" in server.requests[0].path
 
 
+def test_a_label_below_min_score_is_none(run: Run) -> None:
+    unsure = Answer(200, {**LABELS.body, "label": None, "below_threshold": True})
+    with scripted_server(in_order(unsure)) as server:
+        answer = run(server.url, lambda service: service.classify(b"picture", min_score=0.6))
+    assert (answer.label, answer.below_threshold) == ("", True)
+    assert answer.predictions[0].class_name == "tabby"
+    assert "min_score=0.6" in server.requests[0].path
+
+
+def test_a_job_carries_min_score_only_if_it_is_given(run: Run) -> None:
+    """A service of an earlier release refuses an option that it does not know."""
+    with scripted_server(ScriptedJobs()) as server:
+        run(server.url, lambda service: service.submit([b"picture"], min_score=0.6))
+        run(server.url, lambda service: service.submit([b"picture"]))
+    bodies = [json.loads(each.body) for each in server.requests if each.path == "/api/v1/jobs"]
+    assert [body.get("min_score", "none") for body in bodies] == [0.6, "none"]
+
+
 def test_an_error_of_the_service_is_an_exception(run: Run) -> None:
     with scripted_server(in_order(refusal(415, "unsupported_format"))) as server:
         with pytest.raises(errors.UnsupportedFormat):

@@ -72,3 +72,10 @@ def test_all_forms_are_submitted_together(tmp_path: Path) -> None:
 
 def test_an_item_without_predictions_has_no_label() -> None:
     assert Item(index=0, name="a", state="queued").label == ""
+    tabby = {"class_id": 281, "class_name": "tabby", "probability": 0.5}
+    found: dict[str, Any] = {"index": 0, "name": "a", "state": "succeeded", "predictions": [tabby]}
+    assert Item.of(found).label == "tabby"  # a service of an earlier release says no more
+    assert Item.of(found | {"label": "tabby", "below_threshold": False}).label == "tabby"
+    unsure = Item.of(found | {"label": None, "below_threshold": True})
+    assert (unsure.label, unsure.below_threshold) == ("", True)
+    assert unsure.predictions[0].class_name == "tabby"

@@ -92,7 +92,7 @@ def test_a_custom_id_has_no_control_characters_in_csv(tmp_path: Path) -> None:
 def test_the_client_and_the_service_write_the_same_csv() -> None:
     names = ["=1+1", "x;=1|+2", "\t=1", " -1", "a-b", 'quo"te, and\nline', "\uff1d1", "12", "true"]
     service, columns = LINE_FORMATS[ResultFormat.CSV], flat_columns(
-        ["index", "name", "custom_id"], 2
+        ["index", "name", "custom_id"], 2, with_threshold=True
     )
     assert Csv(columns).head().encode() == service.head(2)
     for name in names:
@@ -105,9 +105,16 @@ def test_the_client_and_the_service_write_the_same_csv() -> None:
         )
         error = jobs.ItemError(code="decode_failed", message=name)
         bad = jobs.Outcome(state=jobs.ItemState.FAILED, error=error)
-        for outcome in (good, bad, None):
+        for outcome, min_score in ((good, 0.75), (good, 0.8), (bad, 0.8), (None, 0.8)):
             state = outcome.state if outcome else jobs.ItemState.QUEUED
-            item = jobs.Item(index=7, name=name, custom_id=None, outcome=outcome, state=state)
+            item = jobs.Item(
+                index=7,
+                name=name,
+                custom_id=None,
+                outcome=outcome,
+                state=state,
+                min_score=min_score,
+            )
             received = Item.of(json.loads(item_json(item)))
             nested = row(received, index=received.index, name=name, custom_id=None)
             assert Csv(columns).text([nested]).encode() == service.lines([item], 2)

@@ -25,9 +25,14 @@ class Key(NamedTuple):
     call: str  #: Stable name of the call: it is part of what is stored.
     value: str
 
-    def claim(self, *asked: object) -> Claim:
-        """The claim of this request. `asked` has all that is its own: options, names, digests."""
-        text = json.dumps([self.call, *asked], default=str)
+    def claim(self, *asked: object, **options: object) -> Claim:
+        """The claim of this request. `asked` has all that is its own: options, names, digests.
+
+        `options` were added by later releases. One that is 0 or empty is left out, so that a client
+        can send a request of an earlier release again.
+        """
+        more = {name: value for name, value in options.items() if value}
+        text = json.dumps([self.call, *asked, *([more] if more else [])], default=str)
         return Claim(self.owner, self.value, hashlib.sha256(text.encode()).hexdigest())
 
 

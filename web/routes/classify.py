@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
@@ -43,6 +45,14 @@ _OF_PICTURE = (
 )
 
 
+class Asked(NamedTuple):
+    """What a request asks for."""
+
+    upload: Upload
+    top_k: int
+    min_score: float
+
+
 @blueprint.post(
     "/classify",
     request_body=_BODY,
@@ -64,42 +74,46 @@ def classify(query: ClassifyQuery) -> Response:
     """
     if idempotency.HEADER in request.headers:
         return _classify_once(query)
-    upload, top_k = _read(query)
-    job_id, name = new_job_id(), upload.name
+    asked = _read(query)
+    job_id, name, min_score = new_job_id(), asked.upload.name, asked.min_score
     with backend().commits.waiting(job_id) as waiter:
-        outcome = _submit(job_id, upload, top_k)
+        outcome = _submit(job_id, asked)
         # The picture is stored. It would stay in memory for as long as the client waits.
-        del upload
+        del asked
         body().free_memory()
         if outcome is None:
             outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
-    return _answer(job_id, name, outcome)
+    return _answer(job_id, name, outcome, min_score)
 
 
 def _classify_once(query: ClassifyQuery) -> Response:
     """The same for a request that may have come before: its job may exist already."""
-    job_id, name = _submit_once(query)
+    job_id, name, min_score = _submit_once(query)
     room().give_back()  # an earlier job needs no room
     body().free_memory()
     with backend().commits.waiting(job_id) as waiter:
         outcome = _outcome(job_id, waiter)
         if outcome is None:
             outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
-    return _answer(job_id, name, outcome)
+    return _answer(job_id, name, outcome, min_score)
 
 
-def _submit_once(query: ClassifyQuery) -> tuple[str, str]:
-    """Accept the picture, unless it came before; gives the id of its job, and its name."""
-    upload, top_k = _read(query)
+def _submit_once(query: ClassifyQuery) -> tuple[str, str, float]:
+    """Accept the picture, unless it came before.
+
+    Gives the id of its job, its name, and `min_score`.
+    """
+    asked = _read(query)
+    upload, top_k, min_score = asked
     key = idempotency.key_of(request.headers, owner(), _CALL)
-    claim = key and key.claim(top_k, upload.name, upload.digest)
+    claim = key and key.claim(top_k, upload.name, upload.digest, min_score=min_score)
 
     def make() -> str:
         job_id = new_job_id()
-        _submit(job_id, upload, top_k, claim)
+        _submit(job_id, asked, claim)
         return job_id
 
-    return idempotency.once(backend().jobs, claim, make), upload.name
+    return idempotency.once(backend().jobs, claim, make), upload.name, min_score
 
 
 def _seconds(query: ClassifyQuery) -> float:
@@ -113,19 +127,19 @@ def _seconds(query: ClassifyQuery) -> float:
     )
 
 
-def _read(query: ClassifyQuery) -> tuple[Upload, int]:
-    """The picture and `top_k`, from a form or the body itself. Raises what is wrong with it."""
+def _read(query: ClassifyQuery) -> Asked:
+    """The picture and its options, from a form or the body itself. Raises what is wrong with it."""
     mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
     if (request.content_length or 0) > request.max_content_length:
         size = too_large(request.content_length or 0, max_bytes, "MAX_IMAGE_BYTES")
         raise errors.RequestTooLarge(f"The picture has {size}. Send a smaller one.")
-    name, top_k = None, None
+    name, top_k, min_score = None, None, None
     if request.mimetype != FORM:
         data = request.get_data(cache=False)
     else:
-        name, data, top_k = _read_form()
+        name, data, top_k, min_score = _read_form()
     upload = read_upload(name, data, max_bytes=max_bytes)
     if request.mimetype == "application/json" and upload.error:
         raise errors.UnsupportedFormat(
@@ -134,11 +148,11 @@ def _read(query: ClassifyQuery) -> tuple[Upload, int]:
         )
     if upload.error:
         raise upload.error
-    return upload, top_k or query.top_k
+    return Asked(upload, top_k or query.top_k, query.min_score if min_score is None else min_score)
 
 
-def _read_form() -> tuple[str | None, bytes, int | None]:
-    """The picture's name and bytes, and `top_k`."""
+def _read_form() -> tuple[str | None, bytes, int | None, float | None]:
+    """The picture's name and bytes, `top_k` and `min_score`."""
     fields = request.form.to_dict() | request.files.to_dict()
     if "file" not in fields:
         raise no_picture("file", fields)
@@ -149,18 +163,19 @@ def _read_form() -> tuple[str | None, bytes, int | None]:
         )
     data = contents(form.file.stream)
     form.file.close()  # it may have the bytes in memory once more
-    return form.file.filename, data, form.top_k
+    return form.file.filename, data, form.top_k, form.min_score
 
 
-def _submit(job_id: str, upload: Upload, top_k: int, claim: Claim | None = None) -> Outcome | None:
+def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | None:
     """Accept the picture; gives its outcome if the result cache has it."""
     [outcome] = backend().submission.submit(
         owner(),
         job_id,
-        [upload],
+        [asked.upload],
         room(),
         lane=Lane.INTERACTIVE,
-        top_k=top_k,
+        top_k=asked.top_k,
+        min_score=asked.min_score,
         claim=claim,
         listed=False,
     )
@@ -179,12 +194,12 @@ def _outcome(job_id: str, waiter: Waiter) -> Outcome | None:
     return item.outcome
 
 
-def _answer(job_id: str, name: str, outcome: Outcome | None) -> Response:
+def _answer(job_id: str, name: str, outcome: Outcome | None, min_score: float) -> Response:
     if outcome is None:
         job = backend().view.schema(own_job(job_id))
         return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
     if outcome.state is ItemState.SUCCEEDED:
-        return answer(Classification.of(job_id, name, outcome))
+        return answer(Classification.of(job_id, name, outcome, min_score))
     assert outcome.error, "a failed outcome carries its error"
     error = outcome.error
     return problem(status_of(error.code), error.code, error.message, job_id=job_id)

@@ -69,7 +69,7 @@ def submit(query: SubmitQuery) -> Response:
     """
     if backend().archive_uploads.is_expected(request):
         return _receive_archive(query)
-    _refuse_top_k(query)
+    _refuse_options(query)
     if request.mimetype == "application/json":
         return _open(query, _open_request())
     if request.mimetype != FORM:
@@ -81,7 +81,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
     """A body that is an archive, or a form that is so large that it must carry one."""
     with backend().archive_uploads.receive(request, client().name) as body:
         if request.mimetype not in TYPES:
-            _refuse_top_k(query)
+            _refuse_options(query)
             return _submit_archive(query, _valid_form(body.read_form()))
         webhook = _webhook(query.webhook, None)
         job_id = backend().archive_jobs.submit(
@@ -90,6 +90,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
             room(),
             lane=query.lane,
             top_k=query.top_k or DEFAULT_TOP_K,
+            min_score=query.min_score or 0,
             webhook=webhook,
             thumbnails=_thumbnails(query.thumbnails),
             key=_key(),
@@ -111,9 +112,10 @@ def _open_request() -> OpenRequest:
     return OpenRequest.model_validate_json(data)
 
 
-def _refuse_top_k(query: SubmitQuery) -> None:
-    if query.top_k is not None:
-        raise InvalidRequest("top_k: send it in the body, not in the address.")
+def _refuse_options(query: SubmitQuery) -> None:
+    for name in ("top_k", "min_score"):
+        if getattr(query, name) is not None:
+            raise InvalidRequest(f"{name}: send it in the body, not in the address.")
 
 
 def _valid_form(form: Form) -> SubmitForm:
@@ -145,6 +147,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         form.custom_id,
         [(each.name, each.digest) for each in uploads],
         webhook,
+        min_score=form.min_score,
     )
 
     def make() -> str:
@@ -156,6 +159,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             room(),
             lane=lane,
             top_k=form.top_k,
+            min_score=form.min_score,
             claim=claim,
             webhook=webhook,
             thumbnails=_thumbnails(query.thumbnails),
@@ -190,6 +194,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         room(),
         lane=lane,
         top_k=form.top_k,
+        min_score=form.min_score,
         webhook=webhook,
         thumbnails=_thumbnails(query.thumbnails),
         key=_key(),
@@ -213,6 +218,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         id=new_job_id(),
         lane=_lane(query.lane, opened.lane) or Lane.BULK,
         top_k=opened.top_k,
+        min_score=opened.min_score,
         total=opened.total,
         owner=owner(),
         client=client().name,
@@ -220,7 +226,9 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
     )
     key = _key()
-    claim = key and key.claim(job.lane, job.top_k, job.total, digests, job.webhook)
+    claim = key and key.claim(
+        job.lane, job.top_k, job.total, digests, job.webhook, min_score=job.min_score
+    )
 
     def make() -> str:
         backend().submission.open(job, client(), claim)

@@ -52,6 +52,10 @@ class JobSchema(Schema):
     state: JobState
     lane: Lane
     top_k: int
+    min_score: Annotated[
+        float,
+        Field(description="A picture whose best label has a lower probability gets no label."),
+    ]
     thumbnails: Annotated[bool, Field(description="Whether thumbnails of its pictures are kept.")]
     counts: Counts
     skipped: Annotated[

@@ -81,11 +81,25 @@ class ItemError(Schema):
     message: str
 
 
+_Label = Annotated[
+    str | None,
+    Field(
+        description="The most probable label. It is null if there is none, or if it is below the "
+        "threshold."
+    ),
+]
+_BelowThreshold = Annotated[
+    bool, Field(description="Whether the picture is classified and no label reaches `min_score`.")
+]
+
+
 class Classification(Schema):
     """The answer for one picture."""
 
     job_id: str
     name: str
+    label: _Label
+    below_threshold: _BelowThreshold
     predictions: list[Prediction]
     model_version: str | None
     cache_hit: bool
@@ -94,8 +108,8 @@ class Classification(Schema):
     ]
 
     @classmethod
-    def of(cls, job_id: str, name: str, outcome: Outcome) -> Classification:
-        return cls(job_id=job_id, name=name, **_outcome_fields(outcome))
+    def of(cls, job_id: str, name: str, outcome: Outcome, min_score: float) -> Classification:
+        return cls(job_id=job_id, name=name, **_outcome_fields(outcome, min_score))
 
 
 class ItemSchema(Schema):
@@ -105,6 +119,8 @@ class ItemSchema(Schema):
     name: str
     custom_id: str | None
     state: ItemState
+    label: _Label
+    below_threshold: _BelowThreshold
     predictions: Annotated[list[Prediction], Field(description="The most probable one first.")]
     model_version: str | None
     cache_hit: bool
@@ -120,7 +136,7 @@ class ItemSchema(Schema):
             custom_id=item.custom_id,
             state=item.state,
             error=error and ItemError(**vars(error)),
-            **_outcome_fields(item.outcome or Outcome(state=item.state)),
+            **_outcome_fields(item.outcome or Outcome(state=item.state), item.min_score),
         )
 
 
@@ -134,8 +150,9 @@ class Page(Schema):
     ]
 
 
-def _outcome_fields(outcome: Outcome) -> dict[str, Any]:
+def _outcome_fields(outcome: Outcome, min_score: float) -> dict[str, Any]:
     return {
+        **outcome.verdict(min_score)._asdict(),
         "predictions": [Prediction(**each._asdict()) for each in outcome.predictions],
         "model_version": outcome.model_version,
         "cache_hit": outcome.cache_hit,

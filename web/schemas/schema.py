@@ -15,6 +15,16 @@ TopK = Annotated[
     int, Field(ge=1, le=MAX_TOP_K, description="Number of predictions for each picture.")
 ]
 
+MinScore = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="A picture whose best label has a lower probability gets no label.",
+    ),
+]
+
 #: Type of a field that may be left out. Only JSON can carry a null; a form or a query cannot.
 Unsaid = SkipJsonSchema[None]
 

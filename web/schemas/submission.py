@@ -9,7 +9,7 @@ from pydantic import FailFast, Field
 
 from shared.jobs import PART_SIZE, Lane
 from web.schemas.job import JobPath
-from web.schemas.schema import DEFAULT_TOP_K, Request, TopK, Unsaid, Wait
+from web.schemas.schema import DEFAULT_TOP_K, MinScore, Request, TopK, Unsaid, Wait
 
 #: SHA-256, hex, in lower case.
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -26,12 +26,14 @@ Webhook = Annotated[
 
 class ClassifyQuery(Request):
     top_k: TopK = DEFAULT_TOP_K
+    min_score: MinScore = 0
     wait: Wait = None
 
 
 class ClassifyForm(Request):
     file: Annotated[FileStorage, Field(description="The picture.")]
     top_k: TopK | Unsaid = None
+    min_score: MinScore | Unsaid = None
 
 
 class SubmitQuery(Request):
@@ -46,6 +48,10 @@ class SubmitQuery(Request):
         TopK | Unsaid,
         Field(description="Number of predictions for each picture, if the body is an archive."),
     ] = None
+    min_score: Annotated[
+        MinScore | Unsaid,
+        Field(description="The same as in the form, if the body is an archive."),
+    ] = None
     webhook: Webhook | Unsaid = None
     thumbnails: Annotated[
         bool, Field(description="Keep a thumbnail of each picture, if the body is an archive.")
@@ -58,6 +64,7 @@ class SubmitForm(Request):
         Field(min_length=1, description="The pictures, or one .zip, .tar or .tar.gz of them."),
     ]
     top_k: TopK = DEFAULT_TOP_K
+    min_score: MinScore = 0
     lane: Annotated[
         Lane | Unsaid,
         Field(description="Default: `interactive` for one picture, `bulk` for more."),
@@ -74,6 +81,7 @@ class OpenRequest(Request):
 
     total: Annotated[int, Field(ge=1, le=1_000_000, description="Number of pictures.")]
     top_k: TopK = DEFAULT_TOP_K
+    min_score: MinScore = 0
     lane: Annotated[Lane | None, Field(description="Default: `bulk`.")] = None
     webhook: Webhook | None = None
     thumbnails: Annotated[

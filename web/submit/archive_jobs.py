@@ -79,6 +79,7 @@ class ArchiveJobs:
         *,
         lane: Lane | None,
         top_k: int,
+        min_score: float,
         webhook: str | None,
         thumbnails: bool,
         key: Key | None,
@@ -100,6 +101,7 @@ class ArchiveJobs:
             id=new_job_id(),
             lane=lane or Lane.BULK,
             top_k=top_k,
+            min_score=min_score,
             total=found.items,
             skipped=found.skipped,
             owner=owner,
@@ -108,7 +110,7 @@ class ArchiveJobs:
             thumbnails=thumbnails,
         )
         digest = in_thread(partial(_digest, file)) if key else None
-        claim = key and key.claim(job.lane, job.top_k, job.webhook, digest)
+        claim = key and key.claim(job.lane, job.top_k, job.webhook, digest, min_score=job.min_score)
         stored = self._open(job, room.client, claim)
         # A job that an earlier request left half-stored is continued, because storing a part twice
         # is harmless. A job in another state is complete, or that request has just given it up.

@@ -41,6 +41,16 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path, suffix: str, leading:
     assert answers["a; =3.jpg"] == Answer("a; =3.jpg", ("one",), (0.5,), "v")
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_table_with_pictures_below_a_threshold_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"table{suffix}"
+    table = Table(path, flat_columns(["path"], 6, with_threshold=True))
+    table.append([row(item("one", state="succeeded", below_threshold=True), path="a.jpg")])
+    table.finish()
+    with pytest.raises(UsageError, match="--min-score"):
+        read_table(path)
+
+
 @pytest.mark.parametrize(
     "name, text",
     [("a.txt", ""), ("a.csv", "x,y\n1,2\n"), ("a.jsonl", "{}\n"), ("a.jsonl", "no\n")],

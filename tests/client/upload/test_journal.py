@@ -55,6 +55,9 @@ def test_the_journal_of_another_upload_is_refused(tmp_path: Path) -> None:
     Journal(path, HEADER).close()
     with pytest.raises(UsageError, match="top_k 1, not 5"):
         Journal(path, HEADER | {"top_k": 5})
+    Journal(path, HEADER | {"min_score": 0.0}).close()  # as if the option had been there before
+    with pytest.raises(UsageError, match="min_score 0, not 0.6"):
+        Journal(path, HEADER | {"min_score": 0.6})
     path.write_text("something else\n")
     with pytest.raises(UsageError, match="damaged"):
         Journal(path, HEADER)

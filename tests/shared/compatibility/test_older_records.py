@@ -82,6 +82,14 @@ def test_every_job_can_be_read(jobs: JobRecords) -> None:
     assert [item.state for item in items(jobs, CANCELLED)].count(ItemState.SUCCEEDED) == 8
 
 
+def test_a_job_without_min_score_has_a_label_for_every_picture(jobs: JobRecords) -> None:
+    assert jobs.reader.get(ENDED).min_score == 0
+    first, second = items(jobs, ENDED)
+    assert first.outcome and second.outcome
+    assert first.outcome.verdict(first.min_score) == ("label 0", False)
+    assert second.outcome.verdict(second.min_score) == (None, False)
+
+
 def test_all_work_is_finished(redis: Redis, jobs: JobRecords, clock: Clock) -> None:
     assert work_off(redis, jobs, Lane.INTERACTIVE) == [SINGLE]
     work_off(redis, jobs, Lane.BULK)

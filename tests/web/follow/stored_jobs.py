@@ -32,14 +32,17 @@ SUCCESS = Outcome(
 FAILURE = Outcome.failure(DecodeFailed())
 
 
-def accept(jobs: JobRecords, items: int, *, top_k: int = 2, **of_item: Any) -> str:
+def accept(
+    jobs: JobRecords, items: int, *, top_k: int = 2, min_score: float = 0, **of_item: Any
+) -> str:
     """The id of a new job whose items wait for a worker."""
     job_id = new_job_id()
     new = [
         NewItem(**{"name": f"{k}.jpg", "digest": f"{k:064x}", "data": b"x"} | of_item)
         for k in range(items)
     ]
-    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.BULK, top_k=top_k, items=new)])
+    job = NewJob(id=job_id, lane=Lane.BULK, top_k=top_k, min_score=min_score, items=new)
+    jobs.submitter.accept([job])
     return job_id
 
 

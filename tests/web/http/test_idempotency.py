@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from shared.records.job_records import JobRecords
 from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
 from web.http import api_keys
+from web.http.idempotency import Key
 from web.submit import admission
 
 JPEG = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -76,9 +78,17 @@ def test_another_request_with_the_same_key_is_refused(
     client: FlaskClient, redis: Redis, ask: Ask
 ) -> None:
     ask(client, "k").close()
-    for response in (ask(client, "k", tail=b"x"), ask(client, "k", top_k=3)):
+    others = ask(client, "k", tail=b"x"), ask(client, "k", top_k=3), ask(client, "k", min_score=0.5)
+    for response in others:
         assert (response.status_code, response.json["code"]) == (422, "idempotency_key_reused")
     assert len(redis.keys("job:*")) == 1
+
+
+def test_an_option_that_is_not_used_leaves_the_claims_of_earlier_releases() -> None:
+    fingerprint = hashlib.sha256(b'["call", 5, "a.jpg"]').hexdigest()
+    key = Key("anna", "call", "k")
+    assert key.claim(5, "a.jpg", min_score=0).fingerprint == fingerprint
+    assert key.claim(5, "a.jpg", min_score=0.5).fingerprint != fingerprint
 
 
 def test_another_call_with_the_same_key_is_refused(client: FlaskClient) -> None:
