@@ -74,6 +74,7 @@ SLOWER = (
     "monitoring/test_watchers.py",
     "workers/batching/test_lost_workers.py",
     "workers/batching/test_micro_batch.py",
+    "workers/batching/test_paused_worker.py",
 )
 
 #: Groups of tests, in the order in which they start. The tests of a group run in one process, so

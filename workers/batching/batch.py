@@ -50,6 +50,12 @@ class Batch:
         return self.requests
 
 
+def put_back(request: Any) -> None:
+    """Make the message of a request the next of its queue again."""
+    request.message.channel.qos.put_back(request.message.delivery_tag)
+    request.acknowledged = True
+
+
 def images(request: Any) -> int:
     """The number of images in a message, from its header."""
     return int(request.request_dict.get(IMAGES, 1))

@@ -29,7 +29,7 @@ from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
 from shared.observe import log
-from workers.batching.batch import Batch, images, runs_alone
+from workers.batching.batch import Batch, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
@@ -83,7 +83,11 @@ class _Gathering:
 class Batcher:
     """Collects requests and gives them to free pool processes. There is one per worker."""
 
-    def __init__(self, task: MicroBatch, pool: Any) -> None:
+    def __init__(
+        self, task: MicroBatch, pool: Any, put_back: Callable[[Any], None] = put_back
+    ) -> None:
+        """`put_back` returns a request's message to the queue, as the next one."""
+        self._put_back = put_back
         self._task = task
         self._pool = pool
         self.received = 0  #: Requests so far. It grows while the worker consumes.
@@ -140,7 +144,7 @@ class Batcher:
     def _return_waiting(self) -> None:
         for waiting in (self._waiting, self._alone):
             while waiting:
-                waiting[-1].reject(requeue=True)  # it becomes the next message of the queue
+                self._put_back(waiting[-1])  # the oldest last, so that it is the next one
                 waiting.pop()
 
     def forget_old_connection(self) -> None:

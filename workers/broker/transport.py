@@ -71,6 +71,15 @@ class QoS(redis.QoS):  # type: ignore[misc]
             except self.channel.connection_errors as error:
                 raise NotAcknowledged(str(error)) from error
 
+    def put_back(self, delivery_tag: str) -> None:
+        """Make a message the next of its queue. `reject` makes it the last."""
+        if self.channel.is_open:
+            try:
+                self.restore_by_tag(delivery_tag)
+            except self.channel.connection_errors as error:
+                raise NotAcknowledged(str(error)) from error
+            self._quick_ack(delivery_tag)
+
 
 class Channel(redis.Channel):  # type: ignore[misc]
     QoS = QoS

@@ -12,11 +12,15 @@ import signal
 import time
 from typing import Any
 
+from celery import signals
 from redis import Redis
 
+from shared.jobs import Lane
+from shared.redis_client import connect
 from shared.settings import Settings
-from workers.celery_app import make_celery
 from workers.batching.micro_batch import MicroBatch
+from workers.celery_app import make_celery
+from workers.upkeep.lane_watch import LaneWatch
 
 settings = Settings()
 app = make_celery(settings)
@@ -28,6 +32,14 @@ app.conf.update(
     task_time_limit=int(os.environ.get("TIME_LIMIT", "60")),
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
+
+
+@signals.worker_ready.connect
+def _obey_the_operator(sender: Any, **_: Any) -> None:
+    redis = connect(settings.redis_url, max_connections=1)
+    watch = LaneWatch(redis, batch.batcher, Lane.INTERACTIVE)
+    watch.tick()
+    sender.timer.call_repeatedly(0.2, watch.tick)
 
 
 @app.task(base=MicroBatch, name="batch", max_batch_size=8)

@@ -20,7 +20,6 @@ class Message:
     id: str
     images: int = 1
     gone: bool = False  #: Revoked or expired.
-    returned: list[str] = field(default_factory=list)  #: Names of messages that were returned.
 
     @property
     def request_dict(self) -> dict[str, int]:
@@ -32,10 +31,6 @@ class Message:
 
     def revoked(self) -> bool:
         return self.gone
-
-    def reject(self, *, requeue: bool) -> None:
-        assert requeue
-        self.returned.append(self.id)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None: ...
 
@@ -163,17 +158,16 @@ def test_messages_that_run_alone_alternate_with_batches_of_the_others(pool: Pool
     assert names == [["first"], ["slow 1"], ["a", "b", "c"], ["slow 2"], ["slow 3"]]
 
 
-def test_a_paused_worker_returns_what_waits_and_ends_what_runs(
-    batcher: Batcher, pool: Pool
-) -> None:
+def test_a_paused_worker_returns_what_waits_and_ends_what_runs(pool: Pool) -> None:
     returned: list[str] = []
+    batcher = Batcher(Task(), pool, put_back=lambda message: returned.append(message.id))
     for name in ("runs", "runs too", "next", "later"):
-        batcher.add(Message(name, returned=returned))
+        batcher.add(Message(name))
     assert batcher.parts == 2
     batcher.pause()
     assert returned == ["later", "next"], "the next one goes last to the head of the queue"
     pool.end(0)
-    batcher.add(Message("was on its way", returned=returned))
+    batcher.add(Message("was on its way"))
     assert returned[2:] == ["was on its way"]
     assert (len(pool.batches), batcher.waiting, batcher.running) == (2, 0, 1)
     batcher.resume()
@@ -181,13 +175,13 @@ def test_a_paused_worker_returns_what_waits_and_ends_what_runs(
     assert pool.batches[2][0] == ["next"]
 
 
-def test_messages_that_cannot_be_returned_wait_and_run_later(batcher: Batcher, pool: Pool) -> None:
-    class Stuck(Message):
-        def reject(self, *, requeue: bool) -> None:
-            raise ConnectionError
+def test_messages_that_cannot_be_returned_wait_and_run_later(pool: Pool) -> None:
+    def put_back(message: Message) -> None:
+        raise ConnectionError
 
+    batcher = Batcher(Task(), pool, put_back=put_back)
     for name in ("runs", "runs too", "waits"):
-        batcher.add(Stuck(name))
+        batcher.add(Message(name))
     with pytest.raises(ConnectionError):
         batcher.pause()
     pool.end(0)
