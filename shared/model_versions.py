@@ -85,6 +85,22 @@ def workers(redis: Redis, lane: Lane) -> Counter[str]:
     return Counter(member.decode().partition(" ")[0] for member in members)
 
 
+def waiting(redis: Redis, lane: Lane) -> Counter[str]:
+    """The messages and parts of a lane that no worker has taken, by model version.
+
+    Those of jobs without a version are under the empty name.
+    """
+    known: Any = redis.zrange(keys.versions(lane), 0, -1)
+    versions = ["", *(each.decode() for each in known)]
+    pipe = redis.pipeline(transaction=False)
+    for version in versions:
+        pipe.llen(keys.queue(lane, version))
+        pipe.zcard(keys.waiting(lane, version))
+    replies = pipe.execute()
+    queued, later = replies[::2], replies[1::2]
+    return Counter({each: sum(of) for each, *of in zip(versions, queued, later, strict=True)})
+
+
 def give_sign(pipe: Pipeline, lane: Lane, worker: str, announcement: str, now: float) -> None:
     """Add to a pipeline: this worker of the lane lives, and has the model of the announcement."""
     version = model_info.version_of(announcement)

@@ -1,6 +1,7 @@
 """`python -m workers.promote VERSION` lets new jobs be accepted for this model version.
 
-Without an argument it lists the versions, and how many workers have each. It takes a second, loads
+Without an argument it lists the versions, how many workers have each, and how many messages and
+parts wait for them. It takes a second, loads
 no model and needs only REDIS_URL. It is one step in Redis: if it is killed, it has happened or not.
 """
 
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> str:
     if not arguments:
         current = model_versions.read(redis, Lane.INTERACTIVE).current
         workers = {lane: model_versions.workers(redis, lane) for lane in Lane}
-        return "\n".join(_lines(current, workers)) or "No worker has loaded a model yet."
+        waiting = sum((model_versions.waiting(redis, lane) for lane in Lane), Counter())
+        return "\n".join(_lines(current, workers, waiting)) or "No worker has loaded a model yet."
     [version] = arguments
     before = model_versions.promote(redis, version)
     if before == version:
@@ -34,11 +36,16 @@ def main(arguments: list[str]) -> str:
     return f"New jobs are accepted for {version}. To go back: python -m workers.promote {before}"
 
 
-def _lines(current: str, workers: Mapping[Lane, Counter[str]]) -> Iterator[str]:
-    """A line for each version that is current or has workers."""
-    for version in sorted({*filter(None, [current]), *chain(*workers.values())}):
+def _lines(
+    current: str, workers: Mapping[Lane, Counter[str]], waiting: Counter[str]
+) -> Iterator[str]:
+    """A line for each version that is current, or has workers, or parts that wait for them."""
+    for version in sorted({current, *chain(*workers.values()), *+waiting} - {""}):
         counts = ", ".join(f"{lane} {of_lane[version]}" for lane, of_lane in workers.items())
-        yield f"{'*' if version == current else ' '} {version}  workers: {counts}"
+        yield (
+            f"{'*' if version == current else ' '} {version}  workers: {counts}"
+            f"  waiting: {waiting[version]}"
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from loadtest.chaos.history import History
-from shared import keys
+from shared import keys, model_versions
 from shared.jobs import Lane
 from tests.support.local_service import LocalService
 from workers.webhooks import QUEUE
@@ -101,8 +101,7 @@ class Check:
                 "images": sum(
                     abs(int(redis.get(f"outstanding_images:{lane}") or 0)) for lane in Lane
                 ),
-                "messages": sum(redis.llen(lane) for lane in Lane),
-                "waiting": sum(redis.zcard(f"waiting:{lane}") for lane in Lane),
+                "messages": sum(model_versions.waiting(redis, lane).total() for lane in Lane),
                 "bytes": len(redis.keys("images:*")),
                 "bytes held": int(redis.hget("held", "total") or 0),
                 "webhooks": redis.zcard(keys.WEBHOOKS_DUE) + redis.llen(QUEUE),

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from shared import model_versions
 from shared.jobs import Lane
 from tests.support.local_service import LocalService
 from tests.support.waiting import wait_until
@@ -55,7 +56,7 @@ def assert_nothing_is_left(service: LocalService, seconds: float = 20) -> None:
         return {
             "outstanding": sum(redis.zcard(f"outstanding:{lane}") for lane in Lane),
             "images": sum(int(redis.get(f"outstanding_images:{lane}") or 0) for lane in Lane),
-            "messages": sum(redis.llen(lane) for lane in Lane),
+            "messages": sum(model_versions.waiting(redis, lane).total() for lane in Lane),
             "unacknowledged": redis.hlen("unacked"),
             "stored": len(redis.keys("images:*")) + len(redis.keys("staged*")),
             "bytes held": int(redis.hget("held", "total") or 0),

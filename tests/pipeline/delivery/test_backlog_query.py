@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from shared import keys
+from shared import model_versions
 from shared.jobs import PART_SIZE, Lane
 from tests.support.local_service import LocalService
 
@@ -47,7 +47,7 @@ def test_the_scaler_sees_work_until_the_last_part_is_committed(
         seen: list[int] = []
         empty_queue = 0  # readings at which Celery's queue is empty while work goes on
         while True:
-            waiting = redis.llen(keys.queue(Lane.BULK))
+            waiting = model_versions.waiting(redis, Lane.BULK).total()
             seen.append(count([key]))
             if http.get(f"/jobs/{job['id']}").json()["state"] == "completed":
                 break

@@ -159,6 +159,15 @@ def test_the_jobs_of_a_version_that_is_gone_go_to_the_current_one(
     assert not redis.exists(keys.queue(Lane.BULK, "old"), keys.waiting(Lane.BULK, "old"))
 
 
+def test_what_waits_is_counted_by_version(redis: Redis, jobs: JobRecords) -> None:
+    worker(redis, "old")
+    accept(jobs, "old", parts=7)
+    accept(jobs, "", parts=2)
+    assert model_versions.waiting(redis, Lane.BULK) == {"old": 7, "": 2}
+    drain(redis, jobs, "old")
+    assert not model_versions.waiting(redis, Lane.BULK).total()
+
+
 def test_the_current_version_is_never_gone(redis: Redis, jobs: JobRecords, clock: Clock) -> None:
     """A scaler may have stopped the last worker of the lane, and starts one for these parts."""
     worker(redis, "old").leave()
