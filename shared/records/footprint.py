@@ -57,7 +57,7 @@ def _of_text(text: str) -> int:
 # are the most that is possible.
 
 #: The record of a job and its place in lists; the keys of a part; the result of an image.
-_KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 1_000, 500, 700
+_KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 1_500, 500, 700
 
 
 def kept_of_job(total: int = 0) -> int:
