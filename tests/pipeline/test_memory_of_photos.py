@@ -94,9 +94,9 @@ def test_1000_photos_at_once_do_not_fill_a_web_process(own: LocalService, photo:
     statuses = asyncio.run(crowd())
     grown = growth(web, before)
     print(statuses, grown)
-    assert statuses.keys() <= {202, 503} and statuses[202] >= 40
-    # MAX_BODY_MEMORY_BYTES, and as much again for bodies that are hashed and sent to Redis.
-    assert grown["web"] < 2 * 256
+    assert statuses.keys() <= {202, 503} and statuses[202] >= 20
+    # One client gets half of MAX_BODY_MEMORY_BYTES. It may be there twice, for copies of bodies.
+    assert grown["web"] < 256
 
 
 def test_the_command_needs_little_memory_for_a_folder_of_photos(
@@ -104,7 +104,7 @@ def test_the_command_needs_little_memory_for_a_folder_of_photos(
 ) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
-    for number in range(120):
+    for number in range(60):
         (folder / f"{number}.jpg").write_bytes(photo + b"%d" % number)
     program = (
         "import sys; from client.cli.command import main; status = main();"
