@@ -4,11 +4,11 @@
 
 Clients send pictures in both lanes: at once, as archives, or in parts, of which some come twice.
 They cancel some of the jobs. Meanwhile pool processes, workers, the web process and Redis are
-killed with SIGKILL or frozen with SIGSTOP, and connections are cut, at moments that follow from the
-seed. Then everything drains. As in Jepsen's total-queue, every accepted picture must have exactly
-one result, which is right and never changes. A picture of a cancelled job has one result or none.
-Each job's end must have caused at least one webhook. No program may have ended by itself.
-Exits with 1 where anything of this does not hold.
+killed with SIGKILL or frozen with SIGSTOP, connections are cut, and lanes are paused, at moments
+that follow from the seed. Then everything drains. As in Jepsen's total-queue, every accepted
+picture must have exactly one result, which is right and never changes. A picture of a cancelled job
+has one result or none. Each job's end must have caused at least one webhook. No program may have
+ended by itself. Exits with 1 where anything of this does not hold.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ def _load(
         thread.start()
     while any(thread.is_alive() for thread in threads):
         havoc.strike()
+    havoc.end()
     for thread in threads:
         thread.join()
 

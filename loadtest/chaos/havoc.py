@@ -1,4 +1,4 @@
-"""Kills and freezes programs, and cuts connections, at random moments."""
+"""Kills and freezes programs, cuts connections and pauses lanes, at random moments."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from redis.exceptions import RedisError
 
 from loadtest.chaos.supervisor import Supervisor
 from shared.jobs import Lane
+from shared.operation import lane_states
+from shared.operation.lane_states import LaneState
 from tests.support.local_service import LocalService
 
 
@@ -35,7 +37,9 @@ class Havoc:
             self.freeze_worker,
             self.freeze_redis,
             self.cut_connections,
+            self.pause_lane,
         ]
+        self._paused: Lane | None = None
         self._next: list[Callable[[], None]] = []
 
     def strike(self) -> None:
@@ -43,12 +47,20 @@ class Havoc:
         # Each kind comes once before any comes again, so that a short run has every kind.
         self._next = self._next or self._chance.sample(self._strikes, k=len(self._strikes))
         strike = self._next.pop()
+        paused, self._paused = self._paused, None
         try:
             strike()
             self.done[strike.__name__] += 1
         except (RedisError, ProcessLookupError, IndexError, FileNotFoundError):
             pass  # The program was down already.
         self._supervisor.repair()
+        if paused:  # during this strike
+            self._open(paused)
+
+    def end(self) -> None:
+        """Open the lane that the last strike has paused."""
+        if self._paused:
+            self._open(self._paused)
 
     @property
     def struck_all(self) -> bool:
@@ -86,6 +98,24 @@ class Havoc:
         redis = self._service.redis()
         for kind in ("normal", "pubsub"):
             redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        redis.close()
+
+    def pause_lane(self) -> None:
+        """As an operator does. The lane is open again after the next strike."""
+        lane = self._lane()
+        self._set(lane, LaneState.PAUSED)
+        self._paused = lane
+
+    def _open(self, lane: Lane) -> None:
+        while True:
+            try:
+                return self._set(lane, LaneState.OPEN)
+            except RedisError:
+                time.sleep(0.1)
+
+    def _set(self, lane: Lane, state: LaneState) -> None:
+        redis = self._service.redis()
+        lane_states.decide(redis, lane, state, by="chaos", reason="")
         redis.close()
 
     def _freeze(self, pid: int) -> None:
