@@ -29,7 +29,7 @@ _ENTRY = ["framework", "model"]
 
 #: Numbers of pictures that a network is compiled for, and from how many pictures on each is used. A
 #: batch that is not full is padded.
-_SIZES = {8: 6, 4: 3, 1: 1}
+_SIZES = {8: 7, 4: 3, 1: 1}
 
 #: Threads for a single picture, as in the ONNX Runtime engine.
 _MOST_THREADS = 4
