@@ -206,6 +206,7 @@ class NewJob:
     webhook: str | None = None  #: Address that is notified of its end.
     listed: bool = True  #: Whether it is in the list of its owner's jobs.
     model_version: str = ""  #: The version that will answer it; empty: that of its first worker.
+    weight: int = 1  #: Parts that the client gets in a round.
 
     @cached_property
     def pending(self) -> int:
@@ -229,6 +230,7 @@ class OpenJob:
     owner: str = ""  #: Name of the API key; empty if keys are off.
     client: str = ""  #: The client that opens it: it counts in this client's account.
     min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
+    weight: int = 1  #: Parts that the client gets in a round.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     webhook: str | None = None  #: Address that is notified of its end.
     model_version: str = ""  #: As in NewJob.
@@ -274,9 +276,11 @@ class Job:
     min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
     thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
-    # With fair scheduling, once a part of the job has waited for its round:
-    first_round: int | None = None  #: The round of its first part.
-    next_round: int | None = None  #: The round after that of its last part.
+    client: str = ""  #: The client that has sent it.
+    weight: int = 1  #: Parts that the client gets in a round.
+    # Once a part of the job has waited for its round:
+    first_round: int | None = None  #: The round of its first part, among the parts of its client.
+    next_round: int | None = None  #: The earliest round of its next part.
     first_due: float | None = None  #: Deadline of its first part, once that was queued.
 
     @property

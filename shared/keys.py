@@ -19,9 +19,14 @@ staged_images:<token>     hash: the images of that part, likewise. If not rename
                           version; messages that name parts
 <lane>                    list: the same for all workers, whatever their model version: of jobs that
                           no version was chosen for, and of releases without versions
-waiting:<lane>            sorted set: parts that are not in the queue yet, by round
-turn:<lane>               integer: the round of the part that was queued last
-                          The last two have a twin for each model version: waiting:<lane>@<version>
+waiting:<lane>            sorted set: parts that are not in the queue yet. The value is 0, or the
+                          round if the part's job names no client
+waiting:<lane>:<client>   sorted set: those of one client, by the round of their job
+clients:<lane>            sorted set: clients with such parts, by their next round
+turn:<lane>               integer: the latest round of a job's part that was queued
+                          The last four have a twin for each model version: waiting:<lane>@<version>
+ready:<lane>              sorted set: parts that have waited and are now in a queue or prefetched,
+                          by deadline; only of the lane `interactive`
 outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
                           WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
@@ -145,6 +150,18 @@ def queue(lane: Lane, version: str = "") -> str:
 
 def waiting(lane: Lane, version: str = "") -> str:
     return f"waiting:{queue(lane, version)}"
+
+
+def waiting_of(lane: Lane, client: str, version: str = "") -> str:
+    return f"{waiting(lane, version)}:{client}" if client else waiting(lane, version)
+
+
+def clients(lane: Lane, version: str = "") -> str:
+    return f"clients:{queue(lane, version)}"
+
+
+def ready(lane: Lane) -> str:
+    return f"ready:{lane}"
 
 
 def current_round(lane: Lane, version: str = "") -> str:

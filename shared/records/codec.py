@@ -108,6 +108,7 @@ def _options(job: NewJob | OpenJob) -> Fields:
     return {
         **({"client": job.client} if job.client else {}),
         **({"min_score": job.min_score} if job.min_score else {}),
+        **({"weight": job.weight} if job.weight != 1 else {}),
         **({"thumbnails": 1} if job.thumbnails else {}),
         **({"webhook": job.webhook} if job.webhook else {}),
     }
@@ -135,6 +136,8 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         started_at=_number(fields.get("started_at"), float),
         finished_at=_number(fields.get("finished_at"), float),
         expires_at=float(fields["expires_at"]),
+        client=fields.get("client", ""),
+        weight=int(fields.get("weight", 1)),
         first_round=_number(fields.get("first_turn"), int),
         next_round=_number(fields.get("next_turn"), int),
         first_due=_number(fields.get("first_due"), float),

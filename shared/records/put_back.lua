@@ -1,10 +1,12 @@
 -- Queue a part again that a worker has taken and not finished. Its start, if any, does not count.
 --
 -- runs in a full Redis
--- keys: outstanding, queue, part
+-- keys: outstanding, queue, part, ready
 -- arguments: member, attempts_field, deadline, message
 -- row arguments: slow
--- `attempts_field` is empty if it was not started. `deadline` is in Unix seconds. A row is the field that marks an image as slow to decode.
+-- `attempts_field` is empty if it was not started. `deadline` is in Unix seconds. `ready` counts what
+-- is queued, and is empty in the lane `bulk`. A row is the field that marks an image as slow to
+-- decode.
 -- Returns 1, or 0 if the part is no longer outstanding or has expired.
 if not redis.call('ZSCORE', outstanding, member) or redis.call('EXISTS', part) == 0 then
   return 0
@@ -17,4 +19,7 @@ for slow in rows() do
 end
 redis.call('ZADD', outstanding, 'XX', deadline, member)
 redis.call('LPUSH', queue, message)
+if ready ~= '' then
+  redis.call('ZADD', ready, deadline, member)
+end
 return 1

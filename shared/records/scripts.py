@@ -36,6 +36,7 @@ _CONSTANTS: dict[str, str | int] = {
     "WAITING_SECONDS": keys.WAITING_SECONDS,
     "COMMITTED": f"'{keys.COMMITTED}'",
     "CHARGES": f"'{keys.CHARGES}'",
+    "HELD": f"'{keys.HELD}'",
     "WEBHOOKS_DUE": f"'{keys.WEBHOOKS_DUE}'",
     "JOB_KEY": f"'{keys.job(_ANY)}'",
     "JOBS_KEY": f"'{keys.jobs_of(_ANY)}'",
@@ -45,6 +46,13 @@ _CONSTANTS: dict[str, str | int] = {
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
     "ACCOUNT_KEY": f"'{keys.account(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
+    "WAITING_KEY": f"'{keys.waiting(_ANY)}'",
+    "CLIENTS_KEY": f"'{keys.clients(_ANY)}'",
+    "ROUND_KEY": f"'{keys.current_round(_ANY)}'",
+    "READY_KEY": f"'{keys.ready(_ANY)}'",
+    "WORKERS_KEY": f"'{keys.workers(_ANY)}'",
+    "OUTSTANDING_KEY": f"'{keys.outstanding(_ANY)}'",
+    "OUTSTANDING_IMAGES_KEY": f"'{keys.outstanding_images(_ANY)}'",
 }
 
 #: Redis refuses a command that may need memory once it has reached `maxmemory`, but not after the

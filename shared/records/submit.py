@@ -66,12 +66,15 @@ class JobSubmitter:
         self._max_open_jobs = max_open_jobs
         self._max_open_images = max_open_images
 
-    def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> Accepted | None:
-        """Store jobs of one lane with their images and queue their parts, in one transaction.
+    def accept(
+        self, jobs: Sequence[NewJob], claim: Claim | None = None, *, at_once: bool = False
+    ) -> Accepted | None:
+        """Store jobs of one lane with their images, in one transaction.
 
-        `stage` may have stored images of many bytes. Gives None if no image needs a worker. A claim
-        is for a single job. Raises AlreadyClaimed if the claim's job exists, IdempotencyKeyReused,
-        and Unavailable if staged images have expired.
+        Their parts wait for their rounds, or are queued `at_once`. `stage` may have stored images
+        of many bytes. Gives None if no image needs a worker. A claim is for a single job. Raises
+        AlreadyClaimed if the claim's job exists, IdempotencyKeyReused, and Unavailable if staged
+        images have expired.
         """
         now = clock.now(self._redis)
         lane = jobs[0].lane
@@ -83,16 +86,16 @@ class JobSubmitter:
         sizes = {ref: entry.size for ref, entry in entries.items() if ref.images}
         deadline = now + self._deadline
         for version, of_version in _by_version(jobs, sizes).items():
-            if lane in rounds.FAIR:
-                rounds.join(pipe, lane, of_version, deadline=deadline, version=version)
-            else:
+            if at_once:
                 _queue(pipe, lane, of_version, deadline, version)
+            else:
+                rounds.join(pipe, lane, of_version, deadline=deadline, version=version)
         counted = len(pipe.command_stack)
         account.accept(pipe, lane, entries.values(), now=now, ttl=self._ttl)
         replies = self._execute(pipe, claim)[:counted]
         if not sizes:
             return None
-        images, bytes_held = replies[-1] if lane in rounds.FAIR else replies[-2:]
+        images, bytes_held = replies[-2:] if at_once else replies[-1]
         return Accepted(images, bytes_held)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
@@ -145,7 +148,6 @@ class JobSubmitter:
         for item in items:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
-        fair = job.lane in rounds.FAIR
         pipe = staged.rest()
         _PUT_PART(
             pipe,
@@ -155,14 +157,11 @@ class JobSubmitter:
             images=keys.images(job.id, number),
             staged=staged.key,
             staged_images=staged.images_key,
-            outstanding=keys.outstanding(job.lane),
             outstanding_images=keys.outstanding_images(job.lane),
             held=keys.HELD,
             queue=keys.queue(job.lane, version),
             parts=keys.parts(job.id),
             finished=keys.finished(job.id),
-            waiting=keys.waiting(job.lane, version) if fair else "",
-            current_round=keys.current_round(job.lane, version) if fair else "",
             job_id=job.id,
             number=number,
             member=ref.member,

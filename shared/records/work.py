@@ -71,6 +71,7 @@ class PartRecords:
                 outstanding=outstanding,
                 outstanding_images=outstanding_images,
                 held=keys.HELD,
+                ready=keys.ready(lane),
                 name=ref.name,
                 member=ref.member,
                 attempts_field=ref.attempts_field,
@@ -81,10 +82,7 @@ class PartRecords:
                 most_bytes=_BYTES_WITH_RECORDS // len(refs),
                 version=version,
             )
-        if lane in rounds.FAIR:
-            rounds.feed(
-                pipe, lane, deadline=now + self._deadline, taken=len(refs), versions=[version]
-            )
+        rounds.feed(pipe, lane, deadline=now + self._deadline, taken=len(refs), versions=[version])
         works, others = [], {}
         for ref, reply in zip(refs, pipe.execute(), strict=False):
             if isinstance(reply, bytes):
@@ -107,11 +105,8 @@ class PartRecords:
 
         Recovery calls this in case all messages of the lane were lost.
         """
-        if lane in rounds.FAIR:
-            deadline = clock.now(self._redis) + self._deadline
-            pipe = self._redis.pipeline(transaction=False)
-            rounds.feed(pipe, lane, deadline=deadline, taken=0, versions=versions)
-            pipe.execute()
+        deadline = clock.now(self._redis) + self._deadline
+        rounds.feed(self._redis, lane, deadline=deadline, taken=0, versions=versions)
 
     def commit(
         self, pipe: Pipeline, ref: PartRef, lane: Lane, outcomes: Mapping[int, Outcome]
@@ -154,6 +149,7 @@ class PartRecords:
                 outstanding=keys.outstanding(lane),
                 queue=keys.queue(lane, version),
                 part=keys.part(ref.job_id, ref.number),
+                ready=keys.ready(lane) if lane is Lane.INTERACTIVE else "",
                 member=ref.member,
                 attempts_field="",
                 deadline=deadline,
@@ -180,6 +176,7 @@ class PartRecords:
                 outstanding=keys.outstanding(lane),
                 queue=keys.queue(lane, version),
                 part=keys.part(ref.job_id, ref.number),
+                ready=keys.ready(lane) if lane is Lane.INTERACTIVE else "",
                 member=ref.member,
                 attempts_field=ref.attempts_field,
                 deadline=deadline,

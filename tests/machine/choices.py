@@ -22,6 +22,9 @@ class Cut(NamedTuple):
 
 INTERRUPTIONS = ("death", "recovery", "commit", "cancel", "start", "retry", "expiry", "twin")
 
+CLIENTS = ("somebody", "a second", "")
+
+weights = st.sampled_from([1, 1, 3])
 lanes = st.sampled_from([Lane.BULK, Lane.BULK, Lane.INTERACTIVE])
 picks = st.integers(0, 5)  #: Which of the newest things.
 totals_of_jobs = st.sampled_from([1, 1, 2, 3, 4, 7, 9])  #: One to three parts.

@@ -69,8 +69,13 @@ class Snapshot:
     def outstanding(self, lane: Lane) -> dict[str, float]:
         return dict(self.contents.get(keys.outstanding(lane), {}))
 
-    def waiting(self, lane: Lane) -> dict[str, float]:
-        return dict(self.contents.get(keys.waiting(lane), {}))
+    def waiting(self, lane: Lane, client: str = "") -> dict[str, float]:
+        """Parts that wait for their round: all, or those of one client."""
+        return dict(self.contents.get(keys.waiting_of(lane, client), {}))
+
+    def sharing(self, lane: Lane) -> dict[str, float]:
+        """Clients that share the rounds of a lane."""
+        return dict(self.contents.get(keys.clients(lane), {}))
 
     def webhooks_due(self) -> dict[str, float]:
         return dict(self.contents.get(keys.WEBHOOKS_DUE, {}))

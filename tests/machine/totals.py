@@ -7,6 +7,7 @@ import json
 from shared import keys
 from shared.jobs import Lane, PartRef
 from tests.machine import accounts, world
+from tests.machine.choices import CLIENTS
 from tests.machine.looks import left_of
 from tests.machine.promised import Promised
 from tests.machine.snapshot import Snapshot
@@ -17,6 +18,8 @@ _LASTING = {
     *(name for lane in Lane for name in (keys.queue(lane), keys.waiting(lane))),
     *(name for lane in Lane for name in (keys.outstanding(lane), keys.outstanding_images(lane))),
     *(keys.current_round(lane) for lane in Lane),
+    *(name for lane in Lane for name in (keys.clients(lane), keys.ready(lane))),
+    *(keys.waiting_of(lane, client) for lane in Lane for client in CLIENTS),
 }
 
 
@@ -49,6 +52,13 @@ def _reach_a_worker(snapshot: Snapshot, lane: Lane, now: float) -> None:
     """Each outstanding part is queued, waits for its round, or is overdue soon."""
     outstanding, waiting = snapshot.outstanding(lane), snapshot.waiting(lane)
     assert waiting.keys() <= outstanding.keys(), "a part waits for its round for ever"
+    for client in CLIENTS:
+        own = snapshot.waiting(lane, client)
+        shares = client in snapshot.sharing(lane)
+        assert shares or not own, f"no round comes for the parts of {client}"
+    reachable = set().union(*(snapshot.waiting(lane, client) for client in CLIENTS))
+    rest = {member for member, place in waiting.items() if place or member in reachable}
+    assert rest == waiting.keys(), f"no client has {waiting.keys() - rest}"
     queued = snapshot.queued(lane)
     for member, deadline in outstanding.items():
         if member not in queued and member not in waiting:

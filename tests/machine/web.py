@@ -18,7 +18,18 @@ from shared.errors import (
 from shared.jobs import Lane, NewItem, NewJob, OpenJob, Outcome, part_size, parts_of
 from shared.records.claims import AlreadyClaimed, Claim
 from tests.machine import world
-from tests.machine.choices import Cut, claims, cuts, lanes, newest, picks, positions, totals_of_jobs
+from tests.machine.choices import (
+    CLIENTS,
+    Cut,
+    claims,
+    cuts,
+    lanes,
+    newest,
+    picks,
+    positions,
+    totals_of_jobs,
+    weights,
+)
 from tests.machine.promised import PromisedJob, PromisedPart
 from tests.machine.service import CACHED, REFUSED, WEBHOOK, picture
 from tests.machine.steps import Steps
@@ -31,6 +42,8 @@ class WebSteps(Steps):
         webhook=st.booleans(),
         claim=claims,
         done=positions,
+        weight=weights,
+        at_once=st.booleans(),
         cut=cuts,
     )
     def accept(
@@ -40,9 +53,13 @@ class WebSteps(Steps):
         webhook: bool,
         claim: Claim | None,
         done: frozenset[int],
+        weight: int,
+        at_once: bool,
         cut: Cut | None,
     ) -> None:
+        """A job whose pictures are all here. An earlier release queues interactive jobs at once."""
         job = self._promise(lane, total, webhook, claim)
+        at_once = at_once and lane is Lane.INTERACTIVE
         items = [picture(job.id, k, outcome=_outcome(k, done)) for k in range(total)]
         numbers = range(parts_of(total))
         job.parts = {n: PromisedPart(sent=[_of_part(items, n)]) for n in numbers}
@@ -52,9 +69,11 @@ class WebSteps(Steps):
             top_k=5,
             items=items,
             client=job.client,
+            weight=weight,
             webhook=WEBHOOK if webhook else None,
         )
-        self._make(job, lambda: self.jobs.submitter.accept([new], claim), cut)
+        accept = self.jobs.submitter.accept
+        self._make(job, lambda: accept([new], claim, at_once=at_once), cut)
 
     @rule(lane=lanes, total=totals_of_jobs, webhook=st.booleans(), claim=claims, cut=cuts)
     def open(
@@ -68,7 +87,7 @@ class WebSteps(Steps):
 
     def _promise(self, lane: Lane, total: int, webhook: bool, claim: Claim | None) -> PromisedJob:
         number = len(self.promised.jobs)
-        client = ("somebody", "a second", "")[number % 3]
+        client = CLIENTS[number % 3]
         return self.promised.add(
             PromisedJob(f"job{number}", lane, total, client, webhook=webhook, claim=claim)
         )

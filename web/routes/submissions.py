@@ -222,6 +222,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         total=opened.total,
         owner=owner(),
         client=client().name,
+        weight=client().limits.weight,
         webhook=_webhook(query.webhook, opened.webhook),
         thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
     )

@@ -190,10 +190,15 @@ class Admission:
         with self._storing():
             return stage(self._redis, job)
 
-    def accept(self, jobs: Sequence[NewJob], claim: Claim | None = None) -> None:
-        """Store and queue jobs of one lane. Raises Overloaded where Redis is full."""
+    def accept(
+        self, jobs: Sequence[NewJob], claim: Claim | None = None, *, at_once: bool = False
+    ) -> None:
+        """Store jobs of one lane. Their parts wait for their rounds, or are queued `at_once`.
+
+        Raises Overloaded where Redis is full.
+        """
         with self._storing():
-            accepted = self._submitter.accept(jobs, claim)
+            accepted = self._submitter.accept(jobs, claim, at_once=at_once)
         self._note_accepted(jobs[0].lane, accepted)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:

@@ -106,6 +106,7 @@ class ArchiveJobs:
             skipped=found.skipped,
             owner=owner,
             client=room.client.name,
+            weight=room.client.limits.weight,
             webhook=webhook,
             thumbnails=thumbnails,
         )

@@ -19,6 +19,7 @@ from web.submit.admission import Admission, Room
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from web.submit.limits import Need
+from web.submit.single_pictures import SinglePictures
 
 
 class Submission:
@@ -31,12 +32,14 @@ class Submission:
         admission: Admission,
         coalescer: Coalescer,
         model: CurrentModel,
+        singles: SinglePictures,
     ) -> None:
         self._jobs = jobs
         self._answers = answers
         self._admission = admission
         self._coalescer = coalescer
         self._model = model
+        self._singles = singles
 
     def submit(
         self,
@@ -72,6 +75,7 @@ class Submission:
                 items=list(new_items(uploads, outcomes)),
                 owner=owner,
                 client=room.client.name,
+                weight=room.client.limits.weight,
                 webhook=webhook,
                 trace=trace,
                 thumbnails=thumbnails,
@@ -84,11 +88,18 @@ class Submission:
         return outcomes
 
     def _accept(self, job: NewJob, claim: Claim | None) -> None:
-        small = 0 < job.pending <= PART_SIZE >= len(job.items)
-        if claim is None and job.lane is Lane.INTERACTIVE and small:
-            self._coalescer.submit(job)
-        else:
+        is_single = job.lane is Lane.INTERACTIVE and len(job.items) == job.pending == 1
+        if not is_single or not self._singles.enter(job.client, job.id):
             self._admission.accept([job], claim)
+            return
+        try:
+            if claim is None:
+                self._coalescer.submit(job)
+            else:
+                self._admission.accept([job], claim, at_once=True)
+        except BaseException:
+            self._singles.leave(job.id)
+            raise
 
     def open(self, job: OpenJob, client: Client, claim: Claim | None = None) -> None:
         """Store a job of `client` whose pictures follow in parts.

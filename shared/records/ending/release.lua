@@ -8,9 +8,13 @@
 -- row arguments: name
 -- A row is a part; `name` is its PartRef.name. With these rows, so many parts of the job are
 -- released.
+local client = redis.call('HGET', job, 'client')
 for part, images, name in rows() do
   local members = release(name, part, images, outstanding, outstanding_images, held)
   redis.call('ZREM', waiting, unpack(members))
+  if client then
+    redis.call('ZREM', waiting .. ':' .. client, unpack(members))
+  end
 end
 -- The job may have expired: its record must not be made anew.
 if redis.call('EXISTS', job) == 1 then

@@ -1,59 +1,160 @@
--- Fair scheduling of the bulk lane, for several scripts. It needs holding.lua.
+-- Fair scheduling of a queue, for several scripts. It needs holding.lua. A queue is that of a lane,
+-- or of a lane and a model version: `<lane>@<version>`.
 --
--- Parts wait in the sorted set `waiting`, each with the number of its round. Only a few of them are
--- in Celery's queue at a time. The stored names call a round a turn (shared.keys).
+-- The clients of a queue share it in rounds: in each round a client gets one part, or as many as its
+-- weight. The jobs of a client share what it gets, in rounds of their own. Parts wait for that, and
+-- only a few of them are in Celery's queue at a time. The stored names call a round a turn
+-- (shared.keys).
+--
+-- `waiting` has all parts that wait. Those of a client are also in a sorted set of their own, by the
+-- round of their job, and have 0 in `waiting`. A part of a job without a client has its round in
+-- `waiting` itself. An earlier release stores all parts in this way, and its workers take parts from
+-- `waiting` alone.
 
--- Messages that the queue holds at least, while parts wait. An idle worker must find one, and a new
--- job's first part waits for all of them. Each start of a part refills the queue.
+-- Messages that the queue of the lane `bulk` holds at least, while parts wait. An idle worker must
+-- find one, and a new job's first part waits for all of them. Each start of a part refills the queue.
 local READY = 4
 
--- Let a part wait for its round. Each part of a job has the round after that of the job's previous
--- part. A job that is new, or had no part waiting, joins the round after the present one. So each
--- job has one part in a round, however many parts it has. New jobs do not join the present round:
--- a stream of small jobs would delay the parts of the next round for ever.
-local function wait_for_round(job, part, waiting, current_round, outstanding, member, message,
-                              deadline)
-  -- The rounds of a new model version go on from those of the whole lane.
-  local of_lane = current_round:match('^[^@]*')
-  local round = tonumber(redis.call('GET', current_round) or redis.call('GET', of_lane) or 0) + 1
-  local own = redis.call('HGET', job, 'next_turn')
-  if own then
-    round = math.max(round, tonumber(own))
-    redis.call('HSET', job, 'next_turn', round + 1)
-  else
-    redis.call('HSET', job, 'next_turn', round + 1, 'first_turn', round)
-  end
-  redis.call('HSET', part, 'message', message)
-  redis.call('ZADD', waiting, round, member)
-  redis.call('ZADD', outstanding, deadline + WAITING_SECONDS, member)
+-- A part that was queued so many seconds ago no longer counts as ready: its message may be lost.
+local READY_SECONDS = 10
+
+local function lane_of(queue)
+  return queue:match('^[^@]*')
 end
 
--- Queue waiting parts in the order of their rounds. `taken` parts were just started. The queue then
--- gets up to twice as many, so that a worker that takes many small parts at once finds more.
-local function feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline,
-                    taken)
-  local missing = math.max(READY, 2 * taken) - redis.call('LLEN', queue)
-  while missing > 0 do
-    local member, round = unpack(redis.call('ZPOPMIN', waiting))
-    if not member then
+-- The sorted set of a client's parts.
+local function parts_of(queue, client)
+  local waiting = WAITING_KEY:format(queue)
+  return client == '' and waiting or waiting .. ':' .. client
+end
+
+-- The member of a client's next part, and its round. Nothing if the client has no part.
+local function next_of(queue, client)
+  return unpack(redis.call('ZRANGEBYSCORE', parts_of(queue, client), '(0', '+inf', 'WITHSCORES',
+                           'LIMIT', 0, 1))
+end
+
+-- Let a client share the queue, from the round after the present one. If it joined the present one, a
+-- stream of new clients would delay the others for ever.
+local function join_clients(queue, client)
+  local clients = CLIENTS_KEY:format(queue)
+  if not redis.call('ZSCORE', clients, client) then
+    local _, present = unpack(redis.call('ZRANGE', clients, 0, 0, 'WITHSCORES'))
+    redis.call('ZADD', clients, (present or 0) + 1, client)
+  end
+end
+
+-- The latest round of a job's part that was queued. The rounds of a new model version go on from
+-- those of the whole lane.
+local function last_round(queue)
+  return redis.call('GET', ROUND_KEY:format(queue)) or
+         redis.call('GET', ROUND_KEY:format(lane_of(queue))) or 0
+end
+
+-- Let a part wait for its round. Two parts of a job are two rounds apart. A job that is new, or had
+-- no part waiting, begins one round after the next part of its client. It does not come before that
+-- part: a stream of small jobs would delay it for ever.
+local function wait_for_round(queue, job, part, member, message, deadline)
+  local own, client = unpack(redis.call('HMGET', job, 'next_turn', 'client'))
+  client = client or ''
+  local _, present = next_of(queue, client)
+  local round = (present or last_round(queue)) + 1
+  if own then
+    round = math.max(round, own)
+    redis.call('HSET', job, 'next_turn', round + 2)
+  else
+    redis.call('HSET', job, 'next_turn', round + 2, 'first_turn', round)
+  end
+  redis.call('HSET', part, 'message', message)
+  redis.call('ZADD', WAITING_KEY:format(queue), 0, member)
+  redis.call('ZADD', parts_of(queue, client), round, member)
+  redis.call('ZADD', OUTSTANDING_KEY:format(lane_of(queue)), deadline + WAITING_SECONDS, member)
+  join_clients(queue, client)
+end
+
+-- Let a part wait no longer. Returns whether it did.
+local function stop_waiting(queue, client, member)
+  local was_next = redis.call('ZREM', parts_of(queue, client), member)
+  return (client == '' and was_next or redis.call('ZREM', WAITING_KEY:format(queue), member)) == 1
+end
+
+-- Images of the parts that are in the queue or prefetched, after they waited for their round.
+local function ready_images(queue, deadline)
+  local ready = READY_KEY:format(lane_of(queue))
+  redis.call('ZREMRANGEBYSCORE', ready, '-inf', deadline - READY_SECONDS)
+  local images = 0
+  for _, member in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
+    if redis.call('ZSCORE', OUTSTANDING_KEY:format(lane_of(queue)), member) then
+      images = images + member:match('^[^:]*:%d+:(%d+)')
+    else
+      redis.call('ZREM', ready, member)
+    end
+  end
+  return images
+end
+
+-- How many more images the queue may get, or how many more messages. Workers of the lane
+-- `interactive` prefetch many messages, and a single picture waits for all of them. So the limit
+-- there is in images, a full part for each worker, and counts what is prefetched. The queue of
+-- `bulk` gets up to twice as many messages as were just started, so that a worker that takes many
+-- small parts at once finds more.
+local function room_in_queue(queue, deadline, taken)
+  if lane_of(queue) == 'interactive' then
+    local workers = redis.call('ZCARD', WORKERS_KEY:format(lane_of(queue)))
+    return PART_SIZE * math.max(1, workers) - ready_images(queue, deadline)
+  end
+  return math.max(READY, 2 * taken) - redis.call('LLEN', queue)
+end
+
+-- Queue a part that has waited. Returns the room that it takes, and its share of a round. Both are 0
+-- if its records have expired.
+local function queue_part(queue, member, deadline)
+  local name, images = member:match('^(.*):(%d+)$')
+  local job_id, number = name:match('^(.*):(%d+)$')
+  local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
+  local outstanding = OUTSTANDING_KEY:format(lane_of(queue))
+  -- A part may outlive its job. Writing to the job would make its record anew, without an expiry.
+  local state, weight = unpack(redis.call('HMGET', job, 'state', 'weight'))
+  local message = state and redis.call('HGET', part, 'message')
+  if not message then
+    release(name, part, IMAGES_KEY:format(job_id, number), outstanding,
+            OUTSTANDING_IMAGES_KEY:format(lane_of(queue)), HELD)
+    return 0, 0
+  end
+  redis.call('HDEL', part, 'message')
+  redis.call('ZADD', outstanding, deadline, member)
+  redis.call('HSETNX', job, 'first_due', deadline)
+  redis.call('LPUSH', queue, message)
+  if lane_of(queue) == 'interactive' then
+    redis.call('ZADD', READY_KEY:format(lane_of(queue)), deadline, member)
+    return images, 1 / (weight or 1)
+  end
+  return 1, 1 / (weight or 1)
+end
+
+-- Queue waiting parts in the order of their rounds. `taken` parts were just started.
+local function feed(queue, deadline, taken)
+  if next_of(queue, '') then
+    join_clients(queue, '')
+  end
+  local clients = CLIENTS_KEY:format(queue)
+  if redis.call('EXISTS', clients) == 0 then
+    return
+  end
+  local room = room_in_queue(queue, deadline, taken)
+  while room > 0 do
+    local client, place = unpack(redis.call('ZRANGE', clients, 0, 0, 'WITHSCORES'))
+    if not client then
       return
     end
-    redis.call('SET', current_round, round)
-    local name = member:match('^(.*):%d+$')
-    local job_id, number = name:match('^(.*):(%d+)$')
-    local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
-    -- A part may outlive its job. Writing to the job would make its record anew, without an expiry.
-    local message = redis.call('EXISTS', job) == 1 and redis.call('HGET', part, 'message')
-    if message then
-      redis.call('HDEL', part, 'message')
-      redis.call('ZADD', outstanding, deadline, member)
-      redis.call('HSETNX', job, 'first_due', deadline)
-      redis.call('LPUSH', queue, message)
-      missing = missing - 1
-    else
-      -- Its records have expired.
-      local images = IMAGES_KEY:format(job_id, number)
-      release(name, part, images, outstanding, outstanding_images, held)
+    local member, round = next_of(queue, client)
+    if not member then
+      redis.call('ZREM', clients, client)
+    elseif stop_waiting(queue, client, member) then
+      redis.call('SET', ROUND_KEY:format(queue), math.max(round, last_round(queue)))
+      local used, share = queue_part(queue, member, deadline)
+      redis.call('ZADD', clients, place + share, client)
+      room = room - used
     end
   end
 end

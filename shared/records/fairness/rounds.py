@@ -1,24 +1,22 @@
-"""Fair scheduling: a bulk job of ten pictures does not wait for one of ten thousand.
+"""Fair scheduling: a job of ten pictures does not wait for one of ten thousand.
 
-Celery's queue is first come, first served. So parts of the bulk lane wait in a sorted set, by
-round: each job has one part in a round. Only a few parts are in the queue at a time, and each start
-of a batch queues the next. The interactive lane does not need this: its jobs are small, and their
-parts are queued at once.
+Celery's queue is first come, first served. So parts wait beside it, in sorted sets: the clients of
+a lane share it in rounds, and the jobs of a client share what it gets. Only a few parts are in the
+queue at a time, and each start of a batch queues the next. In the lane `interactive`, single
+pictures do not wait: they are queued at once, unless their client has many there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.message import message
 from shared.records.scripts import Script
-
-#: The lanes with fair scheduling.
-FAIR = frozenset({Lane.BULK})
 
 _JOIN = Script("fairness/join")
 _FEED = Script("fairness/feed")
@@ -48,32 +46,23 @@ def join(
         )
         for ref, size in sizes.items()
     ]
-    _JOIN(pipe, rows, **_queue(lane, version), **_counts(lane), deadline=deadline)
+    _JOIN(
+        pipe,
+        rows,
+        outstanding_images=keys.outstanding_images(lane),
+        held=keys.HELD,
+        queue=keys.queue(lane, version),
+        deadline=deadline,
+    )
 
 
 def feed(
-    pipe: Pipeline, lane: Lane, *, deadline: float, taken: int, versions: Iterable[str] = ()
+    client: Redis, lane: Lane, *, deadline: float, taken: int, versions: Iterable[str] = ()
 ) -> None:
-    """Add to a pipeline: queue the parts whose round has come. It is harmless at any time.
+    """Queue the parts whose round has come, or add that to a pipeline. It is harmless at any time.
 
     `taken` is the number of parts that were just started. The parts are those of `versions`, and
     those of jobs without a version.
     """
-    rows = [[*_queue(lane, version).values()] for version in {"", *versions}]
-    _FEED(pipe, rows, **_counts(lane), deadline=deadline, taken=taken)
-
-
-def _queue(lane: Lane, version: str) -> dict[str, str]:
-    return {
-        "waiting": keys.waiting(lane, version),
-        "current_round": keys.current_round(lane, version),
-        "queue": keys.queue(lane, version),
-    }
-
-
-def _counts(lane: Lane) -> dict[str, str]:
-    return {
-        "outstanding": keys.outstanding(lane),
-        "outstanding_images": keys.outstanding_images(lane),
-        "held": keys.HELD,
-    }
+    rows = [(keys.queue(lane, version),) for version in {"", *versions}]
+    _FEED(client, rows, deadline=deadline, taken=taken)

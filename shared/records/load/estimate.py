@@ -9,8 +9,7 @@ from typing import Any
 from redis import Redis
 
 from shared import clock, keys
-from shared.jobs import Job
-from shared.records.fairness import rounds
+from shared.jobs import Job, Lane
 from shared.records.load import drain
 
 #: A job that was submitted longer ago than this is estimated by the lane's speed since then.
@@ -34,13 +33,13 @@ def of_job(redis: Redis, job: Job, *, deadline_seconds: float) -> Estimate:
     """
     if job.state.ended:
         return Estimate()
-    if job.lane in rounds.FAIR:
-        return _by_rounds(redis, job)
-    return _by_deadlines(redis, job, deadline_seconds)
+    if job.lane is Lane.INTERACTIVE and job.total == 1 and job.next_round is None:
+        return _by_deadlines(redis, job, deadline_seconds)
+    return _by_rounds(redis, job)
 
 
 def _by_deadlines(redis: Redis, job: Job, deadline_seconds: float) -> Estimate:
-    """For a lane that is first come, first served.
+    """For a single picture that was queued at once.
 
     Parts wait in the order of their deadlines, `deadline_seconds` after they were accepted. Parts
     that were started have later deadlines.
@@ -62,36 +61,45 @@ def _by_deadlines(redis: Redis, job: Job, deadline_seconds: float) -> Estimate:
 
 
 def _by_rounds(redis: Redis, job: Job) -> Estimate:
-    """For a lane with fair scheduling.
+    """For a job whose parts wait for their rounds.
 
-    Parts that wait for a later round than the job's last part are not ahead of it. Jobs that are
-    submitted later will share the rounds. `seconds` does not include them.
+    Parts of its client that wait for a later round than the job's last part are not ahead of it.
+    Each other client is taken to have one part in each round. Jobs that are submitted later will
+    share the rounds. `seconds` does not include them.
     """
     now = clock.now(redis)
     outstanding = keys.outstanding(job.lane)
-    # Parts that came before the job had a model version wait in the first set.
-    waiting = {keys.waiting(job.lane), keys.waiting(job.lane, job.model_version or "")}
     first, last = job.first_round or 0, (job.next_round or 0) - 1
     pipe = redis.pipeline(transaction=False)
-    for each in waiting:
-        pipe.zcard(each)
-        pipe.zcount(each, "-inf", first)
-        pipe.zcount(each, "-inf", last)
+    # Parts that came before the job had a model version wait in the queue of all workers.
+    for version in {"", job.model_version or ""}:
+        own = keys.waiting_of(job.lane, job.client, version)
+        pipe.zcard(keys.waiting(job.lane, version))
+        pipe.zcard(keys.clients(job.lane, version))
+        pipe.zcount(own, "(0", "+inf")
+        pipe.zcount(own, "(0", first)
+        pipe.zcount(own, "(0", last)
     pipe.zcard(outstanding)
     pipe.zcount(outstanding, "-inf", f"({job.first_due or 0}")
     pipe.get(keys.outstanding_images(job.lane))
     drain.read(pipe, job.lane, now)
-    *of_sets, parts, before_due, images, counts = pipe.execute()
-    parts_waiting, until_first, until_last = (sum(of_sets[k::3]) for k in range(3))
+    *of_queues, parts, before_due, images, counts = pipe.execute()
+    waiting, clients, of_client, until_first, until_last = (sum(of_queues[k::5]) for k in range(5))
     images = int(images or 0)
-    queued, size = parts - parts_waiting, images / max(1, parts)
+    queued, size = parts - waiting, images / max(1, parts)
+
+    def with_other_clients(own_parts: float) -> float:
+        """The parts that are served together with so many of the job's client."""
+        others: float = min(waiting - of_client, (clients - 1) * own_parts / job.weight)
+        return own_parts + others
+
     if job.started_at:
         ahead = 0
     elif job.first_due:
         ahead = before_due
     else:
-        ahead = queued + max(0, until_first - 1)  # without the job's own first part
-    left = (queued + until_last) * size + job.total - job.received
+        ahead = queued + max(0, with_other_clients(until_first) - 1)  # without its own first part
+    left = (queued + with_other_clients(until_last)) * size + job.total - job.received
     rate = _rate(job, images, counts, now)
     return Estimate(position=round(ahead * size), seconds=left / rate if rate else None)
 

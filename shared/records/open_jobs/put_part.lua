@@ -1,18 +1,16 @@
 -- Accept a part of an open job: all of it, or nothing.
 --
 -- uses: holding, ending/complete, fairness/rounds
--- keys: job, part, images, staged, staged_images, outstanding, outstanding_images, held, queue
--- keys: parts, finished, waiting, current_round
+-- keys: job, part, images, staged, staged_images, outstanding_images, held, queue, parts, finished
 -- arguments: job_id, number, member, message, item_count, pending, bytes
 -- arguments: succeeded, failed, model_version, now, deadline, ttl
 -- arguments: client, lane, kept, day, life
 -- row arguments: index
--- `waiting` and `current_round` are empty in a lane without fair scheduling. `pending` images need
--- a worker, and have so many `bytes`. The result cache answered the other items, or they are
--- refused: so many `succeeded` and `failed`, with this `model_version` or an empty one. A row is one
--- of these items. `now` and `deadline` are in Unix seconds; `ttl` is the results' time to live in
--- seconds. `client` has sent the part, or is empty; its account lives for `life` seconds. The part's
--- records have so many bytes `kept`.
+-- `pending` images need a worker, and have so many `bytes`. The result cache answered the other
+-- items, or they are refused: so many `succeeded` and `failed`, with this `model_version` or an empty
+-- one. A row is one of these items. `now` and `deadline` are in Unix seconds; `ttl` is the results'
+-- time to live in seconds. `client` has sent the part, or is empty; its account lives for `life`
+-- seconds. The part's records have so many bytes `kept`.
 -- Returns a word first. `new`: the number of missing parts, the images that are outstanding in the
 -- lane, the bytes that are held. `stored`, if the part was here: the number of missing parts and the
 -- part's `spec`. `closed`, `unknown` and `lost` come alone.
@@ -46,13 +44,8 @@ if tonumber(pending) > 0 then
   redis.call('EXPIRE', images, ttl)
   redis.call('HSET', held, part, bytes)
   charge(part, tonumber(pending), tonumber(bytes), lane, client)
-  if waiting ~= '' then
-    wait_for_round(job, part, waiting, current_round, outstanding, member, message, deadline)
-    feed(waiting, current_round, queue, outstanding, outstanding_images, held, deadline, 0)
-  else
-    redis.call('ZADD', outstanding, deadline, member)
-    redis.call('LPUSH', queue, message)
-  end
+  wait_for_round(queue, job, part, member, message, deadline)
+  feed(queue, deadline, 0)
 end
 keep(job, kept, now)
 if client ~= '' then

@@ -46,12 +46,17 @@ def _parts(text: bytes) -> list[PartRef]:
 
 
 def commit(
-    redis: Redis, jobs: JobRecords, ref: PartRef, outcomes: Mapping[int, Outcome] | None = None
+    redis: Redis,
+    jobs: JobRecords,
+    ref: PartRef,
+    outcomes: Mapping[int, Outcome] | None = None,
+    *,
+    lane: Lane = LANE,
 ) -> int:
     """Commit a part, with SUCCESS for all its images by default; gives the new outcomes."""
     positions: Iterable[int] = range(ref.images) if ref.only is None else [ref.only]
     pipe = redis.pipeline(transaction=False)
-    jobs.parts.commit(pipe, ref, LANE, outcomes or dict.fromkeys(positions, SUCCESS))
+    jobs.parts.commit(pipe, ref, lane, outcomes or dict.fromkeys(positions, SUCCESS))
     [written] = pipe.execute()
     return int(written)
 

@@ -113,12 +113,6 @@ def test_a_worker_that_takes_many_parts_at_once_finds_more(jobs: JobRecords, red
         assert redis.llen(LANE) == expected
 
 
-def test_the_interactive_lane_is_first_come_first_served(jobs: JobRecords, redis: Redis) -> None:
-    accept(jobs, 10, lane=Lane.INTERACTIVE)
-    assert redis.llen(Lane.INTERACTIVE) == 10
-    assert not redis.exists(keys.waiting(Lane.INTERACTIVE), keys.current_round(Lane.INTERACTIVE))
-
-
 def test_a_part_that_waits_for_its_round_is_never_overdue(
     jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:

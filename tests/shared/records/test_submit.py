@@ -43,7 +43,7 @@ def test_small_jobs_that_are_accepted_together_share_a_message(
         NewJob(id=f"j{k}", lane=Lane.INTERACTIVE, top_k=5, items=[new_item() for _ in range(15)])
         for k in range(3)
     ]
-    jobs.submitter.accept(new)
+    jobs.submitter.accept(new, at_once=True)
     first, second, third = (PartRef(f"j{k}", 0, 15) for k in range(3))
     assert queued(redis, Lane.INTERACTIVE) == [[first, second], [third]]
     assert backlog.of_lane(redis, Lane.INTERACTIVE)[:2] == (3, 45)

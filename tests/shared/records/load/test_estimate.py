@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
+from shared.clock import now
 from shared.jobs import PART_SIZE, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.load import estimate
@@ -18,12 +19,24 @@ from tests.shared.records.parts import commit, take_message
 DEADLINE = 60.0
 
 
-def accept(jobs: JobRecords, parts: int, lane: Lane = Lane.BULK) -> list[PartRef]:
+def accept(jobs: JobRecords, parts: int, lane: Lane = Lane.BULK, client: str = "") -> list[PartRef]:
     """Submit a job of full parts."""
     job_id = new_job_id()
     items = [NewItem(name="", digest=f"{k:064x}", data=b"x") for k in range(parts * PART_SIZE)]
-    jobs.submitter.accept([NewJob(id=job_id, lane=lane, top_k=1, items=items)])
+    jobs.submitter.accept([NewJob(id=job_id, lane=lane, top_k=1, items=items, client=client)])
     return [PartRef(job_id, number, PART_SIZE) for number in range(parts)]
+
+
+def accept_single(jobs: JobRecords) -> list[PartRef]:
+    """Submit a single picture, which is queued at once."""
+    job = NewJob(
+        id=new_job_id(),
+        lane=Lane.INTERACTIVE,
+        top_k=1,
+        items=[NewItem(name="", digest="d", data=b"x")],
+    )
+    jobs.submitter.accept([job], at_once=True)
+    return [PartRef(job.id, 0, 1)]
 
 
 def work(jobs: JobRecords, redis: Redis, ref: PartRef) -> None:
@@ -133,23 +146,36 @@ def test_a_lane_that_had_little_to_do_is_not_a_slow_one(
     assert 1 / 2 < (estimated(jobs, redis, refs).seconds or 0) < 2
 
 
-def test_in_the_interactive_lane_parts_wait_in_the_order_of_their_deadlines(
+def test_single_pictures_that_are_queued_at_once_wait_in_the_order_of_their_deadlines(
     jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:
     submitted = []
-    for parts in (2, 1):
-        submitted.append(accept(jobs, parts, Lane.INTERACTIVE))
+    for _ in range(3):
+        [ref] = accept_single(jobs)
+        submitted.append([ref])
         clock.now += 1
-    first, second = submitted
+    first, second, third = submitted
     assert estimated(jobs, redis, first) == Estimate(position=0, seconds=None)
-    assert estimated(jobs, redis, second) == Estimate(position=2 * PART_SIZE, seconds=None)
+    assert estimated(jobs, redis, third) == Estimate(position=2, seconds=None)
 
     clock.now += 2.5
-    redis.set(keys.drained(Lane.INTERACTIVE, int(clock.now) - 1), 3 * PART_SIZE)
-    seconds = estimated(jobs, redis, second).seconds
-    # In 3.5 s since its submission the lane has done 96 images, and 96 are left.
+    redis.set(keys.drained(Lane.INTERACTIVE, int(clock.now) - 1), 3)
+    seconds = estimated(jobs, redis, third).seconds
+    # In 3.5 s since its submission the lane has done 3 images, and 3 are left.
     assert seconds == pytest.approx(3.5)
 
-    jobs.parts.start(first, Lane.INTERACTIVE)
-    assert estimated(jobs, redis, first).position == 0
+    jobs.parts.start([*first, *second], Lane.INTERACTIVE)
     assert estimated(jobs, redis, second).position == 0
+    assert estimated(jobs, redis, third).position == 0
+
+
+def test_the_jobs_of_a_client_are_ahead_of_another_only_as_far_as_they_share_a_round(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    for _ in range(20):
+        accept(jobs, 10, client="crowd")
+    small = accept(jobs, 1, client="other")
+    position = estimated(jobs, redis, small).position
+    assert position and position <= 8 * PART_SIZE  # what is queued, and a round or two
+    redis.set(keys.drained(Lane.BULK, int(now(redis))), PART_SIZE)
+    assert (estimated(jobs, redis, small).seconds or 0) <= 10

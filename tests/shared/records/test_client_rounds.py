@@ -1,0 +1,205 @@
+"""Fair scheduling between clients, in both lanes."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from shared import keys
+from shared.jobs import PART_SIZE, Lane, NewItem, NewJob, PartRef, new_job_id
+from shared.message import message
+from shared.records.job_records import JobRecords
+from shared.records.load import backlog
+from tests.conftest import Clock
+from tests.shared.records.parts import EMPTY, commit, queued, take_message
+
+LANES = pytest.mark.parametrize("lane", Lane)
+
+#: Full parts that are queued before the first start: those of rounds.lua.
+READY = {Lane.BULK: 4, Lane.INTERACTIVE: 1}
+
+
+def accept(
+    jobs: JobRecords,
+    client: str,
+    *,
+    lane: Lane = Lane.INTERACTIVE,
+    images: int = PART_SIZE,
+    weight: int = 1,
+    at_once: bool = False,
+) -> str:
+    """Submit a job; gives its id, which begins with the client."""
+    job = NewJob(
+        id=client + new_job_id(),
+        lane=lane,
+        top_k=5,
+        items=[NewItem(name="", digest="d", data=b"data")] * images,
+        client=client,
+        weight=weight,
+    )
+    jobs.submitter.accept([job], at_once=at_once)
+    return job.id
+
+
+def take(redis: Redis, lane: Lane) -> list[PartRef]:
+    return take_message(redis, lane)
+
+
+def work(redis: Redis, jobs: JobRecords, lane: Lane, parts: int) -> str:
+    """Take, start and commit so many parts; gives the first letter of each part's job."""
+    letters = ""
+    for _ in range(parts):
+        for ref in take(redis, lane):
+            assert jobs.parts.start([ref], lane)
+            commit(redis, jobs, ref, lane=lane)
+            letters += ref.job_id[0]
+    return letters
+
+
+@LANES
+def test_a_client_with_many_jobs_gets_no_more_than_a_client_with_one(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    for _ in range(30):
+        accept(jobs, "many", lane=lane, images=3 * PART_SIZE)
+    accept(jobs, "one", lane=lane, images=20 * PART_SIZE)
+    assert set(work(redis, jobs, lane, READY[lane])) == {"m"}
+    order = work(redis, jobs, lane, 20)
+    for k in range(20):
+        assert abs(order[:k].count("m") - order[:k].count("o")) <= 2, order
+
+
+@LANES
+def test_a_client_gets_as_many_parts_in_a_round_as_its_weight(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    accept(jobs, "light", lane=lane, images=40 * PART_SIZE)
+    accept(jobs, "heavy", lane=lane, images=40 * PART_SIZE, weight=3)
+    work(redis, jobs, lane, READY[lane])
+    order = work(redis, jobs, lane, 24)
+    assert 17 <= order.count("h") <= 19, order
+
+
+@LANES
+def test_a_new_job_of_a_client_does_not_wait_for_its_large_one(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    accept(jobs, "client", lane=lane, images=50 * PART_SIZE)
+    small = accept(jobs, "client", lane=lane)
+    work(redis, jobs, lane, READY[lane] + 2)
+    assert jobs.reader.get(small).state == "completed"
+
+
+@LANES
+def test_a_stream_of_new_clients_does_not_stop_an_older_one(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    accept(jobs, "old", lane=lane, images=50 * PART_SIZE)
+    order = ""
+    for k in range(40):
+        accept(jobs, f"new{2 * k}", lane=lane)
+        accept(jobs, f"new{2 * k + 1}", lane=lane)
+        order += work(redis, jobs, lane, 2)
+    assert order.count("o") >= 8, order
+    assert "o" in order[-20:], order
+
+
+def test_a_single_picture_finds_one_part_of_a_large_job_before_it(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    """Also if the worker has prefetched: what it has not started fills the limit."""
+    lane = Lane.INTERACTIVE
+    for _ in range(3):
+        accept(jobs, "flood", images=500)
+    prefetched = take(redis, lane)
+    jobs.parts.feed(lane)
+    accept(jobs, "flood", images=500)
+    assert len(prefetched) == 1 and not take(redis, lane)
+    single = accept(jobs, "single", images=1, at_once=True)
+    assert jobs.parts.start(prefetched, lane)
+    first, second = queued(redis, lane)
+    assert [ref.job_id for ref in first] == [single] and second[0].images == PART_SIZE
+
+
+def test_each_worker_of_the_interactive_lane_finds_a_part(jobs: JobRecords, redis: Redis) -> None:
+    redis.zadd(keys.workers(Lane.INTERACTIVE), {"a": 1, "b": 1, "c": 1})
+    accept(jobs, "client", images=10 * PART_SIZE)
+    assert len(queued(redis, Lane.INTERACTIVE)) == 3
+
+
+def test_single_pictures_of_a_flood_fill_a_batch_and_no_more(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    lane = Lane.INTERACTIVE
+    for _ in range(100):
+        accept(jobs, "flood", images=1)
+    assert len(queued(redis, lane)) == PART_SIZE
+    batch = [ref for _ in range(PART_SIZE) for ref in take(redis, lane)]
+    assert len(jobs.parts.start(batch, lane)) == PART_SIZE
+    assert len(queued(redis, lane)) == PART_SIZE
+    # Slow pictures that the worker puts back still fill the queue.
+    jobs.parts.put_back({ref: {0} for ref in batch}, lane)
+    for ref in [ref for _ in range(PART_SIZE) for ref in take(redis, lane)]:
+        jobs.parts.start([ref], lane)
+    assert len(queued(redis, lane)) == PART_SIZE
+    assert redis.zcard(keys.waiting(lane)) == 100 - 2 * PART_SIZE
+
+
+def test_a_lost_message_does_not_keep_the_next_parts_from_the_queue(
+    jobs: JobRecords, redis: Redis, clock: Clock
+) -> None:
+    accept(jobs, "client", images=3 * PART_SIZE)
+    take(redis, Lane.INTERACTIVE)
+    jobs.parts.feed(Lane.INTERACTIVE)
+    assert not queued(redis, Lane.INTERACTIVE)
+    clock.now += 11
+    jobs.parts.feed(Lane.INTERACTIVE)
+    assert queued(redis, Lane.INTERACTIVE)
+
+
+@LANES
+def test_a_cancelled_job_leaves_the_lane_to_others_at_once(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    cancelled = accept(jobs, "gone", lane=lane, images=20 * PART_SIZE)
+    other = accept(jobs, "other", lane=lane, images=20 * PART_SIZE)
+    jobs.canceller.cancel(cancelled)
+    assert not redis.exists(keys.waiting_of(lane, "gone"))
+    redis.delete(lane)  # the messages that were queued for the cancelled job
+    jobs.parts.feed(lane)
+    assert {ref.job_id for [ref] in queued(redis, lane)} == {other}
+    work(redis, jobs, lane, 20)
+    assert backlog.of_lane(redis, lane) == EMPTY
+    jobs.parts.feed(lane)
+    assert not redis.exists(keys.clients(lane), keys.waiting(lane))
+
+
+def test_parts_that_an_earlier_release_has_stored_share_the_lane(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    """They name no client, and their rounds are in `waiting:<lane>`."""
+    lane = Lane.BULK
+    accept(jobs, "new", lane=lane, images=20 * PART_SIZE)
+    old = accept(jobs, "", lane=lane, images=20 * PART_SIZE)
+    redis.zrem(keys.clients(lane), "")
+    assert redis.hget(keys.job(old), "client") is None
+    work(redis, jobs, lane, READY[lane])
+    order = work(redis, jobs, lane, 20)
+    assert 9 <= order.count("n") <= 11, order
+
+
+@LANES
+def test_what_a_worker_of_an_earlier_release_has_queued_is_queued_once(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    """Such a worker takes parts from `waiting:<lane>` alone."""
+    job_id = accept(jobs, "client", lane=lane, images=10 * PART_SIZE)
+    while popped := redis.zpopmin(keys.waiting(lane)):
+        ref = PartRef.from_member(popped[0][0].decode())
+        redis.hdel(keys.part(ref.job_id, ref.number), "message")
+        redis.zadd(keys.outstanding(lane), {ref.member: 2_000_000_000})
+        redis.lpush(lane, message(lane, [ref]))
+    assert len(work(redis, jobs, lane, 20)) == 10
+    jobs.parts.feed(lane)
+    assert jobs.reader.get(job_id).state == "completed"
+    assert not redis.exists(keys.clients(lane), keys.waiting_of(lane, "client"))
