@@ -149,6 +149,7 @@ class JobSubmitter:
             staged.add(item)
         ref = PartRef(job.id, number, staged.pending)
         pipe = staged.rest()
+        now = clock.now(self._redis)  # the upload may have taken minutes
         _PUT_PART(
             pipe,
             [[number * PART_SIZE + k] for k in staged.finished],
@@ -172,13 +173,13 @@ class JobSubmitter:
             succeeded=staged.succeeded,
             failed=staged.failed,
             model_version=version or staged.model_version or "",
-            now=staged.now,
-            deadline=staged.now + self._deadline,
+            now=now,
+            deadline=now + self._deadline,
             ttl=self._ttl,
             client=client,
             lane=job.lane,
             kept=staged.kept,
-            **account.times(staged.now, self._ttl),
+            **account.times(now, self._ttl),
         )
         *_, (word, *reply) = pipe.execute()
         return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
