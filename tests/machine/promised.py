@@ -69,6 +69,7 @@ class Promised:
     def __init__(self, began: float) -> None:
         self.began = began  #: The time of the first step.
         self.jobs: dict[str, PromisedJob] = {}
+        self.paused = False  #: Whether a process was frozen in a step until a key expired.
 
     def __iter__(self) -> Iterator[PromisedJob]:
         return iter(self.jobs.values())

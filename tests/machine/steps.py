@@ -49,6 +49,7 @@ class Steps(RuleBasedStateMachine):
         if by == "death":
             die()
         elif by == "expiry":
+            self.promised.paused = True
             self.time.until_expiry()
         elif by == "twin":
             self.twin()
