@@ -33,8 +33,8 @@ FAULTS = (
         "a part that waits for its round makes the record of its expired job anew",
         (
             (
-                "redis.call('EXISTS', job) == 1 and redis.call('HGET', part, 'message')",
-                "redis.call('HGET', part, 'message')",
+                "local message = state and redis.call('HGET', part, 'message')",
+                "local message = redis.call('HGET', part, 'message')",
             ),
         ),
         "never expires|half a record",
@@ -68,6 +68,17 @@ FAULTS = (
             ),
         ),
         "stuck",
+        0,
+    ),
+    Fault(
+        "no round comes for a client that shares a lane again",
+        (
+            (
+                "if not redis.call('ZSCORE', clients, client) then",
+                "if redis.call('EXISTS', clients) == 0 then",
+            ),
+        ),
+        "no round comes for the parts",
         0,
     ),
     Fault(
