@@ -23,10 +23,10 @@ waiting:<lane>            sorted set: parts that are not in the queue yet. The v
                           round if the part's job names no client
 waiting:<lane>:<client>   sorted set: those of one client, by the round of their job
 clients:<lane>            sorted set: clients with such parts, by their next round
+ready:<lane>              sorted set: parts that have waited and are now in the queue or
+                          prefetched, by deadline; only of the lane `interactive`
 turn:<lane>               integer: the latest round of a job's part that was queued
-                          The last four have a twin for each model version: waiting:<lane>@<version>
-ready:<lane>              sorted set: parts that have waited and are now in a queue or prefetched,
-                          by deadline; only of the lane `interactive`
+                          The last five have a twin for each model version: waiting:<lane>@<version>
 outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
                           WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
@@ -160,8 +160,8 @@ def clients(lane: Lane, version: str = "") -> str:
     return f"clients:{queue(lane, version)}"
 
 
-def ready(lane: Lane) -> str:
-    return f"ready:{lane}"
+def ready(lane: Lane, version: str = "") -> str:
+    return f"ready:{queue(lane, version)}"
 
 
 def current_round(lane: Lane, version: str = "") -> str:

@@ -2,19 +2,21 @@
 --
 -- runs in a full Redis
 -- uses: holding
--- keys: job, part, images, outstanding, outstanding_images, held, ready
+-- keys: job, part, images, outstanding, outstanding_images, held
+-- keys: ready, ready_for_all
 -- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline, most_bytes
 -- arguments: version
 -- `name`, `member` and `attempts_field` are those of the PartRef. `outcome_field` is
 -- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
 -- `version` is the worker's model version. It becomes that of a job that has none yet. The part is
--- no longer `ready` in the queue.
+-- no longer `ready` in the queue of this version or in that of all workers.
 -- Returns three lists: the part's fields as HGETALL does, the position and the size in bytes of each
 -- image, and the images as HGETALL does. The last list is empty if they have more than `most_bytes`
 -- together. Returns the job's model version, a string, if that is another one. Returns nil if the
 -- worker has nothing to do: it is a second delivery, or recovery must
 -- act on a part that was tried often enough.
 redis.call('ZREM', ready, member)
+redis.call('ZREM', ready_for_all, member)
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end

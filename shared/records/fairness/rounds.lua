@@ -80,7 +80,7 @@ end
 
 -- Images of the parts that are in the queue or prefetched, after they waited for their round.
 local function ready_images(queue, deadline)
-  local ready = READY_KEY:format(lane_of(queue))
+  local ready = READY_KEY:format(queue)
   redis.call('ZREMRANGEBYSCORE', ready, '-inf', deadline - READY_SECONDS)
   local images = 0
   for _, member in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
@@ -126,7 +126,7 @@ local function queue_part(queue, member, deadline)
   redis.call('HSETNX', job, 'first_due', deadline)
   redis.call('LPUSH', queue, message)
   if lane_of(queue) == 'interactive' then
-    redis.call('ZADD', READY_KEY:format(lane_of(queue)), deadline, member)
+    redis.call('ZADD', READY_KEY:format(queue), deadline, member)
     return images, 1 / (weight or 1)
   end
   return 1, 1 / (weight or 1)

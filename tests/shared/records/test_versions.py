@@ -55,7 +55,7 @@ def test_pictures_that_leave_together_part_where_the_model_was_changed(
 ) -> None:
     lane = Lane.INTERACTIVE
     single = [replace(new_job(1, lane), model_version=v) for v in ("old", "new", "old")]
-    accepted = jobs.submitter.accept(single)
+    accepted = jobs.submitter.accept(single, at_once=True)
     assert accepted and accepted.images == 3
     assert len(take(redis, "old", lane)) == 2 and len(take(redis, "new", lane)) == 1
 
