@@ -7,7 +7,7 @@ import re
 import httpx
 from playwright.sync_api import Route, expect
 
-from tests.page.conftest import NewPage, Noise
+from tests.page.conftest import STATUS, NewPage, Noise
 from tests.support.local_service import LocalService
 
 
@@ -119,3 +119,23 @@ def test_the_sizes_of_few_files_are_read_at_a_time(
     assert 32 <= page.evaluate("asked.size") <= 4 * 32
     page.click("#cancel")
     expect(page.locator("#figures")).to_contain_text("Cancelled")
+
+
+def test_an_upload_does_not_wait_for_the_next_day(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page(refusals=(STATUS.format(429),))
+    words = "Your API key may send 2 pictures a day, and has sent 2."
+    page.goto(service.base_url)
+    expect(page.locator("#status")).to_contain_text("workers ready")
+    page.route(
+        "**/parts/*",
+        lambda route: route.fulfill(
+            status=429,
+            headers={"Retry-After": "40000"},
+            json={"code": "daily_limit_reached", "detail": words},
+        ),
+    )
+    page.set_input_files("#pictures", noise(3))
+    expect(page.locator("body")).to_contain_text(words)
+    expect(page.locator("#busy")).to_be_hidden()

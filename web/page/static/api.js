@@ -12,6 +12,9 @@ const BASE = "api/v1/";
 const GATEWAY_ERRORS = new Set([502, 504]);
 const LONGEST_PAUSE_SECONDS = 30;
 
+/** The client has to wait for hours. Its user decides what to do. */
+const NOT_SOON = new Set(["daily_limit_reached", "too_much_kept"]);
+
 export class Problem extends Error {
   /** `seconds`: the service's Retry-After; null if a retry will not help. */
   constructor(status, { code = "", detail = "", ...rest } = {}, seconds = null) {
@@ -89,8 +92,8 @@ function holdBack(pause, error, attempt) {
   const seconds = error.seconds ?? Math.min(LONGEST_PAUSE_SECONDS, 2 ** Math.min(attempt, 5));
   if (error instanceof Unreachable || GATEWAY_ERRORS.has(error.status))
     return pause.hold(seconds, AWAY);
-  if (typeof error.seconds !== "number") throw error;
-  const limited = error.status === 429;
+  if (typeof error.seconds !== "number" || NOT_SOON.has(error.code)) throw error;
+  const limited = error.code === "rate_limited";
   pause.hold(seconds, limited ? "You have reached your request limit" : "The service is busy");
 }
 
