@@ -59,9 +59,7 @@ def main() -> None:
     options = _options()
     if options.quick and not figures.STORED.exists():
         sys.exit("No figures are published yet. Run with --publish first.")
-    sets = read_sets(options.pictures)
-    if options.only:
-        sets = {options.only: sets[options.only]}
+    sets = read_sets(options.pictures, options.only)
     export_model()
     results = _measure(sets, _QUICK if options.quick else _FULL, options.rounds)
     print(results.table())

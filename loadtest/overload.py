@@ -81,9 +81,7 @@ def main() -> None:
     options = arguments.parse_args()
     export_model()
     texts, misses = [], []
-    for name, pictures in read_sets(options.pictures).items():
-        if options.only not in (None, name):
-            continue
+    for name, pictures in read_sets(options.pictures, options.only).items():
         with tempfile.TemporaryDirectory() as folder:
             with local_service(Path(folder), os.environ, redis_socket=True) as service:
                 service.start_all()

@@ -13,9 +13,10 @@ SMALL, PHOTOS = "pictures", "photos"
 TITLES = {SMALL: "pictures", PHOTOS: "photos of 12 MP"}
 
 
-def read_sets(folder: Path) -> dict[str, list[bytes]]:
-    """Both sets, by name."""
-    return {SMALL: read_pictures(folder), PHOTOS: photos(folder)}
+def read_sets(folder: Path, only: str | None = None) -> dict[str, list[bytes]]:
+    """Both sets by name, or the one with the name `only`."""
+    read = {SMALL: read_pictures, PHOTOS: photos}
+    return {name: read[name](folder) for name in read if only in (None, name)}
 
 
 def read_pictures(folder: Path) -> list[bytes]:
