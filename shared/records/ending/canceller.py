@@ -80,7 +80,8 @@ class JobCanceller:
             outstanding=keys.outstanding(job.lane),
             outstanding_images=keys.outstanding_images(job.lane),
             held=keys.HELD,
-            # A part that waits in another set is released when its round comes.
             waiting=keys.waiting(job.lane, job.model_version or ""),
+            # A part may have come before its job had a version.
+            waiting_without_version=keys.waiting(job.lane),
             released=released,
         )

@@ -2,7 +2,7 @@
 --
 -- runs in a full Redis
 -- uses: holding
--- keys: job, outstanding, outstanding_images, held, waiting
+-- keys: job, outstanding, outstanding_images, held, waiting, waiting_without_version
 -- arguments: released
 -- row keys: part, images
 -- row arguments: name
@@ -11,9 +11,11 @@
 local client = redis.call('HGET', job, 'client')
 for part, images, name in rows() do
   local members = release(name, part, images, outstanding, outstanding_images, held)
-  redis.call('ZREM', waiting, unpack(members))
-  if client then
-    redis.call('ZREM', waiting .. ':' .. client, unpack(members))
+  for _, set in ipairs({ waiting, waiting_without_version }) do
+    redis.call('ZREM', set, unpack(members))
+    if client then
+      redis.call('ZREM', set .. ':' .. client, unpack(members))
+    end
   end
 end
 -- The job may have expired: its record must not be made anew.
