@@ -235,7 +235,7 @@ function render({ anew = false } = {}) {
 function order() {
   const items = filters.isActive ? select(shown.items, filters.wanted) : shown.items;
   const withPictures = shown.record?.thumbnails || shown.items.some((item) => item.file);
-  grid.show(items, { withPictures });
+  grid.show(items, { withPictures, threshold: filters.threshold });
   const all = shown.items.length;
   $("shown").textContent =
     items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
@@ -251,6 +251,7 @@ function order() {
 function filtered() {
   if (!shown) return;
   order();
+  summary.show(shown);
   const top = $("job").getBoundingClientRect().top + scrollY;
   if (scrollY > top) scrollTo(0, top);
 }

@@ -1,8 +1,5 @@
 /** Numbers and times as text. */
 
-/** A label with a lower probability is uncertain. */
-export const UNSURE = 0.5;
-
 const numbers = new Intl.NumberFormat("en");
 
 export const number = (value) => numbers.format(value);

@@ -1,6 +1,7 @@
 /** One picture in the grid. */
 
-import { kindOf, percent, UNSURE } from "../words.js";
+import { isUnsure } from "./selection.js";
+import { kindOf, percent } from "../words.js";
 
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
 
@@ -40,13 +41,13 @@ export class Cell {
   }
 
   /** Shows an item. Call it again when the item has changed. */
-  show(item) {
+  show(item, threshold) {
     this.item = item;
     const done = item.state === "succeeded";
     this.button.dataset.state = item.state;
     this.button.title = item.name;
     this.#name.textContent = item.name.slice(item.name.lastIndexOf("/") + 1);
-    this.button.classList.toggle("unsure", done && item.probability < UNSURE);
+    this.button.classList.toggle("unsure", isUnsure(item, threshold));
     this.#label.textContent = caption(item);
     this.#share.textContent = done ? percent(item.probability) : "";
     this.#bar.style.width = done ? `${100 * item.probability}%` : "0";

@@ -1,9 +1,12 @@
-/** The form that filters and sorts the pictures of a job. Its values are part of the address. */
+/**
+ * The form that filters and sorts the pictures of a job, and says which labels are unsure. Its values
+ * are part of the address.
+ */
 
 const $ = (id) => document.getElementById(id);
 
 /** Form field -> its value when nothing is filtered. */
-const FIELDS = { text: "", state: "", least: "0", most: "100", sort: "" };
+const FIELDS = { text: "", state: "", least: "0", most: "100", sort: "", unsure: "50" };
 
 export class Filters {
   #changed;
@@ -16,7 +19,12 @@ export class Filters {
     for (const id of ["clear", "clear-all"]) $(id).addEventListener("click", () => this.set({}));
   }
 
-  /** What is asked for: {text, state, least, most, sort}; least and most from 0 to 1. */
+  /** A label with a lower probability is unsure. From 0 to 1. */
+  get threshold() {
+    return $("unsure").valueAsNumber / 100 || 0;
+  }
+
+  /** What is asked for: {text, state, least, most, sort, threshold}; numbers from 0 to 1. */
   get wanted() {
     return {
       text: $("text").value,
@@ -24,6 +32,7 @@ export class Filters {
       least: $("least").valueAsNumber / 100 || 0,
       most: Number.isNaN($("most").valueAsNumber) ? 1 : $("most").valueAsNumber / 100,
       sort: $("sort").value,
+      threshold: this.threshold,
     };
   }
 
@@ -38,9 +47,9 @@ export class Filters {
     return this.leavesOut || Boolean(this.wanted.sort);
   }
 
-  /** Sets these fields, and clears the others. */
+  /** Sets these fields, and clears the others. The threshold is no filter, and stays. */
   set(values) {
-    this.#write(values);
+    this.#write({ unsure: $("unsure").value, ...values });
     this.#note();
   }
 

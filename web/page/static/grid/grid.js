@@ -29,6 +29,7 @@ export class Grid {
   #width = WIDTH;
   #height = WIDTH + TEXT_HEIGHT;
   #withPictures = true;
+  #threshold = 0;
   #planned = false;
   #measured = 0;
   #scrolledAt = 0;
@@ -51,12 +52,13 @@ export class Grid {
     return this.#items;
   }
 
-  /** Shows these items in this order. */
-  show(items, { withPictures }) {
+  /** Shows these items in this order. A label with a probability below `threshold` is unsure. */
+  show(items, { withPictures, threshold }) {
     const held = this.#focused() && this.#items[this.#current];
     this.#items = items;
     this.#places = new Map(items.map((item, place) => [item.index, place]));
     this.#withPictures = withPictures;
+    this.#threshold = threshold;
     // The focus stays on its picture, wherever the picture has moved.
     const kept = held && this.#places.get(held.index);
     this.#current = Math.min(kept ?? this.#current, Math.max(0, items.length - 1));
@@ -69,7 +71,7 @@ export class Grid {
   refresh(indexes) {
     for (const index of indexes) {
       const place = this.#places.get(index);
-      this.#cells.get(place)?.show(this.#items[place]);
+      this.#cells.get(place)?.show(this.#items[place], this.#threshold);
     }
   }
 
@@ -172,7 +174,7 @@ export class Grid {
     cell.element.setAttribute("aria-setsize", this.#items.length);
     cell.element.setAttribute("aria-posinset", place + 1);
     cell.button.dataset.place = place;
-    cell.show(this.#items[place]);
+    cell.show(this.#items[place], this.#threshold);
   }
 
   /** Inserts in order, because a screen reader follows the document. */

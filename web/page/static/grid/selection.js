@@ -10,12 +10,19 @@ const ORDERS = {
     byLabel.compare(one.label, other.label) || other.probability - one.probability,
 };
 
-/** The items that fit `wanted`: {text, state, least, most, sort}; least and most from 0 to 1. */
+/** Whether an item is classified, and no label reaches the threshold of the page or of its job. */
+export const isUnsure = ({ state, below_threshold: below, probability }, threshold) =>
+  state === "succeeded" && (below || probability < threshold);
+
+/**
+ * The items that fit `wanted`: {text, state, least, most, sort, threshold}; least, most and threshold
+ * from 0 to 1.
+ */
 export function select(items, wanted) {
   const text = wanted.text.trim() && atWordStart(wanted.text.trim());
   const selected = items.filter(
     (item) =>
-      hasState(item, wanted.state) && isCertain(item, wanted) && (!text || contains(item, text)),
+      hasState(item, wanted) && isCertain(item, wanted) && (!text || contains(item, text)),
   );
   const order = ORDERS[wanted.sort];
   if (!order) return selected;
@@ -24,8 +31,9 @@ export function select(items, wanted) {
   return labelled.sort(order).concat(others);
 }
 
-const hasState = (item, state) =>
+const hasState = (item, { state, threshold }) =>
   !state ||
+  (state === "unsure" && isUnsure(item, threshold)) ||
   item.state === state ||
   (state === "waiting" && (item.state === "queued" || item.state === "sending"));
 

@@ -1,7 +1,7 @@
-/** What a finished job has found: its most frequent labels, and how many are uncertain. */
+/** What a finished job has found: its most frequent labels, and how many are unsure. */
 
-import { labels } from "../grid/selection.js";
-import { number, UNSURE } from "../words.js";
+import { isUnsure, labels } from "../grid/selection.js";
+import { number } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 const SHOWN = 5;
@@ -20,16 +20,19 @@ export class Summary {
     $("summary").hidden = !isShown;
     if (!isShown) return;
     const most = labels(job.items, SHOWN);
-    const uncertain = job.items.filter(isUncertain).length;
-    const said = JSON.stringify([job.id, most, uncertain]);
+    const { threshold } = this.#filters;
+    const unsure = job.items.filter((item) => isUnsure(item, threshold)).length;
+    // The job's own threshold may be higher than that of the page.
+    const limit = Math.round(100 * Math.max(threshold, job.record?.min_score ?? 0));
+    const said = JSON.stringify([job.id, most, unsure, limit]);
     if (said === this.#shown) return;
     this.#shown = said;
     const [[, largest] = []] = most;
     $("most-frequent").hidden = !(largest > 1); // labels that all differ need no chart
     $("frequent").replaceChildren(...most.map((each) => this.#row(each, largest)));
-    $("uncertain").hidden = !uncertain;
-    $("uncertain").textContent = `${number(uncertain)} uncertain (below ${100 * UNSURE} %)`;
-    $("uncertain").onclick = () => this.#filters.set({ most: `${100 * UNSURE}`, sort: "uncertain" });
+    $("all-unsure").hidden = !unsure;
+    $("all-unsure").textContent = `${number(unsure)} unsure (below ${limit} %)`;
+    $("all-unsure").onclick = () => this.#filters.set({ state: "unsure", sort: "uncertain" });
   }
 
   #row([label, count], largest) {
@@ -52,5 +55,3 @@ export class Summary {
     return row;
   }
 }
-
-const isUncertain = ({ probability }) => probability !== null && probability < UNSURE;

@@ -1,0 +1,57 @@
+"""A label below the threshold of the page, or of its job, is unsure."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+from playwright.sync_api import expect
+
+from tests.page.conftest import NewPage, Noise
+from tests.support.local_service import LocalService
+
+
+def test_the_threshold_decides_which_labels_are_unsure_and_is_in_the_address(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", noise(12))
+    expect(page.locator("#figures")).to_contain_text("12 pictures labelled")
+    cells, unsure = page.locator(".cell"), page.locator(".cell.unsure")
+    shares = page.locator(".cell .bar span").evaluate_all(
+        "bars => bars.map((bar) => parseFloat(bar.style.width))"
+    )
+    threshold = f"{sorted(shares)[6]:.6f}"
+    below = sum(share < float(threshold) for share in shares)
+    assert 0 < below < 12
+
+    page.fill("#unsure", threshold)
+    expect(unsure).to_have_count(below)
+    named = page.get_by_role("button", name=re.compile("unsure: "))
+    expect(named).to_have_count(below)
+    expect(page.locator("#all-unsure")).to_contain_text(f"{below} unsure (below ")
+    page.click("#all-unsure")
+    expect(cells).to_have_count(below)
+    expect(page.locator("#state")).to_have_value("unsure")
+
+    page.reload()
+    expect(cells).to_have_count(below)
+    expect(page.locator("#unsure")).to_have_value(threshold)
+    page.click("#clear")  # the threshold is no filter
+    expect(cells).to_have_count(12)
+    expect(unsure).to_have_count(below)
+    page.fill("#unsure", "0")
+    expect(unsure).to_have_count(0)
+    expect(page.locator("#all-unsure")).to_be_hidden()
+
+
+def test_a_picture_below_the_threshold_of_its_job_is_unsure_on_the_page(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    files = [("files", (path.name, path.read_bytes())) for path in noise(3)]
+    job = httpx.post(f"{service.base_url}/jobs", files=files, data={"min_score": "1"}).json()
+    page = new_page()
+    page.goto(f"{service.base_url}/?job={job['id']}&unsure=0")
+    expect(page.locator(".cell.unsure")).to_have_count(3)
+    expect(page.locator("#all-unsure")).to_have_text("3 unsure (below 100 %)")
