@@ -217,6 +217,7 @@ def test_the_openapi_document_names_every_call(client: FlaskClient) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/api/v1/classify",
+        "/api/v1/usage",
         "/api/v1/jobs",
         "/api/v1/jobs/{job_id}",
         "/api/v1/jobs/{job_id}/events",
