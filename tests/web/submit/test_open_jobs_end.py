@@ -14,7 +14,7 @@ from flask_openapi import OpenAPI
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from shared import keys, model_info
+from shared import keys, model_versions
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from tests.support.bodies import JPEG, Unreadable
@@ -100,7 +100,7 @@ def test_a_full_lane_refuses_a_part_before_its_body_is_read(
     assert open_id(client, 64)
 
     learn(redis, *range(32, 64))  # pictures that need no worker need no room
-    monkeypatch.setattr(model_info, "_FRESH_SECONDS", 0)
+    monkeypatch.setattr(model_versions, "_FRESH_SECONDS", 0)
     assert put(client, job_id, 1, range(32, 64)).status_code == 201
 
     ref = PartRef(job_id, 0, 32)
