@@ -149,9 +149,9 @@ def _exported(network: nn.Module, side: int) -> onnx.ModelProto:
 
 
 def _reference(network: nn.Module, transform: Transform, activation: Activation) -> Reference:
-    @torch.inference_mode()
     def answer(picture: Image.Image) -> NDArray[np.float32]:
-        scores = _ACTIVATE[activation](network(transform(picture)[None]))
+        with torch.inference_mode():
+            scores = _ACTIVATE[activation](network(transform(picture)[None]))
         result: NDArray[np.float32] = scores[0].float().numpy()
         return result
 
