@@ -135,7 +135,7 @@ def letter(service: LocalService, pictures: list[Path], job: str) -> Iterator[st
     redis.close()
 
 
-@pytest.mark.parametrize("name", _RUNBOOKS.keys() - {"ClassifierDeadLettersGrowing"})
+@pytest.mark.parametrize("name", sorted(_RUNBOOKS.keys() - {"ClassifierDeadLettersGrowing"}))
 def test_the_commands_of_a_section_work(operator: Operator, job: str, name: str) -> None:
     operator.run(_RUNBOOKS[name], JOB=job)
 
