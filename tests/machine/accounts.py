@@ -71,9 +71,10 @@ def _kept(promised: Promised, snapshot: Snapshot, client: str, now: float) -> No
 
 def _kept_by(record: dict[str, str], now: float) -> int:
     """Bytes that are counted. Those of a job that takes too long stop counting early."""
-    late = now > float(record.get("created_at", 0)) + world.TTL
-    is_whole = "received" not in record and record.get("state") in ("queued", "running")
-    return 0 if late and is_whole else int(record.get("kept", 0))
+    life = world.TTL if "received" not in record else 2 * world.TTL
+    late = now > float(record.get("created_at", 0)) + life
+    ended = record.get("state") in ("completed", "cancelled")
+    return 0 if late and not ended else int(record.get("kept", 0))
 
 
 def _sent(promised: Promised, client: str) -> int:

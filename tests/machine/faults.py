@@ -37,7 +37,7 @@ FAULTS = (
                 "local message = redis.call('HGET', part, 'message')",
             ),
         ),
-        "never expires|half a record",
+        "never expires|half a record|are charged",
         4,
     ),
     Fault(

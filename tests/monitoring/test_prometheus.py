@@ -94,7 +94,8 @@ def test_an_outage_of_redis_raises_an_alert_at_the_alertmanager(
     try:
         # They fire a minute or two later: see outages_test.yml.
         wait_until(lambda: len(loaded.query(raised)) == 2, 30, problem="no alert is pending")
-        assert loaded.query("max(classifier:unserved:ratio1h{by='probe'} > 0)")
+        unserved = "max(classifier:unserved:ratio1h{by='probe'} > 0)"
+        wait_until(lambda: loaded.query(unserved), 30, problem="nothing counts as unserved")
     finally:
         watched.service.start_redis()
         grant_few_rights(watched)  # The watchers go on.
