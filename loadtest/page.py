@@ -123,9 +123,8 @@ def main() -> None:
         for number in range(options.rounds):
             print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
             for name, times, memory in _round(Path(folder) / f"round-{number}", files, options):
-                if not times:  # The upload may end before the next frame.
-                    continue
-                times.sort()
+                # An upload of few pictures may end before the next frame.
+                times = sorted(times) or [0.0]
                 p95 = times[int(0.95 * len(times))]
                 figures = statistics.median(times), p95, times[-1], memory
                 print(name, [round(each) for each in figures], file=sys.stderr)

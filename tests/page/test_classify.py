@@ -217,5 +217,6 @@ def test_the_status_line_shows_model_workers_and_backlog(
     page.goto(service.base_url)
     version = httpx.get(f"{service.base_url}/api/v1/health").json()["model_version"]
     expect(page.locator("#status")).to_have_text(
-        f"{version} on onnxruntime in fp32 · workers ready: 1 for small jobs, 1 for large jobs · no pictures waiting"
+        f"{version} on onnxruntime in fp32 · workers ready: 1 for small jobs, 1 for large jobs"
+        " · no pictures waiting"
     )
