@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from loadtest.measure.photos import photos
-
 #: The sets of pictures that measurements use: the pictures of a folder, and photos made of them.
 SMALL, PHOTOS = "pictures", "photos"
 
@@ -15,6 +13,8 @@ TITLES = {SMALL: "pictures", PHOTOS: "photos of 12 MP"}
 
 def read_sets(folder: Path, only: str | None = None) -> dict[str, list[bytes]]:
     """Both sets by name, or the one with the name `only`."""
+    from loadtest.measure.photos import photos  # The image of the load test has no Pillow.
+
     read = {SMALL: read_pictures, PHOTOS: photos}
     return {name: read[name](folder) for name in read if only in (None, name)}
 

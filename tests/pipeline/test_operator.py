@@ -118,7 +118,8 @@ def test_a_purged_lane_is_empty_and_works_again(operator: Operator, pictures: li
     operator.set_state("paused")
     job_ids = [operator.submit(pictures[:40]), operator.submit(pictures[:2])]
     purged = operator.http.post("/api/v1/operator/lanes/bulk/purge", json={}).json()
-    assert (purged["cancelled"], purged["more"]) == (2, False)
+    # Other tests may have left open jobs in this lane.
+    assert purged["cancelled"] >= 2 and not purged["more"]
     assert [operator.job(each)["state"] for each in job_ids] == ["cancelled"] * 2
     assert operator.lane()["outstanding_parts"] == 0
     operator.set_state("open")

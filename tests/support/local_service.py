@@ -45,6 +45,7 @@ class LocalService:
     _redis: ExitStack = field(default_factory=ExitStack)
     #: Ids of the processes below each program, as they were when it was ready.
     _children: dict[str, set[int]] = field(default_factory=dict)
+    _killed: set[int] = field(default_factory=set)  #: Processes below them that a test has killed.
     _mortal: set[str] = field(default_factory=set)  #: Programs whose end is no failure now.
 
     @property
@@ -106,7 +107,7 @@ class LocalService:
         """Kill the youngest one. The worker starts another in its place."""
         process = self.pool_processes(lane)[-1]
         os.kill(process, signal.SIGKILL)
-        self._children.get(lane, set()).discard(process)
+        self._killed.add(process)
 
     @contextmanager
     def may_die(self, *names: str) -> Iterator[None]:
@@ -129,7 +130,8 @@ class LocalService:
                 deaths.append(f"{name} ended: {self.log(name)[-2000:]}")
                 continue
             now = set(self._children_now(name))
-            if gone := self._children.get(name, now) - now:
+            # A process that a test has killed is listed until its parent has noticed.
+            if gone := self._children.get(name, now) - now - self._killed:
                 deaths.append(f"{name} lost processes {sorted(gone)}: {self.log(name)[-2000:]}")
             self._children[name] = now
         return deaths

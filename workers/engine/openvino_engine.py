@@ -34,6 +34,11 @@ _SIZES = {8: 7, 4: 3, 1: 1}
 #: Threads for a single picture, as in the ONNX Runtime engine.
 _MOST_THREADS = 4
 
+#: Everything that OpenVINO has made in this process. After it frees a network, the next signal kills
+#: the process, because the kernel cannot save the registers. The limits on decoding are such
+#: signals. Seen with OpenVINO 2026.4.1 on a processor with AMX.
+_ALIVE: list[Any] = []
+
 _Precision = Literal["fp32", "bf16"]
 _TYPES: dict[_Precision, str] = {"fp32": "f32", "bf16": "bf16"}
 
@@ -122,10 +127,13 @@ def _compiled(
         "ENABLE_CPU_PINNING": False,
     }
     compiled = openvino.Core().compile_model(fixed, "CPU", options)
+    _ALIVE.append((network, fixed, compiled))
     actual = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if actual != _TYPES[precision]:
         raise ValueError(f"it computes in {actual}")
-    return compiled.create_infer_request()
+    request = compiled.create_infer_request()
+    _ALIVE.append(request)
+    return request
 
 
 def _batches(

@@ -140,8 +140,11 @@ def test_a_worker_that_was_frozen_goes_on_when_it_wakes(
 
 def _cancel_consumer(service: LocalService) -> bool:
     """Whether a worker was there and has stopped to consume."""
-    command = "celery -A workers.app control --timeout 2 cancel_consumer bulk".split()
-    return _run(service, command).returncode == 0
+    version = httpx.get(f"{service.base_url}/api/v1/health").json()["model_version"]
+    command = "celery -A workers.app control --timeout 2 cancel_consumer".split()
+    return all(
+        _run(service, [*command, queue]).returncode == 0 for queue in ("bulk", f"bulk@{version}")
+    )
 
 
 def test_the_heartbeat_shows_whether_a_worker_lives(hasty: LocalService) -> None:

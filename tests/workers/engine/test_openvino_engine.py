@@ -55,6 +55,28 @@ def test_a_picture_gets_the_same_probabilities_as_in_onnx_runtime(
     assert np.abs(engine.predict(batch[::-1])[::-1] - expected).max() < 1e-6
 
 
+def test_a_process_that_drops_an_engine_survives_the_limits_on_decoding(tiny: Settings) -> None:
+    program = f"""
+import gc, sys
+from pathlib import Path
+from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
+from workers.decode.decoder import Decoder
+from workers.decode.limits import DecodeLimits
+from workers.engine.openvino_engine import OpenvinoEngine
+
+engine = OpenvinoEngine.load(Path({str(find_export(tiny))!r}), precision="fp32", cores=2)
+limits = DecodeLimits(pixels=50_000_000, cpu_seconds=0.5, memory_bytes=400 * 2**20)
+decoder = Decoder(engine.model.preset, limits)
+del engine
+gc.collect()
+print(type(decoder.decode(jpeg_of_many_passes(5_000)).pixels).__name__)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode, run.stdout) == (0, "DecodeTimeout\n"), run.stderr
+
+
 def test_several_threads_give_the_same_probabilities(tiny: Settings) -> None:
     engine = load_engine(tiny.model_copy(update={"worker_processes": 2}))
     picture = noise(1)
