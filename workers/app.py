@@ -161,7 +161,7 @@ def _start_timers(sender: Any, **_: Any) -> None:
         redis,
         classify.batcher,
         settings.lane,
-        lambda: app.amqp.queues.consume_from,
+        _queues,
         seconds=settings.stall_seconds,
         interval=seconds,
     )
@@ -184,6 +184,13 @@ def _start_timers(sender: Any, **_: Any) -> None:
     report.tick()
     _when_loaded(sender, presence.tick)
     _serve_metrics()
+
+
+def _queues() -> list[str]:
+    """The queues that this worker should consume, whatever Celery thinks."""
+    announcement = _model.read()
+    own = [keys.queue(settings.lane, version_of(announcement))] if announcement else []
+    return [keys.queue(settings.lane), *own]
 
 
 def _when_loaded(consumer: Any, tick: Callable[[], None]) -> None:

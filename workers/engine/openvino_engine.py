@@ -34,8 +34,8 @@ _SIZES = {8: 7, 4: 3, 1: 1}
 #: Threads for a single picture, as in the ONNX Runtime engine.
 _MOST_THREADS = 4
 
-#: Everything that OpenVINO has made in this process. After it frees a network, the next signal kills
-#: the process, because the kernel cannot save the registers. The limits on decoding are such
+#: Everything that OpenVINO has made in this process. After it frees a network, the next signal
+#: kills the process, because the kernel cannot save the registers. The limits on decoding are such
 #: signals. Seen with OpenVINO 2026.4.1 on a processor with AMX.
 _ALIVE: list[Any] = []
 

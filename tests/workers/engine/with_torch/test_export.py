@@ -60,7 +60,7 @@ def test_two_processes_that_start_at_once_make_one_export(tmp_path: Path) -> Non
     ]
     output = [process.communicate(timeout=120) for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    (path,) = (tmp_path / "models").glob("*.onnx*")
+    (path,) = (tmp_path / "models").glob("*.onnx")
     assert output == 2 * [(f"{path}\n", "")]
 
 
@@ -125,7 +125,7 @@ def test_if_weights_cannot_be_downloaded_the_error_names_remedies(tmp_path: Path
     for remedy in ("reach the network once", *words):
         assert remedy in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert not list((tmp_path / "models").glob("*.onnx*"))
+    assert not list((tmp_path / "models").glob("*.onnx"))
 
 
 @pytest.mark.parametrize(("suffix", "save"), [(".pth", save_pth), (".safetensors", save_file)])
