@@ -7,7 +7,6 @@ from collections import Counter
 from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.records.accounts import account
-from tests.machine import world
 from tests.machine.looks import left_of
 from tests.machine.promised import Promised
 from tests.machine.snapshot import Snapshot
@@ -71,10 +70,8 @@ def _kept(promised: Promised, snapshot: Snapshot, client: str, now: float) -> No
 
 def _kept_by(record: dict[str, str], now: float) -> int:
     """Bytes that are counted. Those of a job that takes too long stop counting early."""
-    life = world.TTL if "received" not in record else 2 * world.TTL
-    late = now > float(record.get("created_at", 0)) + life
-    ended = record.get("state") in ("completed", "cancelled")
-    return 0 if late and not ended else int(record.get("kept", 0))
+    late = now > float(record.get("expires_at", 0))
+    return 0 if late else int(record.get("kept", 0))
 
 
 def _sent(promised: Promised, client: str) -> int:

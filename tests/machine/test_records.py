@@ -40,6 +40,7 @@ def test_the_machine_finds_a_fault(
 
 
 @pytest.mark.long
-def test_all_promises_are_kept_for_five_minutes(machine: type[Records]) -> None:
-    for seed in explore_for(machine, 300, first=int(time.time())):
+def test_all_promises_are_kept_in_a_longer_run(machine: type[Records]) -> None:
+    """Fixed seeds. `make machine` explores new ones for an hour."""
+    for seed in explore_for(machine, 40, first=1795867508):
         print(f"python -m tests.machine --seed {seed}")  # pytest shows it if the seed fails

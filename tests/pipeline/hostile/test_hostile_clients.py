@@ -155,10 +155,12 @@ def test_every_answer_agrees_with_the_openapi_document(hasty: LocalService, tmp_
         *("--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
         # No schema can say that bytes are a picture, or that there are as many names as files.
         *("--exclude-checks", "positive_data_acceptance"),
-        # A stream of events ends with its job, and some of these jobs never end.
+        # A stream of events ends with its job, and some of these jobs never end. An operator can
+        # close lanes, and then nothing is accepted any more.
         *("--exclude-operation-id", "followJob"),
+        *("--exclude-path-regex", "/operator/"),
     ]
     run = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, timeout=90, check=False
     )
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert run.returncode == 0, run.stdout[-12000:] + run.stderr[-2000:]
