@@ -7,7 +7,6 @@ runs it for an hour. The seeds of the tests are fixed, so a test runs the same e
 
 from __future__ import annotations
 
-import time
 
 import pytest
 from redis import Redis
