@@ -16,7 +16,7 @@ import httpx
 from quickstart.addresses import api_url, flower_url, local_client, network_url
 from quickstart.command import command
 from shared.errors import ClassifierError, ModelNotReady
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.settings import Settings
 
 #: A first start exports the model. In `make demo` it downloads the weights before that.

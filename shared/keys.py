@@ -86,6 +86,9 @@ WEBHOOKS_DUE = "webhooks_due"
 #: Added to the deadline of a part that waits for its round. No worker is expected to start on it.
 WAITING_SECONDS = 1_000_000_000
 
+#: A part that was queued so many seconds ago no longer counts as `ready`: its message may be lost.
+READY_SECONDS = 10
+
 
 def job(job_id: str) -> str:
     return f"job:{job_id}"

@@ -58,11 +58,13 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 
 @pytest.fixture(autouse=True)
 def level_of_the_log() -> Iterator[None]:
-    """Programs set the level of the whole process. Some tests build a program in this process."""
-    root = logging.getLogger()
-    before = root.level
+    """Programs set the level of the whole process. Some tests and fixtures build a program in it.
+
+    Each test begins with Python's own level.
+    """
+    logging.getLogger().setLevel(logging.WARNING)
     yield
-    root.setLevel(before)
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from training import shipped_file
 from training.pictures import Labelled, Pictures, decoded
 from training.training import Recipe, Training, averaged
 from workers.engine import torchvision_model
-from workers.engine.weights_file import Description
+from workers.engine.weights.weights_file import Description
 from workers.decode.preprocessing import Preset
 
 ARCHITECTURE = "mobilenet_v3_large"

@@ -16,7 +16,7 @@ from shared.settings import Settings
 from training.pictures import Labelled
 from workers.engine import load_engine
 from workers.engine.torchvision_model import State
-from workers.engine.weights_file import DESCRIPTION_ENTRY, Description
+from workers.engine.weights.weights_file import DESCRIPTION_ENTRY, Description
 from workers.engine.export import export
 from workers.decode.preprocessing import decode
 

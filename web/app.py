@@ -28,10 +28,11 @@ from web.http.openapi import DocumentedApi
 from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
-from web.routes import classify, dead_letters, events, health, jobs, metrics, model, page, results
-from web.routes import documents, thumbnails, usage
-from web.routes import parts, submissions, webhooks  # noqa: F401  (they add calls to those of jobs)
-from web.routes import operator
+from web.routes import classify, dead_letters, documents, health, jobs, metrics, model, operator
+from web.routes import page, usage
+from web.routes import submissions  # noqa: F401  (it adds calls to those of jobs)
+from web.routes.job import events, results, thumbnails
+from web.routes.job import parts, webhooks  # noqa: F401  (they add calls, too)
 from web.routes.backend import Backend, raise_objection
 from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
@@ -45,7 +46,7 @@ from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import Bodies
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
-from shared.model_versions import CurrentModel
+from shared.serving.model_versions import CurrentModel
 from web.submit.early_refusals import EarlyRefusals
 from web.routes.form_files import FormRequest
 from web.submit.single_pictures import SinglePictures

@@ -18,15 +18,16 @@ from billiard.process import current_process
 from celery import Celery, signals
 
 from shared.observe import log, metrics, tracing
-from shared import keys, model_info
+from shared import keys
+from shared.serving import model_info
 from shared.errors import ModelError
 from shared.observe.exposition import start_over
 from shared.observe.start import read_settings
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
-from shared.model_info import version_of
-from shared.presence import SECONDS, Presence
+from shared.serving.model_info import version_of
+from shared.serving.presence import SECONDS, Presence
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails

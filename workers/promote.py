@@ -14,7 +14,7 @@ from itertools import chain
 
 from redis.exceptions import RedisError
 
-from shared import model_versions
+from shared.serving import model_versions
 from shared.errors import ClassifierError
 from shared.jobs import Lane
 from shared.redis_client import connect

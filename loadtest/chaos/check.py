@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from loadtest.chaos.history import History
-from shared import keys, model_versions
+from shared import keys
+from shared.serving import model_versions
 from shared.jobs import Lane
 from tests.support.local_service import LocalService
 from workers.webhooks import QUEUE

@@ -8,7 +8,8 @@ from typing import Any
 
 from redis import Redis
 
-from shared import clock, keys, presence
+from shared import clock, keys
+from shared.serving import presence
 from shared.jobs import Lane
 from shared.known_fields import known_fields
 

@@ -21,5 +21,6 @@ redis.call('ZADD', outstanding, 'XX', deadline, member)
 redis.call('LPUSH', queue, message)
 if ready ~= '' then
   redis.call('ZADD', ready, deadline, member)
+  redis.call('EXPIRE', ready, 6 * READY_SECONDS)
 end
 return 1

@@ -34,6 +34,7 @@ _ANY: Any = "%s"  # Lua's string.format fills it in.
 _CONSTANTS: dict[str, str | int] = {
     "PART_SIZE": PART_SIZE,
     "WAITING_SECONDS": keys.WAITING_SECONDS,
+    "READY_SECONDS": keys.READY_SECONDS,
     "COMMITTED": f"'{keys.COMMITTED}'",
     "CHARGES": f"'{keys.CHARGES}'",
     "HELD": f"'{keys.HELD}'",

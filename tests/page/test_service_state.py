@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from shared import model_info, model_versions
+from shared.serving import model_info, model_versions
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from tests.page.conftest import STATUS, NewPage, Noise
 from tests.support.local_service import LocalService, local_service
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from shared import model_versions
+from shared.serving import model_versions
 from shared.jobs import Lane
 from tests.support.local_service import LocalService
 from tests.support.waiting import wait_until

@@ -19,7 +19,7 @@ from quickstart import addresses
 from quickstart.addresses import api_url, flower_url, network_url
 from quickstart.ready import banner, new_picture, wait_until_ready
 from shared.errors import ClassifierError
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.settings import Settings
 
 MODEL = ModelInfo(

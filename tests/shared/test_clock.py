@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared import clock, keys
 from shared.jobs import Lane, PartRef
-from shared.presence import Presence
+from shared.serving.presence import Presence
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog, estimate
 from shared.records.overdue.recovery import Recovered

@@ -10,12 +10,13 @@ from redis import Redis
 from redis import connection as redis_connection
 from redis.exceptions import ConnectionError, RedisError
 
-from shared import keys, model_info, model_versions
+from shared import keys
+from shared.serving import model_info, model_versions
 from shared.errors import ModelError
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
-from shared.model_versions import CurrentModel, promote
-from shared.presence import Presence
+from shared.serving.model_info import ModelInfo
+from shared.serving.model_versions import CurrentModel, promote
+from shared.serving.presence import Presence
 from tests.conftest import Clock
 
 LONG = 31  #: Seconds after which the current version counts as gone.

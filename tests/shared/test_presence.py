@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from shared import keys, model_info, presence
+from shared import keys
+from shared.serving import model_info, presence
 from shared.records.load import backlog
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
-from shared.presence import Presence
+from shared.serving.model_info import ModelInfo
+from shared.serving.presence import Presence
 from shared.redis_client import connect
 
 MODEL = ModelInfo(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from redis import Redis
 
-from shared import keys, model_info
+from shared import keys
+from shared.serving import model_info
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.records.job_records import JobRecords
 
 #: Bytes of a picture, unless a test says otherwise.

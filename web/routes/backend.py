@@ -28,7 +28,7 @@ from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import BODY, Body
 from web.submit.cached_answers import CachedAnswers
-from shared.model_versions import CurrentModel
+from shared.serving.model_versions import CurrentModel
 from web.submit.early_refusals import OBJECTION, ROOM
 from web.submit.submission import Submission
 

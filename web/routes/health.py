@@ -6,10 +6,10 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 from redis.exceptions import RedisError
 
-from shared import model_info
+from shared.serving import model_info
 from shared.errors import ModelNotReady, Unavailable
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.operation.lane_states import LaneState
 from shared.records.load.backlog import Load
 from web.http.answers import answer, documented

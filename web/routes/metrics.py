@@ -11,7 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
-from shared import clock, keys, model_info
+from shared import clock, keys
+from shared.serving import model_info
 from shared.records.load import backlog
 from shared.observe import metrics
 from shared.errors import ModelNotReady

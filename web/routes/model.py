@@ -7,7 +7,7 @@ import json
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
-from shared import model_info
+from shared.serving import model_info
 from shared.errors import ModelNotReady
 from web.http.answers import answer, documented
 from web.routes.backend import backend

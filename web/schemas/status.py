@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.operation.lane_states import LaneState
 from web.schemas.schema import Schema
 

@@ -14,7 +14,7 @@ from shared.result_cache import ResultCache
 from shared.single_flight import SingleFlight
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
-from shared.model_versions import CurrentModel
+from shared.serving.model_versions import CurrentModel
 
 
 class _Question(NamedTuple):

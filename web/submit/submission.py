@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from shared.errors import ImagesNeeded
 from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
-from shared.model_versions import CurrentModel
+from shared.serving.model_versions import CurrentModel
 from shared.observe import log, metrics, tracing
 from shared.records import footprint
 from shared.records.claims import Claim

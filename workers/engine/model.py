@@ -10,7 +10,7 @@ from shared.errors import ModelError
 from shared.settings import Settings
 from shared.sizes import count_text
 from workers.engine.labels import read_labels
-from workers.engine.weights_file import Description
+from workers.engine.weights.weights_file import Description
 from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
 
 

@@ -15,9 +15,6 @@
 -- find one, and a new job's first part waits for all of them. Each start of a part refills the queue.
 local READY = 4
 
--- A part that was queued so many seconds ago no longer counts as ready: its message may be lost.
-local READY_SECONDS = 10
-
 local function lane_of(queue)
   return queue:match('^[^@]*')
 end
@@ -127,6 +124,7 @@ local function queue_part(queue, member, deadline)
   redis.call('LPUSH', queue, message)
   if lane_of(queue) == 'interactive' then
     redis.call('ZADD', READY_KEY:format(queue), deadline, member)
+    redis.call('EXPIRE', READY_KEY:format(queue), 6 * READY_SECONDS)
     return images, 1 / (weight or 1)
   end
   return 1, 1 / (weight or 1)

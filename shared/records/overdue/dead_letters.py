@@ -9,7 +9,8 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from shared import clock, keys, model_versions
+from shared import clock, keys
+from shared.serving import model_versions
 from shared.jobs import Lane, PartRef
 from shared.known_fields import known_fields
 from shared.message import message

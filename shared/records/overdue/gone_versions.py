@@ -10,8 +10,8 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane
-from shared.model_info import TTL_SECONDS
-from shared.model_versions import Versions
+from shared.serving.model_info import TTL_SECONDS
+from shared.serving.model_versions import Versions
 from shared.records.scripts import Script
 
 #: Parts of one script: a few milliseconds of Redis's time.

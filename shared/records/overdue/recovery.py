@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 
 from redis import Redis
 
-from shared import clock, keys, model_versions
+from shared import clock, keys
+from shared.serving import model_versions
 from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
-from shared.model_versions import Versions
+from shared.serving.model_versions import Versions
 from shared.records.accounts.account import ChargeCheck
 from shared.records.codec import outcome_field
 from shared.records.overdue.dead_letters import DeadLetter, DeadLetters

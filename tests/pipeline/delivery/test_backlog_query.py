@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import yaml
 
-from shared import model_versions
+from shared.serving import model_versions
 from shared.jobs import PART_SIZE, Lane
 from tests.support.local_service import LocalService
 

@@ -65,6 +65,11 @@ def test_a_pool_process_that_dies_or_hangs_in_a_batch_is_replaced(
         victim = service.pool_processes(Lane.BULK)[-1]
         os.kill(victim, how)
         assert [finish(service, each)["succeeded"] for each in job_ids] == 3 * [64]
+        # It may have stopped between two batches. Then it must get another one.
+        for k in range(5):
+            if victim in service.pool_processes(Lane.BULK):
+                more = submit(service, [each + b" %d" % k for each in files[:64]])
+                assert finish(service, more)["succeeded"] == 64
         wait_until(lambda: victim not in service.pool_processes(Lane.BULK))
         wait_until(lambda: len(service.pool_processes(Lane.BULK)) == 2)
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared import keys, model_info
+from shared import keys
+from shared.serving import model_info
 from shared.jobs import (
     Durations,
     ItemError,
@@ -22,7 +23,7 @@ from shared.jobs import (
     PartRef,
     Prediction,
 )
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.shared.records.parts import bury, commit

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared import keys, model_info
+from shared import keys
+from shared.serving import model_info
 from shared.jobs import Item, ItemState, JobState, Lane, NewItem, Outcome, PartRef
 from shared.records.claims import Claim
 from shared.records.job_records import JobRecords

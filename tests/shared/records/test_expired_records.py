@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from shared import keys, model_versions
+from shared import keys
+from shared.serving import model_versions
 from shared.errors import JobNotFound, PartConflict
 from shared.jobs import NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
-from shared import keys, model_versions
+from shared import keys
+from shared.serving import model_versions
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, OpenJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.overdue.recovery import Recovered

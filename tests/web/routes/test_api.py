@@ -11,9 +11,9 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.datastructures import FileStorage
 
-from shared import model_info
+from shared.serving import model_info
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 from tests.support.bodies import JPEG
 
 

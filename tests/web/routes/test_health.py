@@ -10,7 +10,7 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane
-from shared.presence import Presence
+from shared.serving.presence import Presence
 from web.submit import admission
 
 

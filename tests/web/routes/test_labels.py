@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask.testing import FlaskClient
 from redis import Redis
 
-from shared import keys, model_info
+from shared import keys
+from shared.serving import model_info
 from tests.support.stored_jobs import announce_model
 
 

@@ -17,7 +17,7 @@ from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
 from web.submit.cached_answers import CachedAnswers
-from shared.model_versions import CurrentModel
+from shared.serving.model_versions import CurrentModel
 
 
 class Cache:

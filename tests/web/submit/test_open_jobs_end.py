@@ -14,7 +14,8 @@ from flask_openapi import OpenAPI
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from shared import keys, model_versions
+from shared import keys
+from shared.serving import model_versions
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from tests.support.bodies import JPEG, Unreadable

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workers.engine.graph.graph import weights_of
-from workers.engine.pth_file import Arrays
+from workers.engine.weights.pth_file import Arrays
 
 PROTOCOL = b"\x80\x02"
 STOP = b"."

@@ -23,8 +23,8 @@ from workers.engine import find_export, load_engine
 from workers.engine.export import export
 from workers.engine.graph import fill
 from workers.engine.graph.graph import weights_of
-from workers.engine.pth_file import Arrays
-from workers.engine.weights_file import DESCRIPTION_ENTRY, Description
+from workers.engine.weights.pth_file import Arrays
+from workers.engine.weights.weights_file import DESCRIPTION_ENTRY, Description
 
 ROOT = Path(__file__).parents[3]
 

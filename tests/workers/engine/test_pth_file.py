@@ -26,7 +26,7 @@ from tests.workers.engine.state_dict import (
     pth_bytes,
     tensor,
 )
-from workers.engine.pth_file import Arrays, has_old_format, read_pth
+from workers.engine.weights.pth_file import Arrays, has_old_format, read_pth
 
 ROOT = Path(__file__).parents[3]
 
@@ -262,7 +262,8 @@ def test_hostile_files_need_little_memory(tmp_path: Path) -> None:
     for name, content in zip(names, contents, strict=True):
         (tmp_path / name).write_bytes(content)
     program = (
-        "import sys\nfrom pathlib import Path\nfrom workers.engine.pth_file import read_pth\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from workers.engine.weights.pth_file import read_pth\n"
         "for name in sys.argv[1:]:\n"
         "    try: read_pth(Path(name)); print('read')\n"
         "    except ValueError: print('refused')\n"

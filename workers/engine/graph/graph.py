@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from workers.engine.weights_file import Description
+from workers.engine.weights.weights_file import Description
 
 _FOLDER = Path(__file__).parent
 

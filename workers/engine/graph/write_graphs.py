@@ -15,7 +15,7 @@ import torch
 from workers.engine.export_file import DEMONSTRATION
 from workers.engine.graph.graph import Weights, graph_file, write_weights
 from workers.engine.torchvision_model import Classifier, build, description, published_weights
-from workers.engine.weights_file import read_description
+from workers.engine.weights.weights_file import read_description
 
 #: The default model, and the architecture of the demonstration model.
 ARCHITECTURE = "mobilenet_v3_large"

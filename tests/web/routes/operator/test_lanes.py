@@ -12,7 +12,7 @@ from flask_openapi import OpenAPI
 from redis import Redis
 
 from shared import keys
-from shared.model_info import ModelInfo, to_json
+from shared.serving.model_info import ModelInfo, to_json
 from shared.operation import purge as purge_module
 from tests.web.routes.operator.conftest import JPEG, Caller
 from web.routes.operator import lanes as lanes_module

@@ -20,7 +20,7 @@ from training import shipped_file
 from training.pictures import Labelled
 from workers.engine import Engine, find_export, load_engine
 from workers.engine.export_file import DEMONSTRATION
-from workers.engine.weights_file import read_description
+from workers.engine.weights.weights_file import read_description
 from workers.engine.export import export
 from workers.decode.preprocessing import decode
 

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from tests.workers.engine.with_torch.squeezenet import save_pth, settings, state_of
 from workers.engine import load_engine
 from workers.engine.torchvision_model import build, load, torchvision
-from workers.engine.weights_file import DESCRIPTION_ENTRY, Description
+from workers.engine.weights.weights_file import DESCRIPTION_ENTRY, Description
 from workers.engine.export import export
 from workers.decode.preprocessing import Preset
 

@@ -16,10 +16,11 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import WatchError
 
-from shared import clock, keys, model_info
+from shared import clock, keys
+from shared.serving import model_info
 from shared.errors import ModelError, ModelNotReady
 from shared.jobs import Lane
-from shared.model_info import ModelInfo
+from shared.serving.model_info import ModelInfo
 
 #: A worker that was silent for longer is not counted. It gives a sign of life every five seconds.
 SILENCE_SECONDS = 20

@@ -13,10 +13,11 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from shared import clock, keys, model_info, model_versions
+from shared import clock, keys
+from shared.serving import model_info, model_versions
 from shared.jobs import Lane
-from shared.model_info import TTL_SECONDS
-from shared.model_versions import SILENCE_SECONDS
+from shared.serving.model_info import TTL_SECONDS
+from shared.serving.model_versions import SILENCE_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, deserialize, safe_open
 
 from shared.errors import ModelError
 from workers.decode.preprocessing import Preset
-from workers.engine.pth_file import Arrays, bfloat16, read_pth
+from workers.engine.weights.pth_file import Arrays, bfloat16, read_pth
 
 #: The entry of the metadata that holds a Description, as JSON.
 DESCRIPTION_ENTRY = "classifier"

@@ -1,0 +1,1 @@
+"""The calls below `/jobs/<id>`."""

@@ -1,0 +1,1 @@
+"""Weights of networks: downloaded, and read without running code from the file."""
