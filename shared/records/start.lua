@@ -3,13 +3,14 @@
 -- runs in a full Redis
 -- uses: holding
 -- keys: job, part, images, outstanding, outstanding_images, held
--- keys: ready, ready_for_all
+-- keys: ready, ready_for_all, versions
 -- arguments: name, member, attempts_field, outcome_field, max_attempts, now, deadline, most_bytes
 -- arguments: version
 -- `name`, `member` and `attempts_field` are those of the PartRef. `outcome_field` is
 -- the field of the outcome of a single image, or empty. `now` and `deadline` are in Unix seconds.
--- `version` is the worker's model version. It becomes that of a job that has none yet. The part is
--- no longer `ready` in the queue of this version or in that of all workers.
+-- `version` is the worker's model version. It becomes that of a job that has none yet, or one that
+-- is not in `versions`. The part is no longer `ready` in the queue of this version or in that of all
+-- workers.
 -- Returns three lists: the part's fields as HGETALL does, the position and the size in bytes of each
 -- image, and the images as HGETALL does. The last list is empty if they have more than `most_bytes`
 -- together. Returns the job's model version, a string, if that is another one. Returns nil if the
@@ -33,7 +34,11 @@ if pending == '0' or (outcome_field ~= '' and redis.call('HEXISTS', part, outcom
   return nil
 end
 if job_version and version ~= '' and job_version ~= version then
-  return job_version
+  if redis.call('ZSCORE', versions, job_version) then
+    return job_version
+  end
+  -- No worker of this release has had that version, or none for a day. Nobody would take the part.
+  job_version = false
 end
 if tonumber(redis.call('HGET', part, attempts_field) or 0) >= tonumber(max_attempts) then
   -- It is overdue at once, so that recovery finds it.

@@ -73,6 +73,7 @@ class PartRecords:
                 held=keys.HELD,
                 ready=keys.ready(lane, version),
                 ready_for_all=keys.ready(lane),
+                versions=keys.versions(lane),
                 name=ref.name,
                 member=ref.member,
                 attempts_field=ref.attempts_field,
@@ -145,6 +146,9 @@ class PartRecords:
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
         for ref, version in parts.items():
+            # Recovery looks after the queue of each version that is known, and it may just have
+            # forgotten this one.
+            pipe.zadd(keys.versions(lane), {version: 0}, nx=True)
             _PUT_BACK(
                 pipe,
                 outstanding=keys.outstanding(lane),

@@ -64,6 +64,7 @@ def test_pictures_that_leave_together_part_where_the_model_was_changed(
 def test_a_job_without_a_version_gets_that_of_its_first_worker(
     redis: Redis, jobs: JobRecords
 ) -> None:
+    worker(redis, "new")
     job_id = accept(jobs, "", parts=3)
     jobs.parts.start(take(redis, ""), Lane.BULK, "new")
     assert jobs.reader.get(job_id).model_version == "new"
@@ -75,6 +76,7 @@ def test_a_part_that_comes_to_the_wrong_worker_is_passed_on_unchanged(
     redis: Redis, jobs: JobRecords
 ) -> None:
     """A worker of an earlier release puts a part into the queue of all workers."""
+    worker(redis, "old")
     job_id = accept(jobs, "old")
     refs = take(redis, "old")
     assert jobs.parts.start(refs, Lane.BULK, "new") == []
@@ -82,6 +84,18 @@ def test_a_part_that_comes_to_the_wrong_worker_is_passed_on_unchanged(
     assert take(redis, "old") == refs
     [work] = jobs.parts.start(refs, Lane.BULK, "old")
     assert work.attempt == 1
+
+
+def test_no_part_waits_for_a_version_that_no_worker_announces(
+    redis: Redis, jobs: JobRecords
+) -> None:
+    """Workers of an earlier release name their version in records, and announce none."""
+    worker(redis, "new")
+    job_id = accept(jobs, "of an earlier release", parts=2)
+    redis.rename(keys.queue(Lane.BULK, "of an earlier release"), keys.queue(Lane.BULK))
+    assert len(drain(redis, jobs, "new")) == 2
+    assert jobs.reader.get(job_id).model_version == "new"
+    assert model_versions.waiting(redis, Lane.BULK).total() == 0
 
 
 def test_a_cancelled_part_is_released_by_any_worker(redis: Redis, jobs: JobRecords) -> None:
