@@ -34,6 +34,10 @@ for position, state, outcome in rows() do
 end
 local written = #indexes
 if written == 0 then
+  -- All of them had outcomes. After a split, somebody who had the whole part may have given them.
+  if last_outcome and (whole == '0' or redis.call('HGET', part, 'pending') == '0') then
+    redis.call('ZREM', outstanding, member)
+  end
   return 0
 end
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from redis import Redis
 
 from shared import keys
@@ -106,17 +107,20 @@ def test_a_slow_worker_can_still_commit_a_part_that_was_split(
     assert jobs.reader.get(ref.job_id).succeeded == 2
 
 
+@pytest.mark.parametrize("whole", [False, True])
 def test_an_image_that_a_slow_worker_has_committed_is_not_buried(
-    jobs: JobRecords, redis: Redis
+    jobs: JobRecords, redis: Redis, whole: bool
 ) -> None:
     ref = accept(jobs, 2)
     suspect = _overdue_suspect(jobs, redis, ref)
-    # It is committed and still in `outstanding`: recovery has read the set just before the commit.
-    commit(redis, jobs, suspect)
+    # It is committed and still in `outstanding`: recovery has read the set just before the commit,
+    # or the slow worker had the whole part.
+    commit(redis, jobs, ref if whole else suspect)
     redis.zadd(keys.outstanding(LANE), {suspect.member: 1.0})
 
     assert jobs.recovery.recover(LANE).buried == 0
     assert jobs.dead_letters.all() == []
+    assert redis.zscore(keys.outstanding(LANE), suspect.member) is None
     [first, _] = jobs.reader.items(ref.job_id, 0, 2)
     assert first.outcome and first.outcome.state is ItemState.SUCCEEDED
 
