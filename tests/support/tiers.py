@@ -59,7 +59,7 @@ FAST = (
 )
 
 #: Files in those folders that belong to `make test` alone. They start workers, whole uploads or
-#: programs of others. Without them `make check` stays well under 90 seconds.
+#: programs of others, or measure memory. Without them `make check` stays well under 90 seconds.
 SLOWER = (
     "client/evaluation/test_figures_of_libraries.py",
     "client/test_package.py",
@@ -72,9 +72,13 @@ SLOWER = (
     "monitoring/test_rules.py",
     "monitoring/test_tracing.py",
     "monitoring/test_watchers.py",
+    "shared/records/load/test_footprint.py",
+    "shared/test_start.py",
+    "web/submit/test_memory.py",
     "workers/batching/test_lost_workers.py",
     "workers/batching/test_micro_batch.py",
     "workers/batching/test_paused_worker.py",
+    "workers/engine/test_graph.py",
 )
 
 #: Groups of tests, in the order in which they start. The tests of a group run in one process, so

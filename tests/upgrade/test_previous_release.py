@@ -182,7 +182,9 @@ def test_an_exchange_of_all_programs_under_load_and_the_data_of_the_old_ones(
         assert_all_succeeded(mixed.old, ended)
         put(mixed.old, half, 0)
         # The old worker gives this job its model version, which no new worker has.
-        wait_until(lambda: mixed.old.get(f"/jobs/{half}").json()["counts"]["succeeded"] == PART_SIZE)
+        wait_until(
+            lambda: mixed.old.get(f"/jobs/{half}").json()["counts"]["succeeded"] == PART_SIZE
+        )
         mixed.stop("old-bulk")
         put(mixed.old, waiting, 0, 1)
 
