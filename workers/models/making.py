@@ -68,7 +68,7 @@ def write_package(made: Made, folder: Path, *, replace: bool = False) -> Package
     ModelError if the file cannot be run, has another number of classes, or answers differently.
     """
     if folder.exists() and not replace:
-        raise ModelError(f"{folder} exists. Give another --name, or --replace.")
+        raise ModelError(f"{folder} exists. Give another name, or --replace.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _folder_beside(folder) as partial:
         package = _write(made, partial)

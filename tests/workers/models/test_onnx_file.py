@@ -176,7 +176,7 @@ def test_a_package_that_exists_is_replaced_only_on_demand(tmp_path: Path) -> Non
     path = tmp_path / "m.onnx"
     made = from_onnx(path, name="m", labels=LABELS, wish=Wish(IMAGENET), choices=choices)
     before = read_package(folder)
-    with pytest.raises(ModelError, match="exists. Give another --name, or --replace"):
+    with pytest.raises(ModelError, match="exists. Give another name, or --replace"):
         write_package(made, folder)
     after = write_package(made, folder, replace=True)
     assert read_package(folder) == after and after.version != before.version

@@ -19,10 +19,8 @@ export const isUnsure = ({ state, below_threshold: below, probability }, thresho
  * from 0 to 1.
  */
 export function select(items, wanted) {
-  const text = wanted.text.trim() && atWordStart(wanted.text.trim());
-  const selected = items.filter(
-    (item) =>
-      hasState(item, wanted) && isCertain(item, wanted) && (!text || contains(item, text)),
+  const selected = withText(items, wanted.text.trim()).filter(
+    (item) => hasState(item, wanted) && isCertain(item, wanted),
   );
   const order = ORDERS[wanted.sort];
   if (!order) return selected;
@@ -37,13 +35,19 @@ const hasState = (item, { state, threshold }) =>
   item.state === state ||
   (state === "waiting" && (item.state === "queued" || item.state === "sending"));
 
-const contains = ({ label, name }, text) => text.test(label) || text.test(name);
-
-/** Finds a text where a word starts: "owl" is not in "howler monkey". */
-function atWordStart(text) {
-  const literal = text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-  return new RegExp(`(?<![\\p{L}\\p{N}])${literal}`, "iu");
+/**
+ * The items whose label or name has the text as whole words: "owl" is not in "howler monkey". If
+ * there are none, the last word may be incomplete, because it is searched for while it is typed.
+ */
+function withText(items, text) {
+  if (!text) return items;
+  const start = `(?<![\\p{L}\\p{N}])${text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")}`;
+  const whole = containing(items, new RegExp(`${start}(?![\\p{L}\\p{N}])`, "iu"));
+  return whole.length ? whole : containing(items, new RegExp(start, "iu"));
 }
+
+const containing = (items, text) =>
+  items.filter(({ label, name }) => text.test(label ?? "") || text.test(name));
 
 /** The full range also includes items without a label. */
 function isCertain({ probability }, { least, most }) {
