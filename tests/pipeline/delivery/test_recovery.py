@@ -30,8 +30,8 @@ def hasty(
 ) -> Iterator[LocalService]:
     """A service with short deadlines, and a decoder that dies at the bytes `poison`."""
     environment = model_environment | {
-        "PART_DEADLINE_SECONDS": "2",
-        "BATCH_TIME_LIMIT_SECONDS": "1",
+        "PART_DEADLINE_SECONDS": "3",
+        "BATCH_TIME_LIMIT_SECONDS": "2",
         "RECONCILE_SECONDS": "0.5",
         "PYTHONPATH": f"{_ROOT}:{_HERE}",
     }
