@@ -124,10 +124,11 @@ class Durations:
 
 
 class Verdict(NamedTuple):
-    """What the predictions of a picture say, by the `min_score` of its job."""
+    """What the predictions of a picture say, by the thresholds of the model and of its job."""
 
-    label: str | None  #: The best label; None if there is none, or if it is below the threshold.
-    below_threshold: bool  #: Whether there are predictions, and none reaches `min_score`.
+    label: str | None  #: The first of `labels`; None if there is none.
+    below_threshold: bool  #: Whether there are predictions, and none reaches its threshold.
+    labels: tuple[str, ...]  #: Those that hold. Only some models may give more than one.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,14 +141,15 @@ class Outcome:
     cache_hit: bool = False
     durations: Durations | None = None  #: None if no worker was needed.
     error: ItemError | None = None
+    #: So many of the predictions, from the first one on, are labels that reach the thresholds of
+    #: the model. None: the model has no thresholds, and the first one is the label.
+    reaching: int | None = None
 
     def verdict(self, min_score: float) -> Verdict:
         """Decided whenever a result is read, so that records and the cache have raw scores."""
-        if not self.predictions:
-            return Verdict(None, False)
-        best = self.predictions[0]
-        below = best.probability < min_score
-        return Verdict(None if below else best.class_name, below)
+        reaching = self.predictions[: 1 if self.reaching is None else self.reaching]
+        labels = tuple(each.class_name for each in reaching if each.probability >= min_score)
+        return Verdict(labels[0] if labels else None, bool(self.predictions) and not labels, labels)
 
     @classmethod
     def failure(cls, error: ClassifierError) -> Outcome:
@@ -157,6 +159,8 @@ class Outcome:
         fields = dict(vars(self))
         fields["durations"] = self.durations and vars(self.durations)
         fields["error"] = self.error and vars(self.error)
+        if self.reaching is None:
+            del fields["reaching"]
         return json.dumps(fields, separators=(",", ":"))
 
     @classmethod
@@ -170,6 +174,7 @@ class Outcome:
             cache_hit=fields["cache_hit"],
             durations=Durations(**known_fields(Durations, durations)) if durations else None,
             error=ItemError(**known_fields(ItemError, error)) if error else None,
+            reaching=fields.get("reaching"),
         )
 
 

@@ -219,4 +219,5 @@ def _classification(job_id: str, item: Item) -> Classification:
         cache_hit=item.cache_hit,
         durations=item.durations,
         below_threshold=item.below_threshold,
+        labels=item.labels,
     )

@@ -43,23 +43,28 @@ class _Outcome(_Record):
     model_version: str | None = None
     cache_hit: bool = False
     durations: Durations | None = None  #: None if no worker was needed.
-    #: Whether it is classified and no label reaches `min_score`.
+    #: Whether it is classified and no label reaches its threshold: the model's and `min_score`.
     below_threshold: bool = False
+    #: The labels that reach their threshold, most probable first. Most models give at most one.
+    labels: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
-        """The most probable label; empty if there is none, or if it is below the threshold."""
-        # Services of earlier releases send no label, and know no threshold.
-        has_label = self.predictions and not self.below_threshold
-        return self.predictions[0].class_name if has_label else ""
+        """The most probable label; empty if there is none, or if none reaches its threshold."""
+        return self.labels[0] if self.labels else ""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         durations = answer.get("durations")
+        predictions = tuple(map(Prediction.of, answer.get("predictions", ())))
+        # Services of earlier releases do not send the labels, and know no threshold.
+        best = () if answer.get("below_threshold") else predictions[:1]
+        labels = answer.get("labels", [each.class_name for each in best])
         return super().of(
             dict(answer)
             | {
-                "predictions": tuple(map(Prediction.of, answer.get("predictions", ()))),
+                "predictions": predictions,
+                "labels": tuple(labels),
                 "durations": durations and Durations.of(durations),
             }
         )

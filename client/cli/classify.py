@@ -75,7 +75,9 @@ def _classify(service: ImageClassifier, path: str, options: argparse.Namespace) 
 def _print(answer: dict[str, Any]) -> None:
     if error := answer.get("error"):
         return print_line(f"{answer['path']}: {error['code']}: {error['message']}")
-    labels = [Prediction(**each) for each in answer["predictions"]]
-    text = ", ".join(f"{label.class_name} {label.probability:.1%}" for label in labels)
+    predictions = [Prediction(**each) for each in answer["predictions"]]
+    text = ", ".join(f"{each.class_name} {each.probability:.1%}" for each in predictions)
     unsure = "unsure: " if answer["below_threshold"] else ""
+    if len(answer["labels"]) > 1:
+        text = f"{', '.join(answer['labels'])} ({text})"
     print_line(f"{answer['path']}: {unsure}{text}")

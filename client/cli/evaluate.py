@@ -71,6 +71,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="a table of another model for the same pictures",
     )
     add("--overwrite", action="store_true", help="classify all pictures again")
+    upload_options.add_min_score(parser)
     upload_options.add_files(parser)
     upload_options.add_sending(parser)
 
@@ -143,7 +144,8 @@ def _write(
     comparison: Comparison | None,
     truth: Truth,
 ) -> None:
-    result = figures(pictures, comparison) | {"without_label": truth.without}
+    result = figures(pictures, comparison, min_score=options.min_score)
+    result |= {"without_label": truth.without}
     write_tables(options.output, pictures, comparison)
     write_report(options.output, result, pictures, images=Path(options.folder), files=truth.files)
     write_figures(options.output, result)
@@ -160,6 +162,7 @@ def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]
     yield f"  top-1: {share_text(result['top_1'])} are right"
     yield f"  top-5: {share_text(result['top_5'])} have the right label among five"
     yield f"  calibration error: {100 * result['calibration_error']:.1f} %"
+    yield from _confidence_lines(result)
     for number, what in (
         (result["failed"], "failed"),
         (result["missing"], "of the list not in the table"),
@@ -179,6 +182,20 @@ def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]
     if result["comparison"]:
         yield from _comparison_lines(result["comparison"])
     yield f"  see {options.output / 'report.html'}"
+
+
+def _confidence_lines(result: dict[str, Any]) -> Iterator[str]:
+    left, best = result["labelled"], result["temperature"]
+    if left["answered"] < 1:
+        right = "" if left["right"] is None else f"; {100 * left['right']:.1f} % of these are right"
+        yield f"  a label reaches its threshold for {100 * left['answered']:.1f} %{right}"
+    if best and best["helps"]:
+        yield (
+            f"  temperature: {best['temperature']:.2f} ({best['low']:.2f} to {best['high']:.2f})."
+            " It lowers the calibration error of the table's labels from"
+            f" {100 * best['error_before']:.1f} to {100 * best['error_after']:.1f} %:"
+        )
+        yield f"    python -m workers.models set NAME --temperature {best['temperature']:.2f}"
 
 
 def _comparison_lines(comparison: dict[str, Any]) -> Iterator[str]:

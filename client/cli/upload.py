@@ -162,8 +162,8 @@ def _upload(
         _check_model(service, journal, options)
         service.connection.retries = Retries(total_seconds=options.patience)
         leading = ["path", "raw_path"] if options.raw_path else ["path"]
-        # An earlier release may have begun this table without the column.
-        with_threshold = options.min_score > 0
+        # An earlier release may have begun this table with fewer columns.
+        with_threshold = journal.past.columns > 1
         columns = flat_columns(leading, options.top_k, with_threshold=with_threshold)
         retry = Retry(journal, rows_path(options.output))
         retry.finish()

@@ -27,6 +27,7 @@ class Answer:
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
     model_version: str | None
+    has_label: bool = True  #: Whether a label reaches its threshold.
 
 
 def read_table(path: Path) -> dict[str, Answer]:
@@ -48,7 +49,10 @@ def read_table(path: Path) -> dict[str, Answer]:
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with open(path, encoding="utf-8") as lines:
         for line in lines:
-            yield flat(json.loads(line))
+            nested = json.loads(line)
+            is_below = nested.get("below_threshold", False)
+            # The predictions are there in any case, and `flat` would leave the first one out.
+            yield {**flat({**nested, "below_threshold": False}), "was_below": is_below}
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -69,8 +73,8 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
 def _with_label(cells: Mapping[str, Any]) -> Mapping[str, Any]:
     if cells.get("below_threshold") in (True, "true"):
         raise UsageError(
-            "The table has pictures without a label, because it was made with --min-score."
-            " Make it again without this option."
+            "The table has pictures whose labels do not reach their thresholds, those of the model"
+            " or --min-score. Give a table in JSON Lines, which has these labels, too."
         )
     return cells
 
@@ -90,4 +94,5 @@ def _answer(cells: Mapping[str, Any]) -> Answer:
         tuple(cells[f"label{suffix}"] for suffix in suffixes),
         tuple(float(cells[f"probability{suffix}"]) for suffix in suffixes),
         cells.get("model_version"),
+        not cells.get("was_below", False),
     )

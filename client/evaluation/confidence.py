@@ -57,19 +57,26 @@ def calibration_error(pictures: Sequence[Judged]) -> float:
     return sum(distances) / len(pictures) if pictures else 0.0
 
 
-def thresholds(pictures: Sequence[Judged]) -> list[Threshold]:
-    rows = []
-    for threshold in _THRESHOLDS:
-        answered = [each for each in pictures if each.probability >= threshold]
-        right = sum(each.is_right for each in answered)
-        rows.append(
-            Threshold(
-                threshold,
-                len(answered) / len(pictures) if pictures else 0.0,
-                right / len(answered) if answered else None,
-            )
-        )
-    return rows
+def thresholds(pictures: Sequence[Judged], min_score: float = 0) -> list[Threshold]:
+    """What each threshold leaves, `min_score` among them. Those of the model do not count."""
+    return [
+        _left([each for each in pictures if each.probability >= threshold], pictures, threshold)
+        for threshold in sorted({*_THRESHOLDS, min_score})
+    ]
+
+
+def labelled(pictures: Sequence[Judged], min_score: float) -> Threshold:
+    """What `min_score` and the thresholds of the model leave together."""
+    left = [each for each in pictures if each.has_label and each.probability >= min_score]
+    return _left(left, pictures, min_score)
+
+
+def _left(left: Sequence[Judged], pictures: Sequence[Judged], threshold: float) -> Threshold:
+    return Threshold(
+        threshold,
+        len(left) / len(pictures) if pictures else 0.0,
+        sum(each.is_right for each in left) / len(left) if left else None,
+    )
 
 
 def _bin_of(probability: float) -> int:

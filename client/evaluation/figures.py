@@ -14,6 +14,7 @@ from . import accuracy, confidence, label_errors
 from .accuracy import Share
 from .comparison import Comparison
 from .judged import Judged, Pictures
+from .temperature import fit
 
 _VERSION = 1
 
@@ -21,8 +22,11 @@ _VERSION = 1
 _PAIRS = 10
 
 
-def figures(pictures: Pictures, comparison: Comparison | None = None) -> dict[str, Any]:
+def figures(
+    pictures: Pictures, comparison: Comparison | None = None, *, min_score: float = 0
+) -> dict[str, Any]:
     judged = pictures.judged
+    temperature = fit(judged)
     classes = accuracy.classes(judged)
     means = ("precision", "recall", "f1")
     return {
@@ -41,7 +45,9 @@ def figures(pictures: Pictures, comparison: Comparison | None = None) -> dict[st
             {"class": name, "label": label, "pictures": number}
             for name, label, number in accuracy.worst_pairs(judged, _PAIRS)
         ],
-        "thresholds": [asdict(each) for each in confidence.thresholds(judged)],
+        "temperature": temperature and asdict(temperature) | {"helps": temperature.helps},
+        "labelled": asdict(confidence.labelled(judged, min_score)),
+        "thresholds": [asdict(each) for each in confidence.thresholds(judged, min_score)],
         "bins": [asdict(each) for each in confidence.bins(judged)],
         "likely_label_errors": len(label_errors.suspects(judged)),
         "comparison": _comparison(comparison) if comparison else None,

@@ -20,6 +20,7 @@ class Judged:
     truth: str
     labels: tuple[str, ...]  #: Most probable first.
     probabilities: tuple[float, ...]
+    has_label: bool = True  #: Whether a label reaches the thresholds of the model.
 
     @property
     def label(self) -> str:
@@ -62,6 +63,8 @@ def judge(truth: Truth, answers: Mapping[str, Answer], names: Names) -> Pictures
             pictures.failed.append(path)
         else:
             labels = tuple(map(names.name_of, answer.labels))
-            pictures.judged.append(Judged(path, name, labels, answer.probabilities))
+            pictures.judged.append(
+                Judged(path, name, labels, answer.probabilities, answer.has_label)
+            )
             pictures.model_versions |= {answer.model_version} - {None}  # type: ignore[arg-type]
     return pictures

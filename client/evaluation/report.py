@@ -121,7 +121,15 @@ def _summary(figures: Mapping[str, Any]) -> str:
         ("top-1", share_text(figures["top_1"])),
         ("top-5", share_text(figures["top_5"])),
         ("calibration error", _percent(figures["calibration_error"])),
+        ("a label reaches its threshold", _percent(figures["labelled"]["answered"])),
+        ("of these right", _percent(figures["labelled"]["right"])),
     ]
+    if temperature := figures["temperature"]:
+        rows += [
+            ("best temperature", f"{temperature['temperature']:.2f}"),
+            ("calibration error of the table's labels", _percent(temperature["error_before"])),
+            ("the same with this temperature", _percent(temperature["error_after"])),
+        ]
     return _table("", (), rows)
 
 

@@ -51,7 +51,7 @@ def _schema(columns: Iterable[str]) -> pyarrow.Schema:
     import pyarrow
 
     types = {"index": pyarrow.int64(), "class_id": pyarrow.int32(), "cache_hit": pyarrow.bool_()}
-    types["below_threshold"] = pyarrow.bool_()
+    types |= {"below_threshold": pyarrow.bool_(), "label_count": pyarrow.int32()}
 
     def type_of(name: str) -> pyarrow.DataType:
         if name.startswith("probability") or name.endswith("_ms"):

@@ -16,6 +16,7 @@ def row(item: Item, **leading: Any) -> Row:
     return leading | {
         "state": item.state,
         "label": item.label or None,
+        "labels": list(item.labels),
         "below_threshold": item.below_threshold,
         "predictions": [asdict(each) for each in item.predictions],
         "error": item.error and asdict(item.error),
@@ -26,16 +27,16 @@ def row(item: Item, **leading: Any) -> Row:
 
 
 def flat_columns(leading: Iterable[str], top_k: int, *, with_threshold: bool = False) -> list[str]:
-    """The columns of a flat table. `with_threshold` adds the column `below_threshold`."""
+    """The columns of a flat table. `with_threshold` adds two that say which labels hold."""
     names = [*leading, "state", "label", "probability", "class_id", "error_code", "error_message"]
     names += ["model_version", "cache_hit", "queue_ms", "preprocess_ms", "inference_ms"]
     names += [f"{name}_{k}" for k in range(2, top_k + 1) for name in ("label", "probability")]
-    return [*names, "below_threshold"] if with_threshold else names
+    return [*names, "below_threshold", "label_count"] if with_threshold else names
 
 
 def flat(nested: Row) -> Row:
     """A nested row with one value for each column. Columns without a value are left out."""
-    groups = ("predictions", "error", "durations")
+    groups = ("predictions", "error", "durations", "labels")
     cells = {name: value for name, value in nested.items() if name not in groups}
     if error := nested["error"]:
         cells |= {"error_code": error["code"], "error_message": error["message"]}
@@ -47,4 +48,6 @@ def flat(nested: Row) -> Row:
             cells["class_id"] = each["class_id"]
     if nested.get("below_threshold"):  # rows of earlier releases do not say it
         cells["label"] = None
+    if "labels" in nested:
+        cells["label_count"] = len(nested["labels"])
     return cells

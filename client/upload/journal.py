@@ -28,6 +28,9 @@ from .plan import Plan, PlannedFile, path_key
 
 _VERSION = 1
 
+#: The columns of the table that it begins: in release 0.1.0 they did not say which labels hold.
+_COLUMNS = 2
+
 #: Of options that the journals of earlier releases do not have.
 _DEFAULTS = {"raw_path": False, "min_score": 0}
 
@@ -43,6 +46,7 @@ class Past:
     table_length: int = 0
     counts: Counter[str] = field(default_factory=Counter)  #: Of the rows in the table.
     paths: set[bytes] = field(default_factory=set)  #: The `path_key` of every file.
+    columns: int = 1  #: `_COLUMNS` of the release that began the table.
     model_version: str | None = None  #: Of the rows that were written last; None if not noted.
     #: The journal ends with a `retry`, whose table may not be in place yet.
     ends_with_retry: bool = False
@@ -63,7 +67,8 @@ class Journal:
             length = self._read(path, dict(header))
             self._file.truncate(length)
             if length == 0:
-                self._append({"journal": _VERSION, **header})
+                self.past.columns = _COLUMNS
+                self._append({"journal": _VERSION, "columns": _COLUMNS, **header})
                 _fsync_folder(path.parent)
         except BaseException:
             self._file.close()
@@ -132,7 +137,11 @@ class Journal:
                     break
                 try:
                     entry = json.loads(line)
-                    _apply(entry, self.past) if length else _check(entry, header, path)
+                    if length:
+                        _apply(entry, self.past)
+                    else:
+                        _check(entry, header, path)
+                        self.past.columns = entry.get("columns", 1)
                 except (ValueError, LookupError, TypeError) as error:
                     raise UsageError(f"{path} is damaged at byte {length}.") from error
                 length += len(line)

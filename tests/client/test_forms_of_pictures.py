@@ -79,3 +79,6 @@ def test_an_item_without_predictions_has_no_label() -> None:
     unsure = Item.of(found | {"label": None, "below_threshold": True})
     assert (unsure.label, unsure.below_threshold) == ("", True)
     assert unsure.predictions[0].class_name == "tabby"
+    assert (unsure.labels, Item.of(found).labels) == ((), ("tabby",))
+    several = Item.of(found | {"label": "tabby", "labels": ["tabby", "owl"]})
+    assert (several.label, several.labels) == ("tabby", ("tabby", "owl"))

@@ -22,6 +22,7 @@ GOOD = Item(
     name="",
     state="succeeded",
     predictions=(Prediction(281, "tabby", 0.75), Prediction(285, "Egyptian cat", 0.125)),
+    labels=("tabby",),
     model_version="m-1",
     durations=Durations(1.0, 2.0, 3.5),
 )

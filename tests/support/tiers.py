@@ -53,6 +53,7 @@ FAST = (
     "workers/models/test_huggingface.py",
     "workers/models/test_labels.py",
     "workers/models/test_onnx_file.py",
+    "workers/models/test_setting.py",
     "workers/test_app.py",
     "workers/test_celery_app.py",
     "workers/webhooks",

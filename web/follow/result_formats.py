@@ -53,7 +53,7 @@ def accepted(accept: MIMEAccept) -> str:
 def item_json(item: Item) -> bytes:
     """An item as ItemSchema serialises it, in a quarter of the time. A stream has many items."""
     outcome = item.outcome or _NOTHING_YET
-    label, below_threshold = outcome.verdict(item.min_score)
+    label, below_threshold, labels = outcome.verdict(item.min_score)
     return to_json(
         {
             "index": item.index,
@@ -61,6 +61,7 @@ def item_json(item: Item) -> bytes:
             "custom_id": item.custom_id,
             "state": item.state.value,
             "label": label,
+            "labels": labels,
             "below_threshold": below_threshold,
             "predictions": [
                 {"class_id": class_id, "class_name": name, "probability": probability}
@@ -80,7 +81,7 @@ def _json_lines(items: Sequence[Item], top_k: int) -> bytes:
 
 def _csv_head(top_k: int) -> bytes:
     more = [f"{column}_{k}" for k in range(2, top_k + 1) for column in ("label", "probability")]
-    return _table([(*_CSV_HEAD, *more, "below_threshold")])
+    return _table([(*_CSV_HEAD, *more, "below_threshold", "label_count")])
 
 
 def _csv_lines(items: Sequence[Item], top_k: int) -> bytes:
@@ -95,7 +96,7 @@ def _table(rows: Iterable[Iterable[object]]) -> bytes:
 def _cells(item: Item, top_k: int) -> list[object]:
     outcome = item.outcome or _NOTHING_YET
     error = outcome.error
-    label, below_threshold = outcome.verdict(item.min_score)
+    label, below_threshold, labels = outcome.verdict(item.min_score)
     predictions: list[Prediction | None] = [*outcome.predictions]
     predictions += [None] * (top_k - len(predictions))
     best, *others = predictions
@@ -106,7 +107,7 @@ def _cells(item: Item, top_k: int) -> list[object]:
     cells += _milliseconds(outcome.durations)
     for each in others:
         cells += (_common_text(each.class_name), each.probability) if each else ("", "")
-    return [*cells, _truth(below_threshold)]
+    return [*cells, _truth(below_threshold), len(labels)]
 
 
 def _truth(value: bool) -> str:

@@ -84,12 +84,23 @@ class ItemError(Schema):
 _Label = Annotated[
     str | None,
     Field(
-        description="The most probable label. It is null if there is none, or if it is below the "
-        "threshold."
+        description="The most probable label. It is null if there is none, or if no label reaches "
+        "its threshold."
+    ),
+]
+_Labels = Annotated[
+    list[str],
+    Field(
+        description="The labels that reach their threshold, the most probable one first: at most "
+        "one, unless the model may give several labels."
     ),
 ]
 _BelowThreshold = Annotated[
-    bool, Field(description="Whether the picture is classified and no label reaches `min_score`.")
+    bool,
+    Field(
+        description="Whether the picture is classified and no label reaches its threshold: that of "
+        "the model and `min_score`."
+    ),
 ]
 
 
@@ -99,6 +110,7 @@ class Classification(Schema):
     job_id: str
     name: str
     label: _Label
+    labels: _Labels
     below_threshold: _BelowThreshold
     predictions: list[Prediction]
     model_version: str | None
@@ -120,6 +132,7 @@ class ItemSchema(Schema):
     custom_id: str | None
     state: ItemState
     label: _Label
+    labels: _Labels
     below_threshold: _BelowThreshold
     predictions: Annotated[list[Prediction], Field(description="The most probable one first.")]
     model_version: str | None
@@ -151,8 +164,11 @@ class Page(Schema):
 
 
 def _outcome_fields(outcome: Outcome, min_score: float) -> dict[str, Any]:
+    label, below_threshold, labels = outcome.verdict(min_score)
     return {
-        **outcome.verdict(min_score)._asdict(),
+        "label": label,
+        "labels": list(labels),
+        "below_threshold": below_threshold,
         "predictions": [Prediction(**each._asdict()) for each in outcome.predictions],
         "model_version": outcome.model_version,
         "cache_hit": outcome.cache_hit,

@@ -11,15 +11,15 @@ from redis import Redis
 
 from shared import clock
 from shared.records.work import PartRecords, PartWork
-from shared.jobs import MAX_TOP_K, Durations, ItemState, Lane, Outcome, PartRef
+from shared.jobs import Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
 from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
+from workers.classify.judge import Judge
 from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
 from workers.engine import Engine
-from workers.engine.labels import top
 
 _Outcomes = dict[PartRef, dict[int, Outcome]]
 
@@ -42,6 +42,7 @@ class BatchClassifier:
         self._decoder = decoder
         self._engine = engine
         self._version = engine.model.version
+        self._judge = Judge(engine.model)
         self._redis = redis
         self._parts = parts
         self._cache = cache
@@ -117,12 +118,11 @@ class BatchClassifier:
         return scores
 
     def _outcome(self, scores: NDArray[np.float32], durations: Durations) -> Outcome:
-        model = self._engine.model
         return Outcome(
             state=ItemState.SUCCEEDED,
-            predictions=top(scores, model.labels, MAX_TOP_K),
-            model_version=model.version,
+            model_version=self._version,
             durations=durations,
+            **self._judge.judge(scores)._asdict(),
         )
 
     def _commit(

@@ -35,9 +35,21 @@ def top(scores: NDArray[np.float32], labels: Sequence[str], k: int) -> tuple[Pre
 
     `scores` has shape (classes,). If two scores are equal, the lower class id comes first.
     """
+    return predictions(best_of(scores, k), scores, labels)
+
+
+def best_of(scores: NDArray[np.float32], k: int) -> NDArray[np.intp]:
+    """The places of the k highest scores, best first, or of all if there are fewer."""
     k = min(k, len(scores))
+    if k == 0:
+        return np.empty(0, np.intp)
     # Only candidates are sorted, not all classes. They include all that tie with the k-th.
     least = np.partition(scores, -k)[-k]
     candidates = np.flatnonzero(scores >= least)
-    best = candidates[np.argsort(-scores[candidates], kind="stable")][:k]
-    return tuple(Prediction(int(i), labels[i], float(scores[i])) for i in best)
+    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+
+
+def predictions(
+    ids: NDArray[np.intp], scores: NDArray[np.float32], labels: Sequence[str]
+) -> tuple[Prediction, ...]:
+    return tuple(Prediction(int(i), labels[i], float(scores[i])) for i in ids)

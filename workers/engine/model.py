@@ -23,6 +23,10 @@ class Model:
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
     notice: str = ""  #: A warning for users of the results; mostly empty.
+    several: bool = False  #: Whether a picture may have several labels, or none.
+    #: The score that a label needs, by class id. Empty: the most probable label is always given.
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0  #: The logits were divided by it. The graph does that.
 
 
 def weights_version(model: str, weights_digest: str, *, variant: str = "") -> str:

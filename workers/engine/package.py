@@ -10,16 +10,26 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from shared.errors import ModelError
 from shared.settings import Settings
 from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset, decode
-from workers.engine.model import Model
+from workers.engine.model import Model, in_precision
+
+#: The newest format of `model.json` that this release reads.
+_FORMAT = 2
 
 DESCRIPTION_FILE, MODEL_FILE = "model.json", "model.onnx"
 
@@ -30,9 +40,18 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _TOLERANCE = {"fp32": 2e-3}
 _OTHER_TOLERANCE = 0.06
 
+#: Fields of a Model that depend on `model.onnx`, so that `model.json` must agree with it.
+_OF_THE_FILE = ("labels", "preset", "temperature")
+
 _MAX_PIXELS = 10_000_000
 
 Activation = Literal["softmax", "sigmoid", "none"]
+
+Score = Annotated[float, Field(ge=0, le=1)]
+
+#: Of a label, if several may be right for a picture and the package has no threshold: it is more
+#: probable that the label is right than that it is not.
+_USUAL_THRESHOLD = 0.5
 
 
 class Predictor(Protocol):
@@ -68,12 +87,16 @@ class Golden(_Entry):
 class Package(_Entry):
     """The content of `model.json`."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1  #: 2 if it has thresholds, which readers of 1 would not see.
     name: str
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
     #: What makes scores of the network's output. It is already part of `model.onnx`.
     activation: Activation
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)  #: Part of `model.onnx`, too.
+    #: The score that a label needs. The second one is for the labels that the first does not name.
+    thresholds: dict[str, Score] = {}
+    threshold: Score | None = None
     source: Source
     notice: str = ""  #: A remark for users of the results.
     accuracy: float | None = None  #: The share of right labels that somebody has measured.
@@ -85,12 +108,32 @@ class Package(_Entry):
     def _is_whole(self) -> Package:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"the name {self.name!r} has other signs than a-z, 0-9, `.`, `-`, `_`")
+        if unknown := sorted(set(self.thresholds) - set(self.labels)):
+            raise ValueError(f"there is a threshold of {unknown[0]!r}, which is no label")
         return self
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _is_known(cls, value: object) -> object:
+        if isinstance(value, int) and value > _FORMAT:
+            raise ValueError(
+                f"a later release has made this package: it has format {value}, and this release"
+                f" reads up to {_FORMAT}"
+            )
+        return value
+
+    @property
+    def several(self) -> bool:
+        """Whether a picture may have several labels, or none."""
+        return self.activation == "sigmoid"
 
     @property
     def version(self) -> str:
         """Differs if results may differ."""
         meaning = self.model_dump_json(include={"labels", "preset", "activation", "graph_digest"})
+        # A package without thresholds has the version that it had before there were any.
+        if self.thresholds or self.threshold is not None:
+            meaning += str(self._thresholds())
         digest = hashlib.sha256(meaning.encode()).hexdigest()
         return f"{self.name}-{digest[:12]}-p{PREPROCESSING_VERSION}"
 
@@ -104,7 +147,18 @@ class Package(_Entry):
             labels=self.labels,
             preset=self.preset,
             notice=self.notice,
+            several=self.several,
+            thresholds=self._thresholds(),
+            temperature=self.temperature,
         )
+
+    def _thresholds(self) -> tuple[float, ...]:
+        """By class id; empty if the best label is always given."""
+        usual = self.threshold
+        if usual is None:
+            usual = _USUAL_THRESHOLD if self.several else 0.0
+        every = tuple(self.thresholds.get(label, usual) for label in self.labels)
+        return every if self.several or any(every) else ()
 
 
 def packages_folder(settings: Settings) -> Path:
@@ -147,13 +201,22 @@ def read_package(folder: Path) -> Package:
     """Read `model.json`. Raises ModelError if it cannot be read or says something impossible."""
     path = folder / DESCRIPTION_FILE
     try:
-        return Package.model_validate_json(path.read_bytes())
+        return validated(path.read_bytes(), str(path))
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def validated(content: bytes | dict[str, Any], origin: str) -> Package:
+    """The package that JSON or its values describe. Raises ModelError if it is impossible."""
+    try:
+        if isinstance(content, bytes):
+            return Package.model_validate_json(content)
+        return Package.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{path}: {place + ': ' if place else ''}{first['msg']}.") from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise ModelError(f"{origin}: {place + ': ' if place else ''}{message}.") from error
 
 
 def check_file(folder: Path, package: Package) -> Path:
@@ -173,17 +236,25 @@ def check_file(folder: Path, package: Package) -> Path:
 
 
 def check_loaded(engine: Predictor, settings: Settings) -> None:
-    """Raises ModelError if MODEL names a package and the engine answers otherwise than it says."""
+    """Give the engine the thresholds and the version of the package that MODEL names, if it is one.
+
+    Raises ModelError if the engine answers otherwise than the package says.
+    """
     if folder := find_package(settings):
-        check(engine, folder, read_package(folder))
+        package = read_package(folder)
+        check(engine, folder, package)
+        # `model.onnx` has a copy of the description from before the thresholds were set.
+        engine.model = in_precision(package.model, engine.precision)
 
 
 def check(engine: Predictor, folder: Path, package: Package) -> None:
     """Raises ModelError if the engine has loaded another model than the package describes."""
-    if engine.model.labels != package.labels or engine.model.preset != package.preset:
+    described = package.model
+    if any(getattr(engine.model, each) != getattr(described, each) for each in _OF_THE_FILE):
         raise ModelError(
             f"{folder / DESCRIPTION_FILE} was changed after {MODEL_FILE} was made."
-            " Make the package again with `python -m workers.models add --replace`."
+            " Make the package again with `python -m workers.models add --replace`. Set its"
+            " temperature with `python -m workers.models set`."
         )
     check_golden(engine, folder, package)
 

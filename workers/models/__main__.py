@@ -1,10 +1,11 @@
-"""`python -m workers.models`: make, list, check and remove model packages."""
+"""`python -m workers.models`: make, list, change, check and remove model packages."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 from shared.errors import ModelError, TorchNeeded
@@ -21,6 +22,7 @@ from workers.engine.package import (
     read_package,
 )
 from workers.models.adding import add, add_arguments
+from workers.models.setting import set_arguments, set_package
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,12 +48,15 @@ def _parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
     for name, run, text in (
         ("show", _show, "describe a package"),
+        ("set", _set, "change how sure a package must be of a label"),
         ("check", _check, "classify the golden pictures of a package"),
         ("remove", _remove, "delete a package"),
     ):
         command = commands.add_parser(name, help=text)
         command.add_argument("name", metavar="NAME", help="the name or the folder of a package")
         command.set_defaults(run=run)
+        if run is _set:
+            set_arguments(command)
     return parser
 
 
@@ -77,6 +82,12 @@ def _list(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     folder = _folder(options.name)
     _print(read_package(folder), folder)
+
+
+def _set(options: argparse.Namespace) -> None:
+    folder = _folder(options.name)
+    _print(set_package(options, folder), folder)
+    print("Workers that start from now on use it.")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -113,7 +124,8 @@ def _print(package: Package, folder: Path) -> None:
         ("version", package.version),
         ("made of", f"{package.source.kind} {package.source.architecture} {package.source.file}"),
         ("labels", f"{len(package.labels)}: {labels}"),
-        ("scores", package.activation),
+        ("scores", f"{package.activation}, temperature {package.temperature:g}"),
+        ("thresholds", _thresholds(package)),
         (
             "pictures",
             f"{side[preset.resize]} {preset.resize_size}, {preset.interpolation}, then a square of"
@@ -122,6 +134,13 @@ def _print(package: Package, folder: Path) -> None:
         ("normalised", f"mean {preset.mean}, deviation {preset.std}"),
     ):
         print(f"{title:<11}{text}")
+
+
+def _thresholds(package: Package) -> str:
+    """How many labels need which score."""
+    counts = Counter(package.model.thresholds)
+    shown = [f"{count} labels from {least:g}" for least, count in sorted(counts.items())]
+    return ", ".join(shown) or "none"
 
 
 if __name__ == "__main__":

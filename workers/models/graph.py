@@ -26,6 +26,11 @@ _BATCH = "n"
 
 Layout = Literal["NCHW", "NHWC"]
 
+_ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+
+#: Steps that leave the numbers as they are.
+_SAME_NUMBERS = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+
 _TYPES = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
@@ -236,10 +241,21 @@ def _classes(output: onnx.ValueInfoProto) -> int | None:
 
 
 def _last_step(model: onnx.ModelProto, output: str) -> Activation | None:
-    for node in model.graph.node:
-        if output in node.output:
-            kinds: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-            return kinds.get(node.op_type)
+    place = activation_place(model.graph, output)
+    return None if place is None else _ACTIVATIONS[model.graph.node[place].op_type]
+
+
+def activation_place(graph: onnx.GraphProto, output: str) -> int | None:
+    """The place of the node that makes scores of logits, if the graph ends with one."""
+    # Nodes are in an order in which each follows those that it reads.
+    for place, node in reversed(list(enumerate(graph.node))):
+        if output not in node.output:
+            continue
+        if node.op_type in _ACTIVATIONS:
+            return place
+        if node.op_type not in _SAME_NUMBERS:
+            return None
+        output = node.input[0]
     return None
 
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from shared.errors import ModelError
 from workers.decode.preprocessing import Preset, decode
 from workers.engine.export_file import file_digest
-from workers.engine.graph.protobuf import field
+from workers.engine.graph import protobuf
 from workers.engine.model import Model
 from workers.engine.onnx_engine import MODEL_ENTRY, OnnxEngine
 from workers.engine.package import (
@@ -58,6 +58,10 @@ class Made:
     activation: Activation
     source: Source
     notice: str = ""
+    temperature: float = 1.0  #: By which the file divides the logits already.
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    threshold: float | None = None
+    accuracy: float | None = None
     reference: Reference | None = None
 
 
@@ -99,6 +103,10 @@ def _write(made: Made, folder: Path) -> Package:
         activation=made.activation,
         source=made.source,
         notice=made.notice,
+        temperature=made.temperature,
+        thresholds=dict(made.thresholds),
+        threshold=made.threshold,
+        accuracy=made.accuracy,
         graph_digest=hashlib.sha256(made.onnx).hexdigest(),
         model_digest="",
         golden=(),
@@ -113,15 +121,26 @@ def _write(made: Made, folder: Path) -> Package:
     ]
     update = {"model_digest": file_digest(path), "golden": tuple(golden)}
     package = package.model_copy(update=update)
-    text = package.model_dump_json(indent=2)
-    (folder / DESCRIPTION_FILE).write_text(text + "\n", encoding="utf-8")
+    write_description(package, folder)
     return package
+
+
+def write_description(package: Package, folder: Path) -> None:
+    """Write `model.json`, all of it or nothing."""
+    has_thresholds = package.thresholds or package.threshold is not None
+    package = package.model_copy(update={"format": 2 if has_thresholds else 1})
+    path = folder / DESCRIPTION_FILE
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(package.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def _entry(package: Package) -> bytes:
     """What adds the description to an ONNX file. It is appended, as in `graph.fill`."""
     description = TypeAdapter(Model).dump_json(package.model)
-    return field(_METADATA, field(1, MODEL_ENTRY.encode()) + field(2, description))
+    return protobuf.field(
+        _METADATA, protobuf.field(1, MODEL_ENTRY.encode()) + protobuf.field(2, description)
+    )
 
 
 def _golden(engine: OnnxEngine, made: Made, path: Path, picture: Image.Image) -> Golden:

@@ -19,6 +19,7 @@ LABELS = ("=1+1", "tabby, cat; =x", "'quoted'", "@home", "3 m; -2", 'say "hi"')
 def item(*labels: str, **fields: Any) -> Item:
     scores = [1 / (k + 2) for k in range(len(labels))]
     predictions = tuple(map(Prediction, range(len(labels)), labels, scores))
+    fields = {"labels": labels[:1]} | fields
     return Item(index=0, name="", predictions=predictions, model_version="v", **fields)
 
 
@@ -41,14 +42,27 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path, suffix: str, leading:
     assert answers["a; =3.jpg"] == Answer("a; =3.jpg", ("one",), (0.5,), "v")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_a_table_with_pictures_below_a_threshold_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"table{suffix}"
+def table_below_a_threshold(path: Path) -> Path:
     table = Table(path, flat_columns(["path"], 6, with_threshold=True))
-    table.append([row(item("one", state="succeeded", below_threshold=True), path="a.jpg")])
+    below = item("one", state="succeeded", below_threshold=True, labels=())
+    table.append([row(below, path="a.jpg"), row(item("two", state="succeeded"), path="b.jpg")])
     table.finish()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_without_the_labels_below_a_threshold_is_refused(
+    tmp_path: Path, suffix: str
+) -> None:
     with pytest.raises(UsageError, match="--min-score"):
-        read_table(path)
+        read_table(table_below_a_threshold(tmp_path / f"table{suffix}"))
+
+
+def test_json_lines_have_the_labels_below_a_threshold_too(tmp_path: Path) -> None:
+    assert read_table(table_below_a_threshold(tmp_path / "table.jsonl")) == {
+        "a.jpg": Answer("a.jpg", ("one",), (0.5,), "v", has_label=False),
+        "b.jpg": Answer("b.jpg", ("two",), (0.5,), "v"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,72 @@ def test_a_table_is_compared_with_another_without_the_service(
     assert row == {"path": "cat/3.jpg", "class": "cat", "label": "dog", "other_label": "cat"}
 
 
+def test_min_score_says_how_many_labels_are_left_and_sends_nothing(
+    server: ScriptedServer, folder: Path, names: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "report"
+    command = ["evaluate", str(folder), "--url", server.url, "--names", str(names)]
+    command += ["--output", str(out)]
+    main(command)
+    assert "reaches its threshold" not in capsys.readouterr().out
+    sent = len(server.requests)
+    main([*command, "--min-score", "0.75"])
+    text = capsys.readouterr().out
+    assert "a label reaches its threshold for 60.0 %; 66.7 % of these are right" in text
+    assert "top-1: 60.0 %" in text, "the other figures are those of the best label"
+    assert not any("/parts/" in each.path for each in server.requests[sent:])
+    figures = json.loads((out / "figures.json").read_text())
+    row = {"threshold": 0.75, "answered": 0.6, "right": pytest.approx(2 / 3)}
+    assert figures["labelled"] == row and row in figures["thresholds"]
+    main([*command, "--min-score", "1"])
+    assert "a label reaches its threshold for 0.0 %\n" in capsys.readouterr().out
+
+
+def test_thresholds_of_the_model_count_and_the_stricter_one_holds(
+    server: ScriptedServer, folder: Path, names: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """As if the model had a threshold of 0.85 for cats."""
+    out = tmp_path / "report"
+    command = ["evaluate", str(folder), "--url", server.url, "--names", str(names)]
+    main([*command, "--output", str(out)])
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    for row in rows:
+        if row["label"] == "cat" and row["predictions"][0]["probability"] < 0.85:
+            row |= {"label": None, "labels": [], "below_threshold": True}
+    table = tmp_path / "table.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command += ["--table", str(table), "--json", "--output", str(out)]
+    capsys.readouterr()
+    for min_score, answered, right in (("0", 0.8, 0.5), ("0.6", 0.6, 2 / 3), ("0.9", 0.4, 0.5)):
+        main([*command, "--min-score", min_score])
+        figures = json.loads(capsys.readouterr().out)
+        left = figures["labelled"]
+        assert (left["answered"], left["right"]) == (answered, pytest.approx(right))
+        assert figures["top_1"]["right"] == 3
+
+
+def test_the_temperature_that_helps_is_named_with_the_command_that_sets_it(
+    server: ScriptedServer, tmp_path: Path, capsys: Any
+) -> None:
+    """Three of four are right, and the model says 98 %."""
+    folder = tmp_path / "pictures"
+    for k in range(40):
+        path = folder / ("cat" if k % 4 else "dog") / f"{k}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("cat 0.98 dog 0.02")
+    out = tmp_path / "report"
+    command = ["evaluate", str(folder), "--url", server.url, "--output", str(out)]
+    assert main(command) == Exit.OK
+    text = capsys.readouterr().out
+    best = json.loads((out / "figures.json").read_text())["temperature"]
+    assert f"temperature: {best['temperature']:.2f} (" in text
+    assert "labels from 23.0 to 0.0 %:" in text
+    line = f"    python -m workers.models set NAME --temperature {best['temperature']:.2f}\n"
+    assert line in text
+    page = (out / "report.html").read_text()
+    assert f"<td>best temperature</td><td>{best['temperature']:.2f}</td>" in page
+
+
 def test_a_folder_whose_name_is_no_label_is_refused_before_anything_is_sent(
     server: ScriptedServer, folder: Path, tmp_path: Path, capsys: Any
 ) -> None:

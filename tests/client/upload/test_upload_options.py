@@ -325,7 +325,8 @@ def test_a_picture_below_min_score_has_a_row_without_a_label(
     assert (good["label"], good["below_threshold"]) == (label, str(not label).lower())
     assert (good["probability"], good["class_id"]) == ("0.5", "281")
     assert (failed["label"], failed["below_threshold"]) == ("", "false")
-    assert list(good)[-1] == "below_threshold"
+    assert list(good)[-2:] == ["below_threshold", "label_count"]
+    assert (good["label_count"], failed["label_count"]) == (str(len(label) // 5), "0")
 
 
 def test_a_table_is_continued_with_the_same_min_score_only(upload: Upload) -> None:
@@ -339,19 +340,21 @@ def test_a_table_is_continued_with_the_same_min_score_only(upload: Upload) -> No
 
 
 def test_a_table_of_an_earlier_release_is_continued_with_its_columns(
-    upload: Upload, folder: Path
+    upload: Upload, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("client.upload.journal._COLUMNS", 1)
+        upload()
     journal = upload.table.with_name("table.csv.journal")
     first, *others = journal.read_text().splitlines()
     header = json.loads(first)
-    assert header.pop("min_score") == 0
+    assert (header.pop("min_score"), header.pop("columns")) == (0, 1)
     journal.write_text("\n".join([json.dumps(header), *others]) + "\n")
     (folder / "new.jpg").write_text("picture")
     assert upload("--resume")[0] == Exit.OK
     rows = upload.rows()
     assert len(rows) == 4 and all(None not in row for row in rows)
-    assert "below_threshold" not in rows[0]
+    assert {"below_threshold", "label_count"}.isdisjoint(rows[0])
 
 
 @pytest.mark.parametrize("value", ["60", "-0.1", "nan", "half"])

@@ -51,6 +51,7 @@ def test_an_outcome() -> None:
         model_version="m-1",
         durations=Durations(queue_ms=1, preprocess_ms=2, inference_ms=3),
         error=ItemError(code="none", message="none"),
+        reaching=1,
     )
     stored = with_more(json.loads(outcome.to_json()))
     stored["predictions"] = [[*each, "added later"] for each in stored["predictions"]]

@@ -87,8 +87,8 @@ def test_a_job_without_min_score_has_a_label_for_every_picture(jobs: JobRecords)
     assert jobs.reader.get(ENDED).min_score == 0
     first, second = items(jobs, ENDED)
     assert first.outcome and second.outcome
-    assert first.outcome.verdict(first.min_score) == ("label 0", False)
-    assert second.outcome.verdict(second.min_score) == (None, False)
+    assert first.outcome.verdict(first.min_score) == ("label 0", False, ("label 0",))
+    assert second.outcome.verdict(second.min_score) == (None, False, ())
 
 
 def test_all_work_is_finished(redis: Redis, jobs: JobRecords, clock: Clock) -> None:

@@ -34,6 +34,7 @@ VERDICTS = {0: ("peacock", False), 0.875: ("peacock", False), 0.9: (None, True),
 
 
 def verdict(answer: dict[str, Any]) -> tuple[str | None, bool]:
+    assert answer["labels"] == ([answer["label"]] if answer["label"] else [])
     return answer["label"], answer["below_threshold"]
 
 
@@ -145,7 +146,8 @@ def test_every_form_of_results(
         (label, str(below).lower()) for label, below in wanted
     ]
     assert (rows[0]["probability"], rows[0]["class_id"]) == ("0.875", "84")
-    assert list(rows[0])[-1] == "below_threshold"
+    assert list(rows[0])[-2:] == ["below_threshold", "label_count"]
+    assert [row["label_count"] for row in rows] == [str(int(bool(label))) for label, _ in wanted]
 
 
 def test_events_have_it_too(client: FlaskClient, jobs: JobRecords, redis: Redis) -> None:

@@ -58,7 +58,9 @@ def test_json_lines_are_the_items_of_the_pages(client: FlaskClient, mixed: str) 
 def test_a_table_has_the_items_of_the_pages(client: FlaskClient, mixed: str) -> None:
     response = get(client, mixed, "format=csv")
     assert response.content_type == "text/csv; charset=utf-8"
-    assert response.text.startswith(f"{CSV_HEAD},label_2,probability_2,below_threshold\r\n")
+    assert response.text.startswith(
+        f"{CSV_HEAD},label_2,probability_2,below_threshold,label_count\r\n"
+    )
     assert response.text.count("\r\n") == 71
 
     table = rows(response)
@@ -68,7 +70,7 @@ def test_a_table_has_the_items_of_the_pages(client: FlaskClient, mixed: str) -> 
         **{"error_code": "", "error_message": "", "model_version": "m-1", "cache_hit": "false"},
         **{"queue_ms": "12.5", "preprocess_ms": "2.25", "inference_ms": "7.125"},
         **{"label_2": 'cock, "rooster"', "probability_2": "0.0625"},
-        **{"below_threshold": "false"},
+        **{"below_threshold": "false", "label_count": "1"},
     }
     failed = {"error_code": "decode_failed", "error_message": str(DecodeFailed())}
     empty = {"label": "", "probability": "", "queue_ms": "", "label_2": "", "probability_2": ""}
@@ -80,7 +82,7 @@ def test_one_prediction_each_makes_no_further_columns(
     client: FlaskClient, jobs: JobRecords, redis: Redis
 ) -> None:
     response = get(client, finished(jobs, redis, 1, top_k=1), "format=csv")
-    assert response.text.splitlines()[0] == f"{CSV_HEAD},below_threshold"
+    assert response.text.splitlines()[0] == f"{CSV_HEAD},below_threshold,label_count"
 
 
 #: Names, and how they are written. An apostrophe makes a spreadsheet take a cell for text.
