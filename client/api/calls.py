@@ -14,18 +14,26 @@ from urllib.parse import quote
 from .. import errors
 from ..errors import NotFinished
 from ..text import path_text
+from .body import PictureFile
 from .connection import Requests, file_field
 from .events import EventLines
-from .parts import OpenJob, Picture, missing_parts, open_job, part_count, part_range, put_part
+from .parts import (
+    CONCURRENCY,
+    OpenJob,
+    Picture,
+    missing_parts,
+    open_job,
+    part_count,
+    part_range,
+    parts_at_once,
+    put_part,
+)
 from .pictures import Source, is_path, read
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
 #: The longest time that one request waits for a job. Proxies allow more.
 HOLD_SECONDS = 30.0
-
-#: Parts that are sent at the same time.
-CONCURRENCY = 4
 
 #: Items in one answer, and jobs.
 _PAGE, _JOBS_PAGE = 1000, 100
@@ -87,12 +95,12 @@ def submit(
     numbers: Sequence[int] = range(part_count(len(items)))
     if idempotency_key:  # an earlier call may have sent some of them
         numbers = yield from missing_parts(connection, job)
-    parts = {number: part_range(number, len(items)) for number in numbers}
+    parts = {number: [items[k] for k in part_range(number, len(items))] for number in numbers}
     sending = [
-        put_part(connection, job, number, items[part.start : part.stop], by_digest=job.cached)
+        put_part(connection, job, number, part, by_digest=job.cached)
         for number, part in parts.items()
     ]
-    yield Together(sending, CONCURRENCY)
+    yield Together(sending, parts_at_once(parts.values()))
     return job.job_id
 
 
@@ -201,11 +209,13 @@ def _picture(source: Source) -> Picture:
     if not is_path(source):
         name, data = read(source)
         digest = hashlib.sha256(data).hexdigest()
-        return Picture(name=name, digest=digest, read=partial(bytes, data))
+        return Picture(name=name, digest=digest, size=len(data), content=partial(bytes, data))
     path = Path(cast(str, source))
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Picture(name=path_text(path.name), digest=digest, read=path.read_bytes)
+        size = file.tell()
+    content = partial(PictureFile, path)
+    return Picture(name=path_text(path.name), digest=digest, size=size, content=content)
 
 
 def _classification(job_id: str, item: Item) -> Classification:

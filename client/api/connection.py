@@ -9,15 +9,16 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from .. import errors
 from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, TryLater
 from ..version import __version__
+from .body import Body, PictureFile
 from .http_client import http_client, proxy_variable
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
@@ -28,15 +29,15 @@ _REQUEST_TIMEOUT = 408
 #: Called before each retry, with the error and the seconds until the next attempt.
 OnRetry = Callable[[ImageClassifierError, float], None]
 
-#: A field of a multipart form: its name, then file name, bytes and content type.
-FormField = tuple[str, tuple[str | None, bytes, str | None]]
+#: A field of a multipart form: its name, then file name, content and content type.
+FormField = tuple[str, tuple[str | None, bytes | PictureFile, str | None]]
 
 
 def text_field(name: str, text: str) -> FormField:
     return (name, (None, text.encode(), None))
 
 
-def file_field(name: str, file_name: str, data: bytes) -> FormField:
+def file_field(name: str, file_name: str, data: bytes | PictureFile) -> FormField:
     """A file of any type: the service reads the type from the bytes."""
     return (name, (file_name, data, "application/octet-stream"))
 
@@ -84,16 +85,18 @@ class Requests:
         headers: dict[str, str] = {}
         if method == "POST":
             headers["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
-        # httpx encodes the form while it sends it, so the files are not copied. The same request
-        # can be sent again.
         request = self._builder.build_request(
             method,
             f"/api/v1{path}",
             params={name: value for name, value in (params or {}).items() if value is not None},
-            files=form,
+            files=cast(Any, form),  # httpx reads of a file what PictureFile has
             json=body,
             headers=headers,
         )
+        if form:
+            files = [content for _, (_, content, _) in form if isinstance(content, PictureFile)]
+            # The same request can be sent again.
+            request.stream = Body(cast(Iterable[bytes], request.stream), files)
         response: httpx.Response = yield from self._repeated(Send(request))
         return response
 

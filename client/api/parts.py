@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from ..errors import ImagesNeeded
+from .body import PictureFile
 from .connection import FormField, Requests, file_field, text_field
 from .steps import Steps, Work
 
 #: Items of every part except a job's last.
 PART_SIZE = 32
+
+#: Requests at the same time.
+CONCURRENCY = 4
+
+#: Bytes that are sent at the same time, unless a single part has more. The service holds them in
+#: memory or on its disk.
+BYTES_AT_ONCE = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +29,9 @@ class Picture:
     """One item of a job before it is sent."""
 
     name: str  #: Valid text: the item's name at the service.
-    digest: str  #: SHA-256 in hex of what `read` returned when the job was opened.
-    read: Callable[[], bytes]
+    digest: str  #: SHA-256 in hex of its content when the job was opened.
+    size: int  #: In bytes, then.
+    content: Callable[[], bytes | PictureFile]
     custom_id: str | None = None
 
 
@@ -75,6 +84,12 @@ def part_range(number: int, items: int) -> range:
     return range(number * PART_SIZE, min((number + 1) * PART_SIZE, items))
 
 
+def parts_at_once(parts: Iterable[Sequence[Picture]]) -> int:
+    """How many of these parts may be sent at the same time."""
+    largest = max((sum(each.size for each in part) for part in parts), default=0)
+    return max(1, min(CONCURRENCY, BYTES_AT_ONCE // max(1, largest)))
+
+
 def missing_parts(connection: Requests, job: OpenJob) -> Steps[list[int]]:
     """The numbers of the parts that the service does not have yet."""
     response = yield from connection.request("GET", f"/jobs/{job.job_id}/parts")
@@ -94,7 +109,8 @@ def put_part(
 
     If the service has dropped a result from its cache meanwhile, the bytes are sent after all.
     Returns the items whose bytes were sent. Raises Refused (among others PartConflict and
-    JobClosed), NoAnswer, and OSError from `Picture.read`.
+    JobClosed), NoAnswer, and OSError from `Picture.content`, or if a file changes its size while it
+    is sent.
     """
     items = range(number * PART_SIZE, number * PART_SIZE + len(pictures))
     without_bytes = set(items) & by_digest
@@ -122,6 +138,6 @@ def _form(pictures: dict[int, Picture], without_bytes: Set[int]) -> list[FormFie
             entry["digest"] = picture.digest
         else:
             # The real name is in `entries`, which can carry any text. A header cannot.
-            files.append(file_field("files", "picture", picture.read()))
+            files.append(file_field("files", "picture", picture.content()))
         entries.append(entry)
     return [text_field("items", json.dumps(entries, separators=(",", ":"))), *files]

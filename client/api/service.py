@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from . import calls, settings
-from .calls import CONCURRENCY
+from .parts import CONCURRENCY
 from .connection import Connection, OnRetry
 from .job import Job
 from .pictures import Source

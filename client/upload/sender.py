@@ -166,7 +166,8 @@ class Sender:
         return Picture(
             name=path_text(file.path),
             digest=file.digest,
-            read=partial(self._read, plan, position, counts),
+            size=file.size,
+            content=partial(self._read, plan, position, counts),
         )
 
     def _read(self, plan: Plan, position: int, counts: Counter[str]) -> bytes:

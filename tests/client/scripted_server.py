@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,19 @@ Script = Callable[[Request], Answer | Cut]
 
 
 @contextmanager
-def scripted_server(script: Script) -> Iterator[ScriptedServer]:
-    """Calls `script` for each request, from several threads."""
+def scripted_server(script: Script, *, kept: int | None = None) -> Iterator[ScriptedServer]:
+    """Calls `script` for each request, from several threads.
+
+    Of a body, it gets the first `kept` bytes.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
-            body = self.rfile.read(size)
-            if len(body) < size:  # The client has gone. The service accepts no half of a part.
+            body = _read(self.rfile, size, kept)
+            if body is None:  # The client has gone. The service accepts no half of a part.
                 self.close_connection = True
                 return
             request = Request(self.command, self.path, dict(self.headers), body)
@@ -93,6 +96,15 @@ def scripted_server(script: Script) -> Iterator[ScriptedServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def _read(file: BinaryIO, size: int, kept: int | None) -> bytes | None:
+    """The first `kept` bytes of a body, or all; None if it ends early."""
+    body = file.read(size if kept is None else min(size, kept))
+    left = size - len(body)
+    while left and (more := len(file.read(min(left, 2**16)))):
+        left -= more
+    return None if left else body
 
 
 def in_order(*answers: Answer | Cut) -> Script:
