@@ -28,8 +28,18 @@ from web.http.openapi import DocumentedApi
 from web.http.origins import OriginGuard
 from web.intake import forms
 from web.intake.archives.uploads import ArchiveUploads
-from web.routes import classify, dead_letters, documents, health, jobs, metrics, model, operator
-from web.routes import page, usage
+from web.routes import (
+    classify,
+    dead_letters,
+    documents,
+    health,
+    jobs,
+    metrics,
+    model,
+    operator,
+    page,
+    usage,
+)
 from web.routes import submissions  # noqa: F401  (it adds calls to those of jobs)
 from web.routes.job import events, results, thumbnails
 from web.routes.job import parts, webhooks  # noqa: F401  (they add calls, too)

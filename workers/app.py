@@ -32,8 +32,7 @@ from shared.redis_client import connect
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
 from shared.settings import Settings
-from workers.upkeep import health, lane_watch, priority, redis_check
-from workers.upkeep import metrics as worker_metrics
+from workers.upkeep import health, lane_watch, metrics as worker_metrics, priority, redis_check
 from workers.celery_app import make_celery
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 import shared.errors
-from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries
-from client import errors
+from client import ImageClassifier, ImageClassifierError, NoAnswer, Refused, Retries, errors
 from tests.support.local_service import free_port
 from tests.client.scripted_server import Answer, Cut, in_order, refusal, scripted_server
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client import ImageClassifier
-from client import errors
+from client import ImageClassifier, errors
 from client.cli.command import main
 from client.cli.exits import Exit
 from tests.support.local_service import LocalService

@@ -6,33 +6,23 @@ import json
 from typing import Any
 
 import pytest
-from redis import Redis
-from redis import connection as redis_connection
+from redis import Redis, connection as redis_connection
 from redis.exceptions import ConnectionError, RedisError
 
 from shared import keys
 from shared.serving import model_info, model_versions
 from shared.errors import ModelError
 from shared.jobs import Lane
-from shared.serving.model_info import ModelInfo
 from shared.serving.model_versions import CurrentModel, promote
 from shared.serving.presence import Presence
 from tests.conftest import Clock
+from tests.support.stored_jobs import new_model
 
 LONG = 31  #: Seconds after which the current version counts as gone.
 
 
 def announcement(version: str) -> str:
-    info = ModelInfo(
-        name="m",
-        version=version,
-        weights="w",
-        weights_digest="d",
-        engine="e",
-        classes=2,
-        input_size=8,
-    )
-    return model_info.to_json(info)
+    return model_info.to_json(new_model(version))
 
 
 def worker(redis: Redis, version: str, lane: Lane = Lane.INTERACTIVE, name: str = "") -> Presence:

@@ -12,19 +12,11 @@ from shared import keys
 from shared.serving import model_info, presence
 from shared.records.load import backlog
 from shared.jobs import Lane
-from shared.serving.model_info import ModelInfo
 from shared.serving.presence import Presence
 from shared.redis_client import connect
+from tests.support.stored_jobs import new_model
 
-MODEL = ModelInfo(
-    name="m",
-    version="m-1",
-    weights="w",
-    weights_digest="d",
-    engine="e",
-    classes=2,
-    input_size=8,
-)
+MODEL = new_model()
 
 
 def test_workers_are_counted_by_lane(redis: Redis) -> None:

@@ -31,9 +31,8 @@ def commit(redis: Redis, jobs: JobRecords, job: NewJob) -> None:
     pipe.execute()
 
 
-def announce_model(redis: Redis, version: str = "m-1") -> None:
-    """Announce a model and make it current."""
-    info = ModelInfo(
+def new_model(version: str = "m-1") -> ModelInfo:
+    return ModelInfo(
         name="m",
         version=version,
         weights="w",
@@ -42,5 +41,9 @@ def announce_model(redis: Redis, version: str = "m-1") -> None:
         classes=2,
         input_size=8,
     )
+
+
+def announce_model(redis: Redis, version: str = "m-1") -> None:
+    """Announce a model and make it current."""
     redis.delete(keys.MODEL)
-    model_info.announce(redis, info)
+    model_info.announce(redis, new_model(version))

@@ -18,8 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from kombu.transport import TRANSPORT_ALIASES, redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError, ResponseError
 
 from shared import clock
 from shared.redis_client import connections

@@ -23,11 +23,10 @@ from shared.jobs import (
     PartRef,
     Prediction,
 )
-from shared.serving.model_info import ModelInfo
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.shared.records.parts import bury, commit
-from tests.support.stored_jobs import new_job
+from tests.support.stored_jobs import new_job, new_model
 
 FUTURE = {"added_later": {"a": [1]}}
 
@@ -59,15 +58,7 @@ def test_an_outcome() -> None:
 
 
 def test_the_announced_model(redis: Redis) -> None:
-    info = ModelInfo(
-        name="m",
-        version="m-1",
-        weights="w",
-        weights_digest="d",
-        engine="e",
-        classes=2,
-        input_size=8,
-    )
+    info = new_model()
     redis.set(keys.MODEL, json.dumps(with_more(json.loads(model_info.to_json(info)))))
     assert model_info.read(redis) == info
 

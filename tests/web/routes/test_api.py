@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from werkzeug.datastructures import FileStorage
 
 from shared.serving import model_info
 from shared.jobs import Lane
-from shared.serving.model_info import ModelInfo
 from tests.support.bodies import JPEG
+from tests.support.stored_jobs import new_model
 
 
 def file(data: bytes = JPEG, name: str = "cat.jpg") -> FileStorage:
@@ -153,17 +154,7 @@ def test_the_model_is_unknown_until_a_worker_announces_it(
     response = client.get("/api/v1/model/info")
     assert (response.status_code, response.json["code"]) == (503, "model_not_ready")
 
-    info = ModelInfo(
-        name="m",
-        version="m-1",
-        weights="w",
-        weights_digest="d",
-        engine="e",
-        classes=2,
-        input_size=8,
-        precision="p",
-        notice="two classes only",
-    )
+    info = replace(new_model(), precision="p", notice="two classes only")
     unknown = {"engine": None, "precision": None}
     assert client.get("/readyz").json == {"status": "no model yet"} | unknown
     model_info.announce(redis, info)

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from kombu import Connection, Consumer, Producer, Queue
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError, ResponseError
 
 from quickstart import redis_server
 from tests.support.ports import free_port

@@ -10,8 +10,7 @@ from shared.jobs import Lane, PartRef
 from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from tests.conftest import Clock
-from tests.shared.records.parts import commit as commit_part
-from tests.shared.records.parts import wear_out
+from tests.shared.records.parts import commit as commit_part, wear_out
 from tests.support.stored_jobs import SIZE, commit, new_job
 
 

@@ -12,22 +12,13 @@ from flask_openapi import OpenAPI
 from redis import Redis
 
 from shared import keys
-from shared.serving.model_info import ModelInfo, to_json
+from shared.serving.model_info import to_json
 from shared.operation import purge as purge_module
+from tests.support.stored_jobs import new_model
 from tests.web.routes.operator.conftest import JPEG, Caller
 from web.routes.operator import lanes as lanes_module
 
-MODEL = to_json(
-    ModelInfo(
-        name="m",
-        version="m-1",
-        weights="w",
-        weights_digest="d",
-        engine="e",
-        classes=2,
-        input_size=8,
-    )
-)
+MODEL = to_json(new_model())
 
 
 def set_state(root: Caller, lane: str, state: str) -> None:
