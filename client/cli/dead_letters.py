@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -52,6 +53,11 @@ def _retry(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         letters = options.letters or [each.id for each in service.dead_letters()]
         jobs = {letter: service.retry_dead_letter(letter).id for letter in letters}
+    return print_retried(jobs, options)
+
+
+def print_retried(jobs: Mapping[str, str], options: argparse.Namespace) -> Exit:
+    """Print the job in which each dead letter is classified again."""
     if options.json:
         print_json(jobs)
         return Exit.OK

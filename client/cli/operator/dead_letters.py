@@ -8,9 +8,10 @@ from typing import Any
 from ...api.operator import Operator
 from ...errors import UsageError
 from ..connect import connect
+from ..dead_letters import print_retried
 from ..exits import Exit
 from ..output import print_json, print_line
-from .table import moment, print_table
+from .table import moment, print_records
 
 _HEAD = ("ID", "OWNER", "LANE", "SINCE", "JOB", "ITEM", "NAME")
 
@@ -36,30 +37,22 @@ def add_to(actions: Any, common: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         letters = Operator(service.connection).dead_letters()
-    if options.json:
-        print_json(letters)
-        return Exit.OK
-    rows = [
-        (
-            *(each["id"], each["owner"], each["lane"], moment(each["at"])),
-            *(each["job_id"], each["index"], each["name"]),
-        )
-        for each in letters
-    ]
-    print_table(_HEAD, rows, empty="There are no dead letters.")
+    print_records(letters, options, _HEAD, _row, empty="There are no dead letters.")
     return Exit.OK
+
+
+def _row(letter: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        *(letter["id"], letter["owner"], letter["lane"], moment(letter["at"])),
+        *(letter["job_id"], letter["index"], letter["name"]),
+    )
 
 
 def _retry(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         operator = Operator(service.connection)
         jobs = {each: operator.retry_dead_letter(each)["id"] for each in _ids(operator, options)}
-    if options.json:
-        print_json(jobs)
-        return Exit.OK
-    for letter, job_id in jobs.items():
-        print_line(f"{letter}: runs again in job {job_id}")
-    return Exit.OK
+    return print_retried(jobs, options)
 
 
 def _delete(options: argparse.Namespace) -> Exit:

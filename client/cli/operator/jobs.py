@@ -9,8 +9,7 @@ from typing import Any
 from ...api.operator import Operator
 from ..connect import connect
 from ..exits import Exit
-from ..output import print_json
-from .table import moment, print_table
+from .table import moment, print_records
 
 _STATES = ("receiving", "queued", "running", "completed", "cancelled")
 _HEAD = ("JOB", "OWNER", "LANE", "STATE", "MADE", "IMAGES", "DONE", "FAILED")
@@ -54,10 +53,7 @@ def _cancel(options: argparse.Namespace) -> Exit:
 
 
 def _print(jobs: list[dict[str, Any]], options: argparse.Namespace) -> Exit:
-    if options.json:
-        print_json(jobs)
-    else:
-        print_table(_HEAD, [_row(job) for job in jobs], empty="There are no such jobs.")
+    print_records(jobs, options, _HEAD, _row, empty="There are no such jobs.")
     return Exit.OK
 
 

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ...text import escaped
-from ..output import print_line
+from ..output import print_json, print_line
+
+
+def print_records(
+    records: Sequence[Mapping[str, Any]],
+    options: argparse.Namespace,
+    head: Sequence[str],
+    row: Callable[[Any], Sequence[object]],
+    *,
+    empty: str,
+) -> None:
+    """Print records of the service as JSON, if `options` say so, or as a table of their rows."""
+    if options.json:
+        print_json(records)
+    else:
+        print_table(head, [row(each) for each in records], empty=empty)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:

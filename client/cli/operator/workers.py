@@ -8,8 +8,7 @@ from typing import Any
 from ...api.operator import Operator
 from ..connect import connect
 from ..exits import Exit
-from ..output import print_json
-from .table import moment, print_table
+from .table import moment, print_records
 
 _HEAD = ("WORKER", "LANE", "HOST", "ENGINE", "MODEL VERSION", "STARTED", "SEEN", "PARTS")
 
@@ -22,15 +21,13 @@ def add_to(actions: Any, common: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         workers = Operator(service.connection).workers()
-    if options.json:
-        print_json(workers)
-        return Exit.OK
-    rows = [
-        (
-            *(each["name"], each["lane"], each["host"], each["engine"], each["model_version"]),
-            *(moment(each["started_at"]), moment(each["seen_at"]), each["parts"]),
-        )
-        for each in workers
-    ]
-    print_table(_HEAD, rows, empty="No worker gives a sign of life.")
+    print_records(workers, options, _HEAD, _row, empty="No worker gives a sign of life.")
     return Exit.OK
+
+
+def _row(worker: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        *(worker["name"], worker["lane"], worker["host"], worker["engine"]),
+        *(worker["model_version"], moment(worker["started_at"]), moment(worker["seen_at"])),
+        worker["parts"],
+    )
