@@ -9,7 +9,7 @@ from shared import keys
 from shared.jobs import Lane
 from shared.records.accounts.account import DAY
 from tests.machine import world
-from tests.machine.snapshot import Snapshot
+from tests.machine.checks.snapshot import Snapshot
 from workers.webhooks.post import Answer
 
 if TYPE_CHECKING:

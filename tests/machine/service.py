@@ -20,7 +20,7 @@ from shared.addresses.webhook_address import Target
 from tests.machine import world
 from tests.machine.processes import Client, Died, Process
 from tests.machine.promised import Promised
-from tests.machine.snapshot import refs_of
+from tests.machine.checks.snapshot import refs_of
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery
 from workers.webhooks.post import Answer
 from workers.webhooks.signature import Signer

@@ -9,12 +9,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from redis import Redis
 
 from shared.errors import JobNotFound
-from tests.machine import looks, totals, world
+from tests.machine import world
+from tests.machine.checks import totals
+from tests.machine.checks import looks
 from tests.machine.choices import Cut
 from tests.machine.processes import die
 from tests.machine.promised import Promised
 from tests.machine.service import Service
-from tests.machine.snapshot import Snapshot
+from tests.machine.checks.snapshot import Snapshot
 
 
 class Steps(RuleBasedStateMachine):

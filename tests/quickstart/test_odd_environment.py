@@ -1,7 +1,7 @@
 """The quick start works in a folder with spaces and in an environment that is odd in every way.
 
 One start serves all cases, because each start takes seconds. tests/quickstart/test_ready.py and
-tests/client/test_http_client.py try the variables one by one.
+tests/client/api/test_http_client.py try the variables one by one.
 """
 
 from __future__ import annotations

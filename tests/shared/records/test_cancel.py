@@ -15,7 +15,7 @@ from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.overdue.recovery import Recovered
 from shared.records.work import MAX_ATTEMPTS
-from tests.shared.records.open_jobs import open_job, put, ref
+from tests.shared.records.open_jobs.new_jobs import open_job, put, ref
 from tests.shared.records.parts import (
     CACHED,
     EMPTY,

@@ -12,7 +12,7 @@ from shared.jobs import JobState, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.conftest import Clock
-from tests.shared.records.open_jobs import open_job, put, ref
+from tests.shared.records.open_jobs.new_jobs import open_job, put, ref
 from tests.shared.records.parts import EMPTY, LANE, bury, commit, take_message
 
 

@@ -11,7 +11,7 @@ from shared.errors import JobNotFound, PartConflict
 from shared.jobs import NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from tests.conftest import Clock
-from tests.shared.records.open_jobs import open_job, part, put
+from tests.shared.records.open_jobs.new_jobs import open_job, part, put
 from tests.shared.records.parts import (
     LANE,
     SUCCESS,

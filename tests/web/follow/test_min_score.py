@@ -23,7 +23,7 @@ from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
 from tests.web.follow.stored_jobs import FAILURE, SUCCESS, accept, commit
 from tests.web.intake.archive_files import zipped
-from tests.web.submit.open_jobs import digest, picture
+from tests.web.submit.open_jobs.new_jobs import digest, picture
 
 CLASSIFY = "/api/v1/classify"
 

@@ -14,7 +14,7 @@ from redis import Redis
 
 from shared.thumbnails import Thumbnails
 from tests.support.bodies import JPEG
-from tests.web.submit.open_jobs import code, digest, learn, open_job, picture, put
+from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_job, picture, put
 
 SMALL = JPEG + b" small"
 

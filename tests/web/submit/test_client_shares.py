@@ -18,7 +18,7 @@ from shared.records.accounts import account
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import SIZE, commit, new_job
 from tests.web.submit.asking import submit, unread
-from tests.web.submit.open_jobs import code
+from tests.web.submit.open_jobs.new_jobs import code
 from web.http.api_keys import Limits
 from web.http.clients import Client
 from web.submit import client_accounts

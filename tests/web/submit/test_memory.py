@@ -19,7 +19,7 @@ from shared.records.job_records import JobRecords
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import DONE, commit, new_job
 from tests.web.submit.asking import submit
-from tests.web.submit.open_jobs import code, digest, learn, open_id, put
+from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_id, put
 from web.submit import admission
 
 MEGABYTE = 2**20

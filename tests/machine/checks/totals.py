@@ -6,11 +6,12 @@ import json
 
 from shared import keys
 from shared.jobs import Lane, PartRef
-from tests.machine import accounts, world
+from tests.machine import world
+from tests.machine.checks import accounts
 from tests.machine.choices import CLIENTS
-from tests.machine.looks import left_of
+from tests.machine.checks.looks import left_of
 from tests.machine.promised import Promised
-from tests.machine.snapshot import Snapshot
+from tests.machine.checks.snapshot import Snapshot
 
 #: Keys that never expire. Each entry of them must have an owner, which the functions below check.
 _LASTING = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 from shared.jobs import PartRef
-from tests.pipeline.delivery.outages import (
+from tests.pipeline.outages.outages import (
     OUTAGES,
     PICTURE,
     Outage,

@@ -15,7 +15,7 @@ from redis import Redis
 
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
-from tests.web.submit.open_jobs import code, digest, learn, open_id, open_job, picture, put
+from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_id, open_job, picture, put
 from web.schemas.submission import OpenRequest
 
 

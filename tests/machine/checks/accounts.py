@@ -7,9 +7,9 @@ from collections import Counter
 from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.records.accounts import account
-from tests.machine.looks import left_of
+from tests.machine.checks.looks import left_of
 from tests.machine.promised import Promised
-from tests.machine.snapshot import Snapshot
+from tests.machine.checks.snapshot import Snapshot
 
 
 def check(promised: Promised, snapshot: Snapshot, now: float) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.pipeline.delivery.outages import (
+from tests.pipeline.outages.outages import (
     OUTAGES,
     Outage,
     await_accepted,

@@ -19,7 +19,7 @@ from shared.serving import model_versions
 from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
 from tests.support.bodies import JPEG, Unreadable
-from tests.web.submit.open_jobs import KNOWN, code, learn, open_id, put, until
+from tests.web.submit.open_jobs.new_jobs import KNOWN, code, learn, open_id, put, until
 
 # Cancelling
 

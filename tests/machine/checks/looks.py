@@ -11,7 +11,7 @@ import json
 from shared.jobs import PartRef
 from tests.machine import world
 from tests.machine.promised import Promised, PromisedJob, PromisedPart
-from tests.machine.snapshot import Snapshot
+from tests.machine.checks.snapshot import Snapshot
 
 _ENDED = ("completed", "cancelled")
 

@@ -15,7 +15,7 @@ from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.submit import PutPart
 from tests.conftest import Clock
-from tests.shared.records.open_jobs import open_job, part, put, ref
+from tests.shared.records.open_jobs.new_jobs import open_job, part, put, ref
 from tests.shared.records.parts import (
     CACHED,
     EMPTY,
