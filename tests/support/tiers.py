@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,9 @@ SLOWER = (
     "workers/engine/test_graph.py",
 )
 
+#: The line of a file whose tests all need torch.
+_ALL_NEED_TORCH = re.compile(r"^pytestmark = .*mark\.torch\b", re.MULTILINE)
+
 #: Groups of tests, in the order in which they start. The tests of a group run in one process, so
 #: that the running service or the browser of its fixtures is started once. They take longest.
 GROUPS = ("service", "page", "watched")
@@ -117,9 +121,19 @@ def _groups_file(config: pytest.Config) -> Path:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    if config.option.markexpr == "fast" and not collection_path.is_relative_to(_TESTS / "support"):
+    """Imports no file without a test that the markers select. An import may take seconds."""
+    expression: str = config.option.markexpr
+    if collection_path.is_relative_to(_TESTS / "support"):
+        return None
+    if expression == "fast":
         return None if _leads_to_fast_tests(collection_path) else True
-    return None
+    if not collection_path.match("test_*.py"):
+        return None
+    first, *_ = expression.split() or [""]
+    text = collection_path.read_text()
+    unmarked = first in ("long", "torch") and f"pytest.mark.{first}" not in text
+    deselected = "not torch" in expression and _ALL_NEED_TORCH.search(text)
+    return True if unmarked or deselected else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are selected by their markers
