@@ -65,6 +65,7 @@ FAST = (
 SLOWER = (
     "client/evaluation/test_figures_of_libraries.py",
     "client/test_package.py",
+    "client/upload/test_min_score.py",
     "client/upload/test_upload_end.py",
     "client/upload/test_upload_faults.py",
     "client/upload/test_upload_options.py",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,70 +14,8 @@ from client.cli import connect, upload as command
 from client.cli.command import main
 from client.cli.exits import Exit
 from client.upload import planner, retry
-from tests.client.scripted_jobs import ScriptedJobs
-from tests.client.scripted_server import Answer, Cut, ScriptedServer, scripted_server
-
-
-class Jobs(ScriptedJobs):
-    """Pictures that start with `soon` fail until `mended`."""
-
-    mended = False
-
-    def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
-        wrong = b"bad " if not self.mended else b"good"
-        return super().put(job, number, body.replace(b"soon", wrong))
-
-
-@pytest.fixture
-def jobs() -> Jobs:
-    return Jobs()
-
-
-@pytest.fixture
-def server(jobs: Jobs) -> Iterator[ScriptedServer]:
-    with scripted_server(jobs) as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "pictures").mkdir()
-    for name in ("a.jpg", "b.jpg", "c.jpg"):
-        (tmp_path / "pictures" / name).write_text(f"picture {name}")
-    return tmp_path / "pictures"
-
-
-class Upload:
-    """Runs the command in this process."""
-
-    def __init__(self, server: ScriptedServer, folder: Path, capsys: Any, table: str) -> None:
-        self.table = folder.parent / table
-        self._fixed = ["upload", str(folder), "--url", server.url, "--output", str(self.table)]
-        self._capsys = capsys
-
-    def __call__(self, *options: str) -> tuple[int, str, str]:
-        status = main([*self._fixed, *options])
-        printed = self._capsys.readouterr()
-        return status, printed.out, printed.err
-
-    def json(self, *options: str) -> tuple[int, dict[str, Any]]:
-        status, out, _ = self("--json", *options)
-        return status, json.loads(out)
-
-    def rows(self) -> list[dict[str, str]]:
-        with open(self.table, newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-
-@pytest.fixture(params=["table.csv", "table.jsonl"])
-def any_table(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
-
-
-@pytest.fixture
-def upload(server: ScriptedServer, folder: Path, capsys: Any) -> Upload:
-    return Upload(server, folder, capsys, "table.csv")
+from tests.client.scripted_server import ScriptedServer
+from tests.client.upload.conftest import Jobs, Upload
 
 
 def states(table: Path) -> dict[str, str]:
@@ -312,54 +249,3 @@ def test_pictures_of_an_earlier_run_do_not_count_in_the_rate(
     monkeypatch.setattr(command, "progress_for", lambda *_, **__: recorder)
     assert upload("--resume")[0] == Exit.OK
     assert recorder.own[0] == 0 and recorder.own[-1] == 2
-
-
-@pytest.mark.parametrize("min_score, label", [("0.5", "tabby"), ("0.6", "")])
-def test_a_picture_below_min_score_has_a_row_without_a_label(
-    upload: Upload, folder: Path, min_score: str, label: str
-) -> None:
-    (folder / "d.jpg").write_text("soon")
-    assert upload("--min-score", min_score)[0] == Exit.SOME_FAILED
-    by_path = {row["path"]: row for row in upload.rows()}
-    good, failed = by_path["a.jpg"], by_path["d.jpg"]
-    assert (good["label"], good["below_threshold"]) == (label, str(not label).lower())
-    assert (good["probability"], good["class_id"]) == ("0.5", "281")
-    assert (failed["label"], failed["below_threshold"]) == ("", "false")
-    assert list(good)[-2:] == ["below_threshold", "label_count"]
-    assert (good["label_count"], failed["label_count"]) == (str(len(label) // 5), "0")
-
-
-def test_a_table_is_continued_with_the_same_min_score_only(upload: Upload) -> None:
-    upload("--min-score", "0.6")
-    before = upload.table.read_bytes()
-    for options in (["--min-score", "0.7"], []):
-        status, _, error = upload("--resume", *options)
-        assert status == Exit.USAGE and "an upload with min_score 0.6, not" in error
-    assert upload("--resume", "--min-score", "0.60")[0] == Exit.OK
-    assert upload.table.read_bytes() == before
-
-
-def test_a_table_of_an_earlier_release_is_continued_with_its_columns(
-    upload: Upload, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr("client.upload.journal._COLUMNS", 1)
-        upload()
-    journal = upload.table.with_name("table.csv.journal")
-    first, *others = journal.read_text().splitlines()
-    header = json.loads(first)
-    assert (header.pop("min_score"), header.pop("columns")) == (0, 1)
-    journal.write_text("\n".join([json.dumps(header), *others]) + "\n")
-    (folder / "new.jpg").write_text("picture")
-    assert upload("--resume")[0] == Exit.OK
-    rows = upload.rows()
-    assert len(rows) == 4 and all(None not in row for row in rows)
-    assert {"below_threshold", "label_count"}.isdisjoint(rows[0])
-
-
-@pytest.mark.parametrize("value", ["60", "-0.1", "nan", "half"])
-def test_a_wrong_min_score_is_refused(upload: Upload, capsys: Any, value: str) -> None:
-    with pytest.raises(SystemExit) as refused:
-        upload(f"--min-score={value}")
-    assert refused.value.code == Exit.USAGE
-    assert "--min-score" in capsys.readouterr().err

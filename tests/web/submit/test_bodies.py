@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,20 +11,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
-from pydantic import ValidationError
-from redis import Redis
-from werkzeug.datastructures import MultiDict
 from werkzeug.formparser import default_stream_factory
 from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request
 
 from shared.settings import Settings
 from tests.support.bodies import JPEG, Unreadable
-from tests.web.submit.asking import submit
 from tests.web.intake.archive_files import zipped
 from web.http import api_keys
-from web.intake.parts import read_part
-from web.schemas.submission import OpenRequest, largest_open_request
+from web.schemas.submission import largest_open_request
 from web.submit.bodies import SPOOLED_BYTES, Size, sizes
 
 CLASSIFY, JOBS, PART = "/api/v1/classify", "/api/v1/jobs", "/api/v1/jobs/{id}/parts/0"
@@ -310,64 +304,3 @@ def test_files_of_forms_are_in_memory_up_to_the_size_that_is_counted() -> None:
         assert not file._rolled
         file.write(b"x")
         assert file._rolled
-
-
-# JSON
-
-
-def test_a_long_json_body_is_refused_before_it_is_read(make: Callable[..., OpenAPI]) -> None:
-    client = make(max_job_images=100).test_client()
-    body = Unreadable(bytes(largest_open_request(100) + 1))
-    answer = client.post("/jobs", input_stream=body, content_type="application/json")
-    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
-
-
-def test_a_long_json_body_in_chunks_is_refused(make: Callable[..., OpenAPI]) -> None:
-    client = make(max_job_images=100).test_client()
-    answer = client.post(
-        "/jobs",
-        input_stream=io.BytesIO(b" " * largest_open_request(100) + b'{"total": 1}'),
-        content_type="application/json",
-        environ_overrides={"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True},
-    )
-    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"total": 5, "digests": [' + '"",' * 300 + '""]}',
-        '{"total": 5, "x": [' + "[]," * 150 + "[]]}",
-        '{"total": 5, "x": [' + "{}," * 150 + "{}]}",
-        '{"total": 5,' + ",".join(f'"{k}": 1' for k in range(200)) + "}",
-        '{"total": 5, "x": {' + ",".join(f'"{k}": 1' for k in range(200)) + "}}",
-    ],
-    ids=["values", "lists", "objects", "fields", "fields of a field"],
-)
-def test_json_of_many_values_is_refused_before_it_is_parsed(
-    make: Callable[..., OpenAPI], text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = make(max_job_images=100).test_client()
-    monkeypatch.setattr(
-        OpenRequest, "model_validate_json", lambda data: pytest.fail("it is parsed")
-    )
-    answer = client.post("/jobs", data=text, content_type="application/json")
-    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
-    assert "too many values" in answer.json["detail"]
-
-
-def test_many_bad_entries_of_a_part_are_one_error() -> None:
-    with pytest.raises(ValidationError) as raised:
-        read_part({"items": f"[{'{},' * 1000}{{}}]"}, MultiDict(), items=1, max_bytes=1)
-    assert raised.value.error_count() == 1
-
-
-def test_the_largest_job_can_be_opened_with_all_its_digests(
-    make: Callable[..., OpenAPI], redis: Redis
-) -> None:
-    client = make(max_job_images=1000).test_client()
-    body = {"total": 1000, "digests": ["a" * 64] * 1000}
-    text = json.dumps(body, indent=8)
-    answer = client.post("/jobs", data=text, content_type="application/json")
-    assert answer.status_code == 201
-    assert submit(client).status_code == 202
