@@ -50,8 +50,12 @@ test: $(VENV)/dev.stamp lint ## what `make check` does, and all tests that are n
 torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp $(VENV)/torch-tests.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m "torch and not long" $(PYTEST_ARGS) $(ANY_NUMBER)
 
-test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp ## the long tests, one at a time: chaos, crowds of clients, training
-	$(PYTEST) -m long $(PYTEST_ARGS)
+# Those that assert a time come last, one at a time. They run also when others have failed.
+test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp ## the long tests: chaos, crowds of clients, training; 10 minutes
+	@status=0; \
+	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" $(PYTEST_ARGS) $(ANY_NUMBER) || status=1; \
+	$(PYTEST) -m "long and alone" $(PYTEST_ARGS) $(ANY_NUMBER) || status=1; \
+	exit $$status
 
 lint: $(VENV)/check.stamp ## style, types and import contracts
 	$(BLACK) --check .

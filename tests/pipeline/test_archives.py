@@ -103,6 +103,7 @@ class Watch:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["form", "application/gzip"])
 def test_other_requests_are_answered_while_a_large_archive_is_read(
     service: LocalService, large: Path, kind: str

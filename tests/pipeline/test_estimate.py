@@ -18,7 +18,7 @@ from shared.jobs import Lane
 from tests.pipeline.jobs import completed
 from tests.support.local_service import LocalService
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 
 def test_the_estimate_is_right_within_a_factor_of_two(

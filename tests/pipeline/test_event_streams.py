@@ -115,6 +115,7 @@ def memory(web: LocalService) -> int:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_hundreds_of_streams_get_their_events_and_leave_the_process_responsive(
     web: LocalService, jobs: JobRecords
 ) -> None:

@@ -15,7 +15,7 @@ from shared.jobs import PartRef
 from tests.support.local_service import LocalService, local_service
 from tests.support.work import commit
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 CLIENTS = 1000
 

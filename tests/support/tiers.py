@@ -1,7 +1,8 @@
 """A pytest plugin that gives each test its tier, and its process when several run side by side.
 
 The tiers are markers. `make check` runs `fast`, `make test` runs all but `long`, and
-`make test-long` runs `long`. A test marks itself `long` or `torch`; this file sets `fast`.
+`make test-long` runs `long`: first what may run side by side, then each `alone`. A test marks
+itself `long`, `alone` or `torch`; this file sets `fast`.
 
 pytest-xdist's own groups have no effect with pytest 9.2, which keeps a test's id elsewhere. So each
 process writes the groups of the tests to a file, and the scheduler reads it.

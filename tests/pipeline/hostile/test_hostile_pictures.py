@@ -78,6 +78,7 @@ def peak_megabytes(pid: int) -> float:
 
 # A micro-batch of such pictures takes long. Beside other tests it could pass its time limit.
 @pytest.mark.long
+@pytest.mark.alone
 def test_good_pictures_are_classified_while_hostile_ones_are_refused(
     http: httpx.Client, service: LocalService, good: list[Path]
 ) -> None:

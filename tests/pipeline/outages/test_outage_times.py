@@ -17,7 +17,7 @@ from tests.pipeline.outages.outages import (
 )
 from tests.support.local_service import LocalService
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.alone]
 
 #: Seconds. The promise is 2; the rest is for the clients' own threads, which share two cores.
 IN_TIME = 2.5

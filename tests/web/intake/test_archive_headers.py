@@ -126,6 +126,7 @@ def test_the_size_in_an_extended_header_counts() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize("bomb", [lambda: gzip.compress(pax_bomb(140)), lambda: extra_bomb(110)])
 def test_hostile_headers_take_less_than_half_a_second(bomb: Callable[[], bytes]) -> None:
     data = bomb()

@@ -36,6 +36,7 @@ def test_an_idle_worker_runs_each_message_by_itself(worker: Worker) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_an_idle_worker_adds_no_delay(worker: Worker) -> None:
     def seconds_for_one(name: str) -> float:
         started = time.perf_counter()

@@ -128,6 +128,7 @@ def test_a_receiver_that_never_ends_its_answer_is_cut_off(answer: object, tls: b
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.parametrize(("answer", "tls"), ENDLESS)
 def test_a_receiver_that_never_ends_its_answer_is_cut_off_in_time(
     answer: object, tls: bool
