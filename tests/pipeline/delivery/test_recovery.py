@@ -17,8 +17,10 @@ import pytest
 from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.message import message
+from shared.settings import Settings
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
+from workers.celery_app import make_celery
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[2]
@@ -146,8 +148,8 @@ def test_a_worker_that_was_frozen_goes_on_when_it_wakes(
 
 def _cancel_consumer(service: LocalService) -> bool:
     """Whether a worker was there and has stopped to consume."""
-    command = "celery -A workers.app control --timeout 2 cancel_consumer bulk".split()
-    return _run(service, command).returncode == 0
+    with make_celery(Settings(redis_url=service.redis_url)) as app:
+        return bool(app.control.cancel_consumer("bulk", reply=True, timeout=2, limit=1))
 
 
 def test_the_heartbeat_shows_whether_a_worker_lives(hasty: LocalService) -> None:

@@ -66,7 +66,9 @@ def test_a_picture_is_classified(
     pictures: list[Path],
 ) -> None:
     url = address(redis_with_tls.port, authority, authority.issue("client"))
-    with local_service(tmp_path, model_environment, redis_url=url) as service:
+    with local_service(
+        tmp_path, model_environment | {"WORKER_PROCESSES": "1"}, redis_url=url
+    ) as service:
         service.start_worker(Lane.INTERACTIVE)
         service.start_web()
         service.await_ready()

@@ -15,7 +15,9 @@ from tests.support.local_service import local_service
 def test_the_service_works_with_a_user_for_each_program(
     model_environment: dict[str, str], tmp_path: Path, pictures: list[Path]
 ) -> None:
-    with local_service(tmp_path, model_environment) as service, closing(service.redis()) as redis:
+    with local_service(tmp_path, model_environment | {"WORKER_PROCESSES": "1"}) as service, closing(
+        service.redis()
+    ) as redis:
         redis_users.create(redis)
         web, worker = (redis_users.address(service.redis_url, each) for each in ("web", "worker"))
         for lane in Lane:

@@ -37,7 +37,9 @@ def test_the_service_works_with_valkey(
     with valkey.redis() as client:
         redis_users.create(client)
         RedisCheck(client)()
-    with local_service(tmp_path, model_environment, redis_url=url) as service:
+    with local_service(
+        tmp_path, model_environment | {"WORKER_PROCESSES": "1"}, redis_url=url
+    ) as service:
         worker = redis_users.address(url, "worker")
         service.start("web", service.WEB, {})
         service.start_worker(Lane.INTERACTIVE, REDIS_URL=worker)
