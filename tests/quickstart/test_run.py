@@ -31,6 +31,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory, weights: str) -> dict[
         "FLOWER_PORT": str(free_port()),
         "WEB_PROCESSES": "1",
         "WORKER_PROCESSES": "1",
+        # A message that a worker takes as it is stopped may be lost. Its part is sent again then.
+        "PART_DEADLINE_SECONDS": "20",
+        "BATCH_TIME_LIMIT_SECONDS": "15",
     }
 
 
