@@ -11,7 +11,7 @@ import pytest
 from client.api.parts import PART_SIZE, Picture, parts_at_once
 from tests.client.scripted_jobs import ScriptedJob, ScriptedJobs
 from tests.client.scripted_server import Answer, Cut, refusal, scripted_server
-from tests.client.test_both_clients import Run, run
+from tests.client.api.test_both_clients import Run, run
 
 __all__ = ["run"]  # a fixture
 
