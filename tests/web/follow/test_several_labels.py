@@ -18,7 +18,7 @@ from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
 from tests.support.stored_jobs import announce_model
 from tests.web.follow.stored_jobs import FAILURE, SUCCESS, accept, commit
-from tests.web.submit.open_jobs import digest, picture
+from tests.web.submit.open_jobs.new_jobs import digest, picture
 
 PREDICTIONS = tuple(
     Prediction(k, name, score)
