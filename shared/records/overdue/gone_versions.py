@@ -14,7 +14,7 @@ from shared.serving.model_info import TTL_SECONDS
 from shared.serving.model_versions import Versions
 from shared.records.scripts import Script
 
-#: Parts of one script: a few milliseconds of Redis's time.
+#: Parts of one script, with all others of the last client: a few milliseconds of Redis's time.
 _AT_ONCE = 500
 
 _ADOPT = Script("overdue/adopt")
@@ -46,10 +46,8 @@ class GoneVersions:
     def _adopt(self, lane: Lane, version: str, route: str, successor: str) -> int:
         waiting = _ADOPT(
             self._redis,
-            waiting=keys.waiting(lane, version),
-            current_round=keys.current_round(lane, version),
-            new_waiting=keys.waiting(lane, route),
-            new_round=keys.current_round(lane, route),
+            queue=keys.queue(lane, version),
+            new_queue=keys.queue(lane, route),
             version=successor,
             most=_AT_ONCE,
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -21,8 +23,10 @@ from tests.support.stored_jobs import commit, new_job
 GRACE = 120
 
 
-def accept(jobs: JobRecords, version: str, *, parts: int = 1, lane: Lane = Lane.BULK) -> str:
-    job = replace(new_job(parts * PART_SIZE, lane), model_version=version)
+def accept(
+    jobs: JobRecords, version: str, *, parts: int = 1, lane: Lane = Lane.BULK, client: str = ""
+) -> str:
+    job = replace(new_job(parts * PART_SIZE, lane), model_version=version, client=client)
     jobs.submitter.accept([job])
     return job.id
 
@@ -148,12 +152,13 @@ def test_recovery_queues_a_lost_part_for_its_version_and_no_part_twice(
     assert [ref.job_id for ref in drain(redis, jobs, "old", lane)] == [waits, lost]
 
 
+@pytest.mark.parametrize("client", ["", "of an address"])
 def test_the_jobs_of_a_version_that_is_gone_go_to_the_current_one(
-    redis: Redis, jobs: JobRecords, clock: Clock
+    redis: Redis, jobs: JobRecords, clock: Clock, client: str
 ) -> None:
     old, new = worker(redis, "old", Lane.BULK), worker(redis, "new", Lane.BULK)
     model_versions.promote(redis, "new")
-    ids = [accept(jobs, "old", parts=10), accept(jobs, "old", parts=2)]
+    ids = [accept(jobs, "old", parts=parts, client=client) for parts in (10, 2)]
     old.leave()
     clock.now += GRACE - 1
     new.tick()
@@ -172,6 +177,33 @@ def test_the_jobs_of_a_version_that_is_gone_go_to_the_current_one(
     }
     assert [jobs.reader.get(each).model_version for each in ids] == ["new", "new"]
     assert not redis.exists(keys.queue(Lane.BULK, "old"), keys.waiting(Lane.BULK, "old"))
+
+
+def test_parts_of_a_version_that_is_gone_keep_their_order_and_are_addressed_anew(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    lane = Lane.BULK
+    old, new = worker(redis, "old", lane), worker(redis, "new", lane)
+    model_versions.promote(redis, "new")
+    ids = [accept(jobs, "old", parts=12, client=client) for client in "aab"]
+    for _ in range(9):
+        jobs.parts.start(take(redis, "old"), lane, "old")
+    assert int(redis.get(keys.current_round(lane, "old")) or 0) > 1
+    members: Any = redis.zrange(keys.waiting(lane, "old"), 0, -1)
+    waiting = {PartRef.from_member(member.decode()) for member in members}
+    old.leave()
+    clock.now += GRACE + 1
+    new.tick()
+    jobs.recovery.recover(lane)
+    queue = keys.queue(lane, "new")
+    messages = [json.loads(each) for each in redis.lrange(queue, 0, -1)]
+    assert {each["properties"]["delivery_info"]["routing_key"] for each in messages} == {queue}
+    started = [ref for ref in drain(redis, jobs, "new") if ref in waiting]
+    assert {*started} == waiting and {ref.job_id for ref in started[:4]} == {*ids}
+    for each in ids:
+        numbers = [ref.number for ref in started if ref.job_id == each]
+        assert numbers == sorted(numbers) and numbers[-1] == 11
+    assert not redis.keys("waiting:*") and not redis.keys("clients:*")
 
 
 def test_what_waits_is_counted_by_version(redis: Redis, jobs: JobRecords) -> None:
