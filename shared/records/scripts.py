@@ -52,6 +52,7 @@ _CONSTANTS: dict[str, str | int] = {
     "ROUND_KEY": f"'{keys.current_round(_ANY)}'",
     "READY_KEY": f"'{keys.ready(_ANY)}'",
     "WORKERS_KEY": f"'{keys.workers(_ANY)}'",
+    "SERVING_KEY": f"'{keys.serving(_ANY)}'",
     "OUTSTANDING_KEY": f"'{keys.outstanding(_ANY)}'",
     "OUTSTANDING_IMAGES_KEY": f"'{keys.outstanding_images(_ANY)}'",
 }

@@ -110,14 +110,23 @@ def give_sign(pipe: Pipeline, lane: Lane, worker: str, announcement: str, now: f
     for each in Lane:
         # In another lane it only becomes known, so that parts may wait for a first worker there.
         pipe.zadd(keys.versions(each), {version: now}, nx=each is not lane)
+    pipe.persist(keys.queue(lane, version))  # `leave` lets it expire
     pipe.set(keys.model(version), announcement, ex=model_info.TTL_SECONDS)
     # A Redis that was emptied has no model any more, and no worker starts for that.
     pipe.set(keys.MODEL, model_info.as_current(announcement), nx=True)
 
 
 def leave(redis: Redis, lane: Lane, worker: str, announcement: str) -> None:
-    """This worker accepts no more parts."""
-    redis.zrem(keys.serving(lane), _member(model_info.version_of(announcement), worker))
+    """This worker accepts no more parts.
+
+    If it was the last one of its version, the queue of the version expires after a day. Recovery
+    queues the parts in it again before that, also that of an earlier release, which leaves the
+    messages there.
+    """
+    version = model_info.version_of(announcement)
+    redis.zrem(keys.serving(lane), _member(version, worker))
+    if not workers(redis, lane)[version]:
+        redis.expire(keys.queue(lane, version), model_info.TTL_SECONDS)
 
 
 def take_over(redis: Redis, version: str, *, at_once: bool) -> str:

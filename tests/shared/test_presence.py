@@ -73,6 +73,24 @@ def test_a_sign_of_life_does_not_replace_the_model_of_another_worker(redis: Redi
         assert model_info.read(redis) == newer
 
 
+def test_the_queue_of_a_version_expires_after_its_last_worker_and_stays_with_a_next_one(
+    redis: Redis,
+) -> None:
+    queue = keys.queue(Lane.BULK, MODEL.version)
+    redis.lpush(queue, "message")
+    one, two = (
+        Presence(redis, Lane.BULK, name, lambda: model_info.to_json(MODEL)) for name in ("1", "2")
+    )
+    one.tick()
+    two.tick()
+    one.leave()
+    assert redis.ttl(queue) == -1
+    two.leave()
+    assert 0 < redis.ttl(queue) <= model_info.TTL_SECONDS
+    one.tick()
+    assert redis.ttl(queue) == -1
+
+
 def test_an_outage_does_not_end_the_worker(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING")  # an application of another test may have set another level
     away = connect("redis://127.0.0.1:1/0", max_connections=1)

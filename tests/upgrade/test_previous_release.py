@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from shared.jobs import PART_SIZE, Lane
+from shared.serving import model_versions
 from tests.pipeline.jobs import assert_nothing_is_left, completed, results
 from tests.support.local_service import LocalService, local_service
 from tests.support.ports import free_port
@@ -71,6 +72,17 @@ class Mixed:
             wait_until(lambda: redis.zcard(f"workers:{lane}") >= running, 60)
             wait_until(lambda: redis.exists("model"), 60)
 
+    def await_no_version(self, lane: Lane) -> None:
+        """Until `python -m workers.promote` shows nothing that waits for a version of this lane."""
+
+        def waits() -> int:
+            with closing(self.service.redis()) as redis:
+                return sum(
+                    n for version, n in model_versions.waiting(redis, lane).items() if version
+                )
+
+        wait_until(lambda: not waits(), 60, problem=waits)
+
     def stop(self, *names: str) -> None:
         for name in names:
             self.service.stop(name)
@@ -103,6 +115,13 @@ def put(http: httpx.Client, job: str, *numbers: int) -> None:
         files = [("files", picture(number * PART_SIZE + k, job)) for k in range(PART_SIZE)]
         answer = http.put(f"/jobs/{job}/parts/{number}", files=files)
         assert answer.is_success, answer.text
+
+
+def submit_to_interactive(http: httpx.Client, pictures: int, tail: str) -> str:
+    files = [("files", picture(k, tail)) for k in range(pictures)]
+    answer = http.post("/jobs?lane=interactive", files=files)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
 
 
 def assert_all_succeeded(http: httpx.Client, job: str) -> None:
@@ -206,3 +225,55 @@ def test_an_exchange_of_all_programs_under_load_and_the_data_of_the_old_ones(
         clients.remove(mixed.old)
     mixed.stop("old-web")
     assert_nothing_is_left(mixed.service)
+
+
+def test_the_reverse_order_and_the_way_back_under_load(mixed: Mixed) -> None:
+    """New web before new workers, and then old programs for the new ones: docs/upgrades.md."""
+    mixed.start_old_web()
+    for lane in Lane:
+        mixed.start_old_worker(lane)
+    with load(mixed) as clients:
+        clients.append(mixed.old)
+        half, late, back = (open_job(mixed.old, 2) for _ in range(3))
+        put(mixed.old, half, 0)
+
+        # New web with old workers. They answer all that it accepts.
+        mixed.start_new_web()
+        clients.append(mixed.new)
+        put(mixed.new, half, 1)
+        bulk = open_job(mixed.new, 6)
+        put(mixed.new, bulk, *range(6))
+        several = submit_to_interactive(mixed.new, 100, "old workers")
+        for job in (half, bulk, several):
+            assert_all_succeeded(mixed.new, job)
+
+        # New workers take over, with a part that an old one has begun to wait for.
+        put(mixed.new, late, 0)
+        for lane in Lane:
+            mixed.start_new_worker(lane)
+            mixed.stop(f"old-{lane}")
+        put(mixed.new, late, 1)
+        more = submit_to_interactive(mixed.new, 100, "new workers")
+        for http in (mixed.old, mixed.new):
+            for job in (half, bulk, several, late, more):
+                assert_all_succeeded(http, job)
+        assert_nothing_is_left(mixed.service)
+
+        # The way back. Old web puts nothing into the queues of versions.
+        put(mixed.new, back, 0)
+        clients.remove(mixed.new)
+        last = open_job(mixed.new, 31)
+        put(mixed.new, last, *range(30))
+        put(mixed.old, back, 1)
+        put(mixed.old, last, 30)
+        for lane in Lane:
+            mixed.start_old_worker(lane)
+            mixed.await_no_version(lane)
+            mixed.stop(f"new-{lane}")
+        for job in (back, last):
+            assert_all_succeeded(mixed.old, job)
+    mixed.stop("new-web", "old-web")
+    assert_nothing_is_left(mixed.service, besides="messages")
+    # Messages that the last new workers gave back. Old workers have got their parts again.
+    with closing(mixed.service.redis()) as redis:
+        assert all(0 < redis.ttl(queue) for queue in redis.scan_iter("*@*", _type="list"))

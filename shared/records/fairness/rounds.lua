@@ -92,12 +92,16 @@ end
 
 -- How many more images the queue may get, or how many more messages. Workers of the lane
 -- `interactive` prefetch many messages, and a single picture waits for all of them. So the limit
--- there is in images, a full part for each worker, and counts what is prefetched. The queue of
--- `bulk` gets up to twice as many messages as were just started, so that a worker that takes many
--- small parts at once finds more.
+-- there is in images, a full part for each worker, and counts what is prefetched. Workers of an
+-- earlier release do not say which model they have, and take nothing from `waiting` in this lane. So
+-- there is no limit while only they run. The queue of `bulk` gets up to twice as many messages as
+-- were just started, so that a worker that takes many small parts at once finds more.
 local function room_in_queue(queue, deadline, taken)
   if lane_of(queue) == 'interactive' then
     local workers = redis.call('ZCARD', WORKERS_KEY:format(lane_of(queue)))
+    if workers > 0 and redis.call('EXISTS', SERVING_KEY:format(lane_of(queue))) == 0 then
+      return math.huge
+    end
     return PART_SIZE * math.max(1, workers) - ready_images(queue, deadline)
   end
   return math.max(READY, 2 * taken) - redis.call('LLEN', queue)

@@ -128,8 +128,19 @@ def test_a_single_picture_finds_one_part_of_a_large_job_before_it(
 
 def test_each_worker_of_the_interactive_lane_finds_a_part(jobs: JobRecords, redis: Redis) -> None:
     redis.zadd(keys.workers(Lane.INTERACTIVE), {"a": 1, "b": 1, "c": 1})
+    redis.zadd(keys.serving(Lane.INTERACTIVE), {"m-1 a": 1})
     accept(jobs, "client", images=10 * PART_SIZE)
     assert len(queued(redis, Lane.INTERACTIVE)) == 3
+
+
+def test_no_part_waits_in_the_interactive_lane_for_workers_of_an_earlier_release(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    """They give a sign of life, name no model, and take no part from the set `waiting`."""
+    redis.zadd(keys.workers(Lane.INTERACTIVE), {"old": 1})
+    accept(jobs, "client", images=10 * PART_SIZE)
+    assert len(queued(redis, Lane.INTERACTIVE)) == 10
+    assert not redis.exists(keys.waiting(Lane.INTERACTIVE))
 
 
 def test_single_pictures_of_a_flood_fill_a_batch_and_no_more(
