@@ -24,7 +24,8 @@ _STREAMS = {
 }
 #: The models of bodies. flask-openapi adds the models of answers only.
 _BODIES = (ClassifyForm, SubmitForm, OpenRequest, PartForm)
-#: A header of every POST. As a schema object it would have to be validated at each request.
+#: A header of every POST that names a job. As a schema object it would have to be validated at each
+#: request.
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,
     "in": "header",
@@ -32,6 +33,8 @@ _IDEMPOTENCY_KEY = {
     "name, the answer is the same job.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 }
+#: These POSTs name no job: to send one again is harmless without a key.
+_WITHOUT_KEY = frozenset({"purgeLane"})
 #: By operation id.
 _EXAMPLES = EXAMPLES | OPERATOR_EXAMPLES
 _REFERENCE = "#/components/schemas/{model}"
@@ -62,7 +65,7 @@ class DocumentedApi(OpenAPI):
             schema = model.model_json_schema(ref_template=_REFERENCE)
             schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
         for path in self.spec_json["paths"].values():
-            if "post" in path:
+            if "post" in path and path["post"]["operationId"] not in _WITHOUT_KEY:
                 path["post"].setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
             for method, operation in path.items():
                 self._correct(operation, is_read=method == "get")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 from pydantic import Field
@@ -38,9 +39,12 @@ class AllJobsQuery(Request):
             return None
         made_at, colon, job_id = self.before.partition(":")
         try:
-            return Position(float(made_at), job_id)
+            seconds = float(made_at)
         except ValueError:
-            raise InvalidRequest("before: send `next_before` of the page before.") from None
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise InvalidRequest("before: send `next_before` of the page before.")
+        return Position(seconds, job_id)
 
     def matches(self, job: Job) -> bool:
         return self.state in (None, job.state) and self.lane in (None, job.lane)
@@ -104,7 +108,12 @@ class LaneList(Schema):
 class PurgeRequest(Request):
     made_before: Annotated[
         float | None,
-        Field(description="Only jobs that were made before; Unix seconds. Null means now."),
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            strict=True,
+            description="Only jobs that were made before; Unix seconds. Null means now.",
+        ),
     ] = None
 
 

@@ -58,7 +58,9 @@ def purge_lane(path: LanePath, body: PurgeRequest) -> Response:
     One call takes a few seconds at most. While the answer says `more`, call again with its
     `made_before`, so that the call does not cancel jobs that came later.
     """
-    made_before = body.made_before or clock.now(backend().redis)
+    made_before = body.made_before
+    if made_before is None:
+        made_before = clock.now(backend().redis)
     purged = backend().purge.run(
         path.lane, all_owners(), made_before=made_before, seconds=_PURGE_SECONDS
     )

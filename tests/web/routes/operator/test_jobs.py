@@ -83,8 +83,10 @@ def test_jobs_that_an_earlier_release_has_stored_are_listed_too(
     assert len(pages(root, "limit=100")[0]) == 5
 
 
-def test_a_wrong_page_is_refused(root: Caller) -> None:
-    answer = root("GET", "/operator/jobs?before=nonsense")
+@pytest.mark.parametrize("before", ["nonsense", "nan:1", "inf:1", "-inf:1", "1e999:1"])
+def test_a_wrong_page_is_refused(root: Caller, alice: Caller, before: str) -> None:
+    alice.submit()
+    answer = root("GET", f"/operator/jobs?before={before}")
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_request")
 
 

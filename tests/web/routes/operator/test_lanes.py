@@ -140,6 +140,20 @@ def test_purge_leaves_jobs_that_came_after_its_first_call(
     assert root("GET", f"/operator/jobs/{later}").json["state"] == "queued"
 
 
+def test_purge_of_what_was_made_before_1970_cancels_nothing(root: Caller, alice: Caller) -> None:
+    alice.submit()
+    answer = root("POST", "/operator/lanes/bulk/purge", json={"made_before": 0}).json
+    assert answer == {"cancelled": 0, "more": False, "made_before": 0}
+
+
+@pytest.mark.parametrize("time", ["1e999", "-1e999", "NaN", "-1", "false", '"1"'])
+def test_purge_refuses_a_time_that_is_none(root: Caller, time: str) -> None:
+    """No JSON could name it in the answer."""
+    body = f'{{"made_before": {time}}}'
+    answer = root("POST", "/operator/lanes/bulk/purge", data=body, content_type="application/json")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request"), answer.json
+
+
 def test_purge_releases_what_a_dead_process_left_after_cancelling(
     root: Caller, alice: Caller, redis: Redis
 ) -> None:
