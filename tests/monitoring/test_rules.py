@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
 
+from shared.errors import ClassifierError
 from shared.jobs import Lane
+from shared.operation.lane_states import LaneState
 from tests.monitoring.rules import DASHBOARDS, RULES, dashboard_queries, panels, rules
 from tests.monitoring.watchers import ROOT
+from web.http.errors import status_for
 
 
 @pytest.mark.parametrize("name", ["prometheus.yml", "quickstart.yml"])
@@ -77,6 +80,33 @@ def test_every_panel_can_show_one_cell() -> None:
 def test_every_lane_in_rules_and_dashboards_exists() -> None:
     text = "".join(path.read_text() for path in [*RULES.glob("*.yml"), *DASHBOARDS])
     assert set(re.findall(r'lane=\\?"(\w+)\\?"', text)) <= set(Lane)
+
+
+def test_a_panel_names_each_state_of_a_lane() -> None:
+    """The recording rule gives a number: 2 if the lane accepts, and 1 if its workers take parts."""
+    [panel] = [
+        panel
+        for dashboard in DASHBOARDS
+        for panel in panels(dashboard)
+        if panel["title"] == "State of the lanes"
+    ]
+    assert "lane:classifier_state:max" in panel["targets"][0]["expr"]
+    [mapping] = panel["fieldConfig"]["defaults"]["mappings"]
+    names = {int(number): shown["text"] for number, shown in mapping["options"].items()}
+    assert names == {2 * state.accepts + state.works: state for state in LaneState}
+
+
+def test_a_panel_shows_each_refusal_of_a_single_client() -> None:
+    [expr] = [expr for title, expr in dashboard_queries() if "Clients above their share" in title]
+    [codes] = re.findall(r'code=~"([\w|]+)"', expr)
+    answered_429 = {error.code for error in _errors() if status_for(error) == 429}
+    assert set(codes.split("|")) == answered_429
+
+
+def _errors(base: type[ClassifierError] = ClassifierError) -> Iterator[type[ClassifierError]]:
+    for error in base.__subclasses__():
+        yield error
+        yield from _errors(error)
 
 
 def test_dashboards_find_their_data_source() -> None:
