@@ -61,8 +61,8 @@ LINES = list(dict.fromkeys(shell_lines()))
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("secrets")
-    shutil.copy(_ROOT / "secrets/create", folder)
-    subprocess.run([folder / "create"], check=True)
+    subprocess.run([_ROOT / "secrets/create", folder], check=True)
+    (folder / "users.acl").rename(folder / "not-mounted.acl")
     return folder
 
 
@@ -89,7 +89,7 @@ def run(line: str, secrets: Path, folder: Path) -> tuple[str, str]:
 def test_no_argument_has_a_password(file: str, line: str, secrets: Path, tmp_path: Path) -> None:
     arguments, _ = run(line, secrets, tmp_path)
     assert arguments or "/usr/local/bin/" in line
-    for secret in re.findall(r"/run/secrets/([\w.]+)", line):
+    for secret in {*re.findall(r"/run/secrets/([\w.]+)", line)} - {"users.acl"}:
         assert (secrets / secret).read_text() not in arguments, f"{file}: {secret}"
         # The password of an address, or of `user:password`.
         password = re.split(r"[:@]", (secrets / secret).read_text())
@@ -106,6 +106,17 @@ def test_redis_gets_the_same_passwords_and_rights_everywhere(secrets: Path, tmp_
     password, watcher, _ = given.split("\n")
     assert password == f'requirepass "{(secrets / "redis_password").read_text()}"'
     assert watcher.startswith(f'user watcher on ">{(secrets / "watcher_password").read_text()}" ')
+
+
+def test_redis_reads_its_users_from_a_file_that_is_mounted(secrets: Path, tmp_path: Path) -> None:
+    users = Path(shutil.copy(secrets / "not-mounted.acl", secrets / "users.acl"))
+    try:
+        for number, line in enumerate(line for _, line in LINES if "redis-server" in line):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            assert run(line, secrets, folder)[1] == f"aclfile {users}\n"
+    finally:
+        users.unlink()
 
 
 class Elasticsearch(BaseHTTPRequestHandler):

@@ -19,13 +19,20 @@ import yaml
 
 from quickstart import redis_server
 from shared.redis_client import connect
-from tests.ship.compose.file import FILE, ROOT, Run, Services, default
+from tests.ship.compose.file import FILE, ROOT, USERS, Run, Services, default
 from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="session")
 def compose() -> dict[str, Any]:
     content: dict[str, Any] = yaml.safe_load(FILE.read_text())
+    return content
+
+
+@pytest.fixture(scope="session")
+def users() -> dict[str, Any]:
+    """The file that gives each program a user of Redis."""
+    content: dict[str, Any] = yaml.safe_load(USERS.read_text())
     return content
 
 
@@ -39,8 +46,7 @@ def services(compose: dict[str, Any]) -> Services:
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with secrets as `make secrets` makes them."""
     folder = tmp_path_factory.mktemp("secrets")
-    shutil.copy(ROOT / "secrets/create", folder)
-    subprocess.run([folder / "create"], check=True)
+    subprocess.run([ROOT / "secrets/create", folder], check=True)
     return folder
 
 
@@ -72,14 +78,38 @@ def _run(
 
 @pytest.fixture(scope="session")
 def shipped_redis(
-    services: Services, secrets: Path, run: Run, tmp_path_factory: pytest.TempPathFactory
+    services: Services, secrets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The URL of a Redis that runs the command of the file on a free port."""
-    *shell, line = services["redis"]["command"]
+    with _redis(services["redis"], secrets, tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_with_users(
+    services: Services,
+    users: dict[str, Any],
+    secrets: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The same, with a user for each program."""
+    redis = services["redis"]
+    redis = redis | {"secrets": redis["secrets"] + users["services"]["redis"]["secrets"]}
+    with _redis(redis, secrets, tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@contextmanager
+def _redis(service: dict[str, Any], secrets: Path, folder: Path) -> Iterator[str]:
+    """Run the command of a service, with the secrets that it mounts."""
+    (folder / "secrets").mkdir()
+    for name in service["secrets"]:
+        shutil.copy(secrets / name, folder / "secrets")
+    *shell, line = service["command"]
     port = free_port()
-    line = default(line).replace("/run/secrets", str(secrets))
+    line = default(line).replace("/run/secrets", str(folder / "secrets"))
     line = line.replace("redis-server - ", f"redis-server - --port {port} ")
-    with run([*shell, line], tmp_path_factory.mktemp("redis")):
+    with _run([*shell, line], folder):
         url = f"redis://:{(secrets / 'redis_password').read_text()}@127.0.0.1:{port}/0"
         client = connect(url, max_connections=1)
         for _ in range(100):

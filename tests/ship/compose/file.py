@@ -11,6 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "docker-compose.yml"
+#: It is read after the other one.
+USERS = ROOT / "docker-compose.redis-users.yml"
 #: The images that are built here.
 OURS = "image-classifier/"
 #: Services that do their work and end.

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
-from tests.monitoring.scrapes import value
+from tests.monitoring.scrapes import scrape, value
 from tests.monitoring.watchers import CELERY_EXPORTER
 from tests.ship.compose.file import ROOT, Run, Services
 from tests.support.ports import free_port
@@ -66,7 +65,7 @@ def test_the_redis_exporter_logs_in(
     program, port = installed("prometheus-redis-exporter"), free_port()
     options = _with(here, arguments["redis-exporter"])
     with run([program, *options, f"--web.listen-address=127.0.0.1:{port}"]):
-        scraped = _scrape(port)
+        scraped = scrape(port)
     assert value(scraped, "redis_up") == 1
     assert value(scraped, "redis_memory_max_bytes") == 2 * 2**30
 
@@ -94,22 +93,7 @@ def test_celery_exporter_logs_in(
     image = {"python /app/cli.py": f"{CELERY_EXPORTER} -c '{program}'"}
     command = _with(here | image | {"--port=9808": f"--port={port}"}, arguments["celery-exporter"])
     with run(command):
-        wait_until(lambda: value(_scrape(port), "celery_queue_length", queue_name="bulk") == 0, 30)
-
-
-def _scrape(port: int) -> str:
-    """The metrics, once the program answers."""
-    answers: list[str] = []
-
-    def answered() -> bool:
-        try:
-            answers.append(httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=20).text)
-        except httpx.TransportError:
-            return False
-        return True
-
-    wait_until(answered, 30, problem="the exporter does not answer")
-    return answers[0]
+        wait_until(lambda: value(scrape(port), "celery_queue_length", queue_name="bulk") == 0, 30)
 
 
 def test_the_image_of_celery_exporter_is_the_version_that_is_tested(services: Services) -> None:

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from quickstart.programs import programs
 from shared.jobs import Lane
 from shared.settings import Settings
@@ -18,6 +20,7 @@ from tests.ship.compose.file import (
     ONCE,
     OURS,
     ROOT,
+    USERS,
     Services,
     default,
     in_bytes,
@@ -27,9 +30,10 @@ from web.app import VERSION
 from web.http.api_keys import ApiKeys, Scope
 
 
-def test_the_file_follows_the_compose_specification() -> None:
+@pytest.mark.parametrize("file", [FILE, USERS], ids=lambda file: file.name)
+def test_the_file_follows_the_compose_specification(file: Path) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    run = subprocess.run([*check, FILE], capture_output=True, text=True, check=False)
+    run = subprocess.run([*check, file], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
 
 
@@ -90,7 +94,7 @@ def test_each_secret_is_made_and_mounted_where_it_is_read(
 
 def test_secrets_are_made_once_in_a_private_folder(secrets: Path) -> None:
     before = {path.name: path.read_text() for path in secrets.iterdir()}
-    subprocess.run([secrets / "create"], check=True)
+    subprocess.run([ROOT / "secrets/create", secrets], check=True)
     assert before == {path.name: path.read_text() for path in secrets.iterdir()}
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     assert len(before["redis_password"]) == 48

@@ -12,6 +12,13 @@ import yaml
 from tests.ship.manifests.objects import ROOT, Kustomize, Objects, of_kind, pods
 from tests.support.programs import installed
 
+#: Edits the overlay `monitoring`: without Secrets, and with the component redis-users.
+WITH_USERS = (
+    "[../cpu]\ncomponents:\n  - ../../components/monitoring\n",
+    "[../../base]\ncomponents:\n  - ../../components/monitoring\n"
+    "  - ../../components/redis-users\n",
+)
+
 _KEYS = re.compile(r"(?m)^\| `([\w-]+)` \| ((?:`[\w.]+`(?:, )?)+) \|")
 
 
@@ -40,9 +47,13 @@ def test_without_files_the_pods_use_the_secrets_that_the_document_lists(
     kustomize: Kustomize,
 ) -> None:
     read: dict[str, set[str]] = {}
-    for name in ("cpu", "monitoring", "webhooks", "logging"):
-        edit = ("k8s/overlays/cpu/kustomization.yaml", "  - ../../base/secrets\n", "")
-        objects = kustomize(f"overlays/{name}", edit)
+    without = ("k8s/overlays/cpu/kustomization.yaml", "  - ../../base/secrets\n", "")
+    rendered = [
+        kustomize(f"overlays/{name}", without)
+        for name in ("cpu", "monitoring", "webhooks", "logging")
+    ]
+    users = ("k8s/overlays/monitoring/kustomization.yaml", *WITH_USERS)
+    for objects in (*rendered, kustomize("overlays/monitoring", users)):
         assert not of_kind(objects, "Secret")
         for secret, keys in _mounted(objects).items():
             read.setdefault(secret, set()).update(keys)
