@@ -12,18 +12,30 @@ from shared.settings import Settings
 from workers.engine import load_engine
 from workers.decode.preprocessing import decode
 
+EngineName = Literal["onnxruntime", "openvino", "torch"]
+
 
 class Classifier:
     """Runs in one thread. MODEL, MODEL_WEIGHTS and DATA_DIR choose the model file."""
 
-    def __init__(self, engine: Literal["onnxruntime", "torch"]) -> None:
+    def __init__(self, engine: EngineName) -> None:
         self._settings = Settings(engine=engine)
         self._engine = load_engine(self._settings)
 
     def labels(self, pictures: Sequence[bytes]) -> list[str]:
         """The best label of each picture."""
+        return [label for label, _ in self.best(pictures)]
+
+    def best(self, pictures: Sequence[bytes]) -> list[tuple[str, float]]:
+        """The best label of each picture, and its probability."""
         scores = self._engine.predict(np.stack([self._pixels(picture) for picture in pictures]))
-        return [self._engine.model.labels[best] for best in scores.argmax(axis=1)]
+        labels = [self._engine.model.labels[best] for best in scores.argmax(axis=1)]
+        return list(zip(labels, map(float, scores.max(axis=1)), strict=True))
+
+    @property
+    def pictures_at_once(self) -> int:
+        """The best number of pictures for one call."""
+        return self._engine.pictures_at_once
 
     def label(self, picture: bytes) -> str:
         return self.labels([picture])[0]

@@ -13,8 +13,10 @@ import sys
 import venv
 from pathlib import Path
 
-from loadtest.peers.peer import PEERS
+from loadtest.peers.peer import FOLDER_PEERS, PEERS
 from shared.settings import Settings
+
+_NAMES = [*PEERS, *FOLDER_PEERS]
 
 _REQUIREMENTS = Path(__file__).with_name("requirements")
 
@@ -26,9 +28,9 @@ def python(name: str) -> Path:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    arguments.add_argument("names", nargs="*", metavar="name", help=", ".join(PEERS))
-    names = arguments.parse_args().names or list(PEERS)
-    if unknown := set(names) - set(PEERS):
+    arguments.add_argument("names", nargs="*", metavar="name", help=", ".join(_NAMES))
+    names = arguments.parse_args().names or _NAMES
+    if unknown := set(names) - set(_NAMES):
         arguments.error(f"no such peer: {', '.join(sorted(unknown))}")
     failed = [name for name in names if not _make(name)]
     sys.exit(f"These were not installed: {', '.join(failed)}" if failed else 0)

@@ -1,4 +1,4 @@
-"""The commands that start each peer, with two processes each, and the address for pictures."""
+"""The peers: servers with their commands and addresses, and programs that classify a folder."""
 
 from __future__ import annotations
 
@@ -74,3 +74,6 @@ PEERS = {
         form="file",
     ),
 }
+
+#: The programs of `loadtest.peers.folder` and their titles.
+FOLDER_PEERS = {"ray_data": "Ray Data", "daft_table": "Daft"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from werkzeug import formparser
 from werkzeug.datastructures import Headers
 from werkzeug.sansio.multipart import MultipartDecoder
@@ -18,10 +21,34 @@ _STEP_BYTES = 8 * 2**10
 _HEAD_BYTES = 512
 
 
+class Boundary:
+    """Finds the boundary of a form as its pattern does, in half of the time.
+
+    A regular expression tries every byte of a picture. A match can only be where the text of the
+    boundary is, after a line end of one or two bytes.
+    """
+
+    _LONGEST_LINE_END = 2
+
+    def __init__(self, boundary: bytes, pattern: re.Pattern[bytes]) -> None:
+        self._text = b"--" + boundary
+        self._pattern = pattern
+
+    def search(self, data: bytes | bytearray) -> re.Match[bytes] | None:
+        at = data.find(self._text)
+        if at < 0:
+            return None
+        return self._pattern.search(data, max(0, at - self._LONGEST_LINE_END))
+
+
 class _Decoder(MultipartDecoder):
     """Reads headers that are not UTF-8, with U+FFFD for each byte that cannot be decoded."""
 
     _parsed = 0  #: Bytes since the last wait.
+
+    def __init__(self, boundary: bytes, *limits: Any, **more: Any) -> None:
+        super().__init__(boundary, *limits, **more)
+        self.boundary_re = Boundary(boundary, self.boundary_re)  # type: ignore[assignment]
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
         self._parsed += len(data) + _HEAD_BYTES

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
 from typing import Any
 
 import gevent
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.sansio.multipart import MultipartDecoder
 from werkzeug.test import TestResponse
 
 from tests.support.bodies import JPEG
+from web.intake.forms import Boundary
 
 
 def form(field: str, names: list[bytes]) -> bytes:
@@ -57,3 +61,17 @@ def test_others_run_while_the_heads_of_a_form_are_parsed(client: FlaskClient, na
     finally:
         other.kill()
     assert rounds >= 10
+
+
+def test_the_boundary_is_found_where_its_pattern_finds_it() -> None:
+    """In every order of a few pieces: line ends, the boundary, its end, and other bytes."""
+    pattern = MultipartDecoder(b"q").boundary_re
+    boundary = Boundary(b"q", pattern)
+    spans: Counter[int | None] = Counter()
+    for pieces in product([b"", b"\r\n", b"\n", b"\r", b"--q", b"--", b"q", b" "], repeat=5):
+        data = bytearray(b"".join(pieces))
+        expected, actual = pattern.search(data), boundary.search(data)
+        assert (expected and expected.span()) == (actual and actual.span()), data
+        assert (expected and expected[1]) == (actual and actual[1]), data
+        spans[expected and expected.start()] += 1
+    assert len(spans) > 5, "it matches at the start, later, and not at all"

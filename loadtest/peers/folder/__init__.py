@@ -1,0 +1,1 @@
+"""Programs that classify a folder into a Parquet table, as `image-classifier upload` does."""
