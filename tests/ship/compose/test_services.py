@@ -76,10 +76,11 @@ def test_each_variable_is_a_setting_with_a_valid_value(services: Services) -> No
 
 
 def test_each_secret_is_made_and_mounted_where_it_is_read(
-    compose: dict[str, Any], services: Services
+    compose: dict[str, Any], users: dict[str, Any], services: Services
 ) -> None:
     made = set(re.findall(r"(?m)^make (\S+)", (ROOT / "secrets/create").read_text()))
-    assert {each["file"] for each in compose["secrets"].values()} <= {f"secrets/{m}" for m in made}
+    files = {each["file"] for file in (compose, users) for each in file["secrets"].values()}
+    assert files <= {f"secrets/{m}" for m in made}
     for name, service in services.items():
         mounted = {
             each if isinstance(each, str) else each["target"]: each
@@ -87,8 +88,10 @@ def test_each_secret_is_made_and_mounted_where_it_is_read(
         }
         sources = {e if isinstance(e, str) else e["source"] for e in mounted.values()}
         assert sources <= set(compose["secrets"]), name
+        # Redis reads its users if the other file mounts them.
+        more = users["services"].get(name, {}).get("secrets", ())
         for read in re.findall(r"/run/secrets/([\w.]+)", str(service)):
-            assert read in mounted, name
+            assert read in mounted or read in more, name
     assert "redis_url" in Settings.model_fields
 
 
