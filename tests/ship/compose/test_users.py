@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +17,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 
 from tests.monitoring.scrapes import scrape, value
 from tests.pipeline.delivery.test_backlog_query import COUNT
-from tests.ship.compose.file import OURS, Run, Services
+from tests.ship.compose.file import OURS, ROOT, Run, Services
 from tests.support.ports import free_port
 from tests.support.programs import installed
 
@@ -76,6 +79,24 @@ def test_keda_and_the_operator_have_their_passwords_and_nobody_comes_without(
         assert client.acl_whoami() == "default"
     with closing(as_user("redis://redis:6379/0")) as client, pytest.raises(AuthenticationError):
         client.ping()
+
+
+def test_a_new_password_reaches_the_address_and_the_users_of_redis(
+    secrets: Path, tmp_path: Path
+) -> None:
+    """docs/operations.md says which files to delete."""
+    folder = tmp_path / "secrets"
+    shutil.copytree(secrets, folder)
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    (folder / "web_password").write_text("new&words")
+    for name in ("web_url", "users.acl"):
+        (folder / name).unlink()
+    subprocess.run([ROOT / "secrets/create", folder], check=True)
+    after = {path.name: path.read_text() for path in folder.iterdir()}
+    changed = {name for name in after if before[name] != after[name]}
+    assert changed == {"web_password", "web_url", "users.acl"}
+    assert after["web_url"] == "redis://web:new&words@redis:6379/0"
+    assert f"user web on #{hashlib.sha256(b'new&words').hexdigest()} " in after["users.acl"]
 
 
 def test_the_exporter_logs_in_as_its_user(

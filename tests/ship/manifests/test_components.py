@@ -242,6 +242,18 @@ def test_the_log_stack_is_the_one_of_compose(
     assert container["image"] == services["filebeat"]["image"]
 
 
+def test_lines_wait_on_a_disk_while_elasticsearch_is_away(
+    kustomize: Kustomize, services: dict[str, Any]
+) -> None:
+    assert services["logstash"]["environment"]["QUEUE_TYPE"] == "persisted"
+    data = "/usr/share/logstash/data"
+    assert f"logstash-data:{data}" in services["logstash"]["volumes"]
+    pod = dict(pods(kustomize("overlays/logging")))["logstash"]["spec"]
+    [container] = pod["containers"]
+    assert {"name": "QUEUE_TYPE", "value": "persisted"} in container["env"]
+    assert data in {each["mountPath"] for each in container["volumeMounts"]}
+
+
 def test_the_log_stack_uses_every_file_and_sends_lines_to_logstash(kustomize: Kustomize) -> None:
     logged = kustomize("overlays/logging")
     data = {key for each in of_kind(logged, "ConfigMap").values() for key in each["data"]}
