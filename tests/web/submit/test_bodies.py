@@ -11,20 +11,13 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
-from werkzeug.formparser import default_stream_factory
 from werkzeug.test import TestResponse
-from werkzeug.wrappers import Request
 
-from shared.settings import Settings
 from tests.support.bodies import JPEG, Unreadable
 from tests.web.intake.archive_files import zipped
 from web.http import api_keys
-from web.schemas.submission import largest_open_request
-from web.submit.bodies import SPOOLED_BYTES, Size, sizes
 
 CLASSIFY, JOBS, PART = "/api/v1/classify", "/api/v1/jobs", "/api/v1/jobs/{id}/parts/0"
-SETTINGS = Settings()
-MB = 2**20
 
 
 @pytest.fixture
@@ -260,47 +253,3 @@ def test_archives_in_forms_of_one_client_leave_room_for_others(
     with uploads.unpacking("address 10.0.0.1"), uploads.unpacking("address 10.0.0.1"):
         assert [post("10.0.0.1"), post("10.0.0.2")] == [503, 202]
     assert post("10.0.0.1") == 202
-
-
-# What a body takes
-
-
-def size(rule: str, kind: str, length: int | None) -> Size:
-    environ = {"CONTENT_TYPE": kind, "CONTENT_LENGTH": str(length)}
-    if length is None:
-        environ = {"CONTENT_TYPE": kind, "HTTP_TRANSFER_ENCODING": "chunked"}
-    return sizes(SETTINGS)[rule](Request(environ))
-
-
-PARTS = "/api/v1/jobs/<job_id>/parts/<number>"
-FORM = "multipart/form-data; boundary=b"
-
-
-@pytest.mark.parametrize(
-    ("rule", "kind", "length", "expected"),
-    [
-        (CLASSIFY, "image/jpeg", 5 * MB, Size(5 * MB)),
-        (CLASSIFY, "image/jpeg", 2**40, Size(0)),  # it is refused with 413
-        (CLASSIFY, "image/jpeg", None, Size(SETTINGS.max_image_bytes + 64 * 2**10)),
-        (JOBS, FORM, 5 * MB, Size(5 * MB)),
-        (JOBS, FORM, None, Size(SETTINGS.max_request_bytes)),
-        (JOBS, FORM, 100 * MB, Size(0, 100 * MB)),  # it can only be an archive, which is on disk
-        (JOBS, "application/zip", 5 * MB, Size(0, 5 * MB)),
-        (JOBS, "application/zip", None, Size(0, SETTINGS.max_archive_bytes)),
-        (JOBS, "application/json", 20, Size(20)),
-        (JOBS, "application/json", None, Size(largest_open_request(500_000))),
-        (PARTS, FORM, 5 * MB, Size(5 * MB)),
-        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES, 100 * MB)),
-    ],
-)
-def test_a_body_takes(rule: str, kind: str, length: int | None, expected: Size) -> None:
-    assert size(rule, kind, length) == expected
-
-
-def test_files_of_forms_are_in_memory_up_to_the_size_that_is_counted() -> None:
-    with default_stream_factory(None, None, None) as opened:
-        file: Any = opened
-        file.write(bytes(SPOOLED_BYTES))
-        assert not file._rolled
-        file.write(b"x")
-        assert file._rolled
