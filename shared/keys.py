@@ -47,6 +47,7 @@ dead_image:<member>       the bytes of that image, for a retry
 webhooks_due              sorted set: ended jobs whose webhook is due, by time
 webhook_host:<host>       sorted set: jobs whose webhook is being delivered to this host, by the end
                           of the lease; expires with the last lease
+webhook_client:<client>   sorted set: the same for the jobs of this client
 webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 lane_states               hash: lane -> JSON: what the operator wants of the lane. A lane without it
@@ -112,6 +113,10 @@ def parts(job_id: str) -> str:
 
 def webhook_host(host: str) -> str:
     return f"webhook_host:{host}"
+
+
+def webhook_client(client: str) -> str:
+    return f"webhook_client:{client}"
 
 
 def open_jobs(client: str) -> str:

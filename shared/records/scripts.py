@@ -45,6 +45,7 @@ _CONSTANTS: dict[str, str | int] = {
     "IMAGES_KEY": f"'{keys.images(_ANY, _ANY)}'",
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
+    "WEBHOOK_CLIENT_KEY": f"'{keys.webhook_client(_ANY)}'",
     "ACCOUNT_KEY": f"'{keys.account(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
     "WAITING_KEY": f"'{keys.waiting(_ANY)}'",

@@ -92,6 +92,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         "shared.records.images.BYTES_AT_ONCE": 10,
         "shared.records.accounts.account.HOUR": STEP,
         "shared.records.webhooks.outbox.MOST_OF_HOST": 2,
+        "shared.records.webhooks.outbox.MOST_OF_CLIENT": 2,
     }.items():
         monkeypatch.setattr(name, value)
     replace(monkeypatch, "local PART_SIZE=32", f"local PART_SIZE={PART_SIZE}")

@@ -1,6 +1,6 @@
 -- Start a try, if this worker still holds the lease.
 --
--- uses: webhooks/host
+-- uses: webhooks/under_way
 -- keys: webhooks_due, job
 -- arguments: job_id, lease_until, new_lease_until
 -- Both times are in Unix seconds.
@@ -15,8 +15,11 @@ if redis.call('EXISTS', job) == 0 then
   return 0
 end
 redis.call('ZADD', webhooks_due, new_lease_until, job_id)
-local key = host_key(job)
-if key then
-  redis.call('ZADD', key, 'XX', new_lease_until, job_id)
+local of_host, of_client = sets_of(job)
+if of_host then
+  redis.call('ZADD', of_host, 'XX', new_lease_until, job_id)
+end
+if of_client then
+  redis.call('ZADD', of_client, 'XX', new_lease_until, job_id)
 end
 return redis.call('HINCRBY', job, 'webhook_tries', 1)

@@ -1,31 +1,39 @@
 -- Lease webhooks that are due: no other worker delivers them until the lease ends.
 --
--- uses: webhooks/host
+-- uses: webhooks/under_way
 -- keys: webhooks_due
--- arguments: now, lease_until, most, most_of_host, examined, later
--- The times are in Unix seconds. At most `most` webhooks are leased, and of each host at most
--- `most_of_host` at a time. If many wait for their host, `examined` of them are due again `later`,
--- so that the next call gets to the others.
+-- arguments: now, lease_until, most, most_of_host, most_of_client, examined, later
+-- The times are in Unix seconds. At most `most` webhooks are leased, and at most `most_of_host` of
+-- each host and `most_of_client` of each client at a time. If many wait for that, `examined` of them
+-- are due again `later`, so that the next call gets to the others.
 -- Returns their job ids, the longest due first.
+local function is_free(key, most)
+  if not key then
+    return true
+  end
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  return redis.call('ZCARD', key) < tonumber(most)
+end
+
+local function add(key, job_id)
+  if key then
+    redis.call('ZADD', key, lease_until, job_id)
+    -- Twice the lease, because the start of the try extends it once.
+    redis.call('EXPIRE', key, math.ceil(2 * (lease_until - now)))
+  end
+end
+
 local due = redis.call('ZRANGEBYSCORE', webhooks_due, '-inf', now, 'LIMIT', 0, examined)
 local leased, waiting = {}, {}
 for _, job_id in ipairs(due) do
   if #leased == tonumber(most) then
     return leased
   end
-  local key = host_key(string.format(JOB_KEY, job_id))
-  local busy = 0
-  if key then
-    redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-    busy = redis.call('ZCARD', key)
-  end
-  if busy < tonumber(most_of_host) then
+  local of_host, of_client = sets_of(string.format(JOB_KEY, job_id))
+  if is_free(of_host, most_of_host) and is_free(of_client, most_of_client) then
     redis.call('ZADD', webhooks_due, lease_until, job_id)
-    if key then
-      redis.call('ZADD', key, lease_until, job_id)
-      -- Twice the lease, because the start of the try extends it once.
-      redis.call('EXPIRE', key, math.ceil(2 * (lease_until - now)))
-    end
+    add(of_host, job_id)
+    add(of_client, job_id)
     leased[#leased + 1] = job_id
   else
     waiting[#waiting + 1] = job_id

@@ -25,10 +25,14 @@ _SETTLE = Script("webhooks/settle")
 #: Deliveries to one host at a time. A host that never answers leaves threads for the others.
 MOST_OF_HOST = 4
 
+#: Deliveries of one client at a time, half of what a worker has threads. A client may name any
+#: number of hosts, and all of them may belong to one machine that never answers.
+MOST_OF_CLIENT = 8
+
 #: Due webhooks that one call examines.
 _EXAMINED = 1000
 
-#: Seconds until they are examined again, if so many wait for their host.
+#: Seconds until they are examined again, if so many wait for their host or client.
 _LATER_SECONDS = 5.0
 
 
@@ -106,7 +110,7 @@ class WebhookOutbox:
     def lease(self, *, now: float, until: float, most: int) -> list[Lease]:
         """Lease at most `most` webhooks that are due, the longest due first.
 
-        Those of a host to which MOST_OF_HOST deliveries are under way stay due.
+        Those of a host or a client that has as many deliveries under way as it may have stay due.
         """
         job_ids = _LEASE(
             self._redis,
@@ -115,6 +119,7 @@ class WebhookOutbox:
             lease_until=until,
             most=most,
             most_of_host=MOST_OF_HOST,
+            most_of_client=MOST_OF_CLIENT,
             examined=_EXAMINED,
             later=now + _LATER_SECONDS,
         )

@@ -1,6 +1,6 @@
 -- End a try, unless the job has ended again or another worker has leased the webhook meanwhile.
 --
--- uses: webhooks/host
+-- uses: webhooks/under_way
 -- keys: webhooks_due, job
 -- arguments: job_id, lease_until, retry_at, last
 -- Both times are in Unix seconds. `retry_at` is empty if there is no further try. `last` is JSON
@@ -10,9 +10,12 @@ local score = redis.call('ZSCORE', webhooks_due, job_id)
 if not score or tonumber(score) ~= tonumber(lease_until) then
   return 0
 end
-local key = host_key(job)
-if key then
-  redis.call('ZREM', key, job_id)
+local of_host, of_client = sets_of(job)
+if of_host then
+  redis.call('ZREM', of_host, job_id)
+end
+if of_client then
+  redis.call('ZREM', of_client, job_id)
 end
 if last ~= '' and redis.call('EXISTS', job) == 1 then
   redis.call('HSET', job, 'webhook_last', last)

@@ -7,6 +7,7 @@ from redis import Redis
 
 from shared import keys
 from shared.records.webhooks.outbox import (
+    MOST_OF_CLIENT,
     MOST_OF_HOST,
     DeliveryState,
     EndedTry,
@@ -82,11 +83,12 @@ def test_the_webhook_of_an_expired_job_is_removed(outbox: WebhookOutbox, redis: 
     assert not redis.exists(keys.job("one"))
 
 
-def add(redis: Redis, url: str, count: int) -> set[str]:
-    """Jobs that have ended at time 50, whose webhook goes to `url`."""
+def add(redis: Redis, url: str, count: int, client: str = "") -> set[str]:
+    """Jobs of `client` that have ended at time 50, whose webhook goes to `url`."""
     names = {f"{url} {number}" for number in range(count)}
+    record = {"state": "completed", "webhook": url} | ({"client": client} if client else {})
     for name in names:
-        redis.hset(keys.job(name), mapping={"state": "completed", "webhook": url})
+        redis.hset(keys.job(name), mapping=record)
         redis.zadd(keys.WEBHOOKS_DUE, {name: 50})
     return names
 
@@ -140,3 +142,22 @@ def test_a_long_list_for_one_host_does_not_hide_the_others(
     assert leased(outbox, 99) == []
     assert [lease.job_id for lease in leased(outbox, 100)] == ["one", "two"]
     assert len(due(redis)) == 1502, "none is lost"
+
+
+def test_a_client_that_names_many_hosts_leaves_threads_for_others(
+    outbox: WebhookOutbox, redis: Redis
+) -> None:
+    silent = set()
+    for number in range(100):
+        silent |= add(redis, f"http://{number}.silent.example/", 3, client="many hosts")
+    other = add(redis, "http://other.example/", 1, client="other")
+    first = leased(outbox, 100)
+    assert {lease.job_id for lease in first} - silent == other | {"one", "two"}
+    assert len(first) == MOST_OF_CLIENT + 3
+    assert leased(outbox, 101) == []
+    for lease in first:
+        attempt = outbox.begin(lease, until=200)
+        assert attempt
+        outbox.settle(attempt.lease)
+    assert len(leased(outbox, 102)) == MOST_OF_CLIENT
+    assert redis.ttl(keys.webhook_client("many hosts")) > 0
