@@ -221,15 +221,6 @@ def _decode_limits() -> DecodeLimits:
     )
 
 
-def _decode_budget() -> DecodeBudget:
-    """A batch ends well within its time limit, and an interactive one soon enough for others."""
-    most = settings.batch_time_limit_seconds / 3
-    if settings.lane is Lane.BULK:
-        return DecodeBudget(trial=None, slow=most, batch=most)
-    seconds = settings.max_decode_seconds
-    return DecodeBudget(trial=seconds / 10, slow=min(2 * seconds, most), batch=most)
-
-
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
     """Set up a pool process after the fork, because sessions and connections cannot be shared."""
@@ -248,7 +239,7 @@ def _load(**_: Any) -> None:
         cache,
         Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds),
         lane=settings.lane,
-        budget=_decode_budget(),
+        budget=DecodeBudget.of(settings),
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     model = engine.model

@@ -1,26 +1,33 @@
--- Queue a part again that a worker has taken and not finished. Its start, if any, does not count.
+-- Queue parts again, in one message, that a worker has taken and not finished. Their start, if any,
+-- does not count.
 --
 -- runs in a full Redis
--- keys: outstanding, queue, part, ready
--- arguments: member, attempts_field, deadline, message
--- row arguments: slow
--- `attempts_field` is empty if it was not started. `deadline` is in Unix seconds. `ready` counts what
--- is queued, and is empty in the lane `bulk`. A row is the field that marks an image as slow to
--- decode.
--- Returns 1, or 0 if the part is no longer outstanding or has expired.
-if not redis.call('ZSCORE', outstanding, member) or redis.call('EXISTS', part) == 0 then
-  return 0
+-- keys: outstanding, queue, ready
+-- arguments: deadline, message
+-- row keys: part
+-- row arguments: member, attempts_field, slow
+-- `deadline` is in Unix seconds. `ready` counts what is queued, and is empty in the lane `bulk`. A row
+-- is a part. `attempts_field` is empty if it was not started. `slow` is the field that marks an image
+-- as slow to decode, or empty. A part with several such images has a row for each.
+-- Returns how many rows are queued. The others are no longer outstanding, or have expired.
+local queued = 0
+for part, member, attempts_field, slow in rows() do
+  if redis.call('ZSCORE', outstanding, member) and redis.call('EXISTS', part) == 1 then
+    queued = queued + 1
+    if attempts_field ~= '' then
+      redis.call('HINCRBY', part, attempts_field, -1)
+    end
+    if slow ~= '' then
+      redis.call('HSET', part, slow, 1)
+    end
+    redis.call('ZADD', outstanding, 'XX', deadline, member)
+    if ready ~= '' then
+      redis.call('ZADD', ready, deadline, member)
+      redis.call('EXPIRE', ready, 6 * READY_SECONDS)
+    end
+  end
 end
-if attempts_field ~= '' then
-  redis.call('HINCRBY', part, attempts_field, -1)
+if queued > 0 then
+  redis.call('LPUSH', queue, message)
 end
-for slow in rows() do
-  redis.call('HSET', part, slow, 1)
-end
-redis.call('ZADD', outstanding, 'XX', deadline, member)
-redis.call('LPUSH', queue, message)
-if ready ~= '' then
-  redis.call('ZADD', ready, deadline, member)
-  redis.call('EXPIRE', ready, 6 * READY_SECONDS)
-end
-return 1
+return queued

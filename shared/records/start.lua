@@ -11,17 +11,18 @@
 -- `version` is the worker's model version. It becomes that of a job that has none yet, or one that
 -- is not in `versions`. The part is no longer `ready` in the queue of this version or in that of all
 -- workers.
--- Returns three lists: the part's fields as HGETALL does, the position and the size in bytes of each
--- image, and the images as HGETALL does. The last list is empty if they have more than `most_bytes`
--- together. Returns the job's model version, a string, if that is another one. Returns nil if the
--- worker has nothing to do: it is a second delivery, or recovery must
--- act on a part that was tried often enough.
+-- Returns the client of the job, which may be empty, and three lists: the part's fields as HGETALL
+-- does, the position and the size in bytes of each image, and the images as HGETALL does. The last
+-- list is empty if they have more than `most_bytes` together. Returns the job's model version, a
+-- string, if that is another one. Returns nil if the worker has nothing to do: it is a second
+-- delivery, or recovery must act on a part that was tried often enough.
 redis.call('ZREM', ready, member)
 redis.call('ZREM', ready_for_all, member)
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
-local state, job_version = unpack(redis.call('HMGET', job, 'state', 'model_version'))
+local state, job_version, client = unpack(
+  redis.call('HMGET', job, 'state', 'model_version', 'client'))
 local pending = redis.call('HGET', part, 'pending')
 if not state or not pending or state == 'cancelled' then
   -- If its records have expired, no client can read a result any more.
@@ -62,5 +63,5 @@ for _, position in ipairs(redis.call('HKEYS', images)) do
   sizes[#sizes + 1] = size
   bytes = bytes + size
 end
-local few = bytes <= tonumber(most_bytes)
-return { redis.call('HGETALL', part), sizes, few and redis.call('HGETALL', images) or {} }
+local few = bytes <= tonumber(most_bytes) and redis.call('HGETALL', images) or {}
+return { client or '', redis.call('HGETALL', part), sizes, few }

@@ -11,7 +11,7 @@ from redis.client import Pipeline
 
 from shared import clock, keys
 from shared.jobs import Lane, Outcome, PartRef
-from shared.message import message
+from shared.message import message, packed
 from shared.records.codec import outcome_field
 from shared.records.fairness import rounds
 from shared.records.scripts import Script
@@ -35,6 +35,7 @@ class PartWork(NamedTuple):
     """A part as a worker gets it."""
 
     ref: PartRef
+    client: str  #: Who has sent it. A job of an older version has none: then it is empty.
     top_k: int
     accepted_at: float  #: Unix seconds.
     trace: str  #: `traceparent` of the request that brought it.
@@ -149,17 +150,7 @@ class PartRecords:
             # Recovery looks after the queue of each version that is known, and it may just have
             # forgotten this one.
             pipe.zadd(keys.versions(lane), {version: 0}, nx=True)
-            _PUT_BACK(
-                pipe,
-                outstanding=keys.outstanding(lane),
-                queue=keys.queue(lane, version),
-                part=keys.part(ref.job_id, ref.number),
-                ready=keys.ready(lane, version) if lane is Lane.INTERACTIVE else "",
-                member=ref.member,
-                attempts_field="",
-                deadline=deadline,
-                message=message(lane, [ref], version=version),
-            )
+            _put_back(pipe, [(ref, "", "")], lane, version, deadline)
         pipe.execute()
 
     def put_back(
@@ -168,30 +159,51 @@ class PartRecords:
         """Queue parts again that were started and have no outcome yet for some images.
 
         The start does not count as an attempt. The positions of a part are its images that were
-        slow to decode. A part that has any is then alone in its batch. `version` is the worker's
-        model version.
+        slow to decode. A part that has any is then alone in its batch. The others share messages,
+        because each message takes milliseconds of a worker. `version` is the worker's model
+        version.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
-        for ref, slow in parts.items():
-            fields = [(f"{_SLOW}{position}",) for position in slow]
-            _PUT_BACK(
-                pipe,
-                fields,
-                outstanding=keys.outstanding(lane),
-                queue=keys.queue(lane, version),
-                part=keys.part(ref.job_id, ref.number),
-                ready=keys.ready(lane, version) if lane is Lane.INTERACTIVE else "",
-                member=ref.member,
-                attempts_field=ref.attempts_field,
-                deadline=deadline,
-                message=message(lane, [ref], version=version, alone=bool(fields)),
-            )
+        slow = {ref: [f"{_SLOW}{k}" for k in positions] for ref, positions in parts.items()}
+        for refs in packed(ref for ref in parts if not slow[ref] and ref.only is None):
+            rows = [(ref, ref.attempts_field, "") for ref in refs]
+            _put_back(pipe, rows, lane, version, deadline)
+        for ref, fields in slow.items():
+            if fields or ref.only is not None:
+                first, *others = fields or [""]
+                rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in others)]
+                _put_back(pipe, rows, lane, version, deadline, alone=True)
         pipe.execute()
 
 
+def _put_back(
+    pipe: Pipeline,
+    rows: Sequence[tuple[PartRef, str, str]],
+    lane: Lane,
+    version: str,
+    deadline: float,
+    *,
+    alone: bool = False,
+) -> None:
+    """Add to a pipeline: the parts of these rows are queued in one message.
+
+    A row has a part, the field of its attempts, and the field of a slow image.
+    """
+    refs = list(dict.fromkeys(ref for ref, *_ in rows))
+    _PUT_BACK(
+        pipe,
+        [(keys.part(ref.job_id, ref.number), ref.member, *more) for ref, *more in rows],
+        outstanding=keys.outstanding(lane),
+        queue=keys.queue(lane, version),
+        ready=keys.ready(lane, version) if lane is Lane.INTERACTIVE else "",
+        deadline=deadline,
+        message=message(lane, refs, version=version, alone=alone),
+    )
+
+
 def _part_work(
-    ref: PartRef, record: list[bytes], sizes: list[Any], images: list[bytes]
+    ref: PartRef, client: bytes, record: list[bytes], sizes: list[Any], images: list[bytes]
 ) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
     spec = json.loads(fields[b"spec"].decode())  # json.loads would guess the encoding of bytes
@@ -202,6 +214,7 @@ def _part_work(
     }
     return PartWork(
         ref=ref,
+        client=client.decode(),
         top_k=spec["top_k"],
         accepted_at=spec["accepted_at"],
         trace=spec.get("trace", ""),  # a part of an older version has none

@@ -3,11 +3,15 @@
 A picture that is slow to decode must not delay the others of its batch. So each picture is first
 tried for a short time. A slow one is decoded at the end, after the others are answered. When the
 budget is spent, the batch ends, and the rest is put back into the queue.
+
+Many pictures of one client, each of them fast enough, must not delay those of another either. So
+the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,22 +19,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
-from shared.jobs import Outcome, PartRef
+from shared.jobs import Lane, Outcome, PartRef
 from shared.records.work import PartWork
+from shared.settings import Settings
 from workers.classify.reading import PictureReader, Place, Read
 from workers.decode.decoder import Decoder
-
-#: Bytes of a file that counts as large. Usual pictures have less.
-_LARGE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeBudget:
     """Seconds that decoding may take."""
 
-    trial: float | None  #: Processor time of the first try of a picture; None without such a try.
-    slow: float  #: Of a batch, after which it decodes no more slow pictures.
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
+    #: Processor time of the first try of a picture, and of a run, which then ends. None without.
+    trial: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> DecodeBudget:
+        """A batch ends well within its time limit, and an interactive one soon for other clients.
+
+        In a second it decodes some ten photos of 12 megapixels.
+        """
+        most = settings.batch_time_limit_seconds / 3
+        if settings.lane is Lane.BULK:
+            return cls(batch=most)
+        seconds = settings.max_decode_seconds
+        return cls(batch=min(seconds / 3, most), trial=seconds / 10)
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,6 @@ class _Picture:
     slow: bool
 
     @property
-    def bytes(self) -> int:
-        return self.work.sizes.get(self.position, 0)
-
-    @property
     def place(self) -> Place:
         return self.work, self.position
 
@@ -86,20 +96,16 @@ class BatchDecoding:
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
-        if budget.trial is None:
-            self._left = deque(sorted(every, key=lambda picture: picture.slow))
-        else:  # Large files take longer and come last. The others keep their order.
-            self._left = deque(sorted(every, key=lambda each: (each.slow, each.bytes // _LARGE)))
+        if budget.trial is not None:
+            every = _in_rounds(every)
+        self._left = deque(sorted(every, key=lambda picture: picture.slow))
         self._single = len(every) == 1
         self._spent = 0.0
 
     @property
     def over(self) -> bool:
         """Whether there is no further run."""
-        if not self._left:
-            return True
-        budget = self._budget.slow if self._left[0].slow else self._budget.batch
-        return self._spent >= budget
+        return not self._left or self._spent >= self._budget.batch
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures."""
@@ -113,16 +119,18 @@ class BatchDecoding:
     def next_run(self) -> Run:
         """Decode until the engine has enough pictures of whole parts.
 
-        A run also ends before and after a slow picture, so that the others do not wait for it.
+        A run also ends before and after a slow picture, so that the others do not wait for it. It
+        ends early if its pictures took long together.
         """
         run = Run()
+        longest = self._spent + (self._budget.trial or math.inf)
         while not self.over:
             picture = self._left.popleft()
             slow = self._decode(picture, run)
             if slow or self.over or self._left[0].slow:
                 break
             whole = self._left[0].work is not picture.work
-            if whole and run.pictures >= self._pictures_at_once:
+            if self._spent >= longest or (whole and run.pictures >= self._pictures_at_once):
                 break
         return run
 
@@ -144,3 +152,14 @@ class BatchDecoding:
         else:
             run.ready.append(Ready(work, position, pixels, milliseconds))
         return picture.slow
+
+
+def _in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
+    """The first picture of each client, then the second of each, and so on."""
+    counts: Counter[str] = Counter()
+    numbered = []
+    for picture in pictures:
+        client = picture.work.client or picture.work.ref.job_id
+        numbered.append((counts[client], picture))
+        counts[client] += 1
+    return [picture for _, picture in sorted(numbered, key=lambda each: each[0])]

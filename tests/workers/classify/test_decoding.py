@@ -14,10 +14,11 @@ from redis import Redis
 
 from shared import keys
 from shared.errors import DecodeTimeout
-from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
+from shared.jobs import PART_SIZE, JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.message import ALONE, IMAGES
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
+from shared.settings import Settings
 from shared.thumbnails import Thumbnails
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from tests.workers.engine.tiny_export import tiny_settings
@@ -27,9 +28,11 @@ from workers.decode.decoder import Decoded, Decoder
 from workers.decode.limits import DecodeLimits
 from workers.engine import load_engine
 
-LIMIT = 3.0
-BUDGET = DecodeBudget(trial=0.3, slow=6.0, batch=15.0)
-GOOD, LARGE, HOSTILE = b"0.01", b"1", b"1000"  #: The seconds that the decoder below needs.
+SETTINGS = Settings(lane=Lane.INTERACTIVE)
+LIMIT = SETTINGS.max_decode_seconds
+BUDGET = DecodeBudget.of(SETTINGS)
+#: The seconds that the decoder below needs. HEAVY is just not slow.
+GOOD, HEAVY, LARGE, HOSTILE = b"0.02", b"0.29", b"1", b"1000"
 
 
 class ScriptedDecoder:
@@ -68,11 +71,12 @@ def classifier(redis: Redis, jobs: JobRecords, tmp_path: Path) -> Make:
     return make
 
 
-def submit(jobs: JobRecords, *pictures: bytes) -> PartRef:
+def submit(jobs: JobRecords, *pictures: bytes, client: str = "") -> PartRef:
     """A job of these pictures."""
     items = [NewItem(name="p", digest=f"{data!r}", data=data) for data in pictures]
     job_id = new_job_id()
-    jobs.submitter.accept([NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items)])
+    job = NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items, client=client)
+    jobs.submitter.accept([job])
     return PartRef(job_id, 0, len(items))
 
 
@@ -109,22 +113,46 @@ def outcomes(jobs: JobRecords, ref: PartRef) -> list[str]:
 def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it_has(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:
-    hostile = [submit(jobs, HOSTILE) for _ in range(15)]
-    good = submit(jobs, GOOD)
+    hostile = [submit(jobs, HOSTILE, client="hostile") for _ in range(15)]
+    good = submit(jobs, GOOD, client="good")
     taken(redis)
-    assert classifier().classify([*hostile, good]) == 2
+    assert classifier().classify([*hostile, good]) == 1
     assert outcomes(jobs, good) == ["succeeded"]
-    assert sorted(outcomes(jobs, ref)[0] for ref in hostile) == (
-        ["decode_timeout"] + ["waiting"] * 14
-    )
     again = taken(redis)
-    assert [refs for refs, _ in again] == [[ref] for ref in hostile[1:]]
-    assert all(alone for _, alone in again)
+    tried = hostile[:4]  # for 0.3 s each
+    assert again == [(hostile[4:], False), *(([ref], True) for ref in tried)]
 
 
-def test_usual_pictures_keep_their_order_and_large_files_come_last(
+def test_a_slow_picture_alone_in_its_batch_gets_all_of_its_time(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:
+    slow = submit(jobs, str(0.9 * LIMIT).encode())
+    others = [submit(jobs, GOOD) for _ in range(3)]
+    taken(redis)
+    assert classifier().classify([slow, *others]) == 4
+    assert outcomes(jobs, slow) == ["succeeded"]
+
+
+def test_pictures_of_one_client_are_decoded_in_the_order_of_their_arrival(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    sizes = [30_000, 2 * 2**20, 10_000, 20_000]
+    refs = [submit(jobs, GOOD.ljust(size, b"0"), client="one") for size in sizes]
+    assert decoded(classifier, refs) == sizes
+
+
+def test_clients_share_a_batch_in_rounds(classifier: Make, jobs: JobRecords) -> None:
+    sizes = {"many": [1000, 1001, 1002], "two": [2000, 2001], "photo": [3 * 2**20]}
+    refs = [
+        submit(jobs, GOOD.ljust(size, b"0"), client=client)
+        for client, of_client in sizes.items()
+        for size in of_client
+    ]
+    assert decoded(classifier, refs) == [1000, 2000, 3 * 2**20, 1001, 2001, 1002]
+
+
+def decoded(classifier: Make, refs: list[PartRef]) -> list[int]:
+    """The bytes of the pictures of a batch, in the order in which they are decoded."""
     decoder = ScriptedDecoder(load_side(classifier))
     sizes: list[int] = []
     decode = decoder.decode
@@ -134,11 +162,43 @@ def test_usual_pictures_keep_their_order_and_large_files_come_last(
         return decode(data, cpu_seconds=cpu_seconds)
 
     decoder.decode = noted  # type: ignore[method-assign]
-    usual = [GOOD.ljust(size, b"0") for size in (30_000, 10_000, 20_000)]
-    huge = GOOD.ljust(2 * 2**20, b"0")
-    refs = [submit(jobs, huge), *(submit(jobs, data) for data in usual)]
     classifier(decoder).classify(refs)
-    assert sizes == [30_000, 10_000, 20_000, len(huge)]
+    return sizes
+
+
+@pytest.mark.parametrize("ahead", [31, 32, 95])
+def test_a_picture_waits_for_few_heavy_pictures_of_another_client(
+    classifier: Make, jobs: JobRecords, redis: Redis, ahead: int
+) -> None:
+    """They are in front of it: in its own batch, or in others before."""
+    heavy = [submit(jobs, HEAVY, client="heavy") for _ in range(ahead)]
+    stranger = submit(jobs, GOOD, client="stranger")
+    taken(redis)
+    queue, batches = [*heavy, stranger], 0
+    while outcomes(jobs, stranger) == ["waiting"]:
+        batch, queue = queue[:PART_SIZE], queue[PART_SIZE:]
+        classifier().classify(batch)
+        queue += [ref for refs, _ in taken(redis) for ref in refs]
+        batches += 1
+    assert batches == ahead // PART_SIZE + 1
+    answered = [ref for ref in heavy if outcomes(jobs, ref) == ["succeeded"]]
+    assert len(answered) <= 4 * batches  # 0.29 s each
+
+
+def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    heavy = [submit(jobs, HEAVY, client="heavy") for _ in range(4)]
+    stranger = submit(jobs, GOOD, client="stranger")
+    seen = []
+
+    class Watching(ScriptedDecoder):
+        def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+            seen.append(outcomes(jobs, stranger)[0])
+            return super().decode(data, cpu_seconds=cpu_seconds)
+
+    classifier(Watching(load_side(classifier))).classify([*heavy, stranger])
+    assert seen == ["waiting", "waiting", "succeeded", "succeeded", "succeeded"]
 
 
 def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
@@ -208,7 +268,7 @@ def test_generated_slow_pictures_are_stopped_after_the_good_ones(
     slow = [jpeg_of_many_passes(5_000 + k) for k in range(3)]
     engine_preset = classifier()._engine.model.preset
     limits = DecodeLimits(pixels=50_000_000, cpu_seconds=0.5, memory_bytes=400 * 2**20)
-    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, slow=60, batch=60))
+    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, batch=60))
     hostile = [submit(jobs, data) for data in slow]
     good = submit(jobs, pictures[0].read_bytes())
     with redis.pubsub() as notices:  # type: ignore[no-untyped-call]

@@ -57,7 +57,7 @@ def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchCla
         ResultCache(redis, ttl_seconds=60),
         Thumbnails(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
-        budget=DecodeBudget(trial=None, slow=60, batch=60),
+        budget=DecodeBudget(batch=60),
     )
 
 
