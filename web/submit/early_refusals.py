@@ -28,6 +28,7 @@ from web.http import auth, clients, requests, security_headers
 from web.http.api_keys import Scope
 from web.http.errors import problem_body, status_for
 from web.intake.uploads import FORM_OVERHEAD
+from web.server.entrance import Entrance
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
@@ -112,16 +113,18 @@ class EarlyRefusals:
         self._bodies = bodies
         self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
         self._owner_of = owner_of
+        self._entrance = Entrance()
         self._slots = Slots()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         request = Request(environ)
+        owner = self._owner_of(request)  # without a valid key, the address counts
+        self._entrance.wait(clients.name_of(request), environ)
         if route is None and environ["PATH_INFO"] in _PROBES:
             return self._app(environ, start)
         if route is None:
             return self._answer_in_turn(request, start)
-        owner = self._owner_of(request)
         if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):
             return self._app(environ, start)
         # However the request ends, its room is given back here, if that is not done yet.
@@ -132,7 +135,6 @@ class EarlyRefusals:
 
     def _answer_in_turn(self, request: Request, start: StartResponse) -> Iterable[bytes]:
         environ = request.environ
-        self._owner_of(request)  # without a valid key, the address counts
         with self._slots.of(clients.name_of(request), environ) as slot:
             if not slot.came:
                 environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
