@@ -25,6 +25,10 @@ _QUIET = {
     "/page/<path:filename>",
 }
 
+#: Characters of a path that are logged. Those of the service are shorter, and a client could fill
+#: the disk with long ones.
+_LOGGED_PATH = 256
+
 #: In the WSGI environment: the path as the client sent it, if it was rewritten.
 SENT_PATH = "classifier.sent_path"
 
@@ -61,7 +65,7 @@ def _begin() -> None:
     sent: str | None = request.environ.get(SENT_PATH)
     # WSGI gives the bytes of a path as Latin-1.
     path = sent.encode("latin-1").decode(errors="replace") if sent else request.path
-    g.request = _Request(method, route, path, span, time.perf_counter())
+    g.request = _Request(method, route, path[:_LOGGED_PATH], span, time.perf_counter())
     g.request_id = id_of(request.headers.get("X-Request-Id", ""))
     tracing.current.set(span)
     log.fields.set({"http.request.id": g.request_id, "trace.id": span.context.trace_id})

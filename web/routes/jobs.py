@@ -60,8 +60,13 @@ def read(path: JobPath, query: WaitQuery) -> Response:
 
 
 def _ended(job_id: str) -> Job | None:
+    """The job if it has ended. Hundreds of requests may wait for it, and all are woken at once."""
+    slots.take_again(request.environ)
     job = own_job(job_id)
-    return job if job.state.ended else None
+    if job.state.ended:
+        return job
+    slots.give_back(request.environ)
+    return None
 
 
 @blueprint.delete(

@@ -75,6 +75,13 @@ def give_back(environ: WSGIEnvironment) -> None:
         slot.give_back()
 
 
+def take_again(environ: WSGIEnvironment) -> None:
+    """Wait for a slot after `give_back`, unless the request has one."""
+    slot = environ.get(_SLOT)
+    if slot and not slot.held:
+        slot.__enter__()
+
+
 def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
     """The pieces of a stream, each made in a slot."""
     slot = environ.get(_SLOT)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
+from wsgiref.types import WSGIEnvironment
 
 from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
@@ -20,6 +21,8 @@ from tests.web.follow.stored_jobs import FAILURE, SUCCESS, accept, commit, succe
 from web.follow import job_feed
 from web.follow.event_streams import EventStreams
 from web.routes.backend import Backend
+from web.routes.job import events as routes
+from web.server.slots import Slots
 
 
 class Event(NamedTuple):
@@ -290,3 +293,24 @@ def test_a_request_that_makes_no_sense_is_refused(client: FlaskClient, jobs: Job
         response = client.get(f"/jobs/{job_id}/events?{query}", headers=headers)
         assert (response.status_code, response.json["status"]) == (422, 422), query
     assert client.get("/jobs/nothing/events").json["code"] == "job_not_found"
+
+
+def test_a_stream_needs_a_slot_only_while_it_makes_a_piece() -> None:
+    """Hundreds of streams of one client would each read a page of another job."""
+    environ: WSGIEnvironment = {}
+    slot = Slots().of("client", environ)
+
+    class OneEvent:
+        ended = False
+
+        def new(self) -> Iterator[bytes]:
+            yield b"%d" % slot.held
+            self.ended = True
+
+    class Open:
+        over = False
+
+    pieces = routes._events(Open(), OneEvent(), environ)  # type: ignore[arg-type]
+    assert next(pieces).startswith(b"retry")
+    assert (next(pieces), slot.held) == (b"1", False)
+    assert list(pieces) == []

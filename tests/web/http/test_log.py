@@ -39,6 +39,19 @@ def test_a_request_is_one_json_line_with_its_ids(
     assert "secret" not in json.dumps(logged)
 
 
+def test_a_long_path_is_logged_in_part(
+    redis: Redis, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = create_app(Settings(redis_url=redis_url, log_format="json"))
+    service: Backend = app.extensions["backend"]
+    try:
+        app.test_client().get(f"/jobs/{'long' * 1000}").close()
+    finally:
+        service.close()
+    [line] = [json.loads(line) for line in lines(capsys) if "longlong" in line]
+    assert line["url"]["path"] == f"/jobs/{'long' * 1000}"[:256]
+
+
 #: Text that a client chooses: line ends, terminal sequences, and letters that run backwards.
 HOSTILE = "a\n12:00:00 CRITICAL forged\r\x1b[31mred\x1b]0;title\x07\x9b2J\u2028\u202egpj.exe \udce9"
 ESCAPED = (

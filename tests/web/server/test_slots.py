@@ -40,6 +40,28 @@ def test_a_question_that_only_waits_lets_the_next_begin() -> None:
         assert slot.came
 
 
+def test_a_question_that_has_waited_needs_a_slot_again() -> None:
+    all_slots = Slots()
+    environs: list[WSGIEnvironment] = [{} for _ in range(5)]
+    held = [all_slots.of("client", environ) for environ in environs]
+    answered = []
+
+    def ask(number: int) -> None:
+        with held[number]:
+            slots.give_back(environs[number])
+            gevent.sleep(0.01)
+            slots.take_again(environs[number])
+            slots.take_again(environs[number])  # it has one
+            answered.append(number)
+            gevent.sleep(0.1)
+
+    questions = [gevent.spawn(ask, number) for number in range(5)]
+    gevent.sleep(0.05)
+    assert answered == [0, 1, 2, 3]
+    gevent.joinall(questions, raise_error=True)
+    assert answered == [0, 1, 2, 3, 4] and not any(slot.held for slot in held)
+
+
 def test_a_wait_for_a_turn_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slots, "_LONGEST_SECONDS", 0.01)
     all_slots = Slots()

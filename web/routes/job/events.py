@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from wsgiref.types import WSGIEnvironment
 
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
@@ -16,6 +17,7 @@ from web.http.answers import documented, streamed
 from web.routes.backend import backend, client, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import EventsHeader, EventsQuery
+from web.server.slots import in_slots
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 
@@ -48,7 +50,7 @@ def follow(path: JobPath, query: EventsQuery, header: EventsHeader) -> Response:
     last_id = query.last_event_id if header.last_event_id is None else header.last_event_id
     connection = request.environ.get("gunicorn.socket")
     stream = backend().streams.open(job.id, client().name, connection)
-    events = _events(stream, _Events(stream.feed, last_id or 0, query.items))
+    events = _events(stream, _Events(stream.feed, last_id or 0, query.items), request.environ)
     seconds = backend().settings.slow_download_seconds
     response = streamed(events, "text/event-stream", connection, seconds=seconds)
     response.call_on_close(stream.close)
@@ -90,12 +92,14 @@ class _Events:
             yield b"event: end\ndata: %s\n\n" % snapshot.data
 
 
-def _events(stream: EventStream, events: _Events) -> Iterator[bytes]:
+def _events(
+    stream: EventStream, events: _Events, environ: WSGIEnvironment
+) -> Iterator[bytes]:
     """Pieces of a stream, until its job or the stream itself has ended."""
     yield b"retry: %d\n\n" % _RETRY_MS
     sent_at = time.monotonic()
     while not (stream.over or events.ended):
-        for piece in events.new():
+        for piece in in_slots(events.new(), environ):
             yield piece
             sent_at = time.monotonic()
             if stream.over:
