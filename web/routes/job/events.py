@@ -92,9 +92,7 @@ class _Events:
             yield b"event: end\ndata: %s\n\n" % snapshot.data
 
 
-def _events(
-    stream: EventStream, events: _Events, environ: WSGIEnvironment
-) -> Iterator[bytes]:
+def _events(stream: EventStream, events: _Events, environ: WSGIEnvironment) -> Iterator[bytes]:
     """Pieces of a stream, until its job or the stream itself has ended."""
     yield b"retry: %d\n\n" % _RETRY_MS
     sent_at = time.monotonic()
