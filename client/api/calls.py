@@ -28,7 +28,7 @@ from .parts import (
     parts_at_once,
     put_part,
 )
-from .pictures import Source, is_path, read
+from .pictures import Source, is_path, read, several
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
@@ -78,7 +78,7 @@ def submit(
     idempotency_key: str | None,
 ) -> Steps[str]:
     """Gives the id of the job."""
-    hashing = [work(partial(_picture, picture)) for picture in pictures]
+    hashing = [work(partial(_picture, picture)) for picture in several(pictures)]
     items: list[Picture] = yield Together(hashing, CONCURRENCY)
     if custom_ids is not None:
         pairs = zip(items, custom_ids, strict=True)

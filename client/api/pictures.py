@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ..errors import UsageError
 from ..text import path_text
 
 #: The name of a picture that has none.
@@ -45,6 +47,20 @@ def read(picture: Source) -> tuple[str, bytes]:
     if hasattr(picture, "save") and hasattr(picture, "getexif"):
         return _name_of(picture, "filename"), _png(picture)
     raise TypeError(f"{type(picture).__name__} is no path, bytes, file or image of Pillow.")
+
+
+def several(pictures: Iterable[Source]) -> list[Source]:
+    """The pictures of a job. Raises TypeError for a single one, and UsageError for none.
+
+    A text, bytes and a file can be iterated too, but what they give are no pictures.
+    """
+    one = (str, os.PathLike, bytes, bytearray, memoryview)
+    if isinstance(pictures, one) or hasattr(pictures, "read") or hasattr(pictures, "getexif"):
+        raise TypeError("`submit` takes a list. Write submit([picture]), or call `classify`.")
+    found = list(pictures)
+    if not found:
+        raise UsageError("There are no pictures to submit. Give at least one.")
+    return found
 
 
 def is_path(picture: Source) -> bool:

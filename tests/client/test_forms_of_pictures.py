@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from client import ImageClassifier, Item
+from client import ImageClassifier, Item, errors
 from client.api import pictures
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import scripted_server
@@ -68,6 +68,24 @@ def test_all_forms_are_submitted_together(tmp_path: Path) -> None:
         job = service.submit(forms)
         assert [item.label for item in job.results()] == ["tabby"] * 4
     assert len(set(jobs.digests)) == 4
+
+
+@pytest.mark.parametrize(
+    "one", ["cat.jpg", Path("cat.jpg"), b"cat", io.BytesIO(b"c\nat"), image()], ids=type
+)
+def test_a_single_picture_is_no_list_of_pictures(one: Any) -> None:
+    """A text would be read as paths of one letter, and a file as one picture for each line."""
+    jobs = ScriptedJobs()
+    with scripted_server(jobs) as server, ImageClassifier(server.url) as service:
+        with pytest.raises(TypeError, match=r"Write submit\(\[picture\]\), or call `classify`\."):
+            service.submit(one)
+    assert not jobs.digests
+
+
+def test_no_pictures_are_refused_before_anything_is_sent() -> None:
+    with scripted_server(ScriptedJobs()) as server, ImageClassifier(server.url) as service:
+        with pytest.raises(errors.UsageError, match="Give at least one"):
+            service.submit([])
 
 
 def test_an_item_without_predictions_has_no_label() -> None:

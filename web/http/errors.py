@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, request
 from pydantic import ValidationError
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from shared import errors
 from shared.observe import metrics
@@ -145,11 +145,20 @@ def _on_http_exception(error: HTTPException) -> Response:
     if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return answer_to(_request_too_large())
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
-    response = problem(status, code, error.description or "")
+    response = problem(status, code, _detail(error))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value
     return response
+
+
+def _detail(error: HTTPException) -> str:
+    if isinstance(error, NotFound):
+        return "There is nothing at this address. All calls are under /api/v1; /docs lists them."
+    if isinstance(error, MethodNotAllowed):
+        methods = " or ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
+        return f"This address does not take {request.method}. Use {methods}."
+    return error.description or ""
 
 
 def _request_too_large() -> errors.RequestTooLarge:
