@@ -30,7 +30,7 @@ def summary(
     """
     codes = {key.removeprefix("code:"): n for key, n in counts.items() if key.startswith("code:")}
     states = {state: counts[state] for state in ("succeeded", "failed", "cancelled")}
-    names = ("added", "duplicates", "known", "uploaded", "bytes", "changed")
+    names = ("added", "below_threshold", "duplicates", "known", "uploaded", "bytes", "changed")
     return {
         "output": str(output),
         "pictures": sum(states.values()),
@@ -70,10 +70,16 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         f" {summary['known']:,} from the service's cache,"
         f" {count_text(summary['duplicates'], 'duplicate')}"
     )
+    yield from _below(summary["below_threshold"])
     if summary["skipped"]:
         yield f"  {skipped_line(summary['skipped'])}"
     if summary["changed"]:
         yield f"  {summary['changed']:,} changed while they were uploaded"
+
+
+def _below(pictures: int) -> Iterator[str]:
+    if pictures:
+        yield f"  {pictures:,} of this run have no label, because of --min-score"
 
 
 def _not_written(pictures: int) -> Iterator[str]:

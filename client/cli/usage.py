@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..text import size_text
+from ..text import count_text, size_text
 from .connect import connect
 from .exits import Exit
 from .output import print_json, print_line
@@ -33,8 +33,9 @@ def _usage(options: argparse.Namespace) -> Exit:
     print_line(f"client       {usage.client}")
     print_line(f"outstanding  {lanes}{_limit(limits.images)}")
     print_line(f"held         {size_text(usage.bytes_held)}{_limit(limits.bytes, size_text)}")
-    print_line(f"kept         {size_text(usage.bytes_kept)} of records and results, about")
-    print_line(f"today        {usage.images_today:,} until {ends}{_limit(limits.images_per_day)}")
+    print_line(f"kept         about {size_text(usage.bytes_kept)} of records and results")
+    today = f"{count_text(usage.images_today, 'picture')}{_limit(limits.images_per_day)}"
+    print_line(f"today        {today}; a new day begins at {ends}")
     return Exit.OK
 
 

@@ -164,14 +164,16 @@ class Upload:
         items = self._results(sent)
         files = sent.plan.files
         duplicates = sum(not each.error for each in files) - len(items)
-        self._table.append(list(self._rows(sent.plan, items, counts)))
+        rows = list(self._rows(sent.plan, items, counts))
+        self._table.append(rows)
         versions = [item.model_version for item in items if item.model_version]
         self._journal.written(
             sent.plan, self._table.commit(), counts, versions[-1] if versions else None
         )
         self.counts += counts
         self._earlier += sent.finished_before
-        self._sender.count(added=len(files), duplicates=duplicates)
+        below = sum(each["below_threshold"] for each in rows)
+        self._sender.count(added=len(files), duplicates=duplicates, below_threshold=below)
         self._sender.finish(sent)
         self._window.leave(_room(sent.plan))
         self._show()

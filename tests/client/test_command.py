@@ -105,8 +105,9 @@ def test_the_usage_of_a_client_is_shown(capsys: pytest.CaptureFixture[str]) -> N
             "client       key alice",
             "outstanding  1 interactive, 9,600 bulk",
             "held         3.0 MB, at most 1,024.0 MB",
-            "kept         1 KB of records and results, about",
+            "kept         about 1 KB of records and results",
         ]
-        assert lines[4].startswith("today        417 until 19") and lines[4].endswith("100,000")
+        today = "today        417 pictures, at most 100,000; a new day begins at 19"
+        assert lines[4].startswith(today)
         assert main(["usage", "--json", "--url", server.url]) == Exit.OK
     assert json.loads(capsys.readouterr().out)["limits"]["images_per_day"] == 100_000

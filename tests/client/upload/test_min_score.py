@@ -17,7 +17,10 @@ def test_a_picture_below_min_score_has_a_row_without_a_label(
     upload: Upload, folder: Path, min_score: str, label: str
 ) -> None:
     (folder / "d.jpg").write_text("soon")
-    assert upload("--min-score", min_score)[0] == Exit.SOME_FAILED
+    status, printed, _ = upload("--min-score", min_score)
+    assert status == Exit.SOME_FAILED
+    below = f"{len(upload.rows()) - 1} of this run have no label, because of --min-score"
+    assert (below in printed) == (not label)
     by_path = {row["path"]: row for row in upload.rows()}
     good, failed = by_path["a.jpg"], by_path["d.jpg"]
     assert (good["label"], good["below_threshold"]) == (label, str(not label).lower())
