@@ -27,7 +27,7 @@ FAULTS = (
             ("not state or state == 'cancelled' or redis.call('EXISTS', part)", "nil"),
         ),
         "never expires|before its time",
-        4,
+        9,
     ),
     Fault(
         "a part that waits for its round makes the record of its expired job anew",
@@ -38,7 +38,7 @@ FAULTS = (
             ),
         ),
         "never expires|half a record|are charged",
-        4,
+        23,
     ),
     Fault(
         "nobody knows how many images of an expired part were left",
@@ -108,7 +108,7 @@ FAULTS = (
         "a retried image is in no account",
         (("charge(part, 1, bytes - counted, lane, redis.call('HGET', job, 'client'))", ""),),
         "images of .* are charged|bytes of .* are charged",
-        0,
+        9,
     ),
     Fault(
         "records that live on leave the account of their client",
