@@ -12,8 +12,8 @@ from shared.errors import ModelError
 from shared.jobs import Prediction
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Read one label per line, UTF-8. Line n names class n - 1.
+def read_labels(path: Path, option: str = "MODEL_LABELS") -> tuple[str, ...]:
+    """Read one label per line, UTF-8. Line n names class n - 1. `option` is what named the file.
 
     Raises ModelError if the file is missing, empty or not UTF-8, or has a blank line between
     labels. Skipping a blank line would give every later class the wrong name.
@@ -21,12 +21,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"MODEL_LABELS: cannot read {path}: {error}") from error
+        raise ModelError(f"{option}: cannot read {path}: {error}") from error
     labels = tuple(line.strip() for line in text.rstrip().splitlines())
     if not labels:
-        raise ModelError(f"MODEL_LABELS: {path} is empty")
+        raise ModelError(f"{option}: {path} is empty")
     if "" in labels:
-        raise ModelError(f"MODEL_LABELS: line {labels.index('') + 1} of {path} is blank")
+        raise ModelError(f"{option}: line {labels.index('') + 1} of {path} is blank")
     return labels
 
 

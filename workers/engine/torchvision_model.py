@@ -94,16 +94,19 @@ def fetch(settings: Settings) -> None:
     download(published_weights(settings.model).url, settings)
 
 
-def published_weights(name: str) -> Any:
-    """torchvision's best weights for a model: a URL, a preset and labels."""
+def published_weights(name: str, option: str = "MODEL=") -> Any:
+    """torchvision's best weights for a model: a URL, a preset and labels.
+
+    Raises ModelError, which begins with `option` and the name, if it has no such model.
+    """
     names = torchvision.models.list_models(module=torchvision.models)
     if name in names:
         return torchvision.models.get_model_weights(name).DEFAULT
     if name in torchvision.models.list_models():
-        raise ModelError(f"MODEL={name} is a model that does not classify pictures")
+        raise ModelError(f"{option}{name} is a model that does not classify pictures")
     close = difflib.get_close_matches(name, names)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Use one of {', '.join(names)}."
-    raise ModelError(f"MODEL={name} is not a classification model of torchvision. {hint}")
+    raise ModelError(f"{option}{name} is not a classification model of torchvision. {hint}")
 
 
 def description(published: Any) -> Description:

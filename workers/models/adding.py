@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from shared.errors import ModelError, TorchNeeded
 from workers.engine.package import Package
 from workers.models import huggingface
+from workers.models.json_file import read_object
 from workers.models.labels import read_labels
 from workers.models.making import Made, write_package
 from workers.models.onnx_file import Choices, from_onnx
 from workers.models.presets import NAMED, Wish, read_preset
+
+_DEFAULTS = {"channels": "rgb", "range": "0-1"}
+
+_PRESET_OPTIONS = ("preset", "image_size", "resize_size", "resize", "interpolation")
+_ONNX_OPTIONS = ("layout", "output", "channels", "range")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,11 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activation", choices=("softmax", "sigmoid", "none"), help="makes scores of the output")
     add("--layout", choices=("NCHW", "NHWC"), help="of the input of an ONNX file")
     add("--output", metavar="NAME", help="of the ONNX file that has the scores")
-    add("--channels", choices=("rgb", "bgr"), default="rgb", help="their order; default: rgb")
+    add(
+        "--channels",
+        choices=("rgb", "bgr"),
+        default=_DEFAULTS["channels"],
+        help="their order; default: rgb",
+    )
     add(
         *("--range",),
         choices=("0-1", "0-255"),
-        default="0-1",
+        default=_DEFAULTS["range"],
         help="of the numbers that are normalised; default: 0-1",
     )
     add("--notice", default="", help="a remark that is shown with the results")
@@ -56,7 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add(options: argparse.Namespace, folder: Path) -> Package:
     """Make the package. Raises ModelError, and TorchNeeded if it needs PyTorch."""
-    made = _made(options)
+    try:
+        made = _made(options)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not options.source.is_dir():
+            raise
+        # Settings of another program may have anything.
+        raise ModelError(
+            f"The settings in {options.source} are not what is expected: {error!r}."
+        ) from error
     if options.notice:
         made = Made(**{**vars(made), "notice": options.notice})
     return write_package(made, folder, replace=options.replace)
@@ -66,12 +85,18 @@ def _made(options: argparse.Namespace) -> Made:
     source: Path = options.source
     if not source.exists():
         raise ModelError(f"{source} does not exist.")
+    kind = _kind(source)
+    _refuse_options_that_do_nothing(options, kind)
     column = options.label_column
     labels = read_labels(options.labels, column=column) if options.labels else None
-    common = {"name": options.name, "choices": _choices(options)}
-    if source.is_dir():
-        return _of_folder(source, labels, _wish(options), common)
-    if source.suffix == ".onnx":
+    common: dict[str, Any] = {"name": options.name, "choices": _choices(options)}
+    if kind == "huggingface":
+        return huggingface.from_huggingface(source, **common)
+    made: Made
+    if kind == "timm":
+        made = _needs_torch("timm_folder").from_timm(source, labels=labels, **common)
+        return made
+    if kind == "onnx":
         if labels is None:
             raise ModelError("An ONNX file has no labels. Give --labels FILE.")
         return from_onnx(source, labels=labels, wish=_wish(options), **common)
@@ -80,24 +105,34 @@ def _made(options: argparse.Namespace) -> Made:
             f"{source.name} holds weights only. Say whose they are, by torchvision's name:"
             " --architecture resnet18."
         )
-    made: Made = _torch_model().from_torchvision(
+    made = _needs_torch("torch_model").from_torchvision(
         options.architecture, source, labels=labels, wish=_wish(options), **common
     )
     return made
 
 
-def _of_folder(
-    source: Path, labels: tuple[str, ...] | None, wish: Wish, common: dict[str, Any]
-) -> Made:
+#: What a source is called, and the options that it does not need.
+_KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "onnx": ("an ONNX file", ("architecture",)),
+    "torchvision": ("a checkpoint of PyTorch", _ONNX_OPTIONS),
+    "huggingface": (
+        "a folder of Hugging Face, which says this itself",
+        (*_PRESET_OPTIONS, "labels", "label_column", "architecture", "range"),
+    ),
+    "timm": (
+        "a folder of timm, which says this itself",
+        (*_PRESET_OPTIONS, *_ONNX_OPTIONS, "architecture"),
+    ),
+}
+
+
+def _kind(source: Path) -> str:
+    if not source.is_dir():
+        return "onnx" if source.suffix == ".onnx" else "torchvision"
     if huggingface.is_export(source):
-        if labels is not None:
-            raise ModelError(
-                "The folder has labels of its own, in config.json. Leave out --labels."
-            )
-        return huggingface.from_huggingface(source, **common)
+        return "huggingface"
     if _is_timm(source):
-        made: Made = _torch_model().from_timm(source, labels=labels, wish=wish, **common)
-        return made
+        return "timm"
     files = sorted(each.name for each in source.iterdir())
     raise ModelError(
         f"{source} has {', '.join(files[:8]) or 'no files'}."
@@ -107,19 +142,24 @@ def _of_folder(
 
 
 def _is_timm(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return "architecture" in config and (folder / "model.safetensors").is_file()
+    config = folder / "config.json"
+    return config.is_file() and "architecture" in read_object(config)
 
 
-def _torch_model() -> Any:
+def _refuse_options_that_do_nothing(options: argparse.Namespace, kind: str) -> None:
+    title, unused = _KINDS[kind]
+    for name in unused:
+        if getattr(options, name) != _DEFAULTS.get(name):
+            option = f"--{name.replace('_', '-')}"
+            raise ModelError(f"{options.source} is {title}. Leave out {option}.")
+
+
+def _needs_torch(module: str) -> Any:
+    """A module of this package that imports torch."""
     try:
-        from workers.models import torch_model
+        return import_module(f"workers.models.{module}")
     except ModuleNotFoundError as error:
         raise TorchNeeded("A checkpoint needs PyTorch to become a package.") from error
-    return torch_model
 
 
 def _wish(options: argparse.Namespace) -> Wish:

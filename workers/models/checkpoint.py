@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import textwrap
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def read_checkpoint(path: Path) -> State:
         if path.suffix == ".safetensors":
             tensors: State = load_file(path)
             return tensors
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds Python objects beside the weights, perhaps a whole model. They are not"
@@ -37,8 +39,7 @@ def read_checkpoint(path: Path) -> State:
             " trained: torch.save(model.state_dict(), 'weights.pt')."
         ) from error
     except Exception as error:  # torch's reader raises all kinds for a file that is something else
-        reason = textwrap.shorten(str(error), 200)
-        raise ModelError(f"{path} cannot be read as weights: {reason}") from error
+        raise ModelError(f"{path} cannot be read as weights: {_reason(path, error)}") from error
     state = _state_in(content)
     if state is None:
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
@@ -47,6 +48,21 @@ def read_checkpoint(path: Path) -> State:
             f" weights may also be in an entry {', '.join(_ENTRIES)}."
         )
     return state
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """torch explains at length, and advises to run the code of the file."""
+    if path.stat().st_size == 0:
+        return "it is empty."
+    if "TorchScript" in str(error):
+        return (
+            "it is a TorchScript program. Save the weights alone, where the model was trained:"
+            " torch.save(model.state_dict(), 'weights.pt'). Or export the model as ONNX."
+        )
+    if "zip archive" in str(error):
+        return "it is damaged, or not complete."
+    first = str(error).partition(". ")[0]
+    return textwrap.shorten(first, 200) + "."
 
 
 def _state_in(content: Any) -> State | None:
@@ -91,12 +107,23 @@ def _prefix(state: State, backbone: list[str], path: Path, architecture: str) ->
     for prefix in prefixes:
         if all(prefix + name in state for name in backbone):
             return prefix
+    if reason := _nearly(state, backbone, prefixes):
+        raise ModelError(f"The weights in {path} are not those of {architecture}: {reason}.")
     found = textwrap.shorten(", ".join(list(state)[:6]), 200)
     wanted = textwrap.shorten(", ".join(backbone[:3]), 120)
     raise ModelError(
         f"The weights in {path} are not those of {architecture}. They are {found}, …;"
         f" expected are {wanted}, …."
     )
+
+
+def _nearly(state: State, backbone: list[str], prefixes: list[str]) -> str:
+    """What is missing, if most names are there, as in a smaller network of the same family."""
+    for prefix in prefixes:
+        missing = [name for name in backbone if prefix + name not in state]
+        if 2 * len(missing) < len(backbone):
+            return f"they have no {missing[0]}"
+    return ""
 
 
 def _fit_head(network: nn.Module, head: str, state: State, path: Path) -> int:

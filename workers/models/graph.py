@@ -7,11 +7,12 @@ for them, and ONNX Runtime joins them with the first layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import onnx
+import onnx.compose
 from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import ModelError
@@ -20,6 +21,9 @@ from workers.engine.package import Activation
 
 #: Put before each name that is added to a graph.
 _OWN = "classifier/"
+
+#: Put before all names of a graph that uses some of ours.
+_THEIRS = "model/"
 
 _PIXELS, _SCORES = "pixels", "probabilities"
 _BATCH = "n"
@@ -101,11 +105,10 @@ def wrapped(
     Each number is multiplied by `rescale`, then mean and deviation of the preset are applied. n is
     `batch`, or any number.
     """
-    own = onnx.ModelProto()
-    own.CopyFrom(model)
+    own, ends = _with_free_names(model, ends)
     graph = own.graph
     first = _first_steps(ends, preset, rescale, channels)
-    last = _last_steps(ends, activation, rank=len(_dims(_output(model, ends.result))))
+    last = _last_steps(ends, activation, rank=len(_dims(_output(own, ends.result))))
     for tensor in first.constants:
         graph.initializer.append(tensor)
     nodes = [*first.nodes, *_renamed(graph.node, ends.given, first.result), *last.nodes]
@@ -127,6 +130,19 @@ def wrapped(
     # They may name a batch of one.
     del graph.value_info[:]
     return own
+
+
+def _with_free_names(model: onnx.ModelProto, ends: Ends) -> tuple[onnx.ModelProto, Ends]:
+    """A copy that has no value with a name of ours."""
+    graph = model.graph
+    names = {name for node in graph.node for name in node.output}
+    names |= {each.name for each in (*graph.input, *graph.initializer)}
+    if not any(name in (_PIXELS, _SCORES) or name.startswith(_OWN) for name in names):
+        own = onnx.ModelProto()
+        own.CopyFrom(model)
+        return own, ends
+    own = onnx.compose.add_prefix(model, _THEIRS)
+    return own, replace(ends, given=_THEIRS + ends.given, result=_THEIRS + ends.result)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from shared.errors import ModelError
 from workers.engine.export_file import file_digest
 from workers.engine.package import Activation, Source
 from workers.models.graph import ends_of
+from workers.models.json_file import read_object
 from workers.models.labels import labels_of
 from workers.models.making import Made
 from workers.models.onnx_file import Choices, packed, read_onnx
@@ -36,7 +36,7 @@ def is_export(folder: Path) -> bool:
 
 def from_huggingface(folder: Path, *, name: str, choices: Choices) -> Made:
     """Raises ModelError if something in the folder is missing or cannot be served."""
-    config, preprocessor = (_read(folder / each) for each in (_CONFIG, _PREPROCESSOR))
+    config, preprocessor = (read_object(folder / each) for each in (_CONFIG, _PREPROCESSOR))
     path = _onnx_file(folder)
     labels = labels_of(config.get("id2label") or {}, f"id2label of {_CONFIG}")
     model = read_onnx(path)
@@ -92,12 +92,24 @@ def _normalisation(values: dict[str, Any]) -> dict[str, Any]:
     mean: tuple[float, ...] = (0.0,) * 3
     std: tuple[float, ...] = (1.0,) * 3
     if values.get("do_normalize", True):
-        mean, std = tuple(values["image_mean"]), tuple(values["image_std"])
+        mean, std = _three(values, "image_mean"), _three(values, "image_std")
     if values.get("rescale_offset"):
         mean = tuple(each + 1 for each in mean)
     if values.get("include_top"):
-        std = tuple(each * own for each, own in zip(std, values["image_std"], strict=True))
+        own = _three(values, "image_std")
+        std = tuple(each * twice for each, twice in zip(std, own, strict=True))
     return {"mean": mean, "std": std}
+
+
+def _three(values: dict[str, Any], name: str) -> tuple[float, ...]:
+    """A number for each channel. A single number stands for all of them."""
+    given = values.get(name)
+    three = [given] * 3 if isinstance(given, int | float) else given
+    if not isinstance(three, list | tuple) or not all(
+        isinstance(each, int | float) for each in three
+    ):
+        raise ModelError(f"{_PREPROCESSOR} has the {name} {given}, which is no list of numbers.")
+    return tuple(map(float, three))
 
 
 def _resize(size: Any, share: float | None, crops: bool) -> dict[str, Any]:
@@ -143,13 +155,3 @@ def _onnx_file(folder: Path) -> Path:
     raise ModelError(
         f"{folder} has no ONNX file. Export it with `optimum-cli export onnx --model {folder} OUT`."
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} is not a JSON object.")
-    return values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,18 @@ def read_labels(path: Path, *, column: str | None = None) -> tuple[str, ...]:
         return _of_csv(path, column)
     if column is not None:
         raise ModelError(f"--label-column is for CSV files, and {path.name} is none.")
-    return read_lines(path)
+    return read_lines(path, "--labels")
 
 
-def labels_of(entries: Mapping[Any, Any], origin: str) -> tuple[str, ...]:
-    """Labels from `{id: label}`. Raises ModelError if an id is missing or is no number."""
+def labels_of(entries: Any, origin: str) -> tuple[str, ...]:
+    """Labels from JSON: `{id: label}`, or a list.
+
+    Raises ModelError if it is neither, or if an id is missing or is no number.
+    """
+    if isinstance(entries, list):
+        return _checked(entries, origin)
+    if not isinstance(entries, dict):
+        raise ModelError(f"{origin} must be a JSON list of labels, or an object `{{id: label}}`.")
     try:
         by_id = {int(key): value for key, value in entries.items()}
     except (TypeError, ValueError) as error:
@@ -43,11 +49,7 @@ def _of_json(path: Path) -> tuple[str, ...]:
         value = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}.") from error
-    if isinstance(value, dict):
-        return labels_of(value, path.name)
-    if isinstance(value, list):
-        return _checked(value, path.name)
-    raise ModelError(f"{path.name} must be a JSON list of labels, or an object `{{id: label}}`.")
+    return labels_of(value, path.name)
 
 
 def _of_csv(path: Path, column: str | None) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,9 @@ from workers.engine.package import Activation, Source
 from workers.models.graph import Ends, Layout, ends_of, wrapped
 from workers.models.making import Made
 from workers.models.presets import Wish
+
+#: What ONNX Runtime puts before its message: a kind of error, and perhaps file, line and function.
+_STATUS = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : (/\S+\.(h|cc):\d+ .*?\) (?=[A-Z]))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +64,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.checker.check_model(model)
         return model
     except Exception as error:  # onnx and protobuf have no common class
-        reason = str(error).strip().splitlines()
-        raise ModelError(
-            f"{path} is not a complete ONNX file: {reason[0] if reason else error!r}"
-        ) from error
+        raise ModelError(f"{path} is not a complete ONNX file: {_first_line(error)}") from error
 
 
 def packed(
@@ -112,8 +114,14 @@ def _failure(content: bytes, preset: Preset, *, pictures: int) -> str:
         session = onnxruntime.InferenceSession(content, _quiet(), ["CPUExecutionProvider"])
         [scores] = session.run(None, {"pixels": pixels})
     except Exception as error:  # ONNX Runtime's errors have no common class
-        return str(error).strip().splitlines()[0]
+        return _first_line(error)
     return "" if len(scores) == pictures else f"it gives {len(scores)} results for {pictures}"
+
+
+def _first_line(error: Exception) -> str:
+    """What a library says, without its own status, file and line."""
+    first = (str(error).strip("\"' \n") or repr(error)).splitlines()[0]
+    return textwrap.shorten(_STATUS.sub("", first), 250)
 
 
 def _quiet() -> onnxruntime.SessionOptions:

@@ -1,8 +1,7 @@
-"""Packages from networks of torchvision and timm with weights of a file. It needs PyTorch."""
+"""Packages from networks of PyTorch with weights of a file. Those of torchvision need no more."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +22,6 @@ from workers.engine.package import Activation, Source
 from workers.engine.torchvision_model import build, description, published_weights
 from workers.models.checkpoint import load_into, read_checkpoint
 from workers.models.graph import ends_of
-from workers.models.labels import labels_of
 from workers.models.making import Made, Reference
 from workers.models.onnx_file import Choices, packed
 from workers.models.presets import Wish
@@ -47,7 +45,7 @@ def from_torchvision(
     choices: Choices,
 ) -> Made:
     """A network of torchvision with a checkpoint. Raises ModelError if they do not fit."""
-    published = description(published_weights(architecture))
+    published = description(published_weights(architecture, "--architecture "))
     given: dict[str, Any] = {"mean": published.preset.mean, "std": published.preset.std}
     given |= {"interpolation": published.preset.interpolation}
     state = read_checkpoint(path)
@@ -67,37 +65,10 @@ def from_torchvision(
     source = Source(
         kind="torchvision", file=path.name, digest=file_digest(path), architecture=architecture
     )
-    return _made(network, _transform(preset), name, labels, classes, preset, source, choices)
+    return made_of(network, _transform(preset), name, labels, classes, preset, source, choices)
 
 
-def from_timm(
-    folder: Path, *, name: str, labels: tuple[str, ...] | None, wish: Wish, choices: Choices
-) -> Made:
-    """A folder that timm has saved: `config.json` and `model.safetensors`.
-
-    Raises ModelError if timm is not installed, or if something in the folder is missing.
-    """
-    timm = _timm()
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    published = {**config, **config.get("pretrained_cfg", {})}
-    path = folder / "model.safetensors"
-    architecture, classes = config["architecture"], int(config["num_classes"])
-    network = _create(timm, architecture, classes)
-    load_into(network, read_checkpoint(path), path, architecture)
-    data = timm.data.resolve_data_config({}, pretrained_cfg=published, model=network)
-    preset = Wish(_timm_preset(data) | wish.given).preset(None)
-    own = published.get("label_names")
-    descriptions = published.get("label_descriptions") or {}
-    if labels is None and own:
-        labels = labels_of(dict(enumerate(descriptions.get(each, each) for each in own)), "labels")
-    transform = timm.data.create_transform(**data, is_training=False)
-    source = Source(
-        kind="timm", file=folder.name, digest=file_digest(path), architecture=architecture
-    )
-    return _made(network, transform, name, labels, classes, preset, source, choices)
-
-
-def _made(
+def made_of(
     network: nn.Module,
     transform: Transform,
     name: str,
@@ -107,6 +78,10 @@ def _made(
     source: Source,
     choices: Choices,
 ) -> Made:
+    """Export a network with its weights. `transform` is its library's own preprocessing.
+
+    Raises ModelError if labels are missing, or if the network cannot be exported.
+    """
     if labels is None or len(labels) != classes:
         number = "no" if labels is None else str(len(labels))
         raise ModelError(f"The weights have {classes} classes, and there are {number} labels.")
@@ -149,13 +124,13 @@ def _exported(network: nn.Module, side: int) -> onnx.ModelProto:
 
 
 def _reference(network: nn.Module, transform: Transform, activation: Activation) -> Reference:
-    def answer(picture: Image.Image) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            scores = _ACTIVATE[activation](network(transform(picture)[None]))
-        result: NDArray[np.float32] = scores[0].float().numpy()
+    @torch.inference_mode()
+    def scores(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        answer = _ACTIVATE[activation](network(torch.from_numpy(pixels)[None]))
+        result: NDArray[np.float32] = answer[0].float().numpy()
         return result
 
-    return answer
+    return Reference(transform=lambda picture: transform(picture).numpy(), scores=scores)
 
 
 def _transform(preset: Preset) -> Transform:
@@ -173,38 +148,3 @@ def _transform(preset: Preset) -> Transform:
             transforms.Normalize(preset.mean, preset.std),
         ]
     )
-
-
-def _timm() -> Any:
-    try:
-        import timm
-        import timm.data
-    except ModuleNotFoundError as error:
-        raise ModelError("Models of timm need it: pip install timm.") from error
-    return timm
-
-
-def _create(timm: Any, architecture: str, classes: int) -> nn.Module:
-    try:
-        network: nn.Module = timm.create_model(architecture, pretrained=False, num_classes=classes)
-    except RuntimeError as error:
-        raise ModelError(f"timm has no architecture {architecture}.") from error
-    return network
-
-
-def _timm_preset(data: dict[str, Any]) -> dict[str, Any]:
-    channels, height, width = data["input_size"]
-    if channels != 3 or height != width:
-        raise ModelError(
-            f"The model takes pictures of {channels} × {height} × {width}, not of 3 × n × n."
-        )
-    rules = {"center": "shorter", "squash": "both", "border": "longer"}
-    return {
-        "crop_size": height,
-        "resize_size": int(height / data["crop_pct"]),
-        "resize": rules[data.get("crop_mode") or "center"],
-        "interpolation": data["interpolation"],
-        "mean": data["mean"],
-        "std": data["std"],
-        "fill": tuple(round(255 * each) for each in data["mean"]),
-    }

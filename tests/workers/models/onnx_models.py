@@ -29,6 +29,7 @@ def write_model(
     end: str | None = None,
     keeps_dims: bool = False,
     fixed_reshape: bool = False,
+    names: tuple[str, str] = ("images", "scores"),
 ) -> Path:
     """A convolution, the mean of each of its channels, and a layer of `CLASSES` outputs."""
     source = np.random.default_rng(3)
@@ -39,7 +40,7 @@ def write_model(
         "shape": np.array([1, 8]),
     }
     shape = [batch, channels, side, side] if layout == "NCHW" else [batch, side, side, channels]
-    nodes, value = [], "images"
+    nodes, value = [], names[0]
 
     def add(op: str, *others: str, **attributes: Any) -> None:
         nonlocal value
@@ -60,6 +61,8 @@ def write_model(
     if keeps_dims:
         nodes.append(helper.make_node("Unsqueeze", [value, "axes"], ["wide"]))
         value = "wide"
+    nodes.append(helper.make_node("Identity", [value], [names[1]]))
+    value = names[1]
     result = [batch, CLASSES, 1, 1] if keeps_dims else [batch, CLASSES]
     result_type = TensorProto.FLOAT16 if kind == "float16" else TensorProto.FLOAT
     constants = [
@@ -69,7 +72,7 @@ def write_model(
     graph = helper.make_graph(
         nodes,
         "small",
-        [helper.make_tensor_value_info("images", _TYPES[kind], shape)],
+        [helper.make_tensor_value_info(names[0], _TYPES[kind], shape)],
         [helper.make_tensor_value_info(value, result_type, result)],
         constants,
     )

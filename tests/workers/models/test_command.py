@@ -99,6 +99,9 @@ def test_a_name_of_torchvision_is_no_package(folder: Path) -> None:
         ([*ADD, "--preset", "mine"], "--preset mine is neither one of imagenet,"),
         ([*ADD, "--image-size", "32"], "takes pictures of 24 pixels, not 32"),
         ([*ADD, "--output", "x"], "has no output x"),
+        ([*ADD, "--architecture", "resnet18"], "is an ONNX file. Leave out --architecture"),
+        ([*ADD, "--labels", "."], "--labels: cannot read ."),
+        ([*ADD, "--labels", "pets.onnx"], "--labels: cannot read pets.onnx"),
         (["show", "cats"], "There is no package cats"),
     ],
 )

@@ -10,6 +10,7 @@ import pytest
 
 from shared.errors import ModelError
 from tests.workers.models.onnx_models import LABELS, SIDE, write_model
+from workers.models.__main__ import main
 from workers.models.huggingface import from_huggingface, is_export
 from workers.models.making import Made, write_package
 from workers.models.onnx_file import Choices
@@ -73,6 +74,9 @@ def test_several_labels_may_be_right(tmp_path: Path) -> None:
         ({}, {"size": {"height": 32, "width": 32}}, "takes pictures of 24 pixels, not 32"),
         ({}, {"do_pad": True}, "pads pictures"),
         ({}, {"resample": 5}, "interpolation 5"),
+        ({}, {"image_mean": None}, "has the image_mean None, which is no list of numbers"),
+        ({}, {"image_std": ["a"] * 3}, "has the image_std"),
+        ({"id2label": "labels"}, {}, "id2label of config.json must be a JSON list of labels, or"),
     ],
 )
 def test_a_folder_that_cannot_be_served(
@@ -80,6 +84,25 @@ def test_a_folder_that_cannot_be_served(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         made(folder(tmp_path / "hf", config, preprocessor))
+
+
+def test_labels_may_be_a_list_and_a_mean_one_number(tmp_path: Path) -> None:
+    values = {"image_mean": 0.5, "image_std": 0.25}
+    path = folder(tmp_path / "hf", {"id2label": list(LABELS)}, values)
+    assert made(path).labels == LABELS
+    assert made(path).preset.mean == (0.5, 0.5, 0.5) and made(path).preset.std == (0.25,) * 3
+
+
+def test_options_that_the_folder_says_itself_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    path = str(folder(tmp_path / "hf"))
+    assert main(["add", "pets", path, "--preset", "imagenet"]) == 2
+    assert "hf is a folder of Hugging Face, which says this itself" in capsys.readouterr().err
+    (tmp_path / "hf/config.json").write_text(json.dumps(CONFIG | {"architectures": 3}))
+    assert main(["add", "pets", path]) == 2
+    assert "hf are not what is expected: TypeError" in capsys.readouterr().err
 
 
 def test_a_folder_without_onnx_says_how_to_export_it(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def pictures() -> list[bytes]:
         ({"side": "side"}, {"activation": "softmax"}, "softmax"),
         ({}, {"activation": "softmax", "channels": "bgr"}, "softmax"),
         ({}, {"activation": "softmax", "rescale": 1.0}, "softmax"),
+        ({"names": ("pixels", "probabilities")}, {"activation": "softmax"}, "softmax"),
+        ({"names": ("classifier/mul0", "classifier/cast1")}, {"activation": "softmax"}, "softmax"),
         ({"kind": "uint8", "layout": "NHWC"}, {"activation": "softmax"}, "softmax"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from workers.engine.package import MODEL_FILE, Package
 from workers.models.making import Made, write_package
 from workers.models.onnx_file import Choices
 from workers.models.presets import Wish
-from workers.models.torch_model import from_timm, from_torchvision
+from workers.models.timm_folder import from_timm
+from workers.models.torch_model import from_torchvision
 import timm.data
 import torchvision
 from torchvision import transforms
@@ -180,6 +182,19 @@ def test_a_file_that_is_something_else(tmp_path: Path) -> None:
         made_of(tmp_path / "weights.pt")
 
 
+def test_a_package_that_would_answer_otherwise_is_not_written(tmp_path: Path) -> None:
+    torch.save(network("resnet18").state_dict(), tmp_path / "weights.pt")
+    made = made_of(tmp_path / "weights.pt")
+    other = replace(made.preset, resize_size=SIDE + 1)
+    with pytest.raises(ModelError, match="would prepare pictures differently .* on average"):
+        write_package(replace(made, preset=other), tmp_path / "package")
+    torch.save(network("resnet34").state_dict(), tmp_path / "weights.pt")
+    other = made_of(tmp_path / "weights.pt", "resnet34").reference
+    with pytest.raises(ModelError, match="would answer differently .* scores differ by up to"):
+        write_package(replace(made, reference=other), tmp_path / "package")
+    assert not (tmp_path / "package").exists()
+
+
 @pytest.mark.parametrize("architecture", ["mobilenetv3_small_050", "efficientnet_b0"])
 def test_a_folder_of_timm(architecture: str, tmp_path: Path) -> None:
     folder = tmp_path / "timm"
@@ -191,7 +206,7 @@ def test_a_folder_of_timm(architecture: str, tmp_path: Path) -> None:
     data |= {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "label_names": list(LABELS)}
     config = {"architecture": architecture, "num_classes": 3, "pretrained_cfg": data}
     (folder / "config.json").write_text(json.dumps(config))
-    made = from_timm(folder, name="pets", labels=None, wish=Wish(), choices=Choices())
+    made = from_timm(folder, name="pets", labels=None, choices=Choices())
     loaded = {**data, "input_size": (3, SIDE, SIDE)}
     loaded.pop("label_names")
     transform = timm.data.create_transform(**loaded, is_training=False)

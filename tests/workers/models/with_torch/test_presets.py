@@ -16,7 +16,7 @@ import transformers
 from torchvision import transforms
 from workers.decode.preprocessing import Preset, decode
 from workers.models.huggingface import wish_of
-from workers.models.torch_model import _timm_preset
+from workers.models.timm_folder import preset_of
 
 pytestmark = pytest.mark.torch
 
@@ -73,7 +73,7 @@ def test_of_transformers(processor: Any, size: tuple[int, int]) -> None:
 def test_of_timm(mode: str, share: float, size: tuple[int, int]) -> None:
     data = {"input_size": (3, 160, 160), "crop_pct": share, "crop_mode": mode}
     data |= {"interpolation": "bicubic", "mean": (0.48, 0.45, 0.4), "std": (0.23, 0.22, 0.22)}
-    preset = Preset(**_timm_preset(data))
+    preset = Preset(**preset_of(data))
     picture = photo(*size)
     expected = timm.data.create_transform(**data, is_training=False)(picture).numpy()
     assert np.abs(pixels(picture, preset) - expected).max() <= one_step(preset)
