@@ -21,8 +21,11 @@ import torch
 import torchvision
 from client import ImageClassifier
 from safetensors.torch import save_file
+from shared.errors import ModelError
+from shared.settings import Settings
 from tests.support.local_service import local_service
 from tests.workers.models.onnx_models import LABELS, SIDE, answer, write_model
+from workers.engine import load_engine
 from workers.models.__main__ import main
 from workers.models.presets import NAMED
 
@@ -69,6 +72,35 @@ def test_every_command_of_the_guide_makes_a_package(folder: Path, capsys: Any) -
     for command in adding:
         assert main([*command, "--replace"]) == 0, capsys.readouterr().err
         assert main(["check", "pets"]) == 0
+
+
+def test_the_guide_shows_what_the_command_prints(folder: Path, capsys: Any) -> None:
+    [command] = [each for each in commands() if "pets.onnx" in each]
+    shown = GUIDE.read_text().partition(f"$ python -m workers.models {shlex.join(command)}\n")[2]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.replace(f"{folder}/", "").splitlines()
+    for line, said in zip(shown.partition("```")[0].splitlines(), lines, strict=True):
+        # The version has a digest of the file, which newer packages may write differently.
+        assert line == said or line.startswith("version    pets-")
+
+
+def test_the_labels_of_the_default_model_are_replaced(
+    model_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [(name, value)] = re.findall(r"^\$ make run (MODEL_LABELS)=(.*)", GUIDE.read_text(), re.M)
+    monkeypatch.chdir(tmp_path)
+    settings = {each: model_environment[each] for each in ("MODELS_DIR", "MODEL_WEIGHTS")}
+    for each in settings:
+        monkeypatch.setenv(each, settings[each])
+    old = load_engine(Settings()).model
+    labels = [f"名 {number}" for number in range(len(old.labels))]
+    Path(value).write_text("\n".join(labels), "utf-8")
+    monkeypatch.setenv(name, value)
+    engine = load_engine(Settings())
+    assert engine.model.labels == tuple(labels) and engine.model.version != old.version
+    Path(value).write_text("\n".join(labels[1:]), "utf-8")
+    with pytest.raises(ModelError, match=f"but {re.escape(old.name)} has {len(labels)} classes"):
+        load_engine(Settings())
 
 
 def test_the_service_answers_as_the_file_of_the_package(
