@@ -21,7 +21,7 @@ from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery, largest_open_request
-from web.server.pacing import let_others_run
+from web.server.pacing import Queue, let_others_run
 
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"
@@ -31,6 +31,11 @@ _MOST_FIELDS = 100
 
 #: What each field, list and object in JSON has once.
 _NESTED = (b":", b"[", b"{")
+
+#: JSON with many digests is read at once: half a million take a quarter of a second, in which no
+#: other client is served. So such bodies wait for each other, and each for ten times as long as that.
+_many_digests = Queue()
+_FEW_BYTES, _BYTES_A_SECOND = 2**18, 15_000_000
 
 #: Flask refuses a form with more than 1,000 fields. This error comes first, and says more.
 MAX_FILES = 500
@@ -105,6 +110,8 @@ def _open_request() -> OpenRequest:
     data = request.get_data(cache=False)
     if len(data) == most:  # Werkzeug cuts a body off there if it comes in chunks
         raise RequestTooLarge
+    if len(data) > _FEW_BYTES:
+        _many_digests.wait(len(data) / _BYTES_A_SECOND)
     # Ten million empty lists take seconds and gigabytes, and so do errors for many fields.
     # Half a million of them already hold up all clients for a quarter of a second.
     if data.count(b",") > pictures + _MOST_FIELDS or max(map(data.count, _NESTED)) > _MOST_FIELDS:

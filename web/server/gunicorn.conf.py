@@ -1,6 +1,7 @@
 """gunicorn's settings. Every name here is one of gunicorn's."""
 
 import resource
+import sys
 from itertools import count
 from typing import Any
 
@@ -12,6 +13,9 @@ from shared.observe.start import read_settings
 _SERVICE = "classifier-web"
 _settings = read_settings(_SERVICE)
 _metrics = _settings.metrics_dir("web")
+
+#: Two archives that were checked made a step of 1 ms last 15 ms, and 3 ms with this.
+_SWITCH_SECONDS = 0.0005
 
 bind = f"{in_url(_settings.host)}:{_settings.web_port}"
 workers = _settings.web_processes
@@ -58,7 +62,12 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Let a process go on counting where the one before it has stopped."""
+    """Let a process go on counting where the one before it has stopped.
+
+    Threads that check archives share Python's lock with the event loop, which waits for it at
+    each step. By default a thread may keep it for 5 ms.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
     from shared.observe import metrics  # not earlier: it counts for the process that imports it
 
     metrics.count_as(f"web{worker.number}")

@@ -54,10 +54,11 @@ class Queue:
         self._pause_seconds = pause_seconds
         self._first = BoundedSemaphore()
 
-    def wait(self) -> None:
+    def wait(self, more_seconds: float = 0) -> None:
+        """Return when this body leaves the queue. Its pause is longer by `more_seconds`."""
         let_others_run()  # or a body that was just read would go before those that wait
         with self._first:
-            gevent.sleep(self._pause_seconds)
+            gevent.sleep(self._pause_seconds + more_seconds)
 
 
 class Pacing:

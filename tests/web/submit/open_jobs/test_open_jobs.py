@@ -16,6 +16,7 @@ from redis import Redis
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
 from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_id, open_job, picture, put
+from web.routes import submissions
 from web.schemas.submission import OpenRequest
 
 
@@ -239,3 +240,16 @@ def test_a_job_that_was_sent_in_one_request_accepts_no_parts(client: FlaskClient
     assert client.get(f"/jobs/{made['id']}/parts").json == {"total": 1, "missing": []}
     assert code(put(client, "nothing", 0, range(1))) == (404, "job_not_found")
     assert code(client.get("/jobs/nothing/parts")) == (404, "job_not_found")
+
+
+def test_requests_with_many_digests_are_read_with_long_pauses(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of half a million digests holds up all other clients for a quarter of a second."""
+    pauses = list[float]()
+    monkeypatch.setattr(submissions._many_digests, "wait", pauses.append)
+    open_job(client, total=100, digests=[digest(k) for k in range(100)])
+    assert pauses == []
+    open_job(client, total=20_000, digests=[digest(k) for k in range(20_000)])
+    [pause] = pauses
+    assert 0.08 < pause < 0.12  # reading them takes some 10 ms
