@@ -33,7 +33,7 @@ _MOST_FIELDS = 100
 _NESTED = (b":", b"[", b"{")
 
 #: JSON with many digests is read at once: half a million take a quarter of a second, in which no
-#: other client is served. So such bodies wait for each other, and each for ten times as long as that.
+#: other client is served. So such bodies wait for each other, each for ten times as long as that.
 _many_digests = Queue()
 _FEW_BYTES, _BYTES_A_SECOND = 2**18, 15_000_000
 
