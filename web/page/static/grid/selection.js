@@ -58,7 +58,9 @@ function isCertain({ probability }, { least, most }) {
 /** The most frequent labels of a job with their numbers, as [label, count]. */
 export function labels(items, most) {
   const counts = new Map();
-  for (const { label } of items) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
+  for (const { label, labels: several } of items)
+    for (const each of several?.length ? several : [label])
+      if (each) counts.set(each, (counts.get(each) ?? 0) + 1);
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
   return sorted.slice(0, most);
 }

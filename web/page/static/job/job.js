@@ -75,7 +75,8 @@ export class Job {
     if (!item) return;
     Object.assign(item, fields);
     const [best] = fields.predictions ?? [];
-    item.label = best?.class_name ?? "";
+    // A model may give several labels. Where none reaches its threshold, the best one is shown as unsure.
+    item.label = item.labels?.join(", ") || (best?.class_name ?? "");
     item.probability = best?.probability ?? null;
     // The service has a small version of the picture, where there is no file that a browser draws.
     if (this.record?.thumbnails && item.state === "succeeded")
