@@ -25,6 +25,8 @@ LIMIT_SECONDS = 300
 _PAUSES_SECONDS = (0.1, 2.0)
 #: The longest attempt. The service holds a request for less than this.
 _ATTEMPT_SECONDS = 60
+#: Stands for an API key. The quick start does not print a key.
+_KEY = "imgc_…"
 _LOADING = "a worker is loading the model (the first start exports it once)"
 
 
@@ -119,23 +121,25 @@ Ready: {model.name}, version {model.version}, on {model.engine} in {model.precis
   Flower   {flower_url(settings)}{other_machines}
 
 Try:
-  {_curl(api)}
+  {_curl(settings, api)}
   {_variables(settings)}make demo
 
 Ctrl-C stops everything.
 """
 
 
-def _curl(api: str) -> str:
-    direct = "--noproxy '*' " if getproxies() else ""
+def _curl(settings: Settings, api: str) -> str:
+    options = "--noproxy '*' " if getproxies() else ""
+    options += f"-H 'X-API-Key: {_KEY}' " if settings.api_keys_file else ""
     url = f"{api.removeprefix('http://')}/api/v1/classify"
-    return f"curl {direct}-F file=@picture.jpg " + (f"'{url}'" if "[" in url else url)
+    return f"curl {options}-F file=@picture.jpg " + (f"'{url}'" if "[" in url else url)
 
 
 def _variables(settings: Settings) -> str:
     """The settings by which `make demo` finds the service."""
     host = httpx.URL(api_url(settings)).host
     values = {
+        "API_KEY": _KEY if settings.api_keys_file else "",
         "HOST": "" if host == "127.0.0.1" else settings.host,
         "WEB_PORT": "" if settings.web_port == 8000 else settings.web_port,
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -152,6 +153,13 @@ def test_the_banner_s_commands_find_a_service_on_another_address() -> None:
     assert "\n  http://[::1]:8123\n" in text
     assert "curl -F file=@picture.jpg '[::1]:8123/api/v1/classify'" in text
     assert "HOST=::1 WEB_PORT=8123 make demo" in text
+
+
+def test_the_banner_s_commands_say_where_the_api_key_goes() -> None:
+    assert "imgc_" not in banner(Settings(), MODEL)
+    text = banner(Settings(api_keys_file=Path("keys"), api_key="imgc_secret"), MODEL)
+    assert "curl -H 'X-API-Key: imgc_…' -F file=@picture.jpg 127.0.0.1:8000" in text
+    assert "API_KEY=imgc_… make demo" in text and "secret" not in text
 
 
 def test_the_banner_s_curl_uses_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
