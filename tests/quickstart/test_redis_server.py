@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import stat
+import statistics
 import subprocess
 import sys
 import time
@@ -227,3 +228,24 @@ def test_a_port_that_another_redis_has_is_an_error(tmp_path: Path) -> None:
         redis_server.running(tmp_path / "second", port),
     ):
         pass
+
+
+def test_a_photo_gets_the_memory_of_the_one_before_it(short_path: Path) -> None:
+    """Redis needs several copies of a photo, and each new page of memory takes a microsecond."""
+    photo, pages = os.urandom(3 * 2**20), 3 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+    with redis_server.serving(short_path) as server, Redis.from_url(server.url) as client:
+        if not client.info("memory")["mem_allocator"].startswith("jemalloc"):
+            pytest.skip("this Redis has another allocator")
+        new_pages = []
+        for number in range(40):
+            before = page_faults(server.process.pid)
+            client.hset(f"images:{number}", "0", photo)
+            client.hget(f"images:{number}", "0")
+            client.delete(f"images:{number - 5}")
+            new_pages.append(page_faults(server.process.pid) - before)
+    assert statistics.median(new_pages[10:]) < pages
+
+
+def page_faults(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7])

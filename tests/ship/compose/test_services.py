@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from quickstart import redis_server
 from quickstart.programs import programs
 from shared.jobs import Lane
 from shared.settings import Settings
@@ -183,6 +184,10 @@ def test_each_mounted_file_exists(services: Services) -> None:
             source = default(volume).split(":")[0] if isinstance(volume, str) else ""
             if source.startswith("./"):
                 assert (ROOT / source).exists(), f"{name}: {source}"
+
+
+def test_redis_keeps_the_memory_of_a_picture_for_the_next_one(services: Services) -> None:
+    assert services["redis"]["environment"] == redis_server.ALLOCATOR
 
 
 def test_redis_has_room_for_the_pictures_that_may_wait(services: Services) -> None:

@@ -31,6 +31,11 @@ def test_redis_has_room_for_the_pictures_that_may_wait(whole: Objects) -> None:
     assert int(held) < 0.9 * limit
 
 
+def test_redis_keeps_the_memory_of_a_picture_for_the_next_one(whole: Objects) -> None:
+    [container] = of_kind(whole, "StatefulSet")["redis"]["spec"]["template"]["spec"]["containers"]
+    assert {each["name"]: each["value"] for each in container["env"]} == redis_server.ALLOCATOR
+
+
 @pytest.mark.parametrize("file", ["base/redis.conf", "overlays/local/redis.conf"])
 def test_a_real_redis_accepts_the_configuration(file: str, tmp_path: Path) -> None:
     text = (ROOT / "k8s" / file).read_text()
