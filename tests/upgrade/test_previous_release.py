@@ -140,8 +140,8 @@ def mixed(tmp_path: Path, model_environment: dict[str, str]) -> Iterator[Mixed]:
         "WORKER_PROCESSES": "1",
         "MODEL_WEIGHTS": "demonstration",
         "PRECISION": "fp32",  # the old release has no other
-        "PART_DEADLINE_SECONDS": "6",
-        "BATCH_TIME_LIMIT_SECONDS": "4",
+        "PART_DEADLINE_SECONDS": "10",
+        "BATCH_TIME_LIMIT_SECONDS": "8",
         "RECONCILE_SECONDS": "0.5",
     }
     command = [sys.executable, "-m", "workers.engine.export"]

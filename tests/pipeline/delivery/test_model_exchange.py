@@ -96,8 +96,8 @@ def exchange(tmp_path: Path, model_environment: dict[str, str]) -> Iterator[Exch
         "WORKER_PROCESSES": "1",
         "MODEL_WEIGHTS": "demonstration",
         "MODEL_GRACE_SECONDS": "20",
-        "PART_DEADLINE_SECONDS": "6",
-        "BATCH_TIME_LIMIT_SECONDS": "4",
+        "PART_DEADLINE_SECONDS": "10",
+        "BATCH_TIME_LIMIT_SECONDS": "8",
         "RECONCILE_SECONDS": "0.5",
     }
     command = [sys.executable, "-m", "workers.engine.export"]
