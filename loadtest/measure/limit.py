@@ -42,7 +42,9 @@ def measure_limit(
     barrier = context.Barrier(processes + 1)
     share = images // processes
     loops = [
-        context.Process(target=_loop, args=(list(pictures), share, settings, stages, barrier))
+        context.Process(
+            target=_loop, args=(list(pictures), share, settings, stages, barrier), daemon=True
+        )
         for _ in range(processes)
     ]
     for loop in loops:

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from shared.settings import Settings
-from workers.engine import openvino_engine
 from workers.engine.onnx_engine import OnnxEngine
-from workers.engine.openvino_engine import OpenvinoEngine
+
+if TYPE_CHECKING:
+    from workers.engine.openvino_engine import OpenvinoEngine
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +114,8 @@ def _timed(
 
 def _file(path: Path) -> Path:
     """The file of the verdict. Workers with other processors may share the folder of the export."""
+    from workers.engine import openvino_engine  # May not be installed where `judged` is used.
+
     bounds = f"{LARGEST_CHANGE} {_CLEAR} {_PICTURES}"
     kind = hashlib.sha256(f"{openvino_engine.processor()} {bounds}".encode()).hexdigest()
     return path.with_name(f"{path.name}.bf16-{kind[:12]}.json")
