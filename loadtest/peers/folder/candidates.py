@@ -109,8 +109,7 @@ class Peer:
     def kill_one(
         self, program: Program, process: subprocess.Popen[bytes], when: Callable[[], bool]
     ) -> None:
-        wait(process, when)
-        program.kill_one(process)
+        program.kill_one(process, when)
 
     def rows_left(self, table: Path) -> int:
         return len(rows(table))

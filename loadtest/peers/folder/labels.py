@@ -8,14 +8,15 @@ from pathlib import Path
 
 from loadtest.peers.classifier import Classifier, EngineName
 
-#: The name of the variable with a file. Each process appends a byte for each picture that is done.
+#: The variable with a folder. Each process has a file in it, named after its id, and appends a byte
+#: for each picture that is done.
 PROGRESS = "PEER_PROGRESS"
 
 
 class Labels:
     def __init__(self, engine: EngineName) -> None:
         self._classifier = Classifier(engine)
-        self._progress = Path(os.environ[PROGRESS])
+        self._progress = Path(os.environ[PROGRESS], str(os.getpid()))
 
     def of(self, pictures: Sequence[bytes]) -> tuple[list[str], list[float]]:
         """The best label of each picture, and its probability."""

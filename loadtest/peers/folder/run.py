@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,8 @@ class Program:
     command: Sequence[str]
     folder: Path  #: For its log and its progress.
     others: Sequence[psutil.Process] = ()
+    #: Processes that it has started.
+    _family: set[psutil.Process] = field(default_factory=set)
 
     def run(
         self, *more: str, during: Callable[[subprocess.Popen[bytes]], None] | None = None
@@ -54,13 +56,14 @@ class Program:
                 during(process)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_MOST_SECONDS)
-            succeeded = process.poll() == 0
-        return Run(seconds=time.perf_counter() - began, megabytes=memory.most, succeeded=succeeded)
+            seconds, succeeded = time.perf_counter() - began, process.poll() == 0
+        return Run(seconds=seconds, megabytes=memory.most, succeeded=succeeded)
 
     def kill(self, when: Callable[[], bool]) -> bool:
         """Kill it as soon as `when` is true. Returns False if it has ended before."""
         with self._started(()) as process:
             wait(process, when)
+            self._family.update(_below(process.pid))
             process.send_signal(signal.SIGKILL)
             return process.wait() == -signal.SIGKILL
 
@@ -71,8 +74,9 @@ class Program:
         """Pictures that its own processes have classified in the present run."""
         return sum(file.stat().st_size for file in self._progress.iterdir())
 
-    def kill_one(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill one of its processes that classify, if it still runs."""
+    def kill_one(self, process: subprocess.Popen[bytes], when: Callable[[], bool]) -> None:
+        """Kill one of its processes that classify as soon as `when` is true."""
+        wait(process, when)
         pids = sorted(int(file.name) for file in self._progress.iterdir())
         if pids and process.poll() is None:
             os.kill(pids[0], signal.SIGKILL)
@@ -92,17 +96,16 @@ class Program:
             process = subprocess.Popen(
                 [*self.command, *more], env=os.environ | own, cwd=ROOT, stdout=log, stderr=log
             )
-        family: set[psutil.Process] = set()
-        with _noted(process, family):
+        with _noted(process, self._family):
             try:
                 yield process
             finally:
                 process.kill()
                 process.wait()
-        for member in family:
+        for member in self._family:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(self._family, timeout=10)
 
 
 def rows(table: Path) -> dict[str, str]:
