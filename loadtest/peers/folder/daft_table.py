@@ -5,6 +5,7 @@ python -m loadtest.peers.folder.daft_table FOLDER TABLE ENGINE
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -20,6 +21,7 @@ _ROW = DataType.struct({"label": DataType.string(), "probability": DataType.floa
 @daft.cls(use_process=True, max_concurrency=2)
 class Actor:
     def __init__(self, engine: Any) -> None:
+        os.environ.pop("LOG_LEVEL", None)  # Daft sets a number, which Settings refuses.
         self._labels = Labels(engine)
 
     @daft.method.batch(return_dtype=_ROW, batch_size=32)
