@@ -16,11 +16,11 @@ from tests.ship.manifests.objects import Kustomize, Objects
 _ROOT = Path(__file__).parents[2]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads `=` as a text, as YAML 1.2 and Kubernetes do."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:value", yaml.SafeLoader.construct_yaml_str)
+_Loader.add_constructor("tag:yaml.org,2002:value", yaml.CSafeLoader.construct_yaml_str)
 
 
 @pytest.fixture(scope="session")

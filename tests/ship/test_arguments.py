@@ -28,7 +28,9 @@ cat >>"$RECORD/input"
 
 def shell_lines() -> Iterator[tuple[str, str]]:
     """Each command that reads a secret, and the place where it stands."""
-    compose = yaml.safe_load((_ROOT / "docker-compose.yml").read_text().replace("$$", "$"))
+    compose = yaml.load(
+        (_ROOT / "docker-compose.yml").read_text().replace("$$", "$"), yaml.CSafeLoader
+    )
     for file, document in [("docker-compose.yml", compose), *_manifests()]:
         for text in _texts(document):
             if "$(cat /run/secrets/" in text:
@@ -39,7 +41,7 @@ def shell_lines() -> Iterator[tuple[str, str]]:
 
 def _manifests() -> Iterator[tuple[str, Any]]:
     for path in sorted((_ROOT / "k8s").rglob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
+        for document in yaml.load_all(path.read_text(), yaml.CSafeLoader):
             yield str(path.relative_to(_ROOT)), document
 
 

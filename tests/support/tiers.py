@@ -10,6 +10,7 @@ process writes the groups of the tests to a file, and the scheduler reads it.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -162,6 +163,7 @@ def _group(path: Path, fixtures: list[str]) -> str | None:
     return next((name for name in GROUPS if name in fixtures), None)
 
 
+@functools.cache
 def _in_fast_folder(path: Path) -> bool:
     fast = any(path.is_relative_to(_TESTS / each) for each in FAST)
     return fast and path not in {_TESTS / each for each in SLOWER}

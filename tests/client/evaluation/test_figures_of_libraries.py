@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
-from sklearn import metrics
-from sklearn.calibration import calibration_curve
 
 from client.evaluation import accuracy, confidence
 from client.evaluation.accuracy import Share
@@ -22,7 +20,22 @@ TRUTHS = [each.truth for each in PICTURES]
 LABELS = [each.label for each in PICTURES]
 
 
-def test_accuracy_and_means() -> None:
+# The libraries take seconds to import. Only the process that runs these tests does so.
+@pytest.fixture(scope="module")
+def metrics() -> Any:
+    from sklearn import metrics
+
+    return metrics
+
+
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    from scipy import stats
+
+    return stats
+
+
+def test_accuracy_and_means(metrics: Any) -> None:
     result = figures(Pictures(judged=PICTURES))
     assert result["top_1"]["share"] == pytest.approx(metrics.accuracy_score(TRUTHS, LABELS))
     expected = metrics.precision_recall_fscore_support(
@@ -31,7 +44,7 @@ def test_accuracy_and_means() -> None:
     assert list(result["macro"].values()) == pytest.approx(expected[:3])
 
 
-def test_each_class() -> None:
+def test_each_class(metrics: Any) -> None:
     names = sorted({*TRUTHS, *LABELS})
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         TRUTHS, LABELS, labels=names, zero_division=0
@@ -44,7 +57,7 @@ def test_each_class() -> None:
     assert [each.f1 for each in classes] == pytest.approx(f1)
 
 
-def test_the_confusion() -> None:
+def test_the_confusion(metrics: Any) -> None:
     names = sorted({*TRUTHS, *LABELS})
     matrix = metrics.confusion_matrix(TRUTHS, LABELS, labels=names)
     counts = accuracy.confusion(PICTURES)
@@ -54,7 +67,7 @@ def test_the_confusion() -> None:
     assert [count for *_, count in worst] == sorted(matrix.ravel(), reverse=True)[:10]
 
 
-def test_top_5() -> None:
+def test_top_5(metrics: Any) -> None:
     many = [Judged("p", each, (*"abcdef",), (0.5, 0.2, 0.1, 0.1, 0.05, 0.05)) for each in "abef"]
     scores = np.array([[0.5, 0.2, 0.1, 0.09, 0.05, 0.04]] * 4)
     expected = metrics.top_k_accuracy_score([0, 1, 4, 5], scores, k=5, labels=range(6))
@@ -62,6 +75,8 @@ def test_top_5() -> None:
 
 
 def test_the_bins_of_the_calibration() -> None:
+    from sklearn.calibration import calibration_curve
+
     right = [each.is_right for each in PICTURES]
     probabilities = [each.probability for each in PICTURES]
     share, mean = calibration_curve(right, probabilities, n_bins=15)
@@ -74,13 +89,13 @@ def test_the_bins_of_the_calibration() -> None:
 
 
 @pytest.mark.parametrize("right, of", [(0, 10), (10, 10), (1, 3), (815, 1000), (0, 1)])
-def test_the_interval_of_a_share(right: int, of: int) -> None:
+def test_the_interval_of_a_share(stats: Any, right: int, of: int) -> None:
     expected = stats.binomtest(right, of).proportion_ci(method="wilson")
     assert Share(right, of).interval == pytest.approx((expected.low, expected.high))
 
 
 @pytest.mark.parametrize("first, second", [(0, 0), (1, 0), (12, 28), (28, 12), (700, 900), (5, 5)])
-def test_the_comparison_of_two_models(first: int, second: int) -> None:
+def test_the_comparison_of_two_models(stats: Any, first: int, second: int) -> None:
     comparison = Comparison(7, first, second, 3, ())
     expected = stats.binomtest(first, first + second).pvalue if first + second else 1.0
     assert comparison.p_value == pytest.approx(expected)

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
 import kubernetes_validate
 import yaml
-from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
-from cloudcoil.models.prometheus_operator.v1 import (
-    PodMonitor,
-    Probe,
-    PrometheusRule,
-    ServiceMonitor,
-)
-from cloudcoil.models.prometheus_operator.v1alpha1 import AlertmanagerConfig
-
 from tests.ship.manifests.objects import OVERLAYS, Kustomize, Object, of_kind
 
 _KUBERNETES = "1.37"
 
-_CUSTOM = {
-    "ScaledObject": ScaledObject,
-    "TriggerAuthentication": TriggerAuthentication,
-    "ServiceMonitor": ServiceMonitor,
-    "PodMonitor": PodMonitor,
-    "PrometheusRule": PrometheusRule,
-    "Probe": Probe,
-    "AlertmanagerConfig": AlertmanagerConfig,
-}
 #: KEDA 2.17 has these. The models above are of KEDA 2.16.
 _FALLBACK_BEHAVIORS = {
     *("static", "currentReplicas", "currentReplicasIfHigher", "currentReplicasIfLower"),
@@ -42,9 +25,24 @@ def test_every_object_follows_its_schema(kustomize: Kustomize) -> None:
         check(each)
 
 
+@functools.cache
+def _custom() -> dict[str, Any]:
+    """A model for each kind that Kubernetes itself does not have.
+
+    To import them takes seconds. Only a process that compares objects does so.
+    """
+    from cloudcoil.models.keda.v1alpha1 import ScaledObject, TriggerAuthentication
+    from cloudcoil.models.prometheus_operator import v1
+    from cloudcoil.models.prometheus_operator.v1alpha1 import AlertmanagerConfig
+
+    models = (ScaledObject, TriggerAuthentication, AlertmanagerConfig)
+    models += (v1.ServiceMonitor, v1.PodMonitor, v1.PrometheusRule, v1.Probe)
+    return {each.__name__: each for each in models}
+
+
 def check(each: Object) -> None:
     """Compare an object with the schema of its kind."""
-    if model := _CUSTOM.get(each["kind"]):
+    if model := _custom().get(each["kind"]):
         check_custom(each, model)
     elif "." not in each["apiVersion"].partition("/")[0] or ".k8s.io/" in each["apiVersion"]:
         kubernetes_validate.validate(each, _KUBERNETES, strict=True)
@@ -71,4 +69,4 @@ def test_a_managed_redis_takes_the_place_of_ours(kustomize: Kustomize) -> None:
     assert not of_kind(objects, "StatefulSet") and "redis" not in of_kind(objects, "Service")
     for each in of_kind(objects, "ScaledObject").values():
         assert each["spec"]["triggers"][0]["metadata"]["enableTLS"] == "true"
-        check_custom(each, ScaledObject)
+        check_custom(each, _custom()["ScaledObject"])
