@@ -51,7 +51,7 @@ torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp $(VENV)/torch-tests.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m "torch and not long" $(PYTEST_ARGS) $(ANY_NUMBER)
 
 # Those that assert a time come last, one at a time. They run also when others have failed.
-test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp ## the long tests: chaos, crowds of clients, training
+test-long: $(VENV)/dev.stamp $(VENV)/torch.stamp $(VENV)/torch-tests.stamp ## the long tests: chaos, crowds of clients, training
 	@status=0; \
 	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" $(PYTEST_ARGS) $(ANY_NUMBER) || status=1; \
 	$(PYTEST) -m "long and alone" $(PYTEST_ARGS) $(ANY_NUMBER) || status=1; \

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="an ONNX file, a checkpoint of PyTorch, or a folder of Hugging Face or timm",
     )
-    add("--architecture", help="of a checkpoint, by torchvision's name, such as resnet18")
+    add("--architecture", help="of a checkpoint: resnet18 of torchvision, timm/resnet18 of timm")
     add("--labels", type=Path, metavar="FILE", help="a line each, CSV, or JSON")
     add("--label-column", metavar="NAME", help="of a CSV file of labels")
     add(
@@ -94,20 +94,29 @@ def _made(options: argparse.Namespace) -> Made:
         return huggingface.from_huggingface(source, **common)
     made: Made
     if kind == "timm":
-        made = _needs_torch("timm_folder").from_timm(source, labels=labels, **common)
+        made = _needs_torch("timm_model").from_timm(source, labels=labels, **common)
         return made
     if kind == "onnx":
         if labels is None:
             raise ModelError("An ONNX file has no labels. Give --labels FILE.")
         return from_onnx(source, labels=labels, wish=_wish(options), **common)
+    return _of_weights(options, labels, common)
+
+
+def _of_weights(
+    options: argparse.Namespace, labels: tuple[str, ...] | None, common: dict[str, Any]
+) -> Made:
     if not options.architecture:
         raise ModelError(
-            f"{source.name} holds weights only. Say whose they are, by torchvision's name:"
-            " --architecture resnet18."
+            f"{options.source.name} holds weights only. Say whose they are, by the name of"
+            " torchvision or timm: --architecture resnet18 or --architecture timm/resnet18."
         )
-    made = _needs_torch("torch_model").from_torchvision(
-        options.architecture, source, labels=labels, wish=_wish(options), **common
-    )
+    library, _, architecture = options.architecture.rpartition("/")
+    if library == "timm":
+        make = _needs_torch("timm_model").from_timm_weights
+    else:
+        make, architecture = _needs_torch("torch_model").from_torchvision, options.architecture
+    made: Made = make(architecture, options.source, labels=labels, wish=_wish(options), **common)
     return made
 
 

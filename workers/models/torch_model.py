@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 
 from shared.errors import ModelError
@@ -35,6 +36,12 @@ _ACTIVATE: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+NO_SIZE = (
+    "A checkpoint does not say the size of the pictures that the model was trained on."
+    " Give --image-size."
+)
+
+
 def from_torchvision(
     architecture: str,
     path: Path,
@@ -54,10 +61,7 @@ def from_torchvision(
         given |= {"crop_size": published.preset.crop_size}
         given |= {"resize_size": published.preset.resize_size}
     if "crop_size" not in {**given, **wish.given}:
-        raise ModelError(
-            "A checkpoint does not say the size of the pictures that the model was trained on."
-            " Give --image-size."
-        )
+        raise ModelError(NO_SIZE)
     preset = Wish(given | wish.given).preset(None)
     network = build(architecture, preset, classes=len(published.labels))
     classes = load_into(network, state, path, architecture)
@@ -65,7 +69,7 @@ def from_torchvision(
     source = Source(
         kind="torchvision", file=path.name, digest=file_digest(path), architecture=architecture
     )
-    return made_of(network, _transform(preset), name, labels, classes, preset, source, choices)
+    return made_of(network, transform_of(preset), name, labels, classes, preset, source, choices)
 
 
 def made_of(
@@ -133,18 +137,29 @@ def _reference(network: nn.Module, transform: Transform, activation: Activation)
     return Reference(transform=lambda picture: transform(picture).numpy(), scores=scores)
 
 
-def _transform(preset: Preset) -> Transform:
-    """The preset as torchvision does it."""
+def transform_of(preset: Preset) -> Transform:
+    """The preset as torchvision does it. It has nothing that fills; Pillow resizes then."""
     from torchvision import transforms
 
     both = preset.resize == "both"
     size = [preset.resize_size, preset.resize_size] if both else preset.resize_size
     mode = transforms.InterpolationMode(preset.interpolation)
+    resized = transforms.Resize(size, interpolation=mode, antialias=True)
     return transforms.Compose(  # type: ignore[no-any-return]
         [
-            transforms.Resize(size, interpolation=mode, antialias=True),
+            partial(_filled, preset) if preset.resize == "longer" else resized,
             transforms.CenterCrop(preset.crop_size),
             transforms.ToTensor(),
             transforms.Normalize(preset.mean, preset.std),
         ]
     )
+
+
+def _filled(preset: Preset, picture: Image.Image) -> Image.Image:
+    """Both sides fit into the square, and its rest has the colour of the preset."""
+    size, side = (preset.resize_size, preset.resize_size), preset.crop_size
+    method = Image.Resampling[preset.interpolation.upper()]
+    part = ImageOps.contain(picture, size, method)
+    square = Image.new("RGB", (side, side), preset.fill)
+    square.paste(part, ((side - part.width) // 2, (side - part.height) // 2))
+    return square

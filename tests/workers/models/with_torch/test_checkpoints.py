@@ -23,7 +23,7 @@ from workers.engine.package import MODEL_FILE, Package
 from workers.models.making import Made, write_package
 from workers.models.onnx_file import Choices
 from workers.models.presets import Wish
-from workers.models.timm_folder import from_timm
+from workers.models.timm_model import from_timm, from_timm_weights
 from workers.models.torch_model import from_torchvision
 import timm.data
 import torchvision
@@ -213,3 +213,28 @@ def test_a_folder_of_timm(architecture: str, tmp_path: Path) -> None:
     package = check_answers(made, tmp_path, model, transform)
     assert package.labels == LABELS
     assert package.source.architecture == architecture
+
+
+def test_weights_of_timm_without_a_folder(tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    model = timm.create_model("test_efficientnet", num_classes=3).eval()
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "weights.pth")
+    given = {"labels": LABELS, "choices": Choices()}
+    with pytest.raises(ModelError, match="Give --image-size"):
+        from_timm_weights("x", tmp_path / "weights.pth", name="pets", wish=Wish(), **given)
+    made = from_timm_weights(
+        "test_efficientnet",
+        tmp_path / "weights.pth",
+        name="pets",
+        wish=Wish({"crop_size": SIDE, "interpolation": "bilinear"}),
+        **given,
+    )
+    package = check_answers(made, tmp_path, model, usual_transform())
+    assert (package.source.kind, package.labels) == ("timm", LABELS)
+
+
+def test_pictures_of_a_checkpoint_may_be_filled(tmp_path: Path) -> None:
+    torch.save(network("resnet18").state_dict(), tmp_path / "weights.pt")
+    wish = Wish({"crop_size": SIDE, "resize": "longer", "fill": (9, 99, 199)})
+    package = write_package(made_of(tmp_path / "weights.pt", wish=wish), tmp_path / "package")
+    assert package.preset.resize == "longer"

@@ -60,6 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "huggingface-pets/preprocessor_config.json").write_text(json.dumps(preprocessor))
     small = timm.create_model("mobilenetv3_small_050", num_classes=len(LABELS))
     save_file(small.state_dict(), tmp_path / "timm-pets/model.safetensors")
+    torch.save(small.state_dict(), tmp_path / "weights.pth")
     settings = {"architecture": "mobilenetv3_small_050", "num_classes": len(LABELS)}
     settings["pretrained_cfg"] = small.pretrained_cfg
     (tmp_path / "timm-pets/config.json").write_text(json.dumps(settings))
@@ -68,7 +69,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_command_of_the_guide_makes_a_package(folder: Path, capsys: Any) -> None:
     adding = [each for each in commands() if each[0] == "add"]
-    assert len(adding) == 4
+    assert len(adding) == 5
     for command in adding:
         assert main([*command, "--replace"]) == 0, capsys.readouterr().err
         assert main(["check", "pets"]) == 0

@@ -16,7 +16,7 @@ import transformers
 from torchvision import transforms
 from workers.decode.preprocessing import Preset, decode
 from workers.models.huggingface import wish_of
-from workers.models.timm_folder import preset_of
+from workers.models.timm_model import preset_of
 
 pytestmark = pytest.mark.torch
 

@@ -69,6 +69,8 @@ def refused(arguments: list[str], capsys: Any) -> str:
         ("weights.pt", ("vgg11",), "expected are features.0.weight"),
         ("weights.pt", ("resnet19",), "--architecture resnet19 is not a classification model"),
         ("weights.pt", ("fasterrcnn_resnet50_fpn",), "--architecture fasterrcnn_resnet50_fpn is a"),
+        ("weights.pt", ("timm/mine",), "timm has no architecture mine"),
+        ("weights.pt", ("timm/test_efficientnet",), "are not those of test_efficientnet"),
         ("weights.pt", ("resnet18", "--range", "0-255"), "Leave out --range"),
         ("weights.pt", ("resnet18", "--channels", "bgr"), "Leave out --channels"),
         ("weights.pt", ("resnet18", "--layout", "NHWC"), "Leave out --layout"),

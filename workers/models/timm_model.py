@@ -1,4 +1,4 @@
-"""A package from a folder that timm has saved: settings beside weights. It needs timm."""
+"""A package from a network of timm: a folder that timm has saved, or weights. It needs timm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.models.labels import labels_of
 from workers.models.making import Made
 from workers.models.onnx_file import Choices
 from workers.models.presets import Wish
-from workers.models.torch_model import made_of
+from workers.models.torch_model import NO_SIZE, made_of, transform_of
 
 _CONFIG = "config.json"
 
@@ -52,6 +52,30 @@ def from_timm(folder: Path, *, name: str, labels: tuple[str, ...] | None, choice
         Source(kind="timm", file=folder.name, digest=file_digest(path), architecture=architecture),
         choices,
     )
+
+
+def from_timm_weights(
+    architecture: str,
+    path: Path,
+    *,
+    name: str,
+    labels: tuple[str, ...] | None,
+    wish: Wish,
+    choices: Choices,
+) -> Made:
+    """A network by timm's name, with a checkpoint. Raises ModelError if they do not fit."""
+    if "crop_size" not in wish.given:
+        raise ModelError(NO_SIZE)
+    timm = _timm()
+    network = _create(timm, {"architecture": architecture})
+    data = preset_of(timm.data.resolve_data_config({}, model=network))
+    given = {key: data[key] for key in ("mean", "std", "interpolation")}
+    preset = Wish(given | wish.given).preset(None)
+    classes = load_into(network, read_checkpoint(path), path, architecture)
+    source = Source(
+        kind="timm", file=path.name, digest=file_digest(path), architecture=architecture
+    )
+    return made_of(network, transform_of(preset), name, labels, classes, preset, source, choices)
 
 
 def preset_of(data: dict[str, Any]) -> dict[str, Any]:
