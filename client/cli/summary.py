@@ -79,7 +79,7 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
 
 def _below(pictures: int) -> Iterator[str]:
     if pictures:
-        yield f"  {pictures:,} of this run have no label, because of --min-score"
+        yield f"  {pictures:,} of this run have no label, because none reaches its threshold"
 
 
 def _not_written(pictures: int) -> Iterator[str]:

@@ -19,7 +19,9 @@ def test_a_picture_below_min_score_has_a_row_without_a_label(
     (folder / "d.jpg").write_text("soon")
     status, printed, _ = upload("--min-score", min_score)
     assert status == Exit.SOME_FAILED
-    below = f"{len(upload.rows()) - 1} of this run have no label, because of --min-score"
+    below = (
+        f"{len(upload.rows()) - 1} of this run have no label, because none reaches its threshold"
+    )
     assert (below in printed) == (not label)
     by_path = {row["path"]: row for row in upload.rows()}
     good, failed = by_path["a.jpg"], by_path["d.jpg"]
