@@ -26,7 +26,7 @@ from quickstart import redis_server
 from shared import clock as redis_clock
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
-from tests.support import certificates, machine
+from tests.support import machine
 from tests.support.servers import redis_users
 from tests.support.local_service import LocalService, local_service, unexpected_deaths
 from tests.support.ports import free_port
@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
     home = tempfile.TemporaryDirectory(prefix="home-")
     config.add_cleanup(home.cleanup)
     machine.leave_out(home.name)
-    certificates.read_once()
+    machine.read_certificates_once()
 
 
 @pytest.hookimpl(wrapper=True)

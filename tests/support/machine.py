@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
+from typing import Any
+
+from httpx._transports import default as transports
 
 from shared.settings import Settings
 
@@ -26,3 +31,17 @@ def leave_out(home: str) -> None:
         if name.lower() in _NAMES or name.startswith(_PREFIXES):
             del os.environ[name]
     os.environ |= {"HOME": home, "LC_ALL": "C.UTF-8", "TZ": "UTC", "PRECISION": "fp32"}
+
+
+def read_certificates_once() -> None:
+    """All clients with httpx's own certificates share them. To read them takes 20 ms.
+
+    Tests ask the service thousands of times, and seldom by https.
+    """
+    make = transports.create_ssl_context
+    ready = functools.cache(make)
+
+    def context(verify: Any = True, **options: Any) -> ssl.SSLContext:
+        return ready() if verify is True else make(verify, **options)
+
+    transports.create_ssl_context = context

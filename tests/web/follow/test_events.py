@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from contextlib import ExitStack
 from wsgiref.types import WSGIEnvironment
 
 from flask.testing import FlaskClient
@@ -17,76 +15,13 @@ from redis import Redis
 
 from shared import keys
 from shared.records.job_records import JobRecords
+from tests.web.follow.reader import following, indexes
 from tests.web.follow.stored_jobs import FAILURE, SUCCESS, accept, commit, succeed
 from web.follow import job_feed
 from web.follow.event_streams import EventStreams
 from web.routes.backend import Backend
 from web.routes.job import events as routes
 from web.server.slots import Slots
-
-
-class Event(NamedTuple):
-    name: str
-    data: Any
-    id: int | None
-
-
-class Reader:
-    """Reads events one at a time, as an EventSource does."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self.comments: list[str] = []
-        self.retry_ms: int | None = None
-        self._events = self._parse(pieces)
-
-    def next(self) -> Event:
-        return next(self._events)
-
-    def until(self, name: str) -> list[Event]:
-        """Events up to the first of this name, with it."""
-        events = [self.next()]
-        while events[-1].name != name:
-            events.append(self.next())
-        return events
-
-    def rest(self) -> list[Event]:
-        """All further events. Fails if the stream does not end."""
-        events: list[Event] = []
-        thread = threading.Thread(target=lambda: events.extend(self._events), daemon=True)
-        thread.start()
-        thread.join(timeout=10)
-        assert not thread.is_alive(), events
-        return events
-
-    def _parse(self, pieces: Iterator[bytes]) -> Iterator[Event]:
-        for piece in pieces:
-            assert piece.endswith(b"\n\n")
-            for block in piece.decode().removesuffix("\n\n").split("\n\n"):
-                if block.startswith(":"):
-                    self.comments.append(block)
-                    continue
-                fields = dict(line.split(": ", 1) for line in block.split("\n"))
-                if set(fields) == {"retry"}:
-                    self.retry_ms = int(fields["retry"])
-                    continue
-                number = int(fields["id"]) if "id" in fields else None
-                yield Event(fields["event"], json.loads(fields["data"]), number)
-
-
-@contextmanager
-def following(
-    client: FlaskClient, job_id: str, query: str = "", **headers: str
-) -> Iterator[Reader]:
-    response = client.get(f"/jobs/{job_id}/events?{query}", headers=headers, buffered=False)
-    assert response.status_code == 200, response.text
-    try:
-        yield Reader(iter(response.response))  # type: ignore[arg-type]
-    finally:
-        response.close()
-
-
-def indexes(events: list[Event]) -> list[int]:
-    return [event.data["index"] for event in events if event.name == "item"]
 
 
 def test_items_come_as_they_finish_and_then_the_end(
