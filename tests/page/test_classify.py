@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Route, expect
 from skimage import data
 
@@ -65,6 +66,28 @@ def test_a_cat_is_called_a_cat(service: LocalService, new_page: NewPage, cats_la
     expect(page.locator("#single-picture img")).to_be_visible()
     expect(page.locator("#filters")).to_be_hidden()
     expect(page.locator("#job-title")).to_have_text("chelsea.png")
+
+
+@pytest.mark.parametrize("window", [(1200, 800), (390, 844)], ids=["desktop", "phone"])
+def test_a_tall_picture_is_shown_whole(
+    service: LocalService,
+    new_page: NewPage,
+    noise: Noise,
+    tmp_path: Path,
+    window: tuple[int, int],
+) -> None:
+    with Image.open(noise(1)[0]) as picture:
+        picture.convert("RGB").resize((600, 1800)).save(tmp_path / "tall.png")
+    width, height = window
+    page = new_page(viewport={"width": width, "height": height})
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", tmp_path / "tall.png")
+    expect(page.locator("#single-predictions li")).to_have_count(5)
+    frame, shown = (
+        page.locator(f"#single-picture{each}").evaluate("(each) => each.clientHeight")
+        for each in ("", " img")
+    )
+    assert shown == frame < 0.65 * height
 
 
 def test_a_bad_picture_says_why_and_its_neighbours_get_their_labels(
@@ -166,11 +189,13 @@ def test_an_archive_and_a_picture_that_are_chosen_together_are_both_shown(
     with zipfile.ZipFile(archive, "w") as members:
         for picture in others:
             members.write(picture, picture.name)
+        members.writestr("notes.txt", "")
     page = new_page()
     page.goto(service.base_url)
     page.set_input_files("#pictures", [first, archive])
     expect(page.locator("#job-title")).to_have_text(first.name)
-    expect(page.locator("#notice")).to_contain_text("holiday.zip is a job of its own")
+    words = "holiday.zip is a job of its own. 1 file was skipped: 1 .txt."
+    expect(page.locator("#notice-text")).to_have_text(words)
     expect(page.locator("#single")).to_have_attribute("data-state", "succeeded")
     page.click("#notice-action")
     expect(page.locator("#job-title")).to_have_text("holiday.zip")

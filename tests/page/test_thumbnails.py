@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def test_a_single_heic_picture_is_shown_large(
     page.set_input_files("#pictures", formats["heic"])
     expect(page.locator("#single-predictions li")).to_have_count(5)
     expect(page.locator("#single-picture img")).to_be_visible()
+    page.click("#single-picture")  # a thumbnail has no more to show
+    expect(page.locator("#single-picture")).not_to_have_class(re.compile("zoomed"))
 
 
 def test_a_photo_is_decoded_at_a_part_of_its_size_and_stands_upright(

@@ -56,3 +56,19 @@ def test_a_picture_below_the_threshold_of_its_job_is_unsure_on_the_page(
     page.goto(f"{service.base_url}/?job={job['id']}&unsure=0")
     expect(page.locator(".cell.unsure")).to_have_count(3)
     expect(page.locator("#all-unsure")).to_have_text("3 unsure (below 100 %)")
+    page.locator(".cell").first.click()
+    expect(page.locator("#viewer-predictions li.unsure")).to_have_count(1)
+
+
+def test_the_label_of_a_single_picture_can_be_unsure(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", noise(1))
+    labels = page.locator("#single-predictions li")
+    expect(labels).to_have_count(5)
+    for threshold, unsure in {"100": 1, "0": 0}.items():
+        page.goto(f"{page.url.split('&')[0]}&unsure={threshold}")
+        expect(labels).to_have_count(5)
+        expect(page.locator("#single-predictions li.unsure")).to_have_count(unsure)

@@ -33,8 +33,8 @@ const session = new Session(api, Number(document.body.dataset.maxImageBytes), {
 });
 const thumbnails = new Thumbnails(api);
 const grid = new Grid($("grid"), thumbnails, (place) => viewer.open(grid.items, place));
-const viewer = new Viewer(thumbnails, (item) => grid.focusOn(item));
 const filters = new Filters(() => filtered());
+const viewer = new Viewer(thumbnails, filters, (item) => grid.focusOn(item));
 const progress = new Progress((state) => filters.set({ state }));
 const single = new Single(thumbnails);
 const summary = new Summary(filters);
@@ -83,9 +83,7 @@ async function sendArchive(archive) {
   notice(`Sending ${name}, ${bytes(file.size)}`, "Cancel", () => sending.abort());
   const onSent = (sent) => amend(`Sending ${name}, ${bytes(sent)} of ${bytes(file.size)}`);
   try {
-    const { record } = await session.unpack(archive, { signal: sending.signal, onSent });
-    const message = skippedText(new Map(Object.entries(record.skipped ?? {})));
-    if (message || !archive.beside) notice(message);
+    await session.unpack(archive, { signal: sending.signal, onSent });
   } catch (error) {
     if (error.name !== "AbortError") notice(`${name}: ${error.message}`);
   }
@@ -138,8 +136,12 @@ const address = (id) => (id ? `?job=${encodeURIComponent(id)}` : "./");
 function opened(job, archive) {
   note(job);
   const others = archive?.beside || (shown?.id === null && shown !== job);
-  if (others)
-    return notice(`${job.title} is a job of its own.`, "Show it", () => visit(job));
+  const skipped = skippedText(new Map(Object.entries(job.record.skipped ?? {})));
+  if (others) {
+    const words = `${job.title} is a job of its own. ${skipped}`.trim();
+    return notice(words, "Show it", () => visit(job));
+  }
+  if (archive) notice(skipped);
   visit(job);
 }
 
@@ -220,7 +222,7 @@ function render({ anew = false } = {}) {
   const [only, another] = shown.items;
   progress.show(shown);
   summary.show(shown);
-  single.show(another ? null : only);
+  single.show(another ? null : only, filters.threshold);
   viewer.refresh(changed);
   const now = performance.now();
   if (!anew && !(filters.isActive && changed.size)) return grid.refresh(changed);

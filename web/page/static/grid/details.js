@@ -1,5 +1,6 @@
 /** The labels and facts of one picture, and the picture itself in full size. */
 
+import { isUnsure } from "./selection.js";
 import { kindOf, milliseconds, percent } from "../words.js";
 
 const STATES = {
@@ -8,13 +9,18 @@ const STATES = {
   cancelled: "Cancelled before it was classified.",
 };
 
-/** Shows one item in the elements `title`, `state`, `predictions` and `facts`. */
-export function describe(item, { title, state, predictions, facts }) {
+/**
+ * Shows one item in the elements `title`, `state`, `predictions` and `facts`. Its first label is
+ * unsure if its probability is below the threshold.
+ */
+export function describe(item, { title, state, predictions, facts }, threshold) {
   title.textContent = item.name;
   state.textContent = [item.error?.message ?? STATES[item.state], item.note]
     .filter(Boolean)
     .join(" ");
-  predictions.replaceChildren(...item.predictions.map(prediction));
+  const rows = item.predictions.map(prediction);
+  rows[0]?.classList.toggle("unsure", isUnsure(item, threshold));
+  predictions.replaceChildren(...rows);
   facts.replaceChildren(...factsOf(item).flatMap(factRow));
 }
 
@@ -68,8 +74,9 @@ export class LargePicture {
     return picture;
   }
 
-  /** Changes between the size of the window and a larger one. */
+  /** Changes between the size of the window and a larger one. A thumbnail has no more to show. */
   zoom() {
+    if (!this.#element.querySelector("img:not(.small)")) return;
     // The keyboard scrolls what has the focus.
     const element = this.#element;
     element.tabIndex = element.classList.toggle("zoomed") ? 0 : -1;

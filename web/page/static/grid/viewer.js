@@ -7,6 +7,7 @@ const $ = (id) => document.getElementById(id);
 export class Viewer {
   #dialog = $("viewer");
   #picture;
+  #filters;
   #parts = {
     title: $("viewer-title"),
     state: $("viewer-state"),
@@ -16,8 +17,9 @@ export class Viewer {
   #items = [];
   #place = 0;
 
-  /** Calls `closed(item)` when it closes, with the item that it showed. */
-  constructor(thumbnails, closed) {
+  /** `filters` say which labels are unsure. Calls `closed(item)` with the item that it showed. */
+  constructor(thumbnails, filters, closed) {
+    this.#filters = filters;
     this.#picture = new LargePicture($("viewer-picture"), thumbnails);
     $("viewer-close").addEventListener("click", () => this.#dialog.close());
     $("viewer-before").addEventListener("click", () => this.#go(-1));
@@ -68,7 +70,7 @@ export class Viewer {
   }
 
   #describe() {
-    describe(this.#items[this.#place], this.#parts);
+    describe(this.#items[this.#place], this.#parts, this.#filters.threshold);
     $("viewer-before").disabled = this.#place === 0;
     $("viewer-after").disabled = this.#place === this.#items.length - 1;
   }

@@ -17,12 +17,12 @@ export class Single {
     this.#picture = new LargePicture($("single-picture"), thumbnails);
   }
 
-  /** Shows the item of a job of one picture. `null` hides it. */
-  show(item) {
+  /** Shows the item of a job of one picture. `null` hides it. A lower probability is unsure. */
+  show(item, threshold) {
     $("single").hidden = !item;
     if (!item) return this.#picture.clear();
     this.#picture.show(item);
     $("single").dataset.state = item.state;
-    describe(item, this.#parts);
+    describe(item, this.#parts, threshold);
   }
 }
