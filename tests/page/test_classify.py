@@ -90,6 +90,18 @@ def test_a_tall_picture_is_shown_whole(
     assert shown == frame < 0.65 * height
 
 
+def test_the_large_view_on_a_phone_can_be_closed_without_scrolling(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    page = new_page(viewport={"width": 390, "height": 667})
+    page.goto(service.base_url)
+    page.set_input_files("#pictures", noise(2))
+    expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
+    page.locator(".cell").first.click()
+    expect(page.locator("#viewer-predictions li")).to_have_count(5)
+    expect(page.locator("#viewer-close")).to_be_in_viewport(ratio=1)
+
+
 def test_a_bad_picture_says_why_and_its_neighbours_get_their_labels(
     service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
 ) -> None:

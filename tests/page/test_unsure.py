@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.page.conftest import NewPage, Noise
 from tests.support.local_service import LocalService
@@ -58,6 +58,21 @@ def test_a_picture_below_the_threshold_of_its_job_is_unsure_on_the_page(
     expect(page.locator("#all-unsure")).to_have_text("3 unsure (below 100 %)")
     page.locator(".cell").first.click()
     expect(page.locator("#viewer-predictions li.unsure")).to_have_count(1)
+
+
+def test_filters_wait_for_the_pictures_of_a_job_before_they_find_none(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    files = [("files", (path.name, path.read_bytes())) for path in noise(2)]
+    job = httpx.post(f"{service.base_url}/jobs", files=files).json()
+    page = new_page()
+    held: list[Route] = []
+    page.route("**/results?format=jsonl", lambda route: held.append(route))
+    page.goto(f"{service.base_url}/?job={job['id']}&text=noise&unsure=0")
+    expect(page.locator("#shown")).to_have_text("0 of 2 pictures")
+    expect(page.locator("#nothing")).to_be_hidden()
+    held[0].continue_()
+    expect(page.locator(".cell")).to_have_count(2)
 
 
 def test_the_label_of_a_single_picture_can_be_unsure(

@@ -246,7 +246,7 @@ function order() {
   const some = filters.leavesOut ? ` (${number(items.length)})` : "";
   $("csv").textContent = `CSV${some}`;
   $("jsonl").textContent = `JSON Lines${some}`;
-  $("nothing").hidden = items.length > 0;
+  $("nothing").hidden = items.length > 0 || shown.isUnread;
 }
 
 /** The user has changed the filters: the first pictures that fit are shown. */

@@ -80,6 +80,7 @@ export class Session {
     try {
       const response = await this.#api.insist(`jobs/${job.id}/results?format=jsonl`);
       for await (const line of lines(response)) if (line) job.update(JSON.parse(line));
+      job.isUnread = false;
       this.#on.changed(job);
       if (!job.ended) await this.#follow(job);
     } catch (error) {

@@ -13,6 +13,8 @@ export class Job {
   record = null;
   /** Aborts the sending of pictures. */
   sending = new AbortController();
+  /** Whether the items of the service have not been read yet. */
+  isUnread = false;
   /** Why this page gave the job up, as a sentence. */
   trouble = "";
   #changed = new Set();
@@ -37,6 +39,7 @@ export class Job {
     const job = new Job(title || plural(total, "picture"), items);
     job.id = record.id;
     job.record = record;
+    job.isUnread = true;
     return job;
   }
 
