@@ -61,10 +61,10 @@ def answered(service: LocalService, name: str, drawn: list[Image.Image]) -> np.n
     service.start_worker(Lane.BULK, MODEL=name)
     scores = np.zeros((len(drawn), len(kinds.LABELS)))
     with ImageClassifier(service.base_url) as client:
-        wait_until(lambda: has_model(client, name), 60, problem=lambda: service.log("bulk"))
+        wait_until(lambda: has_model(client, name), 120, problem=lambda: service.log("bulk"))
         assert client.labels() == list(kinds.LABELS)
         job = client.submit(drawn, top_k=len(kinds.LABELS), lane="bulk")
-        assert job.wait(120).counts.succeeded == len(drawn)
+        assert job.wait(300).counts.succeeded == len(drawn)
         for item in job.results():
             # Where several labels may be right, a picture may also have none.
             assert item.label in ("", item.predictions[0].class_name)
