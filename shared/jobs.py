@@ -191,7 +191,6 @@ class NewItem:
 
     @property
     def size(self) -> int:
-        """Bytes of the picture."""
         return self.stored or len(self.data)
 
 
@@ -270,9 +269,7 @@ class Job:
     failed: int
     cancelled: int
     cached: int  #: Succeeded items that the result cache answered.
-    #: The version that it was accepted for, or else that of its first worker. Only workers of this
-    #: version answer it. Where none is left, the current version takes over.
-    model_version: str | None
+    model_version: str | None  #: The one that it was accepted for, or that of its first worker.
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -283,8 +280,7 @@ class Job:
     skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
     client: str = ""  #: The client that has sent it.
     weight: int = 1  #: Parts that the client gets in a round.
-    # Once a part of the job has waited for its round:
-    first_round: int | None = None  #: The round of its first part, among the parts of its client.
+    first_round: int | None = None  #: That of its first part which waited, among its client's.
     next_round: int | None = None  #: The earliest round of its next part.
     first_due: float | None = None  #: Deadline of its first part, once that was queued.
 
