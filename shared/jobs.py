@@ -214,7 +214,6 @@ class NewJob:
 
     @cached_property
     def pending(self) -> int:
-        """Items that need a worker."""
         return sum(item.outcome is None for item in self.items)
 
     def pending_bytes(self, part: int) -> int:
