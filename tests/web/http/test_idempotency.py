@@ -215,6 +215,8 @@ def test_a_dead_letter_is_tried_once_with_one_key(
 
 
 def test_every_post_documents_its_key(client: FlaskClient) -> None:
-    for path in client.get("/openapi.json").json["paths"].values():
+    for name, path in client.get("/openapi.json").json["paths"].items():
         if "post" in path:
-            assert "Idempotency-Key" in [each["name"] for each in path["post"]["parameters"]]
+            keyed = "Idempotency-Key" in [each["name"] for each in path["post"]["parameters"]]
+            # A lane may be emptied twice: the second call finds nothing, or goes on.
+            assert keyed != name.endswith("/purge"), name
