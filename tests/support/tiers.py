@@ -52,7 +52,6 @@ FAST = (
     "workers/models/test_huggingface.py",
     "workers/models/test_labels.py",
     "workers/models/test_onnx_file.py",
-    "workers/models/test_setting.py",
     "workers/test_app.py",
     "workers/test_celery_app.py",
     "workers/webhooks",
@@ -81,7 +80,6 @@ SLOWER = (
     "workers/batching/test_micro_batch.py",
     "workers/batching/test_paused_worker.py",
     "workers/decode/test_limits.py",
-    "workers/models/test_setting.py",
 )
 
 #: The line of a file whose tests all need torch.
