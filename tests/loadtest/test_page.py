@@ -22,7 +22,7 @@ def test_the_page_is_measured_while_it_is_scrolled(tmp_path: Path) -> None:
     Image.effect_noise((400, 300), 60).convert("RGB").save(tmp_path / "pictures" / "a.jpg")
     command = [sys.executable, "-m", "loadtest.page", str(tmp_path / "pictures")]
     command += ["--photos", "40", "--rounds", "1", "--seconds", "1"]
-    environment = os.environ | {"DATA_DIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = os.environ | {"DATA_DIR": str(tmp_path)}
     run = subprocess.run(
         command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=240
     )

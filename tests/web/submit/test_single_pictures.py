@@ -53,6 +53,8 @@ def test_the_pictures_of_a_flood_wait_for_their_rounds(
 ) -> None:
     announce_model(redis)
     monkeypatch.setattr(Coalescer, "_may_leave", lambda coalescer: True)  # nothing is committed
+    # On a busy machine a late answer of Redis may pass for an outage.
+    monkeypatch.setattr(SinglePictures, "forget_all", lambda singles: None)
     for k in range(PART_SIZE + 40):
         headers = {"Idempotency-Key": f"{k}"} if k % 2 else {}
         picture = JPEG + b"%d" % k
