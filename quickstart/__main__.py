@@ -19,8 +19,8 @@ from quickstart.log_file import LogFile, path
 from quickstart.ports import check_ports
 from quickstart.programs import Program, programs
 from quickstart.screen import Screen
-from shared.serving import model_versions
 from shared.errors import ClassifierError
+from shared.serving import model_versions
 from shared.settings import Settings
 
 

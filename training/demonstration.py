@@ -14,9 +14,9 @@ from torch.multiprocessing.spawn import spawn
 from training import shipped_file
 from training.pictures import Labelled, Pictures, decoded
 from training.training import Recipe, Training, averaged
+from workers.decode.preprocessing import Preset
 from workers.engine import torchvision_model
 from workers.engine.weights.weights_file import Description
-from workers.decode.preprocessing import Preset
 
 ARCHITECTURE = "mobilenet_v3_large"
 CHECKPOINT = "checkpoint.pt"

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from shared.settings import Settings
 from training.pictures import Labelled
+from workers.decode.preprocessing import decode
 from workers.engine import load_engine
+from workers.engine.export import export
 from workers.engine.torchvision_model import State
 from workers.engine.weights.weights_file import DESCRIPTION_ENTRY, Description
-from workers.engine.export import export
-from workers.decode.preprocessing import decode
 
 _BATCH = 32
 _MAX_PIXELS = 10**8

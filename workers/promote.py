@@ -14,10 +14,10 @@ from itertools import chain
 
 from redis.exceptions import RedisError
 
-from shared.serving import model_versions
 from shared.errors import ClassifierError
 from shared.jobs import Lane
 from shared.redis_client import connect
+from shared.serving import model_versions
 from shared.settings import Settings
 
 

@@ -11,8 +11,8 @@ import httpx
 
 from loadtest.chaos.history import History
 from shared import keys
-from shared.serving import model_versions
 from shared.jobs import Lane
+from shared.serving import model_versions
 from tests.support.local_service import LocalService
 from workers.webhooks import QUEUE
 

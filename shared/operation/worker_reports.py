@@ -9,9 +9,9 @@ from typing import Any
 from redis import Redis
 
 from shared import clock, keys
-from shared.serving import presence
 from shared.jobs import Lane
 from shared.known_fields import known_fields
+from shared.serving import presence
 
 #: A report is readable for so long. Its worker renews it every few seconds.
 TTL_SECONDS = 6 * presence.SECONDS

@@ -17,9 +17,9 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 
 from shared import clock, keys
-from shared.serving import model_info
 from shared.errors import ModelError, ModelNotReady
 from shared.jobs import Lane
+from shared.serving import model_info
 from shared.serving.model_info import ModelInfo
 
 #: A worker that was silent for longer is not counted. It gives a sign of life every five seconds.

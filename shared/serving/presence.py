@@ -14,8 +14,8 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 
 from shared import clock, keys
-from shared.serving import model_info, model_versions
 from shared.jobs import Lane
+from shared.serving import model_info, model_versions
 from shared.serving.model_info import TTL_SECONDS
 from shared.serving.model_versions import SILENCE_SECONDS
 

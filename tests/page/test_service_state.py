@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 from playwright.sync_api import expect
 
-from shared.serving import model_info, model_versions
 from shared.jobs import Lane
+from shared.serving import model_info, model_versions
 from shared.serving.model_info import ModelInfo
 from tests.page.conftest import STATUS, NewPage, Noise
 from tests.support.local_service import LocalService, local_service

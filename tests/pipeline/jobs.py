@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 
-from shared.serving import model_versions
 from shared.jobs import Lane
+from shared.serving import model_versions
 from tests.support.local_service import LocalService
 from tests.support.waiting import wait_until
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.ports import free_port
 from quickstart import addresses
 from quickstart.addresses import api_url, flower_url, network_url
 from quickstart.ready import banner, new_picture, wait_until_ready
 from shared.errors import ClassifierError
 from shared.serving.model_info import ModelInfo
 from shared.settings import Settings
+from tests.support.ports import free_port
 
 MODEL = ModelInfo(
     name="mobilenet_v3_large",

@@ -13,11 +13,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared import clock, keys
 from shared.jobs import Lane, PartRef
-from shared.serving.presence import Presence
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog, estimate
 from shared.records.overdue.recovery import Recovered
 from shared.records.webhooks.outbox import WebhookOutbox
+from shared.serving.presence import Presence
 from tests.support.stored_jobs import commit, new_job
 from workers.broker import transport
 

@@ -10,9 +10,9 @@ from redis import Redis, connection as redis_connection
 from redis.exceptions import ConnectionError, RedisError
 
 from shared import keys
-from shared.serving import model_info, model_versions
 from shared.errors import ModelError
 from shared.jobs import Lane
+from shared.serving import model_info, model_versions
 from shared.serving.model_versions import CurrentModel, promote
 from shared.serving.presence import Presence
 from tests.conftest import Clock

@@ -9,11 +9,11 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_info, presence
-from shared.records.load import backlog
 from shared.jobs import Lane
-from shared.serving.presence import Presence
+from shared.records.load import backlog
 from shared.redis_client import connect
+from shared.serving import model_info, presence
+from shared.serving.presence import Presence
 from tests.support.stored_jobs import new_model
 
 MODEL = new_model()

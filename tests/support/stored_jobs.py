@@ -5,10 +5,10 @@ from __future__ import annotations
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_info
 from shared.jobs import PART_SIZE, ItemState, Lane, NewItem, NewJob, Outcome, PartRef, new_job_id
-from shared.serving.model_info import ModelInfo
 from shared.records.job_records import JobRecords
+from shared.serving import model_info
+from shared.serving.model_info import ModelInfo
 
 #: Bytes of a picture, unless a test says otherwise.
 SIZE = 1000

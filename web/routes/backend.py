@@ -13,8 +13,9 @@ from shared.observe import log
 from shared.operation.purge import Purge
 from shared.records.ending.canceller import JobCanceller
 from shared.records.listing import all_jobs
-from shared.records.read import JobReader
 from shared.records.overdue.dead_letters import DeadLetters
+from shared.records.read import JobReader
+from shared.serving.model_versions import CurrentModel
 from shared.settings import Settings
 from shared.thumbnails import Thumbnails
 from web.follow.commit_listener import CommitListener
@@ -28,7 +29,6 @@ from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import BODY, Body
 from web.submit.cached_answers import CachedAnswers
-from shared.serving.model_versions import CurrentModel
 from web.submit.early_refusals import OBJECTION, ROOM
 from web.submit.submission import Submission
 

@@ -6,12 +6,12 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 from redis.exceptions import RedisError
 
-from shared.serving import model_info
 from shared.errors import ModelNotReady, Unavailable
 from shared.jobs import Lane
-from shared.serving.model_info import ModelInfo
 from shared.operation.lane_states import LaneState
 from shared.records.load.backlog import Load
+from shared.serving import model_info
+from shared.serving.model_info import ModelInfo
 from web.http.answers import answer, documented
 from web.routes.backend import backend
 from web.schemas.status import Health, LaneHealth, MemoryHealth, Readiness, Status

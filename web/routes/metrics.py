@@ -12,13 +12,13 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from shared import clock, keys
-from shared.serving import model_info
-from shared.records.load import backlog
-from shared.observe import metrics
 from shared.errors import ModelNotReady
-from shared.observe.exposition import SharedSeries
 from shared.jobs import Lane
+from shared.observe import metrics
+from shared.observe.exposition import SharedSeries
+from shared.records.load import backlog
 from shared.records.load.backlog import Backlog
+from shared.serving import model_info
 from web.routes.backend import Backend, backend
 
 blueprint = Blueprint("metrics", __name__)

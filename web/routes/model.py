@@ -7,8 +7,8 @@ import json
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
-from shared.serving import model_info
 from shared.errors import ModelNotReady
+from shared.serving import model_info
 from web.http.answers import answer, documented
 from web.routes.backend import backend
 from web.schemas.status import LabelList, ModelSchema

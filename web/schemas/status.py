@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.jobs import Lane
-from shared.serving.model_info import ModelInfo
 from shared.operation.lane_states import LaneState
+from shared.serving.model_info import ModelInfo
 from web.schemas.schema import Schema
 
 

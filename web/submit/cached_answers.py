@@ -11,10 +11,10 @@ from shared.errors import ModelNotReady
 from shared.jobs import Outcome
 from shared.observe import metrics
 from shared.result_cache import ResultCache
+from shared.serving.model_versions import CurrentModel
 from shared.single_flight import SingleFlight
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
-from shared.serving.model_versions import CurrentModel
 
 
 class _Question(NamedTuple):

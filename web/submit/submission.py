@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from shared.errors import ImagesNeeded
 from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
-from shared.serving.model_versions import CurrentModel
 from shared.observe import log, metrics, tracing
 from shared.records import footprint
 from shared.records.claims import Claim
 from shared.records.read import JobReader
 from shared.records.submit import PutPart
+from shared.serving.model_versions import CurrentModel
 from web.http.clients import Client
 from web.intake.uploads import Upload, new_items
 from web.submit.admission import Admission, Room

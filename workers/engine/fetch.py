@@ -11,8 +11,8 @@ import sys
 from shared.errors import ModelError, TorchNeeded, WeightsUnreachable
 from shared.settings import Settings
 from workers.engine import INSTALL_TORCH, find_export, uses_torch
-from workers.engine.weights.download import download
 from workers.engine.graph.graph import weights_of
+from workers.engine.weights.download import download
 
 
 def fetch(settings: Settings) -> None:

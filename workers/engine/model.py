@@ -9,9 +9,9 @@ from pathlib import Path
 from shared.errors import ModelError
 from shared.settings import Settings
 from shared.sizes import count_text
+from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
 from workers.engine.labels import read_labels
 from workers.engine.weights.weights_file import Description
-from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from torch import nn
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from workers.engine.weights.download import download
+from workers.decode.preprocessing import Preset
 from workers.engine.export_file import file_digest, weights_file, weights_source
 from workers.engine.model import Model, architecture, describe
+from workers.engine.weights.download import download
 from workers.engine.weights.weights_file import Description, read_description, reading
-from workers.decode.preprocessing import Preset
 
 try:
     import torchvision

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from redis import Redis
 
 from shared import clock, keys
-from shared.serving import presence
 from shared.jobs import Lane
 from shared.operation import lane_states
 from shared.operation.lane_states import OPEN, LaneOrder
 from shared.records.load import drain
+from shared.serving import presence
 
 
 class Backlog(NamedTuple):

@@ -10,13 +10,13 @@ from redis import Redis
 from redis.client import Pipeline
 
 from shared import clock, keys
-from shared.serving import model_versions
 from shared.jobs import Lane, PartRef
 from shared.known_fields import known_fields
 from shared.message import message
 from shared.records.claims import Claim, value
 from shared.records.codec import outcome_field, text
 from shared.records.scripts import Script
+from shared.serving import model_versions
 
 _REVIVE = Script("overdue/revive")
 

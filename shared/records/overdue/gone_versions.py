@@ -10,9 +10,9 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane
+from shared.records.scripts import Script
 from shared.serving.model_info import TTL_SECONDS
 from shared.serving.model_versions import Versions
-from shared.records.scripts import Script
 
 #: Parts of one script, with all others of the last client. A part takes Redis less than 50 µs.
 _AT_ONCE = 500

@@ -16,11 +16,9 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from shared import clock, keys
-from shared.serving import model_versions
 from shared.errors import JobNotFound, WorkerLost
 from shared.jobs import Lane, Outcome, PartRef
 from shared.message import message
-from shared.serving.model_versions import Versions
 from shared.records.accounts.account import ChargeCheck
 from shared.records.codec import outcome_field
 from shared.records.overdue.dead_letters import DeadLetter, DeadLetters
@@ -28,6 +26,8 @@ from shared.records.overdue.gone_versions import GoneVersions
 from shared.records.read import JobReader
 from shared.records.scripts import Script
 from shared.records.work import MAX_ATTEMPTS, PartRecords
+from shared.serving import model_versions
+from shared.serving.model_versions import Versions
 
 #: Parts of one pass. It runs in a worker's main process, which must not be busy for long.
 _AT_ONCE = 200

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import yaml
 
-from shared.serving import model_versions
 from shared.jobs import PART_SIZE, Lane
+from shared.serving import model_versions
 from tests.support.local_service import LocalService
 
 _ROOT = Path(__file__).parents[3]

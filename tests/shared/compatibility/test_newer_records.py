@@ -13,7 +13,6 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_info
 from shared.jobs import (
     Durations,
     ItemError,
@@ -25,6 +24,7 @@ from shared.jobs import (
 )
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
+from shared.serving import model_info
 from tests.shared.records.parts import bury, commit
 from tests.support.stored_jobs import new_job, new_model
 

@@ -13,13 +13,13 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_info
 from shared.jobs import Item, ItemState, JobState, Lane, NewItem, Outcome, PartRef
 from shared.records.claims import Claim
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.webhooks.outbox import WebhookOutbox
 from shared.result_cache import ResultCache
+from shared.serving import model_info
 from tests.conftest import Clock
 from tests.shared.compatibility.golden_records import FOLDER, restore
 

@@ -6,10 +6,10 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_versions
 from shared.errors import JobNotFound, PartConflict
 from shared.jobs import NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
+from shared.serving import model_versions
 from tests.conftest import Clock
 from tests.shared.records.open_jobs.new_jobs import open_job, part, put
 from tests.shared.records.parts import (

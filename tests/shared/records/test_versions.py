@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 
 from shared import keys
-from shared.serving import model_versions
 from shared.jobs import PART_SIZE, Job, Lane, NewItem, OpenJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.overdue.recovery import Recovered
 from shared.records.submit import JobSubmitter
+from shared.serving import model_versions
 from tests.conftest import Clock
 from tests.shared.records.parts import take_message, wear_out
 from tests.shared.test_model_versions import current, worker

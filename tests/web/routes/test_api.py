@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.datastructures import FileStorage
 
-from shared.serving import model_info
 from shared.jobs import Lane
+from shared.serving import model_info
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import new_model
 

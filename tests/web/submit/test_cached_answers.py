@@ -14,10 +14,10 @@ from redis.exceptions import ConnectionError
 from shared.errors import ModelNotReady
 from shared.jobs import ItemState, Outcome
 from shared.result_cache import ResultCache
+from shared.serving.model_versions import CurrentModel
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
 from web.submit.cached_answers import CachedAnswers
-from shared.serving.model_versions import CurrentModel
 
 
 class Cache:

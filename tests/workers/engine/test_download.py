@@ -15,11 +15,11 @@ import pytest
 from shared.errors import ModelError, WeightsUnreachable
 from shared.settings import Settings
 from tests.workers.engine.state_dict import default_state, pth_bytes
-from workers.engine.weights import download as download_module
 from workers.engine import load_engine
-from workers.engine.weights.download import download
 from workers.engine.export import export
 from workers.engine.graph.graph import weights_of
+from workers.engine.weights import download as download_module
+from workers.engine.weights.download import download
 
 CONTENT = bytes(range(256)) * 100
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -14,12 +14,12 @@ from pydantic import TypeAdapter
 from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from workers.decode.preprocessing import Preset
-from workers.engine.weights.download import download
 from workers.engine.export_file import export_path, file_digest, weights_file, weights_source
 from workers.engine.graph.graph import Weights, graph_file, weights_of
 from workers.engine.graph.protobuf import FLOAT, UINT8, field, integer, value_info
 from workers.engine.model import Model, architecture, describe
 from workers.engine.onnx_engine import MODEL_ENTRY, OnnxEngine
+from workers.engine.weights.download import download
 from workers.engine.weights.pth_file import Arrays, has_old_format
 from workers.engine.weights.weights_file import read_arrays, read_description
 

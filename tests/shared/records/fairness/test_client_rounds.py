@@ -161,6 +161,21 @@ def test_single_pictures_of_a_flood_fill_a_batch_and_no_more(
     assert redis.zcard(keys.waiting(lane)) == 100 - 2 * PART_SIZE
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_counts_as_queued_is_forgotten_soon(
+    jobs: JobRecords, redis: Redis, again: bool
+) -> None:
+    """A lost message leaves its part in `ready`. Nobody else removes the set of a quiet lane."""
+    lane = Lane.INTERACTIVE
+    accept(jobs, "a", lane=lane)
+    if again:
+        [work] = jobs.parts.start(take(redis, lane), lane)
+        assert not redis.exists(keys.ready(lane))
+        jobs.parts.put_back({work.ref: ()}, lane)
+    assert redis.zcard(keys.ready(lane)) == 1
+    assert 0 < redis.ttl(keys.ready(lane)) <= 60
+
+
 def test_a_lost_message_does_not_keep_the_next_parts_from_the_queue(
     jobs: JobRecords, redis: Redis, clock: Clock
 ) -> None:

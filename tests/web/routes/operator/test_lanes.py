@@ -12,8 +12,8 @@ from flask_openapi import OpenAPI
 from redis import Redis
 
 from shared import keys
-from shared.serving.model_info import to_json
 from shared.operation import purge as purge_module
+from shared.serving.model_info import to_json
 from tests.support.stored_jobs import new_model
 from tests.web.routes.operator.conftest import JPEG, Caller
 from web.routes.operator import lanes as lanes_module

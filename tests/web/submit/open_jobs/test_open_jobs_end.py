@@ -15,9 +15,9 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared import keys
-from shared.serving import model_versions
-from shared.records.job_records import JobRecords
 from shared.jobs import Lane, PartRef
+from shared.records.job_records import JobRecords
+from shared.serving import model_versions
 from tests.support.bodies import JPEG, Unreadable
 from tests.web.submit.open_jobs.new_jobs import KNOWN, code, learn, open_id, put, until
 

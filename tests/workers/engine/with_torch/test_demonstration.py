@@ -18,11 +18,11 @@ from shared.errors import ModelError
 from shared.settings import Settings
 from training import shipped_file
 from training.pictures import Labelled
+from workers.decode.preprocessing import decode
 from workers.engine import Engine, find_export, load_engine
+from workers.engine.export import export
 from workers.engine.export_file import DEMONSTRATION
 from workers.engine.weights.weights_file import read_description
-from workers.engine.export import export
-from workers.decode.preprocessing import decode
 
 pytestmark = pytest.mark.torch
 

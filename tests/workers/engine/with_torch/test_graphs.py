@@ -18,8 +18,8 @@ from workers.engine.export import export
 from workers.engine.export_file import DEMONSTRATION
 from workers.engine.graph import write_graphs
 from workers.engine.graph.graph import graph_file, weights_of
-from workers.engine.weights.pth_file import has_old_format, read_pth
 from workers.engine.torchvision_model import build, torchvision
+from workers.engine.weights.pth_file import has_old_format, read_pth
 from workers.engine.weights.weights_file import read_arrays, read_description
 
 pytestmark = pytest.mark.torch

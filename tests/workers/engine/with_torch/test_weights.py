@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from shared.errors import ModelError
 from shared.settings import Settings
 from tests.workers.engine.with_torch.squeezenet import save_pth, settings, state_of
+from workers.decode.preprocessing import Preset
 from workers.engine import load_engine
+from workers.engine.export import export
 from workers.engine.torchvision_model import build, load, torchvision
 from workers.engine.weights.weights_file import DESCRIPTION_ENTRY, Description
-from workers.engine.export import export
-from workers.decode.preprocessing import Preset
 
 pytestmark = pytest.mark.torch
 
