@@ -196,6 +196,7 @@ def _confidence_lines(result: dict[str, Any]) -> Iterator[str]:
             f" {100 * best['error_before']:.1f} to {100 * best['error_after']:.1f} %:"
         )
         yield f"    python -m workers.models set NAME --temperature {best['temperature']:.2f}"
+        yield "  If the package has a temperature already, set the product of both."
 
 
 def _comparison_lines(comparison: dict[str, Any]) -> Iterator[str]:

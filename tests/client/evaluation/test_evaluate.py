@@ -188,7 +188,7 @@ def test_the_temperature_that_helps_is_named_with_the_command_that_sets_it(
     assert f"temperature: {best['temperature']:.2f} (" in text
     assert "labels from 23.0 to 0.0 %:" in text
     line = f"    python -m workers.models set NAME --temperature {best['temperature']:.2f}\n"
-    assert line in text
+    assert line + "  If the package has a temperature already, set the product" in text
     page = (out / "report.html").read_text()
     assert f"<td>best temperature</td><td>{best['temperature']:.2f}</td>" in page
 
