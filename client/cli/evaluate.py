@@ -162,7 +162,7 @@ def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]
     yield f"  top-1: {share_text(result['top_1'])} are right"
     yield f"  top-5: {share_text(result['top_5'])} have the right label among five"
     yield f"  calibration error: {100 * result['calibration_error']:.1f} %"
-    yield from _confidence_lines(result)
+    yield from _confidence_lines(result, options.min_score)
     for number, what in (
         (result["failed"], "failed"),
         (result["missing"], "of the list not in the table"),
@@ -184,9 +184,9 @@ def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]
     yield f"  see {options.output / 'report.html'}"
 
 
-def _confidence_lines(result: dict[str, Any]) -> Iterator[str]:
+def _confidence_lines(result: dict[str, Any], min_score: float) -> Iterator[str]:
     left, best = result["labelled"], result["temperature"]
-    if left["answered"] < 1:
+    if left["answered"] < 1 or min_score:
         right = "" if left["right"] is None else f"; {100 * left['right']:.1f} % of these are right"
         yield f"  a label reaches its threshold for {100 * left['answered']:.1f} %{right}"
     if best and best["helps"]:

@@ -45,7 +45,9 @@ class Temperature:
 
     @property
     def helps(self) -> bool:
-        return not self.low <= 1 <= self.high and self.error_after < self.error_before
+        """Whether it is better. Too few pictures leave the interval without an end."""
+        surely = self.high < _HIGHEST and not self.low <= 1 <= self.high
+        return surely and self.error_after < self.error_before
 
 
 @dataclass(frozen=True)

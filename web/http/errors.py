@@ -154,7 +154,7 @@ def _on_http_exception(error: HTTPException) -> Response:
 
 def _detail(error: HTTPException) -> str:
     if isinstance(error, NotFound):
-        return "There is nothing at this address. All calls are under /api/v1; /docs lists them."
+        return "There is nothing at this address. /docs lists all calls, such as /jobs."
     if isinstance(error, MethodNotAllowed):
         methods = " or ".join(sorted(set(error.valid_methods or ()) - {"HEAD", "OPTIONS"}))
         return f"This address does not take {request.method}. Use {methods}."

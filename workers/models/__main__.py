@@ -21,8 +21,14 @@ from workers.engine.package import (
     packages_folder,
     read_package,
 )
-from workers.models.adding import add, add_arguments
-from workers.models.setting import set_arguments, set_package
+
+try:
+    from workers.models.adding import add, add_arguments
+    from workers.models.setting import set_arguments, set_package
+except ModuleNotFoundError as error:
+    if error.name != "onnx":
+        raise
+    sys.exit("`python -m workers.models` needs: pip install -r requirements/models.txt")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -171,6 +171,17 @@ def test_thresholds_of_the_model_count_and_the_stricter_one_holds(
         assert figures["top_1"]["right"] == 3
 
 
+def test_a_threshold_that_is_asked_for_is_answered_also_if_all_labels_reach_it(
+    server: ScriptedServer, tmp_path: Path, capsys: Any
+) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "1.jpg").write_text("cat 0.98 dog 0.02")
+    command = ["evaluate", str(folder), "--url", server.url, "--output", str(tmp_path / "out")]
+    assert main([*command, "--min-score", "0.01"]) == Exit.OK
+    assert "a label reaches its threshold for 100.0 %" in capsys.readouterr().out
+
+
 def test_the_temperature_that_helps_is_named_with_the_command_that_sets_it(
     server: ScriptedServer, tmp_path: Path, capsys: Any
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from scipy.special import log_softmax, softmax
 
 from client.evaluation.confidence import calibration_error
 from client.evaluation.judged import Judged
-from client.evaluation.temperature import fit
+from client.evaluation.temperature import Temperature, fit
 
 Logits = NDArray[np.float64]
 
@@ -102,3 +104,8 @@ def test_a_model_that_is_right_as_often_as_it_says_needs_none() -> None:
 )
 def test_where_nothing_can_be_fitted(pictures: list[Judged]) -> None:
     assert fit(pictures) is None
+
+
+def test_too_few_pictures_name_no_temperature() -> None:
+    few = Temperature(2.7, 1.2, 20.0, 5, 0.4, 0.1)
+    assert not few.helps and replace(few, high=4.0).helps

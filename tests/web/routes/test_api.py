@@ -84,7 +84,7 @@ def test_an_unknown_job_is_404_and_never_a_state(client: FlaskClient, path: str)
 def test_an_unknown_path_and_a_wrong_method_are_problems_too(client: FlaskClient) -> None:
     response = client.post("/classify", data=JPEG)
     assert response.json["code"] == "not_found"
-    assert "All calls are under /api/v1" in response.json["detail"]
+    assert "/docs lists all calls" in response.json["detail"]
     response = client.put("/jobs")
     assert response.json["code"] == "method_not_allowed"
     assert response.json["detail"] == "This address does not take PUT. Use GET or POST."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,16 @@ def test_a_wrong_command_gets_one_line(
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert not (folder / "data/models/packages/pets").exists()
+
+
+def test_a_missing_package_is_named_in_one_line() -> None:
+    """As after `make run`, which installs no `onnx`."""
+    program = (
+        "import runpy, sys; sys.modules['onnx'] = None;"
+        "runpy.run_module('workers.models', run_name='__main__')"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr == (
+        "`python -m workers.models` needs: pip install -r requirements/models.txt\n"
+    )
