@@ -8,8 +8,9 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 # pytest's status 5 means that it ran no test. Options may select tests of one kind only.
 ANY_NUMBER := $(if $(PYTEST_ARGS),|| test $$? -eq 5)
-# Two processes run the tests side by side. All tests of a file, or of a group, run in one of them.
-SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes run the tests side by side, on two cores: many tests wait for programs that they
+# started. All tests of a file, or of a group, run in one process.
+SIDE_BY_SIDE := -n 3 --dist loadfile --no-loadscope-reorder
 # A folder of pictures for `make demo` and for measurements. The demo has some of its own.
 FOLDER ?=
 # How the number of users changes over time in `make load`: steady, ramp, spike, soak.
@@ -21,7 +22,7 @@ MINUTES ?= 60
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONWARNINGS PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo torch openvino check fast-tests test torch-tests test-long lint format chaos machine secrets bench bench-quick overload load clean
+.PHONY: help run demo torch openvino check fast-tests test tests-without-torch torch-tests test-long lint format chaos machine secrets bench bench-quick overload load clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,9 +43,12 @@ check: $(VENV)/check.stamp ## style, types, import contracts and the fast tests;
 fast-tests: $(VENV)/check.stamp
 	$(PYTEST) $(SIDE_BY_SIDE) -m fast $(PYTEST_ARGS)
 
-test: $(VENV)/dev.stamp lint ## what `make check` does, and all tests that are not long; 8 minutes
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not long and not torch" $(PYTEST_ARGS) $(ANY_NUMBER)
+test: $(VENV)/dev.stamp ## what `make check` does, and all tests that are not long; 8 minutes
+	@$(MAKE) --no-print-directory --jobs 2 lint tests-without-torch
 	@$(MAKE) --no-print-directory torch-tests
+
+tests-without-torch: $(VENV)/dev.stamp
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not long and not torch" $(PYTEST_ARGS) $(ANY_NUMBER)
 
 # These come last, so that a failure of another test costs no download.
 torch-tests: $(VENV)/dev.stamp $(VENV)/torch.stamp $(VENV)/torch-tests.stamp

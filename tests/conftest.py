@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -58,14 +59,18 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 
 
 @pytest.fixture(autouse=True)
-def level_of_the_log() -> Iterator[None]:
+def log_of_the_test_alone() -> Iterator[None]:
     """Programs set the level of the whole process. Some tests and fixtures build a program in it.
 
-    Each test begins with Python's own level.
+    Each test begins with Python's own level. A timer of web, which logs the refusals of a second,
+    does not outlive the test that started it.
     """
     logging.getLogger().setLevel(logging.WARNING)
     yield
     logging.getLogger().setLevel(logging.WARNING)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

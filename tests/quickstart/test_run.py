@@ -126,6 +126,7 @@ def test_the_demo_uses_the_service_that_runs(terminal: Terminal) -> None:
     assert not (Path(terminal.environment["DATA_DIR"]) / "demo.log").exists()
 
 
+@pytest.mark.long
 def test_ctrl_c_lets_a_client_that_waits_have_its_answer(
     environment: dict[str, str], tmp_path: Path, cat: bytes
 ) -> None:
@@ -180,6 +181,7 @@ def test_the_next_start_finishes_what_ctrl_c_interrupted(terminal: Terminal, cat
         again.close()
 
 
+@pytest.mark.long
 def test_the_demo_starts_and_stops_a_service_where_none_runs(environment: dict[str, str]) -> None:
     assert_table(run_demo(environment))
     assert processes(environment) == {}

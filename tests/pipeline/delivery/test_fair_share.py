@@ -15,7 +15,7 @@ from PIL import Image
 from shared.jobs import PART_SIZE
 from tests.support.waiting import wait_until
 
-_PARTS = 60
+_PARTS = 40
 _number = count()
 
 

@@ -15,6 +15,8 @@ from tests.pipeline.delivery.test_recovery import finish, submit
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def service(

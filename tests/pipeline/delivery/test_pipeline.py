@@ -169,6 +169,7 @@ def test_killed_pool_processes_lose_nothing(
     assert_nothing_is_left(service)
 
 
+@pytest.mark.long
 def test_cut_connections_lose_nothing(
     http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_dead_letter_is_tried_again_after_the_fault_is_fixed(
     assert (again.status_code, again.json()["code"]) == (404, "dead_letter_not_found")
 
 
+@pytest.mark.long
 def test_a_worker_that_no_longer_consumes_ends_and_says_why(
     hasty: LocalService, pictures: list[Path]
 ) -> None:

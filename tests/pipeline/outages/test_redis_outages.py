@@ -38,6 +38,7 @@ def service(
         yield running
 
 
+@pytest.mark.long
 def test_a_worker_outlives_restarts_of_redis_under_load(
     service: LocalService, pictures: list[Path]
 ) -> None:
@@ -98,7 +99,7 @@ def no_replica(redis: Redis) -> Iterator[None]:
     [
         read_only,
         pytest.param(full_memory, marks=pytest.mark.long),
-        full_disk,
+        pytest.param(full_disk, marks=pytest.mark.long),
         pytest.param(no_replica, marks=pytest.mark.long),
     ],
     ids=lambda refusing: refusing.__name__,

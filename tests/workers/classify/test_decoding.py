@@ -262,6 +262,7 @@ def test_a_single_picture_is_decoded_once(classifier: Make, jobs: JobRecords) ->
     assert decoder.seconds == 1.0
 
 
+@pytest.mark.long
 def test_generated_slow_pictures_are_stopped_after_the_good_ones(
     classifier: Make, jobs: JobRecords, redis: Redis, pictures: list[Path]
 ) -> None:
