@@ -7,8 +7,8 @@ PICTURES is a folder of JPEGs. They are one set; photos of 12 megapixels, made o
 (loadtest.measure.photos). MODEL and MODEL_WEIGHTS choose the model. It prints a table in Markdown
 with the median and the range of each figure over the rounds, for each set. `--publish` writes
 figures, table and plots into docs/. `--quick` takes about three minutes and compares with the
-published figures. It exits with 1 where a figure is worse by more than its noise. `--only` measures
-one set.
+published figures of the same engine. It exits with 1 where a figure is worse by more than its
+noise. `--only` measures one set.
 """
 
 from __future__ import annotations
@@ -57,16 +57,18 @@ _QUICK = {
 
 def main() -> None:
     options = _options()
-    if options.quick and not figures.STORED.exists():
-        sys.exit("No figures are published yet. Run with --publish first.")
     sets = read_sets(options.pictures, options.only)
     export_model()
+    engine = _engine()
+    stored = figures.stored(engine)
+    if options.quick and not stored.exists():
+        sys.exit(f"No figures are published for {engine}. Run with --publish first.")
     results = _measure(sets, _QUICK if options.quick else _FULL, options.rounds)
     print(results.table())
     if options.publish:
-        publish(results)
+        publish(results, engine)
     if options.quick:
-        table, worse = figures.comparison(results, Sets.load())
+        table, worse = figures.comparison(results, Sets.load(stored))
         print(f"\n{table}")
         sys.exit(
             "\n".join(["", "These figures are worse by more than their noise:", *worse])
@@ -102,12 +104,18 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def publish(results: Sets) -> None:
-    figures.STORED.write_text(results.to_json())
-    drawn = "![Shares of the limit](images/throughput.svg)\n![Times by load](images/latency.svg)"
-    document.fill("bench", f"{results.table()}\n\n{drawn}")
-    plots.throughput(results, document.IMAGES / "throughput.svg")
-    plots.latency(results[SMALL], document.IMAGES / "latency.svg")
+def _engine() -> str:
+    engine = load_engine(Settings())
+    return f"{engine.name}-{engine.precision}"
+
+
+def publish(results: Sets, engine: str) -> None:
+    figures.stored(engine).write_text(results.to_json())
+    shares, times = f"throughput-{engine}.svg", f"latency-{engine}.svg"
+    drawn = f"![Shares of the limit](images/{shares})\n![Times by load](images/{times})"
+    document.fill(f"bench-{engine}", f"{results.table()}\n\n{drawn}")
+    plots.throughput(results, document.IMAGES / shares)
+    plots.latency(results[SMALL], document.IMAGES / times)
 
 
 def _round(folder: Path, pictures: list[bytes], results: Figures, lengths: Lengths) -> None:

@@ -12,8 +12,16 @@ from pathlib import Path
 from loadtest.measure.pictures import PHOTOS, TITLES
 from loadtest.publish.document import ROOT
 
-#: The figures of the last full run on a quiet machine.
-STORED = ROOT / "docs/performance.json"
+_FOLDER = ROOT / "docs/performance"
+
+
+def stored(engine: str) -> Path:
+    """The file with the figures of the last full run on a quiet machine.
+
+    Each engine has its own, because the shares depend on it: a faster one leaves less time for all
+    the rest. `engine` is a name such as "openvino-bf16".
+    """
+    return _FOLDER / f"{engine}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +191,9 @@ class Sets:
         return json.dumps(rounded, indent=1) + "\n"
 
     @classmethod
-    def load(cls, path: Path = STORED) -> Sets:
-        stored = json.loads(path.read_text())
-        return cls({name: Figures(values) for name, values in stored.items()})
+    def load(cls, path: Path) -> Sets:
+        sets = json.loads(path.read_text())
+        return cls({name: Figures(values) for name, values in sets.items()})
 
 
 def comparison(now: Sets, stored: Sets) -> tuple[str, list[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from loadtest.publish import document, plots
 from loadtest.measure.pictures import PHOTOS, SMALL
-from loadtest.publish.figures import FIGURES, STORED, Figures, Sets, comparison
+from loadtest.publish.figures import FIGURES, Figures, Sets, comparison, stored
 
 PUBLISHED = Sets(
     {
@@ -59,8 +60,13 @@ def test_figures_are_the_same_after_saving_and_loading(tmp_path: Path) -> None:
     assert Sets.load(path) == PUBLISHED
 
 
-def test_the_published_figures_can_be_read() -> None:
-    assert Sets.load(STORED)[SMALL].values["drained_share"]
+def test_the_published_figures_of_each_engine_are_on_the_page_and_can_be_read() -> None:
+    page = document.PERFORMANCE.read_text()
+    engines = re.findall(r"<!-- bench-(\S+): ", page)
+    assert "onnxruntime-fp32" in engines
+    for engine in engines:
+        assert page.count(f"<!-- end of bench-{engine} -->") == 1
+        assert Sets.load(stored(engine))[SMALL].values["drained_share"]
 
 
 def test_the_table_shows_median_range_and_aim_of_each_set() -> None:
@@ -87,7 +93,7 @@ def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
 
 def test_every_published_table_has_its_markers() -> None:
     page = document.PERFORMANCE.read_text()
-    for name in ("bench", "cpu", "overload", "peers"):
+    for name in ("cpu", "overload", "peers"):
         assert page.count(f"<!-- {name}: ") == page.count(f"<!-- end of {name} -->") == 1
 
 
