@@ -24,6 +24,8 @@ _LARGE_BLOCK_BYTES = 4 * 2**20
 #: Processor time between two checks. Python allocates small objects at 4 GB/s at most, so at this
 #: interval they stay below the ceiling.
 _TICK_SECONDS = 0.02
+#: A tick that comes so late has waited for a single call into C.
+_LATE_SECONDS = 3 * _TICK_SECONDS
 #: Python swallows an exception that is raised in a finaliser. The next tick, after this time,
 #: raises it again.
 _AGAIN_SECONDS = 0.05
@@ -45,7 +47,9 @@ class DecodeLimits:
     def enforced(self, cpu_seconds: float | None = None) -> Iterator[None]:
         """Raise DecodeTimeout, TooMuchMemory or MemoryError in the body. Main thread only.
 
-        `cpu_seconds` replaces the limit on processor time.
+        `cpu_seconds` replaces the limit on processor time, for a first try. If the time runs out in
+        a single call into C, the try may take as long again. A HEIC or AVIF is one such call, so
+        its pixels are there when the signal comes.
 
         Processor time is measured because a busy machine is not the picture's fault. Python handles
         a signal between two calls into C. Pillow gives JPEG and PNG to their decoders in small
@@ -53,10 +57,16 @@ class DecodeLimits:
         single call asks for memory beyond the ceiling, the kernel refuses it.
         """
         most_bytes = _mapped_bytes() + self.memory_bytes
-        ends_at = time.process_time() + (cpu_seconds or self.cpu_seconds)
+        last_tick = time.process_time()
+        ends_at = last_tick + (cpu_seconds or self.cpu_seconds)
+        more_seconds = cpu_seconds or 0.0
 
         def on_tick(*_: object) -> None:
-            if time.process_time() >= ends_at:
+            nonlocal last_tick, ends_at, more_seconds
+            late, last_tick = time.process_time() - last_tick > _LATE_SECONDS, time.process_time()
+            if late and last_tick >= ends_at:
+                ends_at, more_seconds = max(ends_at, last_tick + more_seconds), 0.0
+            if last_tick >= ends_at:
                 _tick_again_after(_AGAIN_SECONDS)
                 raise DecodeTimeout
             if _mapped_bytes() > most_bytes:

@@ -101,3 +101,28 @@ def test_a_loop_in_python_is_stopped() -> None:
     with pytest.raises(DecodeTimeout), limits(seconds=0.1).enforced():
         while True:
             pass
+
+
+def one_call_of(seconds: float) -> None:
+    """A call into C that takes so long, more or less. Signals wait for it."""
+    started = time.process_time()
+    sum(range(1_000_000))
+    sum(range(int(1_000_000 * seconds / (time.process_time() - started))))
+
+
+def test_a_first_try_keeps_what_a_single_call_into_c_has_computed() -> None:
+    with limits().enforced(0.2):
+        one_call_of(0.3)
+        one_call_of(0.01)
+
+
+def test_a_first_try_ends_after_the_next_long_call() -> None:
+    with pytest.raises(DecodeTimeout), limits().enforced(0.1):
+        one_call_of(0.2)
+        one_call_of(0.2)
+
+
+def test_the_limit_itself_does_not_wait_for_what_follows_a_call() -> None:
+    with pytest.raises(DecodeTimeout), limits(seconds=0.1).enforced():
+        one_call_of(0.2)
+        one_call_of(0.01)
