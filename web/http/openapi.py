@@ -24,8 +24,8 @@ _STREAMS = {
 }
 #: The models of bodies. flask-openapi adds the models of answers only.
 _BODIES = (ClassifyForm, SubmitForm, OpenRequest, PartForm)
-#: A header of every POST that names a job. As a schema object it would have to be validated at each
-#: request.
+#: A header of every POST that makes a job or retries a picture. As a schema object it would have to
+#: be validated at each request.
 _IDEMPOTENCY_KEY = {
     "name": idempotency.HEADER,
     "in": "header",
@@ -33,7 +33,7 @@ _IDEMPOTENCY_KEY = {
     "name, the answer is the same job.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"^[\x21-\x7e]+$"},
 }
-#: These POSTs name no job: to send one again is harmless without a key.
+#: They make no job. Their descriptions say how to repeat a request.
 _WITHOUT_KEY = frozenset({"purgeLane"})
 #: By operation id.
 _EXAMPLES = EXAMPLES | OPERATOR_EXAMPLES

@@ -140,6 +140,14 @@ def test_purge_leaves_jobs_that_came_after_its_first_call(
     assert root("GET", f"/operator/jobs/{later}").json["state"] == "queued"
 
 
+def test_purge_runs_again_although_the_key_is_the_same(root: Caller, alice: Caller) -> None:
+    headers = {"Idempotency-Key": "night"}
+    for _ in range(2):
+        alice.submit()
+        answer = root("POST", "/operator/lanes/bulk/purge", json={}, headers=headers).json
+        assert answer["cancelled"] == 1
+
+
 def test_purge_of_what_was_made_before_1970_cancels_nothing(root: Caller, alice: Caller) -> None:
     alice.submit()
     answer = root("POST", "/operator/lanes/bulk/purge", json={"made_before": 0}).json
