@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from loadtest.chaos import __main__ as chaos
+from loadtest.chaos.havoc import Havoc
 from loadtest.chaos.supervisor import Supervisor
 from shared.jobs import Lane
 
@@ -28,6 +31,9 @@ class Service:
     def start(self, name: str, *_: Any) -> None:
         self.started.append(name)
         self.processes[name] = subprocess.Popen([sys.executable, "-c", _RUNS])
+
+    def start_all(self) -> None:
+        pass  # The supervisor starts what does not run.
 
     def start_web(self) -> None:
         self.start("web")
@@ -88,3 +94,35 @@ def test_a_worker_is_ready_after_its_first_heartbeat(service: Any, tmp_path: Pat
     assert not supervisor.is_ready(Lane.BULK), "this heartbeat is of an earlier worker"
     os.utime(heartbeat, (time.time() + 1, time.time() + 1))
     assert supervisor.is_ready(Lane.BULK)
+
+
+class NoOtherFault:
+    """Starts again what has ended, as the check does while it waits. It finds nothing lost."""
+
+    def __init__(self, *parts: Any) -> None:
+        self._repair = parts[-1]
+
+    def faults(self) -> Counter[str]:
+        self._repair()
+        return Counter()
+
+
+@pytest.mark.parametrize("ordered, status", [(True, 0), (False, 1)])
+def test_only_a_death_that_nothing_ordered_fails_the_run(
+    service: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ordered: bool,
+    status: int,
+) -> None:
+    def load(_service: Any, _pictures: Any, _history: Any, havoc: Havoc, **_: Any) -> None:
+        if ordered:
+            return havoc.kill_web()
+        service.processes["web"].kill()
+        service.processes["web"].wait()
+
+    monkeypatch.setattr(chaos, "_load", load)
+    monkeypatch.setattr(chaos, "Check", NoOtherFault)
+    assert chaos.run(service, [], images=0, seed=1) == status
+    assert ("web ended with status -9" in capsys.readouterr().out) is not ordered
+    assert service.started.count("web") == 2
