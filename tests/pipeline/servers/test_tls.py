@@ -79,6 +79,34 @@ def test_a_picture_is_classified(
         assert "insecure" not in service.log(Lane.INTERACTIVE)
 
 
+def test_a_certificate_and_its_authority_are_replaced_without_a_restart(
+    redis_with_tls: RedisProcess, authority: Authority, tmp_path: Path
+) -> None:
+    """The steps of docs/secrets.md."""
+    url = address(redis_with_tls.port, authority, authority.issue("client"))
+    client = connect(url, max_connections=1)
+
+    def reconnects() -> bool:
+        client.connection_pool.disconnect()
+        celery(url)
+        return bool(client.ping())
+
+    assert reconnects()
+    old, new = authority.file.read_text(), Authority(tmp_path / "new")
+    authority.file.write_text(old + new.file.read_text())
+    names = [client.config_get(name)[name] for name in ("tls-cert-file", "tls-key-file")]
+    for file, name in zip(new.issue("127.0.0.1"), names, strict=True):
+        shutil.copy(file, name)
+    client.config_set("tls-cert-file", names[0], "tls-key-file", names[1])
+    assert reconnects()
+    authority.file.write_text(new.file.read_text())
+    assert reconnects()
+    authority.file.write_text(old)
+    with pytest.raises(RedisConnectionError, match="was refused"):
+        reconnects()
+    client.connection_pool.disconnect()
+
+
 class Impostor:
     """A server with TLS that is not ours: it keeps all bytes that clients send it."""
 

@@ -81,7 +81,7 @@ def shipped_redis(
     services: Services, secrets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """The URL of a Redis that runs the command of the file on a free port."""
-    with _redis(services["redis"], secrets, tmp_path_factory.mktemp("redis")) as url:
+    with running_redis(services["redis"], secrets, tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
@@ -95,12 +95,12 @@ def redis_with_users(
     """The same, with a user for each program."""
     redis = services["redis"]
     redis = redis | {"secrets": redis["secrets"] + users["services"]["redis"]["secrets"]}
-    with _redis(redis, secrets, tmp_path_factory.mktemp("redis")) as url:
+    with running_redis(redis, secrets, tmp_path_factory.mktemp("redis")) as url:
         yield url
 
 
 @contextmanager
-def _redis(service: dict[str, Any], secrets: Path, folder: Path) -> Iterator[str]:
+def running_redis(service: dict[str, Any], secrets: Path, folder: Path) -> Iterator[str]:
     """Run the command of a service, with the secrets that it mounts."""
     (folder / "secrets").mkdir()
     for name in service["secrets"]:

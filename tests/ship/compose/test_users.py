@@ -84,7 +84,7 @@ def test_keda_and_the_operator_have_their_passwords_and_nobody_comes_without(
 def test_a_new_password_reaches_the_address_and_the_users_of_redis(
     secrets: Path, tmp_path: Path
 ) -> None:
-    """docs/operations.md says which files to delete."""
+    """docs/secrets.md says which files to delete."""
     folder = tmp_path / "secrets"
     shutil.copytree(secrets, folder)
     before = {path.name: path.read_text() for path in folder.iterdir()}
