@@ -25,7 +25,8 @@ case "$*" in
 "compose ps -q "*) shift 3; for each; do echo "$each-1 $each-2"; done ;;
 "compose exec -T redis sh -c "*)
     printf 'commands to Redis\\n' >>calls
-    exec sh -c "$(echo "$7" | sed "s,/run/secrets,$PWD/secrets,; s,redis-cli,redis-cli -p $PORT,")" ;;
+    command=$(echo "$7" | sed "s,/run/secrets,$PWD/secrets,; s,redis-cli,redis-cli -p $PORT,")
+    exec sh -c "$command" ;;
 "restart "*) echo "$*" >>calls; rm -f "healthy-$2" ;;
 "inspect -f "*)
     echo "$*" | sed 's/.* /inspect /' >>calls

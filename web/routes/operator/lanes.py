@@ -58,9 +58,9 @@ def purge_lane(path: LanePath, body: PurgeRequest) -> Response:
     One call takes a few seconds at most. While the answer says `more`, call again with its
     `made_before`, so that the call does not cancel jobs that came later.
 
-    This call has no `Idempotency-Key`, and ignores one. To be able to repeat it after a lost answer,
-    send `made_before` with the first request too. Each repetition then cancels only what is left of
-    the same jobs.
+    This call has no `Idempotency-Key`, and ignores one. To be able to repeat it after a lost
+    answer, send `made_before` with the first request too. Each repetition then cancels only what is
+    left of the same jobs.
     """
     made_before = body.made_before
     if made_before is None:
