@@ -36,11 +36,19 @@ def rate(counts: Sequence[Any], now: float) -> float:
 
 
 def rate_since(counts: Sequence[Any], start: float, now: float) -> float:
-    """Images per second from `start` until now, at most over the window."""
+    """Images per second from `start` until now, at most over the window.
+
+    Where seconds pass before the first commit, perhaps no worker was there, because the lane had
+    been scaled to zero. Then the rate counts from the end of the first second with commits.
+    """
     first = _first_second(now)
     start = max(start, first)
-    images = sum(int(count or 0) for count in counts[int(start) - first :])
-    return images / max(1.0, now - start)
+    images = [int(count or 0) for count in counts[int(start) - first :]]
+    empty = next((k for k, count in enumerate(images) if count), 0)
+    working = now - (int(start) + empty + 1)
+    if empty and working >= 1 and sum(images[empty + 1 :]):
+        return sum(images[empty + 1 :]) / working
+    return sum(images) / max(1.0, now - start)
 
 
 def _first_second(now: float) -> int:
