@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import Any
 
 import httpx
+from redis.exceptions import RedisError
 
 from loadtest.chaos.history import History
 from shared import keys
@@ -16,6 +18,7 @@ from shared.serving import model_versions
 from tests.support.local_service import LocalService
 from workers.webhooks import QUEUE
 
+#: The check gives up when nothing has been finished for so long. All of it may take longer.
 _DRAIN_SECONDS = 180
 #: A second delivery that comes late would change a result within this time.
 _LATE_SECONDS = 3
@@ -39,6 +42,7 @@ class Check:
         self._history = history
         self._right = right
         self._repair = repair
+        self._left: object = None
         self._deadline = time.monotonic() + _DRAIN_SECONDS
 
     def faults(self) -> Counter[str]:
@@ -85,9 +89,20 @@ class Check:
                     break
             except httpx.TransportError:
                 time.sleep(0.5)
+            with suppress(RedisError):
+                self._note_progress(self._outstanding())
         page = http.get(f"/jobs/{job_id}/results?limit=1000").json()
         items: list[Any] = page.get("items", [])
         return items
+
+    def _outstanding(self) -> list[Any]:
+        with closing(self._service.redis()) as redis:
+            return [redis.get(f"outstanding_images:{lane}") for lane in Lane]
+
+    def _note_progress(self, left: object) -> None:
+        if left != self._left:
+            self._left = left
+            self._deadline = time.monotonic() + _DRAIN_SECONDS
 
     def _left_over(self) -> dict[str, int]:
         """What Redis still holds for work that has ended. It must come to nothing.
@@ -107,6 +122,7 @@ class Check:
                 "bytes held": int(redis.hget("held", "total") or 0),
                 "webhooks": redis.zcard(keys.WEBHOOKS_DUE) + redis.llen(QUEUE),
             }
+            self._note_progress(left)
             if not any(left.values()) or time.monotonic() > self._deadline:
                 redis.close()
                 return left
