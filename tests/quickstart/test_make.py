@@ -82,6 +82,15 @@ def test_packages_are_unpacked_beside_the_environment_and_not_in_a_small_folder(
     assert recorded(clone)["TMPDIR"] == "/var/tmp"
 
 
+def test_a_failure_of_pip_ends_with_the_page_that_helps(clone: Path) -> None:
+    (clone / ".venv" / "quickstart.stamp").unlink()
+    ended = make(clone, "run", "PYTHON=python3", STATUS="1")
+    assert ended.returncode == 2 and "-m quickstart" not in ended.stdout
+    help_line, error = ended.stderr.splitlines()
+    assert "could not be installed." in help_line and "docs/first-start.md" in help_line
+    assert "Error 1" in error
+
+
 def test_settings_may_stand_behind_make(clone: Path) -> None:
     make(clone, "run", "DATA_DIR=/my data", "LOG_LEVEL=INFO")
     assert recorded(clone)["DATA_DIR"] == "/my data"

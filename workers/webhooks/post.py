@@ -55,14 +55,16 @@ def post(
             body,
             {"Content-Type": "application/json", "User-Agent": _AGENT, **headers},
         )
-        response = connection.getresponse()
+        # An answer that is not closed keeps the socket open after the connection is closed.
+        with connection.getresponse() as response:
+            answer = Answer(response.status, _retry_after(response.getheader("Retry-After", "")))
     except (OSError, http.client.HTTPException) as error:
         raise NotDelivered(connection.cut_off or type(error).__name__) from error
     finally:
         connection.close()
     if connection.cut_off:  # http.client takes the cut for the end of the answer's head.
         raise NotDelivered(connection.cut_off)
-    return Answer(response.status, _retry_after(response.getheader("Retry-After", "")))
+    return answer
 
 
 def _retry_after(header: str) -> float:

@@ -92,6 +92,14 @@ def test_a_server_that_never_answers_is_given_up(
             site.download()
 
 
+def test_the_message_has_the_words_of_the_system_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    site = Site(f"http://127.0.0.1:{port}", Settings(torch_home=tmp_path))
+    with pytest.raises(WeightsUnreachable, match=r"th: \[Errno \d+\] Connection refused\. Let"):
+        site.download()
+
+
 def test_a_folder_that_cannot_be_written_is_not_an_error_of_the_network(
     site: Site, tmp_path: Path
 ) -> None:

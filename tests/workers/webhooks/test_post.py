@@ -127,6 +127,20 @@ def test_a_receiver_that_never_ends_its_answer_is_cut_off(answer: object, tls: b
             send(Target(tls, "localhost", port, "/"))
 
 
+def test_a_failure_that_is_kept_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[socket.socket] = []
+
+    def create(*arguments: Any, **options: Any) -> socket.socket:
+        opened.append(connect(*arguments, **options))
+        return opened[-1]
+
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", create)
+    with raw_receiver(drip) as port, pytest.raises(NotDelivered) as kept:
+        send(local(port))
+    assert kept.value and [each.fileno() for each in opened] == [-1]
+
+
 @pytest.mark.long
 @pytest.mark.alone
 @pytest.mark.parametrize(("answer", "tls"), ENDLESS)

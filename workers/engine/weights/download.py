@@ -52,12 +52,15 @@ def download(url: str, settings: Settings) -> Path:
     except (OSError, HTTPException, _OtherFile) as error:
         unreachable = isinstance(error, _NETWORK_ERRORS)
         raise (WeightsUnreachable if unreachable else ModelError)(
-            f"The weights {path.name} cannot be downloaded from {url}: {error}. "
-            "Let this machine reach the network once; or set MODEL_WEIGHTS=<file>, a .pth or "
-            ".safetensors file; or set MODEL_WEIGHTS=demonstration, a small model of few classes; "
-            "or set MODEL_WEIGHTS=random, for load tests."
+            f"The weights cannot be downloaded from {url}: {_reason(error)}. Let this machine "
+            "reach the network once, or set MODEL_WEIGHTS=<file>, or MODEL_WEIGHTS=demonstration."
         ) from error
     return path
+
+
+def _reason(error: Exception) -> object:
+    """Text for a user. An URLError shows its class and hides what the system said behind it."""
+    return error.reason if type(error) is URLError else error
 
 
 def _store(url: str, path: Path) -> None:
