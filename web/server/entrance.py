@@ -5,6 +5,9 @@ something has arrived. A request needs several steps, and beside hundreds of req
 client each step would wait for hundreds of others, however little those cost: a cached answer, or a
 refusal. So requests of one client begin one after the other, and all other clients that have
 something to do get their step in between. A client that sends one request at a time never waits.
+
+A client may send the last bytes of hundreds of bodies at the same moment. So a request whose body
+comes later than its head goes on in the same way, when the body is here.
 """
 
 from __future__ import annotations
@@ -17,17 +20,31 @@ from gevent.event import Event
 
 from web.server.pacing import let_others_run
 
+#: In the WSGI environment: returns when the request may go on after its body.
+_GO_ON = "classifier.go_on"
+
 
 class Entrance:
     def __init__(self) -> None:
         #: The requests that wait, by the name of their client. A client is here for the rest of the
         #: round in which it was let in.
         self._waiting: dict[str, deque[Event]] = {}
+        self._round = 0
 
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
         """Return when a request of `client` may begin."""
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
+        self._wait(client)
+        begun = self._round
+
+        def go_on() -> None:
+            if self._round != begun:
+                self._wait(client)
+
+        environ[_GO_ON] = go_on
+
+    def _wait(self, client: str) -> None:
         if client in self._waiting:
             place = Event()
             self._waiting[client].append(place)
@@ -38,11 +55,18 @@ class Entrance:
         self._waiting[client] = deque()
 
     def _let_in(self) -> None:
-        """Let the next request of each client begin in each round, while any client is here."""
+        """Let the next request of each client go on in each round, while any client is here."""
         while self._waiting:
             let_others_run()
+            self._round += 1
             for client, waiting in list(self._waiting.items()):
                 if waiting:
                     waiting.popleft().set()
                 else:
                     del self._waiting[client]
+
+
+def go_on(environ: WSGIEnvironment) -> None:
+    """Return when a request may go on, whose body is here now."""
+    if wait := environ.get(_GO_ON):
+        wait()

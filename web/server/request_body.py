@@ -43,6 +43,11 @@ def read_into(
     return len(data)
 
 
+def has_ended(body: Body) -> bool:
+    """Whether all of a body of known length was read."""
+    return isinstance(body.reader, LengthReader) and not body.reader.length
+
+
 def _read_from_socket(
     reader: LengthReader, client: socket.socket, buffer: bytearray | memoryview, flags: int
 ) -> int:

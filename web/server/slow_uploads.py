@@ -14,8 +14,9 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import gevent
 from werkzeug.exceptions import RequestTimeout
 
+from web.server import entrance
 from web.server.pacing import Pace, Pacing
-from web.server.request_body import read_into
+from web.server.request_body import has_ended, read_into
 
 
 class SlowUploads:
@@ -37,22 +38,38 @@ class SlowUploads:
                 # way. Without this key Werkzeug counts, and refuses half a body.
                 environ.pop("wsgi.input_terminated", None)
             pace = Pace(self._pacing, environ)
-            environ["wsgi.input"] = _Body(environ["wsgi.input"], client, pace, self._seconds)
+            body = environ["wsgi.input"]
+            environ["wsgi.input"] = _Body(body, client, pace, self._seconds, environ)
         return self._app(environ, start)
 
 
 class _Body(io.RawIOBase):
-    def __init__(self, body: Any, client: socket.socket, pace: Pace, seconds: float) -> None:
+    def __init__(
+        self,
+        body: Any,
+        client: socket.socket,
+        pace: Pace,
+        seconds: float,
+        environ: WSGIEnvironment,
+    ) -> None:
         self._body = body
         self._client = client
         self._pace = pace
         self._seconds = seconds
+        self._environ = environ
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         self._pace.wait()
+        size = self._read_in_time(buffer)
+        if size < len(buffer) or has_ended(self._body):
+            # All that is done with the body follows now, without a pause.
+            entrance.go_on(self._environ)
+        return size
+
+    def _read_in_time(self, buffer: Any) -> int:
         with gevent.Timeout(self._seconds, False):
             size = read_into(self._body, self._client, buffer)
             self._pace.note(size)

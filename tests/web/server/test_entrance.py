@@ -5,8 +5,9 @@ from __future__ import annotations
 from wsgiref.types import WSGIEnvironment
 
 import gevent
+from gevent.event import Event
 
-from web.server.entrance import Entrance
+from web.server.entrance import Entrance, go_on
 from web.server.pacing import let_others_run
 
 ENVIRON: WSGIEnvironment = {"gunicorn.socket": None}
@@ -59,3 +60,38 @@ def test_a_client_that_sends_one_request_at_a_time_never_waits() -> None:
     entrance.wait("client", ENVIRON)
     assert len(rounds) == before
     counting.kill()
+
+
+def test_requests_whose_bodies_come_at_the_same_moment_go_on_one_after_the_other() -> None:
+    entrance, body_is_here, steps = Entrance(), Event(), list[str]()
+
+    def send(client: str) -> None:
+        environ: WSGIEnvironment = dict(ENVIRON)
+        entrance.wait(client, environ)
+        body_is_here.wait()
+        go_on(environ)
+        for _ in range(STEPS):
+            steps.append(client)
+            let_others_run()
+
+    crowd = [gevent.spawn(send, "many") for _ in range(200)]
+    for _ in range(300):
+        let_others_run()
+    stranger = gevent.spawn(send, "one")
+    for _ in range(5):
+        let_others_run()
+    body_is_here.set()
+    stranger.join(10)
+    assert steps.count("one") == STEPS and len(steps) < 50
+    gevent.joinall(crowd, timeout=10, raise_error=True)
+
+
+def test_a_request_whose_body_came_with_its_head_waits_only_once() -> None:
+    entrance = Entrance()
+    others = [gevent.spawn(entrance.wait, "client", dict(ENVIRON)) for _ in range(20)]
+    environ: WSGIEnvironment = dict(ENVIRON)
+    entrance.wait("client", environ)
+    assert all(other.ready() for other in others) is False
+    go_on(environ)
+    assert not all(other.ready() for other in others)
+    gevent.joinall(others, timeout=10, raise_error=True)

@@ -62,3 +62,27 @@ def test_many_bodies_are_read_whole(connect: Callable[[], Connection]) -> None:
     read = [gevent.spawn(upload, pacing, each) for each in connections]
     gevent.joinall(read, timeout=10, raise_error=True)
     assert all(each.value == sent for each in read)
+
+
+def test_a_request_goes_on_by_its_entrance_when_its_body_is_here(
+    connect: Callable[[], Connection],
+) -> None:
+    events: list[str] = []
+
+    def app(environ: Any, start: Any) -> list[bytes]:
+        environ["wsgi.input"].readinto(bytearray(2**16))
+        events.append("first")
+        environ["wsgi.input"].readinto(bytearray(2**16))
+        events.append("last")
+        return []
+
+    connection = connect()
+    connection.client.sendall(HEAD % (2**16 + 1) + bytes(2**16 + 1))
+    request = next(connection.parser)
+    environ: Any = {
+        "gunicorn.socket": connection.far,
+        "wsgi.input": request.body,
+        "classifier.go_on": lambda: events.append("goes on"),
+    }
+    SlowUploads(app, Pacing(), seconds=10)(environ, lambda *_: lambda _: None)
+    assert events == ["first", "goes on", "last"]

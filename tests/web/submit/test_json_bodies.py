@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from redis import Redis
 from werkzeug.datastructures import MultiDict
 
+from shared.errors import InvalidRequest, WrongPartSize
 from tests.support.bodies import Unreadable
 from tests.web.submit.asking import submit
 from web.intake.parts import read_part
@@ -63,6 +64,52 @@ def test_many_bad_entries_of_a_part_are_one_error() -> None:
     with pytest.raises(ValidationError) as raised:
         read_part({"items": f"[{'{},' * 1000}{{}}]"}, MultiDict(), items=1, max_bytes=1)
     assert raised.value.error_count() == 1
+
+
+def test_only_as_many_fields_and_entries_of_a_part_are_checked_as_can_be_right() -> None:
+    fields = json.dumps([{f"field {k}": k for k in range(1000)}])
+    with pytest.raises(ValidationError) as raised:
+        read_part({"items": fields}, MultiDict(), items=1, max_bytes=1)
+    assert raised.value.error_count() < 10
+    entries = json.dumps([{"name": "", "digest": "0" * 64}] * 1000)
+    with pytest.raises(WrongPartSize, match="had more than 32 items and 0 files"):
+        read_part({"items": entries}, MultiDict(), items=32, max_bytes=1)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[", "[" + "9" * 100_000 + "]"])
+def test_entries_that_cannot_be_parsed_are_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="items: This is not valid JSON"):
+        read_part({"items": text}, MultiDict(), items=1, max_bytes=1)
+
+
+def test_a_lone_surrogate_in_the_name_of_a_field_is_replaced() -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden") as raised:
+        read_part({"items": r'[{"\ud83d": 1}]'}, MultiDict(), items=1, max_bytes=1)
+    assert "\ufffd" in [step for each in raised.value.errors() for step in each["loc"]]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "code"),
+    [
+        (b"a&" * 1000, "application/x-www-form-urlencoded", "invalid_request"),
+        (bytes(500_001), "application/x-www-form-urlencoded", "request_too_large"),
+        (b"a&" * 1000, "text/plain", "no_files"),
+    ],
+)
+def test_a_part_that_is_no_form_with_files_is_refused_before_it_is_parsed(
+    make_app: Callable[..., OpenAPI],
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    kind: str,
+    code: str,
+) -> None:
+    client = make_app(wait_seconds=0).test_client()
+    job_id = client.post("/jobs", json={"total": 1}).json["job"]["id"]
+    monkeypatch.setattr(
+        "werkzeug.formparser.FormDataParser.parse", lambda *_: pytest.fail("it is parsed")
+    )
+    answer = client.put(f"/jobs/{job_id}/parts/0", data=data, content_type=kind)
+    assert answer.json["code"] == code
 
 
 def test_the_largest_job_can_be_opened_with_all_its_digests(
