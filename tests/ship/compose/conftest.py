@@ -117,6 +117,7 @@ def running_redis(service: dict[str, Any], secrets: Path, folder: Path) -> Itera
                 client.ping()
                 break
             time.sleep(0.05)
+        client.connection_pool.disconnect()
         yield url
 
 

@@ -26,7 +26,8 @@ case "$*" in
 "compose exec -T redis sh -c "*)
     printf 'commands to Redis\\n' >>calls
     command=$(echo "$7" | sed "s,/run/secrets,$PWD/secrets,; s,redis-cli,redis-cli -p $PORT,")
-    exec sh -c "$command" ;;
+    shift 7
+    exec sh -c "$command" "$@" ;;
 "restart "*) echo "$*" >>calls; rm -f "healthy-$2" ;;
 "inspect -f "*)
     echo "$*" | sed 's/.* /inspect /' >>calls
@@ -88,6 +89,12 @@ def test_a_restart_goes_from_one_container_to_the_next(page: Page) -> None:
     assert calls == [
         call for name in order for call in (f"restart {name}", *[f"inspect {name}"] * 2)
     ]
+
+
+def test_a_command_may_have_arguments(page: Page) -> None:
+    page.follow(
+        _BLOCKS[1], "redis set name 'two words'", "test \"$(redis get name)\" = 'two words'"
+    )
 
 
 @pytest.mark.parametrize(

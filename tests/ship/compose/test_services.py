@@ -59,6 +59,13 @@ def test_each_image_has_a_version(services: Services) -> None:
             assert (ROOT / service["build"]["dockerfile"]).is_file(), name
 
 
+def test_the_document_lists_the_version_of_each_image_of_others(services: Services) -> None:
+    table = (ROOT / "docs/deploy.md").read_text().partition("| program | image | tested |")[2]
+    listed = set(re.findall(r"^\| [^|]+ \| ([\d.]+) \|", table, re.MULTILINE))
+    tags = [each["image"].rpartition(":")[2] for each in services.values() if "build" not in each]
+    assert listed == {tag.removeprefix("v").partition("-")[0] for tag in tags}
+
+
 def test_each_image_is_built_from_a_stage_and_arguments_that_exist(services: Services) -> None:
     for service in services.values():
         if target := service.get("build", {}).get("target"):
