@@ -45,7 +45,7 @@ class WorkerSettings(BaseSettings):
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     """Most images in one micro-batch."""
     batch_time_limit_seconds: Count = 45
-    """A pool process that needs longer for one micro-batch is killed."""
+    """A pool process that needs longer to begin or to end a micro-batch is killed."""
     part_deadline_seconds: Count = 60
     """If no worker starts on a part, or ends it, within this time, the part is queued again."""
     reconcile_seconds: Seconds = 5

@@ -17,6 +17,7 @@ class Batch:
     def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
         self.requests = requests
         self.accepted = False
+        self.result: Any = None  #: The pool's record of this batch.
         self._on_done = on_done
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:

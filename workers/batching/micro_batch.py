@@ -13,8 +13,9 @@ A message that must run alone may be slow. Such messages alternate with batches 
 that the others do not wait for all of them.
 
 This module depends on `Task.start_strategy`, `consumer.on_task_request` as the last step of the
-default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request. The
-versions of celery and kombu are pinned for that reason.
+default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request.
+`frozen_processes.py` depends on `_write_to` of the pool's result and on `_waiting_to_start` of the
+pool. The versions of celery, billiard and kombu are pinned for that reason.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from celery.worker.strategy import default as default_strategy
 from shared.observe import log
 from workers.batching.batch import Batch, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together
+from workers.batching.frozen_processes import end_frozen_processes
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
 #: threads spin while they wait for each other. Beside other batches they cost more than they save.
@@ -61,6 +63,7 @@ class MicroBatch(Task):  # type: ignore[misc]
         """Celery calls this at every connect to the broker."""
         if self.batcher is None:
             self.batcher = Batcher(self, consumer.pool)
+            end_frozen_processes(self.batcher, app.conf.task_time_limit, consumer.timer)
         self.batcher.forget_old_connection()
         flush_events_together(consumer)
         return default_strategy(self, app, _Gathering(consumer, self.batcher.add), **kwargs)
@@ -111,6 +114,21 @@ class Batcher:
     def running(self) -> int:
         """Batches in the pool, one per process."""
         return len(self._running)
+
+    @property
+    def not_begun(self) -> list[Batch]:
+        """Batches that were handed to the pool, and that no process has accepted yet."""
+        return [batch for batch in self._running if not batch.accepted]
+
+    def holder(self, batch: Batch) -> Any:
+        """The living process to which the pool has sent a batch; None if there is none yet.
+
+        A process that still loads the model is none: the pool sends it nothing.
+        """
+        process = batch.result._write_to
+        if not process or process.exitcode is not None:
+            return None
+        return None if process in self._pool._pool._waiting_to_start else process
 
     @property
     def parts(self) -> int:
@@ -202,6 +220,7 @@ class Batcher:
         )
         if result is None:
             return False  # The closing channel returns unacknowledged messages to the queue.
+        batch.result = result
         self._running.add(batch)
         return True
 

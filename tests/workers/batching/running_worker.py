@@ -51,6 +51,11 @@ class Worker:
         until(lambda: name in self.finished())
         return next(each for each in self.began() if name in each["names"])
 
+    def pool_processes(self) -> list[int]:
+        main = self.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text()
+        return [int(process) for process in children.split()]
+
     def began(self) -> list[dict[str, Any]]:
         return [json.loads(each) for each in self.redis.lrange("began", 0, -1)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -83,6 +84,22 @@ def test_a_batch_over_its_time_limit_is_killed_and_frees_its_slot(
         until(lambda: worker.began())
         stuck = worker.began()[0]["pid"]
         until(lambda: not Path(f"/proc/{stuck}").exists())
+        worker.has_two_free_processes()
+
+
+def test_processes_that_were_frozen_while_idle_are_replaced(
+    redis_url: str, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIME_LIMIT", "3")
+    with running_worker(redis_url, redis, tmp_path / "log") as worker:
+        frozen = worker.pool_processes()
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+        for name in ("a", "b"):
+            worker.send(name)
+        until(lambda: {"a", "b"} == set(worker.finished()))
+        until(worker.settled)
+        assert not set(frozen) & set(worker.pool_processes())
         worker.has_two_free_processes()
 
 
