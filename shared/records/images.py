@@ -5,18 +5,23 @@ would all be in memory at once, here and in Redis, which does nothing else while
 transaction out. So they are stored a few megabytes at a time, under the id of a job that does not
 exist yet, and soon expire. The transaction lets them live on, and is carried out only if all of
 them are still there. If the process dies before, nothing is accepted.
+
+No account counts staged images. So they are deleted at once if their request is refused. A client
+could otherwise fill Redis with requests that are refused late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared import keys
-from shared.jobs import PART_SIZE, NewItem, NewJob
+from shared.jobs import PART_SIZE, NewItem, NewJob, parts_of
 from shared.portions import portions
 
 #: Bytes of images in one round trip, unless a single one has more. Redis does nothing else while it
@@ -38,6 +43,29 @@ def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds:
     for position, data in images.items():
         pipe.hset(key, str(position), data)
     pipe.expire(key, seconds)
+
+
+@contextmanager
+def staged(redis: Redis, job: NewJob) -> Iterator[NewJob]:
+    """Stage a job, which this block accepts; gives what `stage` does."""
+    numbers = range(parts_of(len(job.items)))
+    with deleted_if_refused(redis, *[keys.images(job.id, number) for number in numbers]):
+        yield stage(redis, job)
+
+
+@contextmanager
+def deleted_if_refused(redis: Redis, *staged: str) -> Iterator[None]:
+    """Delete staged keys if this block raises an error, because nothing was accepted then.
+
+    After a lost connection something may have been accepted. So the keys are left to expire.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OutOfMemoryError) or not isinstance(error, (RedisError, OSError)):
+            with suppress(RedisError):
+                redis.unlink(*staged)
+        raise
 
 
 def stage(redis: Redis, job: NewJob) -> NewJob:

@@ -25,7 +25,7 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.images import staged_keys, store_images
+from shared.records.images import deleted_if_refused, staged_keys, store_images
 from shared.records.open_jobs.staging import StagedPart
 
 #: `Retry-After` of a client that has too many open jobs.
@@ -145,44 +145,45 @@ class JobSubmitter:
         stored as this part, and Unavailable if reading `items` took minutes.
         """
         staged = StagedPart(self._redis, job, trace)
-        for item in items:
-            staged.add(item)
-        ref = PartRef(job.id, number, staged.pending)
-        pipe = staged.rest()
-        now = clock.now(self._redis)  # the upload may have taken minutes
-        _PUT_PART(
-            pipe,
-            [[number * PART_SIZE + k] for k in staged.finished],
-            job=keys.job(job.id),
-            part=keys.part(job.id, number),
-            images=keys.images(job.id, number),
-            staged=staged.key,
-            staged_images=staged.images_key,
-            outstanding_images=keys.outstanding_images(job.lane),
-            held=keys.HELD,
-            queue=keys.queue(job.lane, version),
-            parts=keys.parts(job.id),
-            finished=keys.finished(job.id),
-            job_id=job.id,
-            number=number,
-            member=ref.member,
-            message=message(job.lane, [ref], version=version),
-            item_count=len(staged.items),
-            pending=staged.pending,
-            bytes=staged.bytes,
-            succeeded=staged.succeeded,
-            failed=staged.failed,
-            model_version=version or staged.model_version or "",
-            now=now,
-            deadline=now + self._deadline,
-            ttl=self._ttl,
-            client=client,
-            lane=job.lane,
-            kept=staged.kept,
-            **account.times(now, self._ttl),
-        )
-        *_, (word, *reply) = pipe.execute()
-        return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
+        with deleted_if_refused(self._redis, staged.key, staged.images_key):
+            for item in items:
+                staged.add(item)
+            ref = PartRef(job.id, number, staged.pending)
+            pipe = staged.rest()
+            now = clock.now(self._redis)  # the upload may have taken minutes
+            _PUT_PART(
+                pipe,
+                [[number * PART_SIZE + k] for k in staged.finished],
+                job=keys.job(job.id),
+                part=keys.part(job.id, number),
+                images=keys.images(job.id, number),
+                staged=staged.key,
+                staged_images=staged.images_key,
+                outstanding_images=keys.outstanding_images(job.lane),
+                held=keys.HELD,
+                queue=keys.queue(job.lane, version),
+                parts=keys.parts(job.id),
+                finished=keys.finished(job.id),
+                job_id=job.id,
+                number=number,
+                member=ref.member,
+                message=message(job.lane, [ref], version=version),
+                item_count=len(staged.items),
+                pending=staged.pending,
+                bytes=staged.bytes,
+                succeeded=staged.succeeded,
+                failed=staged.failed,
+                model_version=version or staged.model_version or "",
+                now=now,
+                deadline=now + self._deadline,
+                ttl=self._ttl,
+                client=client,
+                lane=job.lane,
+                kept=staged.kept,
+                **account.times(now, self._ttl),
+            )
+            *_, (word, *reply) = pipe.execute()
+            return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
 
     def _execute(self, pipe: Pipeline, claim: Claim | None) -> list[Any]:
         try:

@@ -26,7 +26,7 @@ from shared.breaker import Breaker
 from shared.errors import LaneClosed, Overloaded, TryLater
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
-from shared.records.images import stage
+from shared.records.images import staged
 from shared.records.load import backlog
 from shared.records.load.backlog import Load
 from shared.records.claims import Claim
@@ -185,10 +185,11 @@ class Admission:
         if room.lane:
             self._accounts.note_stored(room.client, room.lane, room.need)
 
-    def stage(self, job: NewJob) -> NewJob:
-        """Store images of many bytes before their job is accepted. Raises as `accept` does."""
-        with self._storing():
-            return stage(self._redis, job)
+    @contextmanager
+    def staged(self, job: NewJob) -> Iterator[NewJob]:
+        """Store images of many bytes, before this block accepts their job. Raises as `accept`."""
+        with self._storing(), staged(self._redis, job) as without_bytes:
+            yield without_bytes
 
     def accept(
         self, jobs: Sequence[NewJob], claim: Claim | None = None, *, at_once: bool = False

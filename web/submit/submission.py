@@ -83,7 +83,8 @@ class Submission:
                 model_version=version,
             )
             room.fill(lane, _need(uploads, outcomes, thumbnails=thumbnails))
-            self._accept(self._admission.stage(job), claim)
+            with self._admission.staged(job) as without_bytes:
+                self._accept(without_bytes, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
         return outcomes
 

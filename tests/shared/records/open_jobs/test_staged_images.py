@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError, TimeoutError
 
 from shared import keys
 from shared.errors import Unavailable
-from shared.jobs import JobState, NewItem, NewJob, PartRef, new_job_id
+from shared.jobs import JobState, NewItem, NewJob, OpenJob, PartRef, new_job_id
 from shared.records import images
 from shared.records.claims import AlreadyClaimed, Claim
-from shared.records.images import stage
+from shared.records.images import stage, staged
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.shared.records.parts import CACHED, EMPTY, LANE, commit, nothing_is_held
@@ -94,3 +95,40 @@ def test_a_claim_holds_for_a_staged_job(jobs: JobRecords, redis: Redis) -> None:
     with pytest.raises(AlreadyClaimed) as raised:
         jobs.submitter.accept([stage(redis, replace(first, id=new_job_id()))], claim)
     assert raised.value.job_id == first.id
+
+
+def test_the_images_of_a_refused_job_are_deleted_at_once(jobs: JobRecords, redis: Redis) -> None:
+    claim = Claim("", "key", "fingerprint")
+    first = new_job(2 * MEGABYTE)
+    with staged(redis, first) as without_bytes:
+        jobs.submitter.accept([without_bytes], claim)
+    second = replace(first, id=new_job_id())
+    with pytest.raises(AlreadyClaimed), staged(redis, second) as without_bytes:
+        jobs.submitter.accept([without_bytes], claim)
+    assert redis.keys("images:*") == [keys.images(first.id, 0).encode()]
+
+
+def test_after_a_lost_connection_the_images_are_kept_for_a_while(redis: Redis) -> None:
+    """The job may have been accepted."""
+    job = new_job(2 * MEGABYTE)
+    with pytest.raises(TimeoutError), staged(redis, job):
+        raise TimeoutError
+    assert redis.hlen(keys.images(job.id, 0)) == 1
+
+
+def test_a_full_redis_keeps_no_staged_images(
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "BYTES_AT_ONCE", MEGABYTE)
+    opened = OpenJob(id=new_job_id(), lane=LANE, top_k=1, total=8)
+    jobs.submitter.open(opened)
+    job = new_job(*[MEGABYTE] * 8)
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 4 * MEGABYTE)
+    try:
+        with pytest.raises(OutOfMemoryError), staged(redis, job):
+            pass
+        with pytest.raises(OutOfMemoryError):
+            jobs.submitter.put_part(jobs.reader.get(opened.id), 0, job.items)
+        assert not redis.keys("images:*") and not redis.keys("staged*")
+    finally:
+        redis.config_set("maxmemory", 0)
