@@ -1,9 +1,9 @@
-"""`python k8s/generate.py` writes the PrometheusRule from the rule files.
+"""`python3 k8s/generate.py` writes the PrometheusRule from the rule files.
 
 Kustomize can put a file only into a ConfigMap. A test compares the two. To change the address of
 the runbooks in every alert:
 
-    python k8s/generate.py --runbooks https://wiki.example.com/classifier/operations.md
+    python3 k8s/generate.py --runbooks https://wiki.example.com/classifier/operations.md
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python k8s/preflight.py k8s/overlays/cpu` checks whether a cluster has what an overlay needs.
+"""`python3 k8s/preflight.py k8s/overlays/cpu` checks whether a cluster has what an overlay needs.
 
 It only reads: it runs `kubectl kustomize` and `kubectl get`. It prints one line for each check, and
 ends with status 1 if something is missing.
@@ -255,5 +255,5 @@ def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python k8s/preflight.py k8s/overlays/cpu")
+        sys.exit("usage: python3 k8s/preflight.py k8s/overlays/cpu")
     sys.exit(main(sys.argv[1]))

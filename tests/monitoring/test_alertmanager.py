@@ -49,7 +49,7 @@ def test_the_commands_of_the_document_work(program: Callable[[str], str], tmp_pa
     assert len(commands) == 5
     for folder in ("monitoring", "k8s"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    script = "\n".join(commands).replace("python k8s", f"{sys.executable} k8s")
+    script = "\n".join(commands).replace("python3 k8s", f"{sys.executable} k8s")
     followed = subprocess.run(
         ["bash", "-euxc", script], cwd=tmp_path, capture_output=True, text=True, check=False
     )

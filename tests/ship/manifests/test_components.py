@@ -95,7 +95,7 @@ def test_the_alert_rules_are_those_of_the_files(monitored: Objects) -> None:
     [rules] = of_kind(monitored, "PrometheusRule").values()
     files = sorted((ROOT / "monitoring/prometheus/rules").glob("*.yml"))
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    assert rules["spec"]["groups"] == groups, "run: python k8s/generate.py"
+    assert rules["spec"]["groups"] == groups, "run: python3 k8s/generate.py"
 
 
 def test_prometheus_accepts_the_rules_in_one_file(monitored: Objects, tmp_path: Path) -> None:
