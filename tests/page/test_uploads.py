@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import httpx
+import pytest
 from playwright.sync_api import Route, expect
 
+from loadtest.page import Memory
 from tests.page.conftest import STATUS, NewPage, Noise
 from tests.support.local_service import LocalService
 
@@ -119,6 +122,27 @@ def test_the_sizes_of_few_files_are_read_at_a_time(
     assert 32 <= page.evaluate("asked.size") <= 4 * 32
     page.click("#cancel")
     expect(page.locator("#figures")).to_contain_text("Cancelled")
+
+
+@pytest.mark.long
+def test_a_tab_does_not_hold_the_photos_that_it_sends(
+    service: LocalService, new_page: NewPage, noise: Noise
+) -> None:
+    """The browser reads files while it sends them, also the 32 of a part."""
+    size, paths = 5 * 2**20, noise(33)
+    for path in paths:
+        os.truncate(path, size)
+    page, memory = new_page(), Memory()
+    page.goto(service.base_url)
+    expect(page.locator("#status")).to_contain_text("workers ready")
+    page.wait_for_timeout(500)
+    before = memory.most
+    page.set_input_files("#pictures", paths)
+    expect(page.locator("#figures")).to_contain_text("33 pictures labelled", timeout=120_000)
+    grown = memory.most - before
+    memory.close()
+    print(grown)
+    assert grown < 100
 
 
 def test_an_upload_does_not_wait_for_the_next_day(
