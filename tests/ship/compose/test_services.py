@@ -50,6 +50,13 @@ def test_every_service_restarts_and_has_limits_and_few_rights(services: Services
         assert service["read_only"] is not bool(elastic), name
 
 
+def test_a_machine_with_one_core_can_run_all_but_the_log_stack(services: Services) -> None:
+    """Docker starts no container with more cores than the machine has."""
+    for name, service in services.items():
+        cpus = service["deploy"]["resources"]["limits"]["cpus"]
+        assert float(default(cpus)) <= 1 or "$" in cpus or name == "elasticsearch", name
+
+
 def test_each_image_has_a_version(services: Services) -> None:
     for name, service in services.items():
         image, _, tag = service["image"].rpartition(":")
