@@ -8,31 +8,39 @@ from typing import IO
 
 ROOT = Path(__file__).parents[2]
 
+#: The beginning of each program. A handler of a signal may run inside `print`, and a second `print`
+#: is then an error. `say` writes the line without the buffer.
+IMPORTS = """
+import os, signal, subprocess, sys, time
+def say(text):
+    os.write(1, text.encode() + b"\\n")
+"""
+
 #: Small programs, by name. Each says "up" when it is ready for the test.
 PROGRAMS = {
     "idle": "print('up', flush=True); time.sleep(60)",
     "polite": """
         def stop(*_):
             time.sleep(0.2)
-            print("finished", flush=True)
+            say("finished")
             sys.exit(0)
         signal.signal(signal.SIGTERM, stop)
-        print("up", flush=True)
+        say("up")
         time.sleep(60)
     """,
     "serving": """
         def stop(*_):
-            print("no new clients", flush=True)
+            say("no new clients")
             time.sleep(0.5)
-            print("answered", flush=True)
+            say("answered")
             sys.exit(0)
         signal.signal(signal.SIGTERM, stop)
-        print("up", flush=True)
+        say("up")
         time.sleep(60)
     """,
     "stubborn": """
-        signal.signal(signal.SIGTERM, lambda *_: print("not yet", flush=True))
-        print("up", flush=True)
+        signal.signal(signal.SIGTERM, lambda *_: say("not yet"))
+        say("up")
         while True: time.sleep(60)
     """,
     "failing": "print('up', 'no model', flush=True); sys.exit(3)",

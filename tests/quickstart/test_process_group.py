@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.quickstart.launcher import LAUNCHER, PROGRAMS, ROOT, Launcher
+from tests.quickstart.launcher import IMPORTS, LAUNCHER, PROGRAMS, ROOT, Launcher
 
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:
     for name, body in PROGRAMS.items():
-        imports = "import os, signal, subprocess, sys, time\n"
-        (tmp_path / f"{name}.py").write_text(imports + textwrap.dedent(body))
+        (tmp_path / f"{name}.py").write_text(IMPORTS + textwrap.dedent(body))
     launched: list[subprocess.Popen[str]] = []
 
     def start(
