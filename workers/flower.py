@@ -13,6 +13,7 @@ from typing import Any
 
 import flower.command
 from tornado.httputil import HTTPServerRequest
+from tornado.options import options
 from tornado.web import RequestHandler
 
 from shared.errors import HostNotAllowed
@@ -48,3 +49,9 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
 
 # The command makes its application by this name.
 flower.command.Flower = _GuardedFlower
+
+# Flower reads FLOWER_PORT, too. It would stop at an empty value and at the address of a Service,
+# which Kubernetes gives to this variable. So it gets what our settings have read.
+_is_flowers_variable = flower.command.is_flower_envvar
+flower.command.is_flower_envvar = lambda name: name != "FLOWER_PORT" and _is_flowers_variable(name)
+options.port = _settings.flower_port

@@ -90,3 +90,11 @@ def test_two_passwords_are_valid_while_one_replaces_the_other(
         flower.get("/tasks", auth=("operator", each)).status_code for each in ("old", "new", "x")
     ]
     assert statuses == [200, 200, 401]
+
+
+@pytest.mark.parametrize("port", ["tcp://10.96.7.8:5555", ""])
+def test_flower_starts_beside_a_port_that_our_settings_ignore(
+    start: Callable[..., httpx.Client], port: str
+) -> None:
+    """Kubernetes gives this variable the address of the Service `flower`."""
+    assert start(FLOWER_PORT=port).get("/").is_success
