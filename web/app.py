@@ -48,6 +48,7 @@ from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
 from web.server.pacing import Pacing
+from web.server.shares import Shares
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
 from web.submit import bodies, early_refusals
@@ -175,6 +176,7 @@ def _backend(settings: Settings) -> Backend:
             commits, records.reader, serialise=view.json, most=settings.max_event_streams
         ),
         view=view,
+        unsent=Shares(settings.max_body_memory_bytes),
     )
 
 

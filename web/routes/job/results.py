@@ -8,12 +8,12 @@ from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 from werkzeug.http import http_date
 
-from shared.errors import InvalidRequest, JobNotFound, NotAcceptable, UnknownField
+from shared.errors import InvalidRequest, JobNotFound, NotAcceptable, Overloaded, UnknownField
 from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
 from web.http.answers import answer, documented, streamed
 from web.follow.result_formats import LINE_FORMATS, accepted
-from web.routes.backend import backend, own_job
+from web.routes.backend import backend, client, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import (
     MAX_PAGE_ITEMS,
@@ -35,10 +35,18 @@ blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1", abp_tags=[_T
 #: process wait for a piece, so it must not take longer than a few milliseconds.
 _PIECE = 8 * PART_SIZE
 
+#: Bytes of a piece whose names are the longest that are possible.
+_STREAM_BYTES = 2**20
+
+#: A client has too much that it does not read.
+_RETRY_AFTER_SECONDS = 5
+
 
 @blueprint.get(
     "/jobs/<job_id>/results",
-    responses=documented({200: Page}, JobNotFound, NotAcceptable, InvalidRequest, UnknownField),
+    responses=documented(
+        {200: Page}, JobNotFound, NotAcceptable, InvalidRequest, UnknownField, Overloaded
+    ),
     operation_id="getResults",
 )
 def read(path: JobPath, query: ResultsQuery) -> Response:
@@ -56,12 +64,24 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
     else:
         lines = in_slots(_lines(backend().jobs, job, query, kind), request.environ)
         seconds = backend().settings.slow_download_seconds
-        client = request.environ.get("gunicorn.socket")
-        response = streamed(lines, media_type, client, seconds=seconds)
+        connection = request.environ.get("gunicorn.socket")
+        response = streamed(lines, media_type, connection, seconds=seconds)
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
     response.headers["Vary"] = "Accept"
+    _hold(response, response.content_length or _STREAM_BYTES)
     return response
+
+
+def _hold(response: Response, size: int) -> None:
+    """Count bytes until they are sent: a client may read slowly, or not at all. Raises Overloaded.
+
+    What one client does not read could otherwise take all memory of the process.
+    """
+    unsent, name = backend().unsent, client().name
+    if not unsent.take(name, size):
+        raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
+    response.call_on_close(lambda: unsent.give_back(name, size))
 
 
 def _media_type(query: ResultsQuery) -> str:
