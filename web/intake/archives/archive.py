@@ -54,6 +54,10 @@ _ITEMS = (*ENDINGS, ".zip", ".tar", ".gz", ".tgz")
 #: A longer "ending" is a part of a name.
 _LONGEST_ENDING = 12
 
+#: Endings that are counted apart. Their job stores them, and an archive may have 100,000.
+_MOST_ENDINGS = 50
+_OTHERS = "others"
+
 #: An archive gets a second more for each so many bytes. Any machine unpacks more than that.
 _BYTES_A_SECOND = 10_000_000
 
@@ -147,7 +151,14 @@ def scan(file: IO[bytes], kind: Kind, limits: Limits) -> Contents:
             raise ArchiveTooLarge(
                 f"The archive unpacks to more than {allowed(limits.unpacked(packed))}."
             )
-    return Contents(items, skipped)
+    return Contents(items, _most_frequent(skipped))
+
+
+def _most_frequent(skipped: Counter[str]) -> dict[str, int]:
+    """The most frequent endings, and the sum of all others."""
+    frequent = dict(skipped.most_common(_MOST_ENDINGS))
+    others = skipped.total() - sum(frequent.values())
+    return frequent | ({_OTHERS: others} if others else {})
 
 
 def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:

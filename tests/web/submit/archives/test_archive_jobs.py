@@ -87,6 +87,13 @@ def test_files_of_other_kinds_are_skipped_and_counted_by_ending(client: FlaskCli
         ]
 
 
+def test_of_many_endings_only_the_most_frequent_are_counted_apart(client: FlaskClient) -> None:
+    names = ["a.jpg", "b.txt", "c.txt"] + [f"{k}.e{k}" for k in range(60)]
+    job = post_raw(client, zipped([(name, JPEG) for name in names])).json
+    assert len(job["skipped"]) == 51 and sum(job["skipped"].values()) == 62
+    assert (job["skipped"][".txt"], job["skipped"]["others"]) == (2, 11)
+
+
 def test_an_archive_without_pictures_is_refused_with_what_it_holds(client: FlaskClient) -> None:
     files = [("a.txt", b"x"), ("b.mp4", b"x"), ("c.mp4", b"x")]
     answer = post_raw(client, zipped(files))
