@@ -74,8 +74,9 @@ def make_worker(settings: Settings) -> Celery:
         ),
         worker_send_task_events=settings.task_events,
         task_time_limit=settings.batch_time_limit_seconds,
-        # Loading the engine counts as the start of a pool process. The default is 4 s, too short.
-        worker_proc_alive_timeout=60,
+        # Celery kills a pool process that has not loaded the engine by then. On a machine with much
+        # other work, that may take a bulk worker more than a minute.
+        worker_proc_alive_timeout=300,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -28,3 +28,12 @@ def test_a_worker_without_its_weights_logs_why_and_ends(redis_url: str, tmp_path
     assert worker.returncode == 2
     assert "CRITICAL" in worker.stdout and "nothing.safetensors" in worker.stdout
     assert "Traceback" not in worker.stdout + worker.stderr
+
+
+def test_a_pool_process_has_minutes_to_load_the_model(redis_url: str) -> None:
+    """Each bulk worker of a very busy machine was killed while it loaded the model."""
+    read = "from workers.app import app; print(app.conf.worker_proc_alive_timeout)"
+    printed = subprocess.check_output(
+        [sys.executable, "-c", read], cwd=_ROOT, env=os.environ | {"REDIS_URL": redis_url}
+    )
+    assert float(printed) >= 300
