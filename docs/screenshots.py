@@ -67,7 +67,7 @@ def _classified(browser: Browser, url: str, pictures: Path, **look: object) -> P
     page.goto(url)
     page.set_input_files("#folder", pictures)
     expect(page.locator("#figures")).to_contain_text(f"{len(_NAMES)} pictures labelled")
-    expect(page.locator("#status")).to_contain_text("workers ready")
+    expect(page.locator("#status")).to_contain_text("Ready")
     return page
 
 

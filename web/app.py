@@ -22,7 +22,16 @@ from shared.version import VERSION
 from web.follow.commit_listener import CommitListener
 from web.follow.event_streams import EventStreams
 from web.follow.job_view import JobView
-from web.http import auth, errors, origins, rate_limit, replicas, requests, security_headers
+from web.http import (
+    auth,
+    error_page,
+    errors,
+    origins,
+    rate_limit,
+    replicas,
+    requests,
+    security_headers,
+)
 from web.http.api_keys import ApiKeys
 from web.http.openapi import DocumentedApi
 from web.http.origins import OriginGuard
@@ -83,6 +92,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     origins.register(app)
     security_headers.register(app)
     errors.register(app)
+    error_page.register(app)
     for blueprint in (classify.blueprint, jobs.blueprint, model.blueprint, health.blueprint):
         app.register_api(blueprint)
     app.register_api(results.blueprint)

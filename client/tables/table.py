@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import UsageError
+from ..text import path_text
 from .formats import row_format
 from .parquet import write_parquet
 from .rows import Row
@@ -23,13 +24,22 @@ class Table:
     """An open file to which rows are appended. Raises OSError if the disk fails."""
 
     def __init__(self, path: Path, columns: Iterable[str], *, length: int = 0) -> None:
-        """`length` is what `commit` returned last. What the file has after it is cut off."""
+        """`length` is what `commit` returned last. What the file has after it is cut off.
+
+        Raises UsageError if the file is shorter: somebody has changed or removed it.
+        """
         self._path = path
         self._columns = list(columns)
         self._format = row_format(path.suffix, self._columns)
         self._rows = rows_path(path)
         # Without a buffer: what could not be written must not be written again by `close`.
         self._file = open(self._rows, "ab", buffering=0)
+        if os.fstat(self._file.fileno()).st_size < length:
+            self._file.close()
+            raise UsageError(
+                f"{path_text(str(self._rows))} has been changed or removed since the last run."
+                " Restore it, or give --overwrite to start again."
+            )
         self._file.truncate(length)
         if length == 0:
             self._write(self._format.head())

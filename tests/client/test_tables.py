@@ -139,6 +139,19 @@ def test_rows_after_the_noted_length_are_cut_off(tmp_path: Path, name: str) -> N
     assert paths_of(path) == ["a.jpg", "b.jpg"]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_a_table_that_has_become_shorter_is_left_alone(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    table = Table(path, COLUMNS)
+    table.append([row(GOOD, path="a.jpg")])
+    noted = table.commit()
+    table.close()
+    rows_path(path).write_bytes(b"edited")
+    with pytest.raises(UsageError, match="has been changed or removed"):
+        Table(path, COLUMNS, length=noted)
+    assert rows_path(path).read_bytes() == b"edited"
+
+
 def paths_of(path: Path) -> list[str]:
     if path.suffix == ".csv":
         return [line["path"] for line in cells(path)]

@@ -7,7 +7,6 @@ import re
 import zipfile
 from pathlib import Path
 
-import httpx
 import pytest
 from PIL import Image
 from playwright.sync_api import Route, expect
@@ -245,15 +244,3 @@ def test_the_same_pictures_are_answered_from_the_cache_the_second_time(
         expect(page.locator("#figures")).to_contain_text(
             re.compile(f"5 pictures labelled.*{cached}")
         )
-
-
-def test_the_status_line_shows_model_workers_and_backlog(
-    service: LocalService, new_page: NewPage
-) -> None:
-    page = new_page()
-    page.goto(service.base_url)
-    version = httpx.get(f"{service.base_url}/api/v1/health").json()["model_version"]
-    expect(page.locator("#status")).to_have_text(
-        f"{version} on onnxruntime in fp32 · workers ready: 1 for small jobs, 1 for large jobs"
-        " · no pictures waiting"
-    )

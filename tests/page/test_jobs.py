@@ -112,7 +112,7 @@ def test_a_download_has_the_name_of_the_job_and_the_rows_that_the_filters_show(
     page.select_option("#sort", "certain")
     expect(page.locator("#shown")).to_have_text("2 of 12 pictures")
     expect(page.locator("#csv")).to_have_text("CSV (2)")
-    shown = page.locator(".cell .name").all_inner_texts()
+    shown = page.locator(".cell .name").all_text_contents()
     with page.expect_download() as download:
         page.click(f"#{format}")
     assert download.value.suggested_filename == f"12 pictures.{format}"

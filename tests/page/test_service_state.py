@@ -50,7 +50,10 @@ def test_the_notice_of_the_model_is_on_the_page(
     page = new_page()
     page.clock.install()
     page.goto(idle_service.base_url)
-    expect(page.locator("#status")).to_contain_text("No worker has loaded a model yet")
+    expect(page.locator("#status")).to_have_text(
+        "The service is starting. You can send pictures now, and they are labelled as soon as it is"
+        " ready."
+    )
     expect(page.locator("#model-notice")).to_be_hidden()
     words = {"name": "m", "weights": "w", "weights_digest": "d", "engine": "e"}
     model = ModelInfo(**words, version="m-demonstration-1", classes=10, input_size=32, notice="ten")
@@ -62,6 +65,30 @@ def test_the_notice_of_the_model_is_on_the_page(
     finally:
         model_versions.forget(redis)
     page.close()
+
+
+def test_the_status_line_shows_the_backlog_and_the_model(
+    service: LocalService, new_page: NewPage
+) -> None:
+    page = new_page()
+    page.goto(service.base_url)
+    health = httpx.get(f"{service.base_url}/api/v1/health").json()
+    model = f"model {health['model_version']} on onnxruntime in fp32"
+    expect(page.locator("#status")).to_have_text(f"Ready · no pictures waiting · {model}")
+    # The time of a lane without a speed is unknown, so the line gives none.
+    bulk = health["lanes"]["bulk"] | {"outstanding_images": 71, "estimated_seconds": None}
+    health["lanes"]["bulk"] = bulk
+    page.route("**/api/v1/health", lambda route: route.fulfill(json=health))
+    page.reload()
+    expect(page.locator("#status")).to_have_text(f"Ready · 71 pictures waiting · {model}")
+    bulk |= {"workers": 0}
+    page.reload()
+    expect(page.locator("#status")).to_contain_text(
+        "large jobs wait until a worker for them has started · 71 pictures waiting"
+    )
+    bulk |= {"state": "paused"}
+    page.reload()
+    expect(page.locator("#status")).to_contain_text("large jobs are paused · 71 pictures waiting")
 
 
 def test_the_page_asks_for_an_api_key_and_continues(

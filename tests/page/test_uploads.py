@@ -27,7 +27,7 @@ def test_an_upload_continues_after_a_lost_connection(
             route.abort()
 
     page.goto(service.base_url)
-    expect(page.locator("#status")).to_contain_text("workers ready")
+    expect(page.locator("#status")).to_contain_text("Ready")
     page.route("**/parts/*", cut)
     page.route("**/health", lambda route: route.abort())
     page.set_input_files("#pictures", noise(3))
@@ -41,10 +41,11 @@ def test_the_notice_of_a_lost_connection_ends_when_the_service_answers(
     service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
     page = new_page(refusals=("net::ERR_FAILED",))
-    page.goto(service.base_url)
-    expect(page.locator("#status")).to_contain_text("workers ready")
+    with page.expect_response("**/shrink.js"):  # it makes the small pictures
+        page.goto(service.base_url)
+    expect(page.locator("#status")).to_contain_text("Ready")
     page.clock.install()
-    lost = re.compile("/api/v1/")
+    lost = re.compile("/(api/v1|page)/")
     page.route(lost, lambda route: route.abort())
     page.set_input_files("#pictures", noise(2))
     busy = page.locator("#busy-text")
@@ -55,6 +56,7 @@ def test_the_notice_of_a_lost_connection_ends_when_the_service_answers(
     page.clock.run_for(5_000)  # less than the pause; the page reads the health every four seconds
     expect(page.locator("#busy")).to_be_hidden()
     expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
+    expect(page.locator(".cell .picture img")).to_have_count(2)
 
 
 def test_a_file_that_is_removed_before_it_is_sent_does_not_stop_the_others(
@@ -151,7 +153,7 @@ def test_an_upload_does_not_wait_for_the_next_day(
     page = new_page(refusals=(STATUS.format(429),))
     words = "Your API key may send 2 pictures a day, and has sent 2."
     page.goto(service.base_url)
-    expect(page.locator("#status")).to_contain_text("workers ready")
+    expect(page.locator("#status")).to_contain_text("Ready")
     page.route(
         "**/parts/*",
         lambda route: route.fulfill(

@@ -71,3 +71,35 @@ def test_the_page_needs_no_key_and_its_calls_do(
     with client.get("/page/main.js") as part:
         assert part.status_code == 200
     assert client.get("/jobs/some").status_code == 401
+
+
+_BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+def test_a_browser_at_an_unknown_address_gets_a_page_with_a_way_back(client: FlaskClient) -> None:
+    answer = client.get("/no/such/page", headers={"Accept": _BROWSER})
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")
+    assert "There is nothing at this address" in answer.text
+    assert 'href="/"' in answer.text and 'href="/page/page.css"' in answer.text
+    assert answer.vary.as_set() == {"accept"}
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'; style-src 'self'" in policy and "script-src" not in policy
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        ("/no/such/page", "*/*"),
+        ("/no/such/page", "application/json"),
+        ("/no/such/page", "application/problem+json, text/html"),
+        ("/no/such/page", ""),
+        ("/api/v1/nothing", _BROWSER),
+        ("/jobs/nothing", _BROWSER),
+    ],
+)
+def test_clients_of_the_api_get_a_problem_as_json(
+    client: FlaskClient, path: str, accept: str
+) -> None:
+    answer = client.get(path, headers={"Accept": accept})
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    assert answer.json and answer.json["status"] == 404

@@ -1,9 +1,10 @@
 /** The state of the service in one line. */
 
-import { number, plural, time } from "./words.js";
+import { plural } from "./words.js";
 
 const SECONDS = 4;
-const LANES = { interactive: "for small jobs", bulk: "for large jobs" };
+const LANES = { interactive: "small jobs", bulk: "large jobs" };
+const STATES = { paused: "are paused", draining: "are not accepted", closed: "are not accepted" };
 
 /** Keeps both elements up to date while the page is visible. Calls `answered()` after each answer. */
 export function watchService(api, status, notice, answered) {
@@ -43,17 +44,21 @@ async function read(api, path) {
   }
 }
 
+/** It gives no time: each job has its own, and the whole backlog says little about that. */
 function sentence({ model_version: version, lanes }, engine) {
-  if (!version) return "No worker has loaded a model yet. Your pictures will wait for one.";
+  if (!version) return "The service is starting. You can send pictures now, and they are labelled as soon as it is ready.";
   const all = Object.entries(lanes);
-  const workers = all.map(([lane, { workers }]) => `${number(workers)} ${LANES[lane] ?? lane}`);
-  const stopped = all.filter(([, { state }]) => state && state !== "open");
   const waiting = all.reduce((sum, [, lane]) => sum + lane.outstanding_images, 0);
-  const estimates = all.map(([, lane]) => lane.estimated_seconds).filter((each) => each !== null);
-  const model = engine ? `${version} on ${engine}` : version;
-  const parts = [model, `workers ready: ${workers.join(", ")}`];
-  for (const [lane, { state }] of stopped) parts.push(`the lane ${lane} is ${state}`);
+  const limits = all.map(limit).filter(Boolean);
+  const parts = limits.length ? limits : ["Ready"];
   parts.push(waiting ? `${plural(waiting, "picture")} waiting` : "no pictures waiting");
-  if (waiting && estimates.length) parts.push(`about ${time(Math.max(...estimates))} until done`);
+  parts.push(engine ? `model ${version} on ${engine}` : `model ${version}`);
   return parts.join(" · ");
+}
+
+/** Why jobs of this size are not done at once; "" if they are. */
+function limit([lane, { state, workers }]) {
+  const jobs = LANES[lane] ?? lane;
+  if (state && state !== "open") return `${jobs} ${STATES[state] ?? `are ${state}`}`;
+  return workers ? "" : `${jobs} wait until a worker for them has started`;
 }

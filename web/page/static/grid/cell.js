@@ -3,6 +3,9 @@
 import { isUnsure } from "./selection.js";
 import { kindOf, percent } from "../words.js";
 
+/** The end of a long name stays visible. It is often what tells files apart: "…0123.jpg". */
+const NAME_END = 12;
+
 const WORDS = { sending: "sending", queued: "waiting", cancelled: "cancelled" };
 
 export class Cell {
@@ -10,6 +13,9 @@ export class Cell {
   #thumbnails;
   #picture = document.createElement("span");
   #name = document.createElement("span");
+  #nameStart = document.createElement("span");
+  #nameEnd = document.createElement("span");
+  #spokenName = document.createElement("span");
   #label = document.createElement("span");
   #share = document.createElement("span");
   #bar = document.createElement("span");
@@ -22,21 +28,24 @@ export class Cell {
     this.element = document.createElement("li");
     this.button = document.createElement("button");
     this.button.type = "button";
-    const [text, track] = [document.createElement("span"), document.createElement("span")];
+    const [meter, track] = [document.createElement("span"), document.createElement("span")];
     for (const [element, name] of [
       [this.button, "cell"],
       [this.#picture, "picture"],
       [this.#name, "name"],
-      [text, "caption"],
+      [this.#spokenName, "unseen"],
       [this.#label, "label"],
+      [meter, "meter"],
       [this.#share, "share"],
       [track, "bar"],
     ])
       element.className = name;
     track.append(this.#bar);
-    text.append(this.#label, this.#share);
+    meter.append(track, this.#share);
+    this.#name.append(this.#nameStart, this.#nameEnd);
+    this.#name.ariaHidden = "true"; // a screen reader would pause between its two elements
     // A screen reader reads the name before the label. The name is shown below it.
-    this.button.append(this.#picture, this.#name, text, track);
+    this.button.append(this.#picture, this.#spokenName, this.#label, meter, this.#name);
     this.element.append(this.button);
   }
 
@@ -46,12 +55,20 @@ export class Cell {
     const done = item.state === "succeeded";
     this.button.dataset.state = item.state;
     this.button.title = item.name;
-    this.#name.textContent = item.name.slice(item.name.lastIndexOf("/") + 1);
+    this.#showName(item.name.slice(item.name.lastIndexOf("/") + 1));
     this.button.classList.toggle("unsure", isUnsure(item, threshold));
     this.#label.textContent = caption(item);
     this.#share.textContent = done ? percent(item.probability) : "";
     this.#bar.style.width = done ? `${100 * item.probability}%` : "0";
     this.#showPicture(item);
+  }
+
+  /** If there is too little room, the start is cut off at its end. */
+  #showName(name) {
+    const characters = Array.from(name);
+    this.#nameStart.textContent = characters.slice(0, -NAME_END).join("");
+    this.#nameEnd.textContent = characters.slice(-NAME_END).join("");
+    this.#spokenName.textContent = name;
   }
 
   /** `anew`: also if the item has the same sources as before. */

@@ -9,6 +9,9 @@ const STATES = {
   cancelled: "Cancelled before it was classified.",
 };
 
+/** A small picture is zoomed at least so much. A large one is shown with all its pixels. */
+const LEAST_ZOOM = 2.5;
+
 /**
  * Shows one item in the elements `title`, `state`, `predictions` and `facts`. Its first label is
  * unsure if its probability is below the threshold.
@@ -34,7 +37,7 @@ export class LargePicture {
   constructor(element, thumbnails) {
     this.#element = element;
     this.#thumbnails = thumbnails;
-    element.addEventListener("click", () => this.zoom());
+    element.addEventListener("click", (event) => this.zoom(event));
   }
 
   /**
@@ -74,15 +77,29 @@ export class LargePicture {
     return picture;
   }
 
-  /** Changes between the size of the window and a larger one. A thumbnail has no more to show. */
-  zoom() {
-    if (!this.#element.querySelector("img:not(.small)")) return;
-    // The keyboard scrolls what has the focus.
+  /**
+   * Changes between the size of the window and all pixels of the picture. What was clicked stays
+   * under the pointer; without one, the middle stays. A thumbnail has no more to show.
+   */
+  zoom({ clientX, clientY } = {}) {
     const element = this.#element;
-    element.tabIndex = element.classList.toggle("zoomed") ? 0 : -1;
-    // The middle stays in sight.
-    element.scrollLeft = (element.scrollWidth - element.clientWidth) / 2;
-    element.scrollTop = (element.scrollHeight - element.clientHeight) / 2;
+    const picture = element.querySelector("img:not(.small)");
+    if (!picture?.naturalWidth) return;
+    const { left, top, width, height } = element.getBoundingClientRect();
+    const isZoomed = element.classList.toggle("zoomed");
+    element.tabIndex = isZoomed ? 0 : -1; // the keyboard scrolls what has the focus
+    picture.style.width = "";
+    if (!isZoomed) return;
+    const { naturalWidth, naturalHeight } = picture;
+    const fitting = Math.min(width / naturalWidth, height / naturalHeight);
+    const zoomed = Math.max(1, LEAST_ZOOM * fitting);
+    picture.style.width = `${naturalWidth * zoomed}px`;
+    const scroll = (point, window, pixels) => {
+      const share = (point - (window - pixels * fitting) / 2) / (pixels * fitting);
+      return Math.min(1, Math.max(0, share)) * pixels * zoomed - point;
+    };
+    element.scrollLeft = scroll((clientX ?? left + width / 2) - left, width, naturalWidth);
+    element.scrollTop = scroll((clientY ?? top + height / 2) - top, height, naturalHeight);
   }
 
   clear() {
@@ -120,7 +137,7 @@ function factsOf({ durations, cache_hit: cached, model_version: version, error, 
     facts.push(
       ["Waited", milliseconds(durations.queue_ms)],
       ["Decoded in", milliseconds(durations.preprocess_ms)],
-      ["Classified in", `${milliseconds(durations.inference_ms)}, together with its micro-batch`],
+      ["Classified in", `${milliseconds(durations.inference_ms)}, for it and the pictures beside it`],
     );
   if (cached) facts.push(["Answer", "from the cache: the same file was classified earlier"]);
   if (version) facts.push(["Model", version]);

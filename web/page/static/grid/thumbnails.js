@@ -130,12 +130,12 @@ class Queue {
 
 /** The worker that makes small pictures. Its promises have a blob, or null. */
 class Shrinker {
-  #worker = null;
   #waiting = new Map();
   #asked = 0;
+  // It is loaded with the page: the service may be away when the first picture is chosen.
+  #worker = this.#start();
 
   shrink(file, side) {
-    this.#worker ??= this.#start();
     const id = this.#asked++;
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve);
