@@ -102,6 +102,10 @@ class WebhooksDisabled(InvalidWebhook, code="webhooks_disabled"):
     """Webhooks are off. Leave `webhook` out, or have the operator set WEBHOOKS=true."""
 
 
+class NoEmbedding(InvalidRequest, code="no_embedding"):
+    """The model has no embedding. Leave `embeddings` out, or add a model with `--embedding`."""
+
+
 # The picture
 
 

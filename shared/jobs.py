@@ -144,6 +144,7 @@ class Outcome:
     #: So many of the predictions, from the first one on, are labels that reach the thresholds of
     #: the model. None: the model has no thresholds, and the first one is the label.
     reaching: int | None = None
+    embedding: bytes = b""  #: float16, little-endian; empty unless the job asks. Not part of JSON.
 
     def verdict(self, min_score: float) -> Verdict:
         """Decided whenever a result is read, so that records and the cache have raw scores."""
@@ -159,6 +160,7 @@ class Outcome:
         fields = dict(vars(self))
         fields["durations"] = self.durations and vars(self.durations)
         fields["error"] = self.error and vars(self.error)
+        del fields["embedding"]
         if self.reaching is None:
             del fields["reaching"]
         return json.dumps(fields, separators=(",", ":"))
@@ -195,7 +197,19 @@ class NewItem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewJob:
+class JobOptions:
+    """What a client, or its API key, may choose for a job."""
+
+    client: str = ""  #: The client that sends it: it counts in this client's account.
+    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
+    weight: int = 1  #: Parts that the client gets in a round.
+    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
+    embeddings: int = 0  #: Numbers of the embedding that each picture gets; 0: none is asked for.
+    webhook: str | None = None  #: Address that is notified of its end.
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob(JobOptions):
     """Pictures that were submitted together."""
 
     id: str
@@ -203,14 +217,9 @@ class NewJob:
     top_k: int
     items: Sequence[NewItem]
     owner: str = ""  #: Name of the API key; empty if keys are off.
-    client: str = ""  #: The client that sends it: it counts in this client's account.
     trace: str = ""  #: `traceparent` of the request that submits it.
-    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
-    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
-    webhook: str | None = None  #: Address that is notified of its end.
     listed: bool = True  #: Whether it is in the list of its owner's jobs.
     model_version: str = ""  #: The version that will answer it; empty: that of its first worker.
-    weight: int = 1  #: Parts that the client gets in a round.
 
     @cached_property
     def pending(self) -> int:
@@ -223,7 +232,7 @@ class NewJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenJob:
+class OpenJob(JobOptions):
     """A job whose pictures will come in parts."""
 
     id: str
@@ -231,11 +240,6 @@ class OpenJob:
     top_k: int
     total: int
     owner: str = ""  #: Name of the API key; empty if keys are off.
-    client: str = ""  #: The client that opens it: it counts in this client's account.
-    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
-    weight: int = 1  #: Parts that the client gets in a round.
-    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
-    webhook: str | None = None  #: Address that is notified of its end.
     model_version: str = ""  #: As in NewJob.
     skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
 
@@ -253,7 +257,7 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(JobOptions):
     """The record of a job."""
 
     id: str
@@ -273,12 +277,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     expires_at: float
-    webhook: str | None = None  #: Address that is notified of its end.
-    min_score: float = 0  #: A picture whose best label has a lower probability gets no label.
-    thumbnails: bool = False  #: Whether workers keep a thumbnail of each picture.
     skipped: Mapping[str, int] = field(default_factory=dict)  #: Files of its archive, by ending.
-    client: str = ""  #: The client that has sent it.
-    weight: int = 1  #: Parts that the client gets in a round.
     first_round: int | None = None  #: That of its first part which waited, among its client's.
     next_round: int | None = None  #: The earliest round of its next part.
     first_due: float | None = None  #: Deadline of its first part, once that was queued.

@@ -5,8 +5,8 @@ jobs:<owner>              sorted set: the newest jobs of an owner, by the time a
                           made, without the single pictures of `/classify`
 owners                    sorted set: owners of listed jobs, by the time of their newest one
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k),
-                          `slow:<k>` (item k was slow to decode), and `message` while the part
-                          waits for its round
+                          `e<k>` (its embedding, if the job asks), `slow:<k>` (item k was slow to
+                          decode), and `message` while the part waits for its round
 images:<id>:<n>           hash: k -> bytes of the k-th item; deleted when the part is committed
 parts:<id>                bitmap: the parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished, once more for
@@ -41,6 +41,8 @@ account:<client>          hash: the sums of these charges (`interactive` and `bu
                           1970
 drained:<lane>:<second>   integer: images committed in that second; expires soon
 result:<version>:<digest> outcome: the cached result for this model version and these bytes
+embedding:<version>:<digest>
+                          float16 numbers, little-endian: the cached embedding, if one was asked for
 thumbnail:<digest>        JPEG: a small version of the picture with this digest
 dead_letters              hash: member -> JSON about an image on which workers died
 dead_image:<member>       the bytes of that image, for a retry
@@ -218,3 +220,7 @@ def thumbnail(digest: str) -> str:
 
 def result(model_version: str, digest: str) -> str:
     return f"result:{model_version}:{digest}"
+
+
+def embedding(model_version: str, digest: str) -> str:
+    return f"embedding:{model_version}:{digest}"

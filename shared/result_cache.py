@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
@@ -30,24 +31,40 @@ class ResultCache:
         self._ttl_seconds = ttl_seconds
         self._memory = SpareMemory(redis, share=_MEMORY_SHARE)
 
-    def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
-        """The cached outcome of each digest, in order, or None; one round trip."""
+    def get(
+        self, model_version: str, digests: Sequence[str], *, embeddings: bool = False
+    ) -> list[Outcome | None]:
+        """The cached outcome of each digest, in order, or None; one round trip.
+
+        With `embeddings`, an outcome whose embedding is not cached is None.
+        """
         if not self._ttl_seconds or not digests:
             return [None] * len(digests)
-        texts = self._redis.mget([keys.result(model_version, digest) for digest in digests])
-        return [_from_cache(text) if text else None for text in texts]
+        names = [keys.result(model_version, digest) for digest in digests]
+        if embeddings:
+            names += [keys.embedding(model_version, digest) for digest in digests]
+        values: Any = self._redis.mget(names)
+        texts, vectors = values[: len(digests)], values[len(digests) :] or [b""] * len(digests)
+        return [
+            _from_cache(text, vector) if text and vector is not None else None
+            for text, vector in zip(texts, vectors, strict=True)
+        ]
 
-    def cached(self, model_version: str, digests: Sequence[str]) -> list[int]:
+    def cached(
+        self, model_version: str, digests: Sequence[str], *, embeddings: bool = False
+    ) -> list[int]:
         """Positions of the digests that have an outcome; one round trip for each thousand.
 
-        It does not read the outcomes, which are a kilobyte each.
+        It does not read the outcomes, which are a kilobyte each. With `embeddings`: those that have
+        an embedding. Its outcome was stored with it, or later.
         """
+        key = keys.embedding if embeddings else keys.result
         if not self._ttl_seconds:
             return []
         cached: list[int] = []
         for start in range(0, len(digests), _AT_ONCE):
             some = digests[start : start + _AT_ONCE]
-            positions = _CACHED(self._redis, [[keys.result(model_version, each)] for each in some])
+            positions = _CACHED(self._redis, [[key(model_version, each)] for each in some])
             cached += [start + k for k in positions]
         return cached
 
@@ -58,7 +75,10 @@ class ResultCache:
         for digest, outcome in outcomes.items():
             key = keys.result(outcome.model_version or "", digest)
             pipeline.set(key, outcome.to_json(), ex=self._ttl_seconds)
+            if outcome.embedding:
+                key = keys.embedding(outcome.model_version or "", digest)
+                pipeline.set(key, outcome.embedding, ex=self._ttl_seconds)
 
 
-def _from_cache(text: str | bytes) -> Outcome:
-    return replace(Outcome.from_json(text), cache_hit=True, durations=None)
+def _from_cache(text: str | bytes, embedding: bytes) -> Outcome:
+    return replace(Outcome.from_json(text), cache_hit=True, durations=None, embedding=embedding)

@@ -253,6 +253,7 @@ def _load(**_: Any) -> None:
         precision=engine.precision,
         classes=len(model.labels),
         input_size=model.preset.crop_size,
+        embedding=model.embedding,
         notice=model.notice,
     )
     with suppress(IndexError):  # megabytes of labels are announced once and not repeated

@@ -145,8 +145,9 @@ class AsyncJob:
     async def wait(self, timeout: float | None = None) -> JobStatus:
         return await self._connection.run(calls.wait(self._connection, self.id, timeout))
 
-    def results(self) -> AsyncIterator[Item]:
-        return self._connection.iterate(calls.results(self._connection, self.id))
+    def results(self, *, embeddings: bool = False) -> AsyncIterator[Item]:
+        steps = calls.results(self._connection, self.id, embeddings=embeddings)
+        return self._connection.iterate(steps)
 
     def events(self, *, items: bool = True) -> AsyncIterator[JobEvent]:
         return self._connection.iterate(calls.follow(self._connection, self.id, items=items))
@@ -191,10 +192,21 @@ class AsyncImageClassifier:
         await self.close()
 
     async def classify(
-        self, picture: Source, *, top_k: int = 5, min_score: float = 0, timeout: float = 120
+        self,
+        picture: Source,
+        *,
+        top_k: int = 5,
+        min_score: float = 0,
+        embeddings: bool = False,
+        timeout: float = 120,
     ) -> Classification:
         steps = calls.classify(
-            self.connection, picture, top_k=top_k, min_score=min_score, timeout=timeout
+            self.connection,
+            picture,
+            top_k=top_k,
+            min_score=min_score,
+            embeddings=embeddings,
+            timeout=timeout,
         )
         return await self.connection.run(steps)
 
@@ -204,6 +216,7 @@ class AsyncImageClassifier:
         *,
         top_k: int = 5,
         min_score: float = 0,
+        embeddings: bool = False,
         lane: str | None = None,
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
@@ -214,6 +227,7 @@ class AsyncImageClassifier:
             pictures,
             top_k=top_k,
             min_score=min_score,
+            embeddings=embeddings,
             lane=lane,
             custom_ids=custom_ids,
             webhook=webhook,

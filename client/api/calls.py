@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -38,9 +39,18 @@ HOLD_SECONDS = 30.0
 #: Items in one answer, and jobs.
 _PAGE, _JOBS_PAGE = 1000, 100
 
+#: Items with embeddings in one answer: about a megabyte.
+_LINES = 256
+
 
 def classify(
-    connection: Requests, picture: Source, *, top_k: int, min_score: float, timeout: float
+    connection: Requests,
+    picture: Source,
+    *,
+    top_k: int,
+    min_score: float,
+    embeddings: bool,
+    timeout: float,
 ) -> Steps[Classification]:
     give_up = time.monotonic() + timeout
     name, data = yield Work(partial(read, picture))
@@ -50,6 +60,7 @@ def classify(
         params={
             "top_k": top_k,
             "min_score": min_score or None,  # services of earlier releases refuse it
+            "embeddings": embeddings or None,
             "wait": min(timeout, HOLD_SECONDS),
         },
         form=[file_field("file", name, data)],
@@ -61,8 +72,11 @@ def classify(
         yield from wait(connection, job_id, max(0.0, give_up - time.monotonic()))
     except NotFinished as late:
         raise NotFinished(job_id, timeout) from late
-    response = yield from connection.request("GET", f"{_path(job_id)}/results")
-    [item] = map(Item.of, response.json()["items"])
+    if embeddings:
+        [item] = yield from _lines(connection, job_id, 0)
+    else:
+        response = yield from connection.request("GET", f"{_path(job_id)}/results")
+        [item] = map(Item.of, response.json()["items"])
     return _classification(job_id, item)
 
 
@@ -72,6 +86,7 @@ def submit(
     *,
     top_k: int,
     min_score: float,
+    embeddings: bool,
     lane: str | None,
     custom_ids: Sequence[str] | None,
     webhook: str | None,
@@ -88,6 +103,7 @@ def submit(
         [item.digest for item in items],
         top_k=top_k,
         min_score=min_score,
+        embeddings=embeddings,
         lane=lane,
         webhook=webhook,
         idempotency_key=idempotency_key,
@@ -120,8 +136,15 @@ def wait(connection: Requests, job_id: str, timeout: float | None) -> Steps[JobS
             raise NotFinished(job_id, timeout)
 
 
-def results(connection: Requests, job_id: str) -> Steps[None]:
-    """Emits each Item."""
+def results(connection: Requests, job_id: str, *, embeddings: bool) -> Steps[None]:
+    """Emits each Item. Only JSON Lines have embeddings."""
+    if embeddings:
+        read = 0
+        while items := (yield from _lines(connection, job_id, read)):
+            for item in items:
+                yield Emit(item)
+            read += len(items)
+        return
     offset: int | None = 0
     while offset is not None:
         params = {"offset": offset, "limit": _PAGE}
@@ -130,6 +153,13 @@ def results(connection: Requests, job_id: str) -> Steps[None]:
         for each in page["items"]:
             yield Emit(Item.of(each))
         offset = page["next_offset"]
+
+
+def _lines(connection: Requests, job_id: str, offset: int) -> Steps[list[Item]]:
+    """Some items, from the one at `offset` on, with their embeddings."""
+    params = {"format": "jsonl", "offset": offset, "limit": _LINES}
+    response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
+    return [Item.of(json.loads(line)) for line in response.text.split("\n") if line]
 
 
 def follow(connection: Requests, job_id: str, *, items: bool) -> Steps[None]:
@@ -230,4 +260,5 @@ def _classification(job_id: str, item: Item) -> Classification:
         durations=item.durations,
         below_threshold=item.below_threshold,
         labels=item.labels,
+        embedding=item.embedding,
     )

@@ -32,9 +32,13 @@ class Job:
         """Return when the job has ended. Raises NotFinished after `timeout` seconds."""
         return self._connection.run(calls.wait(self._connection, self.id, timeout))
 
-    def results(self) -> Iterator[Item]:
-        """The items in input order, read page by page. Unfinished items are `queued`."""
-        return self._connection.iterate(calls.results(self._connection, self.id))
+    def results(self, *, embeddings: bool = False) -> Iterator[Item]:
+        """The items in input order, read page by page. Unfinished items are `queued`.
+
+        With `embeddings`, items of a job that asked for embeddings have them.
+        """
+        steps = calls.results(self._connection, self.id, embeddings=embeddings)
+        return self._connection.iterate(steps)
 
     def events(self, *, items: bool = True) -> Iterator[JobEvent]:
         """What happens to the job, until its end: each item that is done, and the progress.

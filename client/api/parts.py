@@ -49,6 +49,7 @@ def open_job(
     *,
     top_k: int,
     min_score: float = 0,
+    embeddings: bool = False,
     lane: str | None = None,
     webhook: str | None = None,
     idempotency_key: str | None = None,
@@ -58,6 +59,7 @@ def open_job(
         "lane": lane,
         "top_k": top_k,
         "min_score": min_score or None,  # services of earlier releases refuse it
+        "embeddings": embeddings or None,
         "webhook": webhook,
     }
     body: dict[str, Any] = {"total": len(digests), "digests": list(digests)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+from .embedding import decoded
+
 
 class _Record:
     @classmethod
@@ -47,6 +49,8 @@ class _Outcome(_Record):
     below_threshold: bool = False
     #: The labels that reach their threshold, most probable first. Most models give at most one.
     labels: tuple[str, ...] = ()
+    #: Numbers that are close for similar pictures; empty unless `embeddings` asks for them.
+    embedding: tuple[float, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,6 +69,7 @@ class _Outcome(_Record):
             | {
                 "predictions": predictions,
                 "labels": tuple(labels),
+                "embedding": decoded(answer.get("embedding") or ""),
                 "durations": durations and Durations.of(durations),
             }
         )
@@ -142,6 +147,7 @@ class ModelInfo(_Record):
     classes: int
     input_size: int  #: Side of the square that the model sees, in pixels.
     precision: str = ""  #: `fp32`, `bf16` or `fp16`.
+    embedding: int = 0  #: Numbers of the embedding that it can give of a picture; 0: none.
     notice: str = ""  #: Show it beside the model's answers. Usually empty.
 
 

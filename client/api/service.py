@@ -55,18 +55,30 @@ class ImageClassifier:
         self.close()
 
     def classify(
-        self, picture: Source, *, top_k: int = 5, min_score: float = 0, timeout: float = 120
+        self,
+        picture: Source,
+        *,
+        top_k: int = 5,
+        min_score: float = 0,
+        embeddings: bool = False,
+        timeout: float = 120,
     ) -> Classification:
         """The `top_k` most probable labels of one picture.
 
         `picture` is a path, bytes, a file that is open in binary mode, or an image of Pillow.
         If the best label has a lower probability than `min_score` (0 to 1), `label` is empty and
-        `below_threshold` is true.
+        `below_threshold` is true. With `embeddings`, the answer has numbers that are close for
+        similar pictures; Refused says if the model gives none.
         Raises PictureRefused if the picture cannot be classified. Raises NotFinished after
         `timeout` seconds; its `job_id` names the job that will have the answer.
         """
         steps = calls.classify(
-            self.connection, picture, top_k=top_k, min_score=min_score, timeout=timeout
+            self.connection,
+            picture,
+            top_k=top_k,
+            min_score=min_score,
+            embeddings=embeddings,
+            timeout=timeout,
         )
         return self.connection.run(steps)
 
@@ -76,6 +88,7 @@ class ImageClassifier:
         *,
         top_k: int = 5,
         min_score: float = 0,
+        embeddings: bool = False,
         lane: str | None = None,
         custom_ids: Sequence[str] | None = None,
         webhook: str | None = None,
@@ -96,6 +109,7 @@ class ImageClassifier:
             pictures,
             top_k=top_k,
             min_score=min_score,
+            embeddings=embeddings,
             lane=lane,
             custom_ids=custom_ids,
             webhook=webhook,

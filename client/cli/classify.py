@@ -16,7 +16,7 @@ from ..text import path_text
 from .connect import connect
 from .exits import Exit
 from .output import print_json, print_line
-from .upload_options import add_min_score
+from .upload_options import add_embeddings, add_min_score
 
 #: Errors of one picture. Any other error ends the command.
 _PICTURE_ERRORS = (PictureRefused, RequestTooLarge, ImageExpired, WorkerLost)
@@ -38,6 +38,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         help="labels of each picture; default: 5",
     )
     add_min_score(parser)
+    add_embeddings(parser)
     parser.set_defaults(run=_run)
 
 
@@ -63,13 +64,21 @@ def _run(options: argparse.Namespace) -> Exit:
 def _classify(service: ImageClassifier, path: str, options: argparse.Namespace) -> dict[str, Any]:
     try:
         picture = sys.stdin.buffer if path == "-" else path
-        labels = service.classify(picture, top_k=options.top_k, min_score=options.min_score)
+        labels = service.classify(
+            picture,
+            top_k=options.top_k,
+            min_score=options.min_score,
+            embeddings=options.embeddings,
+        )
     except OSError as error:
         message = error.strerror or type(error).__name__
         return {"path": path_text(path), "error": {"code": "unreadable_file", "message": message}}
     except _PICTURE_ERRORS as error:
         return {"path": path_text(path), "error": {"code": error.code, "message": error.message}}
-    return {"path": path_text(path), "label": labels.label or None, **asdict(labels)}
+    answer = {"path": path_text(path), "label": labels.label or None, **asdict(labels)}
+    if not options.embeddings:
+        del answer["embedding"]
+    return answer
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from ..api import settings
 from ..errors import ImageClassifierError, NotFinished, UsageError
 from ..text import escaped
 from ..version import __version__
-from . import classify, dead_letters, evaluate, jobs, upload, usage
+from . import classify, dead_letters, evaluate, jobs, similar, upload, usage
 from .exits import Exit
 from .operator import command as operator
 from .output import disk_message, print_error, service_message
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     _add_global_options(common, url=argparse.SUPPRESS, json=argparse.SUPPRESS)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for each in (classify, upload, evaluate, jobs, dead_letters, usage, operator):
+    for each in (classify, upload, evaluate, similar, jobs, dead_letters, usage, operator):
         each.add_to(commands, common)
     return parser
 

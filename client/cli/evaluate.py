@@ -123,6 +123,7 @@ def _upload(options: argparse.Namespace) -> tuple[Exit, str | None]:
         "recursive": True,
         "top_k": _TOP_K,
         "min_score": 0,
+        "embeddings": False,
         "resume": results.exists() and not options.overwrite,
         "retry_failed": False,
         "max_failures": None,

@@ -13,14 +13,16 @@ from typing import Any
 
 from ..api.job import Job
 from ..api.records import JobStatus
+from ..errors import UsageError
 from ..tables.formats import row_format
-from ..tables.rows import Row, flat_columns, row
+from ..tables.rows import EMBEDDING, Row, flat_columns, row
 from ..tables.table import Table, check_table_path, rows_path
 from ..text import count_text, escaped
 from .connect import connect
 from .exits import Exit
 from .output import print_error, print_json, print_line
 from .progress import duration
+from .upload_options import add_embeddings
 
 _LEADING_COLUMNS = ("index", "name", "custom_id")
 
@@ -45,6 +47,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save a table that ends in .csv, .jsonl or .parquet; default: print CSV",
     )
+    add_embeddings(results)
     results.set_defaults(run=_results)
     cancel = commands.add_parser(
         "cancel", parents=[common], help="cancel a job; finished results stay readable"
@@ -70,13 +73,16 @@ def _cancel(options: argparse.Namespace) -> Exit:
 
 
 def _results(options: argparse.Namespace) -> Exit:
+    if options.embeddings and not (options.output or options.json):
+        raise UsageError("--embeddings needs --output FILE, or --json.")
     if options.output:
-        check_table_path(options.output)
+        check_table_path(options.output, embeddings=options.embeddings)
     with connect(options) as service:
         job = service.job(options.job)
         status = job.status()
         columns = flat_columns(_LEADING_COLUMNS, status.top_k, with_threshold=True)
-        rows = _rows(job)
+        columns += [EMBEDDING] if options.embeddings else []
+        rows = _rows(job, embeddings=options.embeddings)
         if options.output:
             _save(options.output, columns, rows)
         else:
@@ -87,8 +93,8 @@ def _results(options: argparse.Namespace) -> Exit:
     return _exit_status(status)
 
 
-def _rows(job: Job) -> Iterator[Row]:
-    for item in job.results():
+def _rows(job: Job, *, embeddings: bool) -> Iterator[Row]:
+    for item in job.results(embeddings=embeddings):
         yield row(item, index=item.index, name=item.name, custom_id=item.custom_id)
 
 

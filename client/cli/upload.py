@@ -16,7 +16,7 @@ from typing import Any
 from ..api.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError, ModelNotReady, UsageError
-from ..tables.rows import flat_columns
+from ..tables.rows import EMBEDDING, flat_columns
 from ..tables.table import Table, check_table_path, rows_path
 from ..text import path_text
 from ..upload.journal import Journal
@@ -110,7 +110,7 @@ def _no_pictures(options: argparse.Namespace, skipped: Skipped) -> str:
 
 def _check(options: argparse.Namespace) -> None:
     """Raises UsageError before anything is done, if the arguments cannot work."""
-    check_table_path(options.output)
+    check_table_path(options.output, embeddings=options.embeddings)
     _check_folder(options.folder)
     rows, journal = rows_path(options.output), _journal_path(options.output)
     if options.overwrite and options.resume:
@@ -154,6 +154,7 @@ def _upload(
         "top_k": options.top_k,
         "raw_path": options.raw_path,
         "min_score": options.min_score,
+        "embeddings": options.embeddings,
     }
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
@@ -165,6 +166,7 @@ def _upload(
         # An earlier release may have begun this table with fewer columns.
         with_threshold = journal.past.columns > 1
         columns = flat_columns(leading, options.top_k, with_threshold=with_threshold)
+        columns += [EMBEDDING] if options.embeddings else []
         retry = Retry(journal, rows_path(options.output))
         retry.finish()
         if options.retry_failed:
@@ -187,6 +189,7 @@ def _upload(
             progress,
             top_k=options.top_k,
             min_score=options.min_score,
+            embeddings=options.embeddings,
             concurrency=options.concurrency,
             max_failures=options.max_failures,
             raw_path=options.raw_path,

@@ -40,6 +40,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
         help="labels of each picture; default: 1",
     )
     add_min_score(parser)
+    add_embeddings(parser)
     add(
         *("--output",),
         type=Path,
@@ -71,10 +72,19 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
 def add_min_score(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *("--min-score",),
-        type=_score,
+        type=score,
         default=0,
         metavar="0-1",
         help="give no label to a picture whose best label has a lower probability; default: 0",
+    )
+
+
+def add_embeddings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        *("--embeddings",),
+        action="store_true",
+        help="add numbers that are close for similar pictures, if the model gives them; a table of"
+        " them ends in .jsonl or .parquet",
     )
 
 
@@ -121,7 +131,7 @@ def add_sending(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _score(text: str) -> float:
+def score(text: str) -> float:
     score = float(text)
     if not 0 <= score <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to 1")

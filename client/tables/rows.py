@@ -10,9 +10,13 @@ from ..api.records import Item
 
 Row = Mapping[str, Any]
 
+#: The column of embeddings, which a table has only if they were asked for.
+EMBEDDING = "embedding"
+
 
 def row(item: Item, **leading: Any) -> Row:
     """The nested row of an item, after the columns in `leading`."""
+    more = {EMBEDDING: list(item.embedding)} if item.embedding else {}
     return leading | {
         "state": item.state,
         "label": item.label or None,
@@ -23,6 +27,7 @@ def row(item: Item, **leading: Any) -> Row:
         "model_version": item.model_version,
         "cache_hit": item.cache_hit,
         "durations": item.durations and asdict(item.durations),
+        **more,
     }
 
 

@@ -72,10 +72,12 @@ def rows_path(table: Path) -> Path:
     return table.with_name(table.name + ".rows") if table.suffix == ".parquet" else table
 
 
-def check_table_path(path: Path) -> None:
-    """Raises UsageError if no table can be made at this path."""
+def check_table_path(path: Path, *, embeddings: bool = False) -> None:
+    """Raises UsageError if no table can be made at this path, or none with embeddings."""
     if path.suffix not in _SUFFIXES:
         raise UsageError(f"{path}: the name of a table must end in {', '.join(_SUFFIXES)}.")
+    if embeddings and path.suffix == ".csv":
+        raise UsageError(f"{path}: --embeddings needs a table that ends in .jsonl or .parquet.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
         raise UsageError("Parquet needs pyarrow. Install it with: pip install pyarrow")
     if not path.absolute().parent.is_dir():

@@ -32,7 +32,7 @@ _VERSION = 1
 _COLUMNS = 2
 
 #: Of options that the journals of earlier releases do not have.
-_DEFAULTS = {"raw_path": False, "min_score": 0}
+_DEFAULTS = {"raw_path": False, "min_score": 0, "embeddings": False}
 
 
 @dataclass

@@ -62,6 +62,7 @@ class Sender:
         *,
         top_k: int,
         min_score: float,
+        embeddings: bool,
         concurrency: int,
     ) -> None:
         self._connection = connection
@@ -70,6 +71,7 @@ class Sender:
         self._progress = progress
         self._top_k = top_k
         self._min_score = min_score
+        self._embeddings = embeddings
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="send")
         self._stopping = connection.stopping
         #: The unfinished job that holds each digest.
@@ -94,6 +96,7 @@ class Sender:
                 digests,
                 top_k=self._top_k,
                 min_score=self._min_score,
+                embeddings=self._embeddings,
                 lane="bulk",
                 idempotency_key=plan.key,
             )

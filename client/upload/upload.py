@@ -73,6 +73,7 @@ class Upload:
         *,
         top_k: int,
         min_score: float = 0,
+        embeddings: bool = False,
         concurrency: int,
         max_failures: int | None = None,
         raw_path: bool = False,
@@ -86,6 +87,7 @@ class Upload:
         self._max_failures = max_failures
         self._progress_seconds = _PROGRESS_SECONDS if max_failures is None else _FAILURES_SECONDS
         self._raw_path = raw_path
+        self._embeddings = embeddings
         self._sender = Sender(
             service.connection,
             planner.walk.folder,
@@ -93,6 +95,7 @@ class Upload:
             progress,
             top_k=top_k,
             min_score=min_score,
+            embeddings=embeddings,
             concurrency=concurrency,
         )
         self._window = Window(_WINDOW)
@@ -186,7 +189,7 @@ class Upload:
         self._await_end(sent, job)
         for part in sent.parts:
             part.result()
-        return list(job.results())
+        return list(job.results(embeddings=self._embeddings))
 
     def _await_end(self, sent: SentPlan, job: Job) -> None:
         while True:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from shared.jobs import (
@@ -14,6 +15,7 @@ from shared.jobs import (
     Item,
     ItemState,
     Job,
+    JobOptions,
     JobState,
     Lane,
     NewItem,
@@ -35,6 +37,19 @@ def text(value: bytes | str) -> str:
 def outcome_field(position: int) -> str:
     """The field of a part's hash with the outcome of the item at this position in the part."""
     return f"r{position}"
+
+
+def embedding_field(position: int) -> str:
+    """The field of a part's hash with the embedding of the item at this position in the part."""
+    return f"e{position}"
+
+
+def no_embedding(numbers: int) -> bytes:
+    """What stands in that field until a worker writes it: as many bytes, all of them no numbers.
+
+    So the memory for embeddings is taken when a part is accepted, and not when it is full.
+    """
+    return b"\xff" * (2 * numbers)
 
 
 # To Redis
@@ -85,14 +100,15 @@ def open_job_fields(job: OpenJob, now: float, ttl: int) -> Fields:
 
 
 def part_fields(
-    items: Sequence[NewItem], top_k: int, now: float, trace: str, *, thumbnails: bool = False
+    items: Sequence[NewItem], top_k: int, now: float, trace: str, options: JobOptions
 ) -> Fields:
     """The fields of a part. `trace` is the `traceparent` of the request that brought it."""
+    numbers = options.embeddings
     spec = {
         "top_k": top_k,
         "accepted_at": now,
         "trace": trace,
-        **({"thumbnails": True} if thumbnails else {}),
+        **({"thumbnails": True} if options.thumbnails else {}),
         "items": [[item.name, item.custom_id, item.digest] for item in items],
     }
     outcomes = {
@@ -100,16 +116,25 @@ def part_fields(
     }
     # Names outside ASCII as they are: escapes would take up to six times as much of Redis's memory.
     text = json.dumps(spec, ensure_ascii=False, separators=(",", ":"))
-    return {"spec": text, "pending": len(items) - len(outcomes), **outcomes}
+    fields = {"spec": text, "pending": len(items) - len(outcomes), **outcomes}
+    if numbers:
+        # A picture that was refused gets none.
+        fields |= {
+            embedding_field(k): item.outcome.embedding if item.outcome else no_embedding(numbers)
+            for k, item in enumerate(items)
+            if not item.outcome or item.outcome.embedding
+        }
+    return fields
 
 
-def _options(job: NewJob | OpenJob) -> Fields:
+def _options(job: JobOptions) -> Fields:
     """Fields that a job has only if it needs them."""
     return {
         **({"client": job.client} if job.client else {}),
         **({"min_score": job.min_score} if job.min_score else {}),
         **({"weight": job.weight} if job.weight != 1 else {}),
         **({"thumbnails": 1} if job.thumbnails else {}),
+        **({"embeddings": job.embeddings} if job.embeddings else {}),
         **({"webhook": job.webhook} if job.webhook else {}),
     }
 
@@ -144,6 +169,7 @@ def job(job_id: str, fields: Mapping[str, str]) -> Job:
         webhook=fields.get("webhook"),
         min_score=float(fields.get("min_score", 0)),
         thumbnails="thumbnails" in fields,
+        embeddings=int(fields.get("embeddings", 0)),
         skipped=json.loads(fields.get("skipped", "{}")),
     )
 
@@ -163,6 +189,8 @@ def items(
     for k, (name, custom_id, *_) in enumerate(json.loads(fields[b"spec"])["items"]):
         result = fields.get(outcome_field(k).encode())
         outcome = Outcome.from_json(result) if result else None
+        if outcome and (embedding := fields.get(embedding_field(k).encode())):
+            outcome = _embedded(outcome, embedding)
         read.append(
             Item(
                 index=number * PART_SIZE + k,
@@ -174,6 +202,12 @@ def items(
             )
         )
     return read
+
+
+def _embedded(outcome: Outcome, embedding: bytes) -> Outcome:
+    """The outcome with its embedding, if a worker has written one."""
+    is_written = embedding != no_embedding(len(embedding) // 2)
+    return replace(outcome, embedding=embedding) if is_written else outcome
 
 
 def missing_items(number: int, total: int, job_state: str) -> list[Item]:

@@ -4,11 +4,11 @@
 -- uses: holding, ending/complete
 -- keys: job, part, images, outstanding, outstanding_images, held, drained, finished
 -- arguments: job_id, number, member, whole, model_version, now, ttl
--- row arguments: position, state, outcome
+-- row arguments: position, state, outcome, embedding
 -- `number` and `member` are those of the PartRef. `whole` is 1 if it stands for the whole
 -- part, 0 for a single image. `model_version` is empty if no model saw the images. `now` is in Unix
 -- seconds, and `drained` counts the images of that second. `ttl` is the results' time to live in
--- seconds. A row is an item; `outcome` is JSON.
+-- seconds. A row is an item; `outcome` is JSON, and `embedding` is empty unless the job asks for it.
 -- Returns the number of outcomes that were new.
 local total, job_state, claim, webhook = unpack(redis.call(
   'HMGET', job, 'total', 'state', 'claim', 'webhook'))
@@ -25,8 +25,11 @@ end
 local new = { succeeded = 0, failed = 0 }
 local indexes = {}
 local last_outcome
-for position, state, outcome in rows() do
+for position, state, outcome, embedding in rows() do
   if redis.call('HSETNX', part, 'r' .. position, outcome) == 1 then
+    if embedding ~= '' then
+      redis.call('HSET', part, 'e' .. position, embedding)
+    end
     new[state] = new[state] + 1
     indexes[#indexes + 1] = number * PART_SIZE + position
   end

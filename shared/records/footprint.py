@@ -26,6 +26,10 @@ RESULT = 3_000
 _THUMBNAIL = MOST_BYTES + 500
 
 
+#: The field or the key of an embedding.
+_EMBEDDING = 200
+
+
 class Item(Protocol):
     @property
     def name(self) -> str: ...
@@ -34,9 +38,15 @@ class Item(Protocol):
     def custom_id(self) -> str | None: ...
 
 
-def of_items(items: Sequence[Item], *, thumbnails: bool = False) -> int:
-    """Bytes that a job with these items takes, or a part of them, once all results are there."""
-    return _JOB + sum(map(_of_item, items)) + (_THUMBNAIL * len(items) if thumbnails else 0)
+def of_items(items: Sequence[Item], *, thumbnails: bool = False, embeddings: int = 0) -> int:
+    """Bytes that a job with these items takes, or a part of them, once all results are there.
+
+    The embedding of each has so many numbers.
+    """
+    more = _THUMBNAIL if thumbnails else 0
+    # Once more in the result cache.
+    more += 2 * (2 * embeddings + _EMBEDDING) if embeddings else 0
+    return _JOB + sum(map(_of_item, items)) + more * len(items)
 
 
 def of_open_job(total: int) -> int:
@@ -68,5 +78,6 @@ def kept_of_job(total: int = 0) -> int:
 def kept_of_part(fields: Mapping[str, Any], *, thumbnails: bool) -> int:
     """Bytes of a part's record with these fields, once it has all results."""
     texts = sum(len(value.encode()) for value in fields.values() if isinstance(value, str))
+    texts += sum(len(value) for value in fields.values() if isinstance(value, bytes))
     of_pending = _KEPT_RESULT + (_THUMBNAIL if thumbnails else 0)
     return _KEPT_PART + texts + int(fields["pending"]) * of_pending

@@ -13,16 +13,17 @@
 -- workers.
 -- Returns the client of the job, which may be empty, and three lists: the part's fields as HGETALL
 -- does, the position and the size in bytes of each image, and the images as HGETALL does. The last
--- list is empty if they have more than `most_bytes` together. Returns the job's model version, a
--- string, if that is another one. Returns nil if the worker has nothing to do: it is a second
--- delivery, or recovery must act on a part that was tried often enough.
+-- list is empty if they have more than `most_bytes` together. The numbers that an embedding of the
+-- job has come last, or 0. Returns the job's model version, a string, if that is another one. Returns
+-- nil if the worker has nothing to do: it is a second delivery, or recovery must act on a part that
+-- was tried often enough.
 redis.call('ZREM', ready, member)
 redis.call('ZREM', ready_for_all, member)
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
-local state, job_version, client = unpack(
-  redis.call('HMGET', job, 'state', 'model_version', 'client'))
+local state, job_version, client, embeddings = unpack(
+  redis.call('HMGET', job, 'state', 'model_version', 'client', 'embeddings'))
 local pending = redis.call('HGET', part, 'pending')
 if not state or not pending or state == 'cancelled' then
   -- If its records have expired, no client can read a result any more.
@@ -64,4 +65,4 @@ for _, position in ipairs(redis.call('HKEYS', images)) do
   bytes = bytes + size
 end
 local few = bytes <= tonumber(most_bytes) and redis.call('HGETALL', images) or {}
-return { client or '', redis.call('HGETALL', part), sizes, few }
+return { client or '', redis.call('HGETALL', part), sizes, few, embeddings or 0 }

@@ -235,7 +235,7 @@ class JobSubmitter:
     ) -> int:
         """Add a part to a transaction; gives the bytes of its record, about."""
         key = keys.part(ref.job_id, ref.number)
-        fields = codec.part_fields(items, job.top_k, now, job.trace, thumbnails=job.thumbnails)
+        fields = codec.part_fields(items, job.top_k, now, job.trace, job)
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self._seconds(job))
         if ref.images:

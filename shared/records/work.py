@@ -44,6 +44,7 @@ class PartWork(NamedTuple):
     sizes: Mapping[int, int]  #: Position -> bytes of the image; a missing one has expired.
     images: Mapping[int, bytes]  #: Position -> image; empty if all together have many bytes.
     thumbnails: bool = False  #: Whether to keep a thumbnail of each picture.
+    embeddings: int = 0  #: Numbers of the embedding that each picture gets; 0: none is asked for.
     slow: frozenset[int] = frozenset()  #: Positions of images that were slow to decode before.
 
 
@@ -122,7 +123,7 @@ class PartRecords:
         versions = [each.model_version for each in outcomes.values() if each.model_version]
         _COMMIT(
             pipe,
-            [(k, each.state, each.to_json()) for k, each in outcomes.items()],
+            [(k, each.state, each.to_json(), each.embedding) for k, each in outcomes.items()],
             job=keys.job(ref.job_id),
             part=keys.part(ref.job_id, ref.number),
             images=keys.images(ref.job_id, ref.number),
@@ -203,7 +204,12 @@ def _put_back(
 
 
 def _part_work(
-    ref: PartRef, client: bytes, record: list[bytes], sizes: list[Any], images: list[bytes]
+    ref: PartRef,
+    client: bytes,
+    record: list[bytes],
+    sizes: list[Any],
+    images: list[bytes],
+    embeddings: bytes | int,
 ) -> PartWork:
     fields = dict(zip(record[::2], record[1::2], strict=True))
     spec = json.loads(fields[b"spec"].decode())  # json.loads would guess the encoding of bytes
@@ -221,6 +227,8 @@ def _part_work(
         attempt=int(fields[ref.attempts_field.encode()]),
         digests=digests,
         thumbnails=spec.get("thumbnails", False),
+        # Web of an earlier release may have accepted the part, and knows only the job of a new one.
+        embeddings=int(embeddings),
         sizes={int(k): size for k, size in zip(sizes[::2], sizes[1::2], strict=True)},
         images={int(k): data for k, data in zip(images[::2], images[1::2], strict=True)},
         slow=frozenset(k for k in digests if f"{_SLOW}{k}".encode() in fields),

@@ -33,6 +33,7 @@ class ModelInfo:
     classes: int
     input_size: int  #: Side of the square that each picture is cropped to, in pixels.
     precision: str = ""  #: `fp32`, `bf16` or `fp16`; empty from workers of an earlier release.
+    embedding: int = 0  #: Numbers of the embedding that a job may ask for; 0: it has none.
     notice: str = ""  #: A remark to show with the results; mostly empty.
 
 

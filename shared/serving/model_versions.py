@@ -17,7 +17,7 @@ from redis.client import Pipeline
 from redis.exceptions import WatchError
 
 from shared import clock, keys
-from shared.errors import ModelError, ModelNotReady
+from shared.errors import ModelError, ModelNotReady, NoEmbedding
 from shared.jobs import Lane
 from shared.serving import model_info
 from shared.serving.model_info import ModelInfo
@@ -215,6 +215,25 @@ class CurrentModel:
             }
             self._read_at = time.monotonic()
         return self._info
+
+    def embedding(self, version: str) -> int:
+        """Numbers of the embedding that a model version has. Raises NoEmbedding if it has none.
+
+        `version` is what `served` gives. Raises ModelNotReady if it is empty: the workers of that
+        moment, which may be of an earlier release, would not know of embeddings. Raises RedisError
+        in an outage.
+        """
+        info = self.get()
+        if version and version != info.version:
+            info = model_info.from_json(self._redis.get(keys.model(version)))
+        if not info.embedding:
+            raise NoEmbedding(
+                f"The model {info.version} has no embedding. Leave `embeddings` out, or make the"
+                " model with `python -m workers.models add NAME SOURCE --embedding OUTPUT`."
+            )
+        if not version:
+            raise ModelNotReady("No worker that can give embeddings is running. Try again later.")
+        return info.embedding
 
     def served(self, lane: Lane, version: str | None = None) -> str:
         """`version`, or else the one for new jobs of this lane; empty if no worker has it.

@@ -13,7 +13,7 @@ def test_the_wheel_holds_every_module_but_the_demo(installation: Installation) -
     client = ROOT / "client"
     sources = {path.relative_to(client).as_posix() for path in client.rglob("*.py")}
     folders = {path.partition("/")[0] for path in sources if "/" in path}
-    assert folders == {"api", "cli", "evaluation", "tables", "upload"}
+    assert folders == {"api", "cli", "evaluation", "similarity", "tables", "upload"}
     with ZipFile(installation.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = sources - {"cli/demo.py"} | {"py.typed"}

@@ -51,6 +51,7 @@ class Asked(NamedTuple):
     upload: Upload
     top_k: int
     min_score: float
+    embeddings: bool
 
 
 @blueprint.post(
@@ -61,6 +62,7 @@ class Asked(NamedTuple):
         *_OF_PICTURE,
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
         *(errors.IdempotencyKeyReused, errors.JobCancelled, errors.JobNotFound),
+        *(errors.NoEmbedding, errors.ModelNotReady),
         *(errors.Overloaded, *NO_ROOM_FOR_CLIENT),
         has_body=True,
     ),
@@ -76,44 +78,46 @@ def classify(query: ClassifyQuery) -> Response:
         return _classify_once(query)
     asked = _read(query)
     job_id, name, min_score = new_job_id(), asked.upload.name, asked.min_score
+    embeddings = asked.embeddings
     with backend().commits.waiting(job_id) as waiter:
         outcome = _submit(job_id, asked)
         # The picture is stored. It would stay in memory for as long as the client waits.
         del asked
         body().free_memory()
         if outcome is None:
-            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
+            outcome = waiter.until(lambda: _outcome(job_id, waiter, embeddings), _seconds(query))
     return _answer(job_id, name, outcome, min_score)
 
 
 def _classify_once(query: ClassifyQuery) -> Response:
     """The same for a request that may have come before: its job may exist already."""
-    job_id, name, min_score = _submit_once(query)
+    job_id, asked = _submit_once(query)
+    name, min_score, embeddings = asked.upload.name, asked.min_score, asked.embeddings
+    del asked
     room().give_back()  # an earlier job needs no room
     body().free_memory()
     with backend().commits.waiting(job_id) as waiter:
-        outcome = _outcome(job_id, waiter)
+        outcome = _outcome(job_id, waiter, embeddings)
         if outcome is None:
-            outcome = waiter.until(lambda: _outcome(job_id, waiter), _seconds(query))
+            outcome = waiter.until(lambda: _outcome(job_id, waiter, embeddings), _seconds(query))
     return _answer(job_id, name, outcome, min_score)
 
 
-def _submit_once(query: ClassifyQuery) -> tuple[str, str, float]:
-    """Accept the picture, unless it came before.
-
-    Gives the id of its job, its name, and `min_score`.
-    """
+def _submit_once(query: ClassifyQuery) -> tuple[str, Asked]:
+    """Accept the picture, unless it came before. Gives the id of its job."""
     asked = _read(query)
-    upload, top_k, min_score = asked
+    upload, top_k, min_score, embeddings = asked
     key = idempotency.key_of(request.headers, owner(), _CALL)
-    claim = key and key.claim(top_k, upload.name, upload.digest, min_score=min_score)
+    claim = key and key.claim(
+        *(top_k, upload.name, upload.digest), min_score=min_score, embeddings=embeddings
+    )
 
     def make() -> str:
         job_id = new_job_id()
         _submit(job_id, asked, claim)
         return job_id
 
-    return idempotency.once(backend().jobs, claim, make), upload.name, min_score
+    return idempotency.once(backend().jobs, claim, make), asked
 
 
 def _seconds(query: ClassifyQuery) -> float:
@@ -135,11 +139,13 @@ def _read(query: ClassifyQuery) -> Asked:
     if (request.content_length or 0) > request.max_content_length:
         size = too_large(request.content_length or 0, max_bytes, "MAX_IMAGE_BYTES")
         raise errors.RequestTooLarge(f"The picture has {size}. Send a smaller one.")
-    name, top_k, min_score = None, None, None
+    form = None
     if request.mimetype != FORM:
-        data = request.get_data(cache=False)
+        name, data = None, request.get_data(cache=False)
     else:
-        name, data, top_k, min_score = _read_form()
+        form = _valid_form()
+        name, data = form.file.filename, contents(form.file.stream)
+        form.file.close()  # it may have the bytes in memory once more
     upload = read_upload(name, data, max_bytes=max_bytes)
     if request.mimetype == "application/json" and upload.error:
         raise errors.UnsupportedFormat(
@@ -148,11 +154,13 @@ def _read(query: ClassifyQuery) -> Asked:
         )
     if upload.error:
         raise upload.error
-    return Asked(upload, top_k or query.top_k, query.min_score if min_score is None else min_score)
+    given = form.model_dump(exclude={"file"}, exclude_none=True) if form else {}
+    options = query.model_dump(exclude={"wait"}) | given
+    return Asked(upload, **options)
 
 
-def _read_form() -> tuple[str | None, bytes, int | None, float | None]:
-    """The picture's name and bytes, `top_k` and `min_score`."""
+def _valid_form() -> ClassifyForm:
+    """A form with one picture."""
     fields = request.form.to_dict() | request.files.to_dict()
     if "file" not in fields:
         raise no_picture("file", fields)
@@ -161,9 +169,7 @@ def _read_form() -> tuple[str | None, bytes, int | None, float | None]:
         raise InvalidRequest(
             "file: send exactly one picture to this address. Send many to POST /jobs."
         )
-    data = contents(form.file.stream)
-    form.file.close()  # it may have the bytes in memory once more
-    return form.file.filename, data, form.top_k, form.min_score
+    return form
 
 
 def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | None:
@@ -176,15 +182,19 @@ def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | 
         lane=Lane.INTERACTIVE,
         top_k=asked.top_k,
         min_score=asked.min_score,
+        embeddings=asked.embeddings,
         claim=claim,
         listed=False,
     )
     return outcome
 
 
-def _outcome(job_id: str, waiter: Waiter) -> Outcome | None:
-    """The picture's outcome, as the notice brought it or as its record has it."""
-    if waiter.outcome:
+def _outcome(job_id: str, waiter: Waiter, embeddings: bool) -> Outcome | None:
+    """The picture's outcome, as the notice brought it or as its record has it.
+
+    Only the record has the embedding.
+    """
+    if waiter.outcome and not embeddings:
         return Outcome.from_json(waiter.outcome)
     item = next(iter(backend().jobs.items(job_id, 0, 1)), None)
     if item is None:

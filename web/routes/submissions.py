@@ -60,6 +60,7 @@ _BODY = request_body(
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
         *(errors.TooManyFiles, errors.BadArchive, errors.ArchiveTooLarge),
         *(errors.InvalidWebhook, errors.WebhooksDisabled, errors.IdempotencyKeyReused),
+        *(errors.NoEmbedding, errors.ModelNotReady),
         *(errors.Overloaded, errors.TooManyOpenJobs, *NO_ROOM_FOR_CLIENT),
         has_body=True,
     ),
@@ -98,6 +99,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
             min_score=query.min_score or 0,
             webhook=webhook,
             thumbnails=_thumbnails(query.thumbnails),
+            embeddings=query.embeddings,
             key=_key(),
         )
         return _accepted(job_id)
@@ -155,6 +157,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         [(each.name, each.digest) for each in uploads],
         webhook,
         min_score=form.min_score,
+        embeddings=query.embeddings or form.embeddings,
     )
 
     def make() -> str:
@@ -170,6 +173,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             claim=claim,
             webhook=webhook,
             thumbnails=_thumbnails(query.thumbnails),
+            embeddings=query.embeddings or form.embeddings,
         )
         return job_id
 
@@ -204,6 +208,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         min_score=form.min_score,
         webhook=webhook,
         thumbnails=_thumbnails(query.thumbnails),
+        embeddings=query.embeddings or form.embeddings,
         key=_key(),
     )
     return _accepted(job_id)
@@ -234,17 +239,22 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
     )
     key = _key()
+    embeddings = query.embeddings or opened.embeddings
     claim = key and key.claim(
-        job.lane, job.top_k, job.total, digests, job.webhook, min_score=job.min_score
+        *(job.lane, job.top_k, job.total, digests, job.webhook),
+        min_score=job.min_score,
+        embeddings=embeddings,
     )
 
     def make() -> str:
-        backend().submission.open(job, client(), claim)
+        backend().submission.open(job, client(), claim, embeddings=embeddings)
         return job.id
 
     job_id = idempotency.once(backend().jobs, claim, make)
     stored = own_job(job_id)
-    known = backend().answers.positions(digests, stored.model_version)
+    known = backend().answers.positions(
+        digests, stored.model_version, embeddings=bool(stored.embeddings)
+    )
     body = OpenedJob(job=backend().view.schema(stored), part_size=PART_SIZE, known=known)
     return answer(body, 201, location=url_for("jobs.read", job_id=job_id))
 

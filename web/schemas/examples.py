@@ -249,6 +249,7 @@ EXAMPLES: dict[str, list[Example]] = {
                 precision="fp32",
                 classes=1000,
                 input_size=224,
+                embedding=0,
                 notice="",
             ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -107,6 +108,14 @@ _BelowThreshold = Annotated[
 class Classification(Schema):
     """The answer for one picture."""
 
+    embedding: Annotated[
+        str | Unsaid,
+        Field(
+            exclude_if=lambda value: value is None,
+            description="Only with `embeddings`: float16 numbers, little-endian, as base64.",
+        ),
+    ] = None
+
     job_id: str
     name: str
     label: _Label
@@ -121,7 +130,9 @@ class Classification(Schema):
 
     @classmethod
     def of(cls, job_id: str, name: str, outcome: Outcome, min_score: float) -> Classification:
-        return cls(job_id=job_id, name=name, **_outcome_fields(outcome, min_score))
+        embedding = embedding_text(outcome) if outcome.embedding else None
+        fields = _outcome_fields(outcome, min_score)
+        return cls(job_id=job_id, name=name, embedding=embedding, **fields)
 
 
 class ItemSchema(Schema):
@@ -161,6 +172,11 @@ class Page(Schema):
     next_offset: Annotated[
         int | None, Field(description="`offset` of the next page; null on the last page.")
     ]
+
+
+def embedding_text(outcome: Outcome) -> str:
+    """The embedding as JSON has it. numpy.frombuffer(b64decode(text), "<f2") gives the numbers."""
+    return base64.b64encode(outcome.embedding).decode()
 
 
 def _outcome_fields(outcome: Outcome, min_score: float) -> dict[str, Any]:

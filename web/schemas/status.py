@@ -27,6 +27,10 @@ class ModelSchema(Schema):
     ]
     classes: int
     input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
+    embedding: Annotated[
+        int,
+        Field(description="Numbers of the embedding that a job may ask for; 0 if it has none."),
+    ]
     notice: Annotated[str, Field(description="Show it beside the model's answers; mostly empty.")]
 
     @classmethod

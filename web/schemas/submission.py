@@ -24,9 +24,20 @@ Webhook = Annotated[
 ]
 
 
+#: The answer has it as text.
+Embeddings = Annotated[
+    bool,
+    Field(
+        description="Give the embedding of each picture, if the model has one: numbers that are "
+        "close for similar pictures."
+    ),
+]
+
+
 class ClassifyQuery(Request):
     top_k: TopK = DEFAULT_TOP_K
     min_score: MinScore = 0
+    embeddings: Embeddings = False
     wait: Wait = None
 
 
@@ -34,6 +45,7 @@ class ClassifyForm(Request):
     file: Annotated[FileStorage, Field(description="The picture.")]
     top_k: TopK | Unsaid = None
     min_score: MinScore | Unsaid = None
+    embeddings: Embeddings | Unsaid = None
 
 
 class SubmitQuery(Request):
@@ -56,6 +68,7 @@ class SubmitQuery(Request):
     thumbnails: Annotated[
         bool, Field(description="Keep a thumbnail of each picture, if the body is an archive.")
     ] = False
+    embeddings: Embeddings = False
 
 
 class SubmitForm(Request):
@@ -74,6 +87,7 @@ class SubmitForm(Request):
         Field(description="Your own names for the pictures: none, or as many as files."),
     ] = []
     webhook: Webhook | Unsaid = None
+    embeddings: Embeddings = False
 
 
 class OpenRequest(Request):
@@ -87,6 +101,7 @@ class OpenRequest(Request):
     thumbnails: Annotated[
         bool, Field(description="Keep a thumbnail of each picture as long as the results.")
     ] = False
+    embeddings: Embeddings = False
     # It stops at the first bad digest: a list of errors for a million would take a gigabyte.
     digests: Annotated[
         list[Digest] | None,

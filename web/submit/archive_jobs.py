@@ -82,14 +82,15 @@ class ArchiveJobs:
         min_score: float,
         webhook: str | None,
         thumbnails: bool,
+        embeddings: bool,
         key: Key | None,
     ) -> str:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
 
         The number of open jobs of a client is limited. Each part takes `room`, and gives it back.
-        Raises BadArchive, ArchiveTooLarge, NoFiles and TooManyOpenJobs before
-        anything is stored. If it fails later, what was stored is cancelled. Raises Overloaded if
-        there is no room, also for another request that stores the same job.
+        Raises BadArchive, ArchiveTooLarge, NoFiles, TooManyOpenJobs, and as `Submission.open`
+        before anything is stored. If it fails later, what was stored is cancelled. Raises
+        Overloaded if there is no room, also for another request that stores the same job.
         """
         kind = archive.kind_of(file)
         if kind is None:
@@ -111,8 +112,12 @@ class ArchiveJobs:
             thumbnails=thumbnails,
         )
         digest = in_thread(partial(_digest, file)) if key else None
-        claim = key and key.claim(job.lane, job.top_k, job.webhook, digest, min_score=job.min_score)
-        stored = self._open(job, room.client, claim)
+        claim = key and key.claim(
+            *(job.lane, job.top_k, job.webhook, digest),
+            min_score=job.min_score,
+            embeddings=embeddings,
+        )
+        stored = self._open(job, room.client, claim, embeddings)
         # A job that an earlier request left half-stored is continued, because storing a part twice
         # is harmless. A job in another state is complete, or that request has just given it up.
         if stored.state is JobState.RECEIVING:
@@ -122,9 +127,9 @@ class ArchiveJobs:
             raise Overloaded
         return stored.id
 
-    def _open(self, job: OpenJob, client: Client, claim: Claim | None) -> Job:
+    def _open(self, job: OpenJob, client: Client, claim: Claim | None, embeddings: bool) -> Job:
         def make() -> str:
-            self._submission.open(job, client, claim)
+            self._submission.open(job, client, claim, embeddings=embeddings)
             return job.id
 
         return self._jobs.get(idempotency.once(self._jobs, claim, make))

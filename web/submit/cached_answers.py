@@ -20,6 +20,7 @@ from web.intake.uploads import Upload
 class _Question(NamedTuple):
     model_version: str
     digests: Sequence[str]
+    embeddings: bool  #: Whether an answer needs one.
 
 
 class CachedAnswers:
@@ -37,16 +38,18 @@ class CachedAnswers:
         top_k: int,
         *,
         thumbnails: bool = False,
+        embeddings: bool = False,
         version: str | None = None,
     ) -> list[Outcome | None]:
         """For each upload its fault, its answer from the cache, or None if a worker must see it.
 
         The answers are those of a model version, of the current one if it is not given.
-        With `thumbnails`, a worker must also see a picture that has none. Raises RedisError.
+        With `thumbnails`, a worker must also see a picture that has none, and with `embeddings`
+        one without an embedding. Raises RedisError.
         """
         outcomes = [Outcome.failure(each.error) if each.error else None for each in uploads]
         asked = [k for k, outcome in enumerate(outcomes) if outcome is None]
-        answers = self._look_up([uploads[k].digest for k in asked], version)
+        answers = self._look_up([uploads[k].digest for k in asked], version, embeddings)
         hits = {uploads[k].digest for k, cached in zip(asked, answers, strict=True) if cached}
         without = self._thumbnails.missing([*hits]) if thumbnails and hits else set()
         for k, cached in zip(asked, answers, strict=True):
@@ -57,18 +60,22 @@ class CachedAnswers:
                 outcomes[k] = replace(cached, predictions=cached.predictions[:top_k])
         return outcomes
 
-    def positions(self, digests: Sequence[str], version: str | None = None) -> list[int]:
+    def positions(
+        self, digests: Sequence[str], version: str | None = None, *, embeddings: bool = False
+    ) -> list[int]:
         """Positions of the digests that have an answer of this version. Raises RedisError."""
         asked = self._version(version)
-        return self._cache.cached(asked, digests) if asked else []
+        return self._cache.cached(asked, digests, embeddings=embeddings) if asked else []
 
-    def _look_up(self, digests: Sequence[str], version: str | None) -> list[Outcome | None]:
+    def _look_up(
+        self, digests: Sequence[str], version: str | None, embeddings: bool
+    ) -> list[Outcome | None]:
         if not digests:
             return []
         asked = self._version(version)
         if asked is None:  # the picture waits for the first worker
             return [None] * len(digests)
-        return self._flight.ask(_Question(asked, digests))
+        return self._flight.ask(_Question(asked, digests, embeddings))
 
     def _version(self, version: str | None) -> str | None:
         """`version`, or else the current one; None before there is one."""
@@ -78,12 +85,16 @@ class CachedAnswers:
             return None
 
     def _ask(self, questions: Sequence[_Question]) -> list[list[Outcome | None]]:
-        """The outcomes for each question: a round trip for each model version, so mostly one."""
+        """The outcomes for each question: a round trip for each model version, so mostly one.
+
+        Those that need embeddings are asked apart, because they take three times the bytes.
+        """
         answers: dict[int, list[Outcome | None]] = {}
-        for version in {question.model_version for question in questions}:
-            asked = [k for k, each in enumerate(questions) if each.model_version == version]
+        kinds = [(question.model_version, question.embeddings) for question in questions]
+        for version, embeddings in set(kinds):
+            asked = [k for k, kind in enumerate(kinds) if kind == (version, embeddings)]
             digests = [digest for k in asked for digest in questions[k].digests]
-            outcomes = iter(self._cache.get(version, digests))
+            outcomes = iter(self._cache.get(version, digests, embeddings=embeddings))
             for k in asked:
                 answers[k] = list(islice(outcomes, len(questions[k].digests)))
         return [answers[k] for k in range(len(questions))]

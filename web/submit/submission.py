@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from shared.errors import ImagesNeeded
-from shared.jobs import PART_SIZE, Job, Lane, NewJob, OpenJob, Outcome
+from shared.jobs import PART_SIZE, Job, JobOptions, Lane, NewJob, OpenJob, Outcome
 from shared.observe import log, metrics, tracing
 from shared.records import footprint
 from shared.records.claims import Claim
@@ -54,18 +54,25 @@ class Submission:
         claim: Claim | None = None,
         webhook: str | None = None,
         thumbnails: bool = False,
+        embeddings: bool = False,
         listed: bool = True,
     ) -> list[Outcome | None]:
         """Store and queue a job of `owner`, and give back `room`. Gives the outcomes known so far.
 
-        Raises AlreadyClaimed, and as `Room.fill` does if there is no room; then nothing is stored.
+        Raises AlreadyClaimed, NoEmbedding and ModelNotReady if the model cannot give `embeddings`,
+        and as `Room.fill` does if there is no room; then nothing is stored.
         """
         log.note(job_id=job_id)
         with room, tracing.upload() as trace:
             with self._coalescer.expecting():
                 version = self._model.served(lane)
+                numbers = self._model.embedding(version) if embeddings else 0
                 outcomes = self._answers.outcomes(
-                    uploads, top_k, thumbnails=thumbnails, version=version or None
+                    uploads,
+                    top_k,
+                    thumbnails=thumbnails,
+                    embeddings=bool(numbers),
+                    version=version or None,
                 )
             job = NewJob(
                 id=job_id,
@@ -79,10 +86,11 @@ class Submission:
                 webhook=webhook,
                 trace=trace,
                 thumbnails=thumbnails,
+                embeddings=numbers,
                 listed=listed,
                 model_version=version,
             )
-            room.fill(lane, _need(uploads, outcomes, thumbnails=thumbnails))
+            room.fill(lane, _need(uploads, outcomes, job))
             with self._admission.staged(job) as without_bytes:
                 self._accept(without_bytes, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
@@ -102,15 +110,20 @@ class Submission:
             self._singles.leave(job.id)
             raise
 
-    def open(self, job: OpenJob, client: Client, claim: Claim | None = None) -> None:
+    def open(
+        self, job: OpenJob, client: Client, claim: Claim | None = None, *, embeddings: bool = False
+    ) -> None:
         """Store a job of `client` whose pictures follow in parts.
 
-        Raises AlreadyClaimed, TooManyOpenJobs, and as `Room.fill` does if there is no room.
+        Raises AlreadyClaimed, TooManyOpenJobs, NoEmbedding and ModelNotReady as `submit` does, and
+        as `Room.fill` does if there is no room.
         """
         log.note(job_id=job.id)
         with self._admission.room(client) as room:
             room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
-            self._admission.open(replace(job, model_version=self._model.served(job.lane)), claim)
+            version = self._model.served(job.lane)
+            numbers = self._model.embedding(version) if embeddings else 0
+            self._admission.open(replace(job, model_version=version, embeddings=numbers), claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.
@@ -121,13 +134,17 @@ class Submission:
         log.note(part_id=f"{job.id}:{number}")
         with room, tracing.upload() as trace:
             outcomes = self._answers.outcomes(
-                uploads, job.top_k, thumbnails=job.thumbnails, version=job.model_version
+                uploads,
+                job.top_k,
+                thumbnails=job.thumbnails,
+                embeddings=bool(job.embeddings),
+                version=job.model_version,
             )
             if missing := _without_bytes(uploads, outcomes):
                 if self._jobs.digests(job.id, number) == [each.digest for each in uploads]:
                     return PutPart(False, len(self._jobs.missing_parts(job.id)), None)
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
-            room.fill(job.lane, _need(uploads, outcomes, thumbnails=job.thumbnails))
+            room.fill(job.lane, _need(uploads, outcomes, job))
             version = self._model.served(job.lane, job.model_version)
             items = new_items(uploads, outcomes)
             put = self._admission.put_part(job, number, items, trace, room.client, version=version)
@@ -143,8 +160,10 @@ def _without_bytes(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]
 
 
 def _need(
-    uploads: Sequence[Upload], outcomes: Sequence[Outcome | None], *, thumbnails: bool = False
+    uploads: Sequence[Upload], outcomes: Sequence[Outcome | None], options: JobOptions
 ) -> Need:
     sizes = [each.size for each, outcome in zip(uploads, outcomes, strict=True) if not outcome]
-    records = footprint.of_items(uploads, thumbnails=thumbnails)
+    records = footprint.of_items(
+        uploads, thumbnails=options.thumbnails, embeddings=options.embeddings
+    )
     return Need(len(sizes), sum(sizes), records, today=len(uploads))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from shared import clock
+from shared.errors import NoEmbedding
 from shared.records.work import PartRecords, PartWork
 from shared.jobs import Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
@@ -20,6 +21,8 @@ from workers.classify.judge import Judge
 from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
 from workers.engine import Engine
+
+_LARGEST = np.finfo(np.float16).max
 
 _Outcomes = dict[PartRef, dict[int, Outcome]]
 
@@ -93,29 +96,37 @@ class BatchClassifier:
             outcomes.setdefault(work.ref, {})[position] = outcome
         if run.ready:
             with report.stage("inference") as inference:
-                scores = self._predict(run.ready, alone)
-            for each, row in zip(run.ready, scores, strict=True):
+                answers = self._predict(run.ready, alone)
+            for each, (row, embedding) in zip(run.ready, answers, strict=True):
                 queue_ms = max(0.0, 1000 * (report.formed_at - each.work.accepted_at))
                 durations = Durations(
                     queue_ms=round(queue_ms, 3),
                     preprocess_ms=round(each.preprocess_ms, 3),
                     inference_ms=round(inference.milliseconds, 3),
                 )
-                outcomes.setdefault(each.work.ref, {})[each.position] = self._outcome(
-                    row, durations
-                )
+                outcome = self._outcome(row, durations)
+                if each.work.embeddings:
+                    outcome = self._embedded(outcome, embedding, each.work.embeddings)
+                outcomes.setdefault(each.work.ref, {})[each.position] = outcome
         if outcomes:
             with report.stage("commit"):
                 self._commit([works[ref] for ref in outcomes], outcomes, _thumbnails(run.ready))
         return outcomes
 
-    def _predict(self, decoded: Sequence[Ready], alone: bool) -> NDArray[np.float32]:
-        """Scores of shape (pictures, classes)."""
+    def _predict(
+        self, decoded: Sequence[Ready], alone: bool
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """The scores of each picture, and its embedding if a picture of the run is to get one."""
         pixels = np.stack([each.pixels for each in decoded])
-        scores = self._engine.predict(pixels, alone=alone)
+        embeddings: Iterable[NDArray[np.float32] | None] = [None] * len(decoded)
+        if self._engine.model.embedding and any(each.work.embeddings for each in decoded):
+            scores, vectors = self._engine.predict_and_embed(pixels, alone=alone)
+            embeddings = iter(vectors)
+        else:
+            scores = self._engine.predict(pixels, alone=alone)
         if len(scores) != len(decoded):
             raise RuntimeError(f"{len(decoded)} pictures gave {len(scores)} rows of scores")
-        return scores
+        return list(zip(scores, embeddings, strict=True))
 
     def _outcome(self, scores: NDArray[np.float32], durations: Durations) -> Outcome:
         return Outcome(
@@ -124,6 +135,18 @@ class BatchClassifier:
             durations=durations,
             **self._judge.judge(scores)._asdict(),
         )
+
+    def _embedded(
+        self, outcome: Outcome, embedding: NDArray[np.float32] | None, numbers: int
+    ) -> Outcome:
+        """The outcome with its embedding, which must have so many numbers.
+
+        Web accepts such a job for a model that has an embedding. Another one answers it only if no
+        worker has that model any more.
+        """
+        if embedding is None or len(embedding) != numbers:
+            return Outcome.failure(NoEmbedding())
+        return replace(outcome, embedding=_as_float16(embedding))
 
     def _commit(
         self, works: Sequence[PartWork], outcomes: _Outcomes, thumbnails: Mapping[str, bytes]
@@ -155,6 +178,11 @@ def _thumbnails(decoded: Sequence[Ready]) -> dict[str, bytes]:
         for each in decoded
         if each.work.thumbnails
     }
+
+
+def _as_float16(embedding: NDArray[np.float32]) -> bytes:
+    """Little-endian. A number that is too large becomes the largest one."""
+    return np.clip(embedding, -_LARGEST, _LARGEST).astype("<f2").tobytes()
 
 
 def _shown(outcome: Outcome, top_k: int) -> Outcome:

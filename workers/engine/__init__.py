@@ -18,7 +18,8 @@ from shared.settings import Settings
 from workers.engine import cpu
 from workers.engine.export_file import find_export
 from workers.engine.model import Model
-from workers.engine.package import check_loaded, find_package
+from workers.engine.package import find_package
+from workers.engine.package_check import check_loaded
 
 __all__ = [
     "Engine",
@@ -45,6 +46,11 @@ class Engine(Protocol):
 
         `alone`: no other process of the worker computes, so the engine may use every core.
         """
+
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8], *, alone: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same, and embeddings of shape (n, model.embedding). Only if that is not 0."""
 
 
 def uses_torch(settings: Settings) -> bool:

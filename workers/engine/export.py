@@ -11,7 +11,7 @@ from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from workers.engine import INSTALL_TORCH, cpu, find_export
 from workers.engine.graph import fill
-from workers.engine.package import check_loaded
+from workers.engine.package_check import check_loaded
 
 #: The status of the program if PyTorch is needed and not installed. Dockerfile.worker uses it.
 TORCH_NEEDED = 3

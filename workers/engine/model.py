@@ -27,6 +27,7 @@ class Model:
     #: The score that a label needs, by class id. Empty: the most probable label is always given.
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0  #: The logits were divided by it. The graph does that.
+    embedding: int = 0  #: Numbers of the embedding that it can give of a picture; 0: it has none.
 
 
 def weights_version(model: str, weights_digest: str, *, variant: str = "") -> str:

@@ -19,6 +19,9 @@ from workers.engine.model import Model, relabelled
 #: The entry of the export's metadata that holds the Model, as JSON.
 MODEL_ENTRY = "model"
 
+#: The name of the output of a package that is the embedding. The scores are the first output.
+EMBEDDING = "embedding"
+
 #: Threads for a single picture. Two need 0.6 of the time of one. The layers are too small for more
 #: threads to help.
 _MOST_THREADS = 4
@@ -39,6 +42,7 @@ class OnnxEngine:
         self.model = model
         self._session = session
         self._lone_session = lone_session or session
+        self._scores = session.get_outputs()[0].name
         number = session.get_inputs()[0].shape[0]
         if isinstance(number, int):  # The file of a package may take a fixed number.
             self.pictures_at_once = number
@@ -69,12 +73,27 @@ class OnnxEngine:
 
         If `alone` is set, several threads compute a single picture.
         """
+        [scores] = self._run(pixels, [self._scores], alone=alone)
+        return scores
+
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8], *, alone: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same, and the embeddings, of shape (n, model.embedding)."""
+        scores, embeddings = self._run(pixels, [self._scores, EMBEDDING], alone=alone)
+        return scores, embeddings
+
+    def _run(
+        self, pixels: NDArray[np.uint8], names: list[str], *, alone: bool
+    ) -> list[NDArray[np.float32]]:
+        """The outputs with these names. Others are not copied."""
         if alone and len(pixels) == 1:
-            scores: NDArray[np.float32] = self._lone_session.run(None, {"pixels": pixels})[0]
-            return scores
+            outputs: list[NDArray[np.float32]] = self._lone_session.run(names, {"pixels": pixels})
+            return outputs
         size = self.pictures_at_once
         chunks = [pixels[first : first + size] for first in range(0, len(pixels), size)]
-        return np.concatenate([self._session.run(None, {"pixels": each})[0] for each in chunks])
+        of_chunks = [self._session.run(names, {"pixels": each}) for each in chunks]
+        return [np.concatenate(of_name) for of_name in zip(*of_chunks, strict=True)]
 
 
 def _session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:

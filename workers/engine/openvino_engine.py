@@ -90,14 +90,27 @@ class OpenvinoEngine:
 
         If `alone` is set, several threads compute a single picture.
         """
+        [scores] = self._run(pixels, 1, alone=alone)
+        return scores
+
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8], *, alone: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same, and the embeddings, of shape (n, model.embedding)."""
+        scores, embeddings = self._run(pixels, 2, alone=alone)
+        return scores, embeddings
+
+    def _run(
+        self, pixels: NDArray[np.uint8], outputs: int, *, alone: bool
+    ) -> list[NDArray[np.float32]]:
+        """The first outputs of the network. Others are not copied."""
         if alone and len(pixels) == 1:
-            return _infer(self._lone, pixels)
-        return np.concatenate(
-            [
-                _infer(self._networks[size], batch)[: len(batch)]
-                for size, batch in _batches(pixels, self._networks)
-            ]
-        )
+            return _infer(self._lone, pixels, outputs)
+        of_batches = [
+            [each[: len(batch)] for each in _infer(self._networks[size], batch, outputs)]
+            for size, batch in _batches(pixels, self._networks)
+        ]
+        return [np.concatenate(of_output) for of_output in zip(*of_batches, strict=True)]
 
 
 def computes_bf16() -> bool:
@@ -146,10 +159,11 @@ def _batches(
         pixels = pixels[size:]
 
 
-def _infer(network: openvino.InferRequest, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Probabilities for as many pictures as the network takes. `pixels` may have fewer."""
+def _infer(
+    network: openvino.InferRequest, pixels: NDArray[np.uint8], outputs: int
+) -> list[NDArray[np.float32]]:
+    """Outputs for as many pictures as the network takes. `pixels` may have fewer."""
     given = network.get_input_tensor().data
     given[: len(pixels)] = pixels  # The rest still holds earlier pictures.
     network.infer()
-    probabilities: NDArray[np.float32] = network.get_output_tensor().data.copy()
-    return probabilities
+    return [network.get_output_tensor(number).data.copy() for number in range(outputs)]

@@ -1,8 +1,8 @@
 """A model package: a folder with `model.onnx`, `model.json` and a few golden pictures.
 
 The ONNX file takes RGB pixels, uint8 of shape (n, side, side, 3), and gives float32 scores of shape
-(n, classes). Normalisation and activation are inside. `workers.models` makes packages of other
-models.
+(n, classes). Normalisation and activation are inside. A second output may be an embedding: float32
+of shape (n, size). `workers.models` makes packages of other models.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,8 +23,8 @@ from pydantic import (
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset, decode
-from workers.engine.model import Model, in_precision
+from workers.decode.preprocessing import PREPROCESSING_VERSION, Preset
+from workers.engine.model import Model
 
 #: The newest format of `model.json` that this release reads.
 _FORMAT = 2
@@ -36,15 +34,6 @@ DESCRIPTION_FILE, MODEL_FILE = "model.json", "model.onnx"
 #: Names of packages. They become folders, and parts of Redis keys.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-#: Largest difference of a score from the golden one. In bf16 scores move by up to 0.04.
-_TOLERANCE = {"fp32": 2e-3}
-_OTHER_TOLERANCE = 0.06
-
-#: Fields of a Model that depend on `model.onnx`, so that `model.json` must agree with it.
-_OF_THE_FILE = ("labels", "preset", "temperature")
-
-_MAX_PIXELS = 10_000_000
-
 Activation = Literal["softmax", "sigmoid", "none"]
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -52,15 +41,6 @@ Score = Annotated[float, Field(ge=0, le=1)]
 #: Of a label, if several may be right for a picture and the package has no threshold: it is more
 #: probable that the label is right than that it is not.
 _USUAL_THRESHOLD = 0.5
-
-
-class Predictor(Protocol):
-    """What a check needs of an engine."""
-
-    model: Model
-    precision: str
-
-    def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
 
 class _Entry(BaseModel):
@@ -77,11 +57,19 @@ class Source(_Entry):
     architecture: str = ""
 
 
+class Embedding(_Entry):
+    """An output of `model.onnx` beside the scores: numbers that are close for similar pictures."""
+
+    output: str  #: Its name in the file that the package was made of.
+    size: int = Field(ge=1)  #: How many numbers.
+
+
 class Golden(_Entry):
     """A picture and what the model must answer."""
 
     file: str  #: Relative to the package.
     scores: dict[int, float]  #: The best scores, by class id.
+    embedding: str = ""  #: float16, little-endian, as base64; empty without `Package.embedding`.
 
 
 class Package(_Entry):
@@ -97,6 +85,7 @@ class Package(_Entry):
     #: The score that a label needs. The second one is for the labels that the first does not name.
     thresholds: dict[str, Score] = {}
     threshold: Score | None = None
+    embedding: Embedding | None = None
     source: Source
     notice: str = ""  #: A remark for users of the results.
     accuracy: float | None = None  #: The share of right labels that somebody has measured.
@@ -134,6 +123,9 @@ class Package(_Entry):
         # A package without thresholds has the version that it had before there were any.
         if self.thresholds or self.threshold is not None:
             meaning += str(self._thresholds())
+        # A worker of an earlier release loads the package and gives no embedding.
+        if self.embedding:
+            meaning += f"embedding {self.embedding.size}"
         digest = hashlib.sha256(meaning.encode()).hexdigest()
         return f"{self.name}-{digest[:12]}-p{PREPROCESSING_VERSION}"
 
@@ -150,6 +142,7 @@ class Package(_Entry):
             several=self.several,
             thresholds=self._thresholds(),
             temperature=self.temperature,
+            embedding=self.embedding.size if self.embedding else 0,
         )
 
     def _thresholds(self) -> tuple[float, ...]:
@@ -233,48 +226,3 @@ def check_file(folder: Path, package: Package) -> Path:
             " Make the package again, or copy it once more."
         )
     return path
-
-
-def check_loaded(engine: Predictor, settings: Settings) -> None:
-    """Give the engine the thresholds and the version of the package that MODEL names, if it is one.
-
-    Raises ModelError if the engine answers otherwise than the package says.
-    """
-    if folder := find_package(settings):
-        package = read_package(folder)
-        check(engine, folder, package)
-        # `model.onnx` has a copy of the description from before the thresholds were set.
-        engine.model = in_precision(package.model, engine.precision)
-
-
-def check(engine: Predictor, folder: Path, package: Package) -> None:
-    """Raises ModelError if the engine has loaded another model than the package describes."""
-    described = package.model
-    if any(getattr(engine.model, each) != getattr(described, each) for each in _OF_THE_FILE):
-        raise ModelError(
-            f"{folder / DESCRIPTION_FILE} was changed after {MODEL_FILE} was made."
-            " Make the package again with `python -m workers.models add --replace`. Set its"
-            " temperature with `python -m workers.models set`."
-        )
-    check_golden(engine, folder, package)
-
-
-def check_golden(engine: Predictor, folder: Path, package: Package) -> None:
-    """Raises ModelError if a golden picture gets other scores than the package says."""
-    tolerance = _TOLERANCE.get(engine.precision, _OTHER_TOLERANCE)
-    for golden in package.golden:
-        path = folder / golden.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-        pixels = decode(data, package.preset, max_pixels=_MAX_PIXELS)
-        scores = engine.predict(pixels[np.newaxis])[0]
-        for class_id, expected in golden.scores.items():
-            difference = abs(scores[class_id] - expected) / max(1, abs(expected))
-            if not difference <= tolerance:  # also if it is no number
-                raise ModelError(
-                    f"The model package {package.name} gives the label"
-                    f" {package.labels[class_id]} a score of {scores[class_id]:.4f} for"
-                    f" {golden.file}; {DESCRIPTION_FILE} says {expected:.4f}."
-                )

@@ -73,3 +73,9 @@ class TorchEngine:
         # `tensor` copies. torch would warn about an array that it cannot write to.
         probabilities: NDArray[np.float32] = self._classifier(torch.tensor(pixels)).numpy()
         return probabilities
+
+    def predict_and_embed(
+        self, pixels: NDArray[np.uint8], *, alone: bool = False
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Only packages have embeddings, and this engine loads none."""
+        raise NotImplementedError

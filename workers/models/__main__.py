@@ -14,13 +14,14 @@ from workers.engine import INSTALL_TORCH
 from workers.engine.onnx_engine import OnnxEngine
 from workers.engine.package import (
     NAME,
+    Embedding,
     Package,
-    check,
     check_file,
     find_package,
     packages_folder,
     read_package,
 )
+from workers.engine.package_check import check
 
 try:
     from workers.models.adding import add, add_arguments
@@ -132,6 +133,7 @@ def _print(package: Package, folder: Path) -> None:
         ("labels", f"{len(package.labels)}: {labels}"),
         ("scores", f"{package.activation}, temperature {package.temperature:g}"),
         ("thresholds", _thresholds(package)),
+        *([("embedding", _embedding(package.embedding))] if package.embedding else []),
         (
             "pictures",
             f"{side[preset.resize]} {preset.resize_size}, {preset.interpolation}, then a square of"
@@ -140,6 +142,10 @@ def _print(package: Package, folder: Path) -> None:
         ("normalised", f"mean {preset.mean}, deviation {preset.std}"),
     ):
         print(f"{title:<11}{text}")
+
+
+def _embedding(embedding: Embedding) -> str:
+    return f"{embedding.size} numbers, the output {embedding.output}"
 
 
 def _thresholds(package: Package) -> str:

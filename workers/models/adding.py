@@ -19,7 +19,7 @@ from workers.models.presets import NAMED, Wish, read_preset
 _DEFAULTS = {"channels": "rgb", "range": "0-1"}
 
 _PRESET_OPTIONS = ("preset", "image_size", "resize_size", "resize", "interpolation")
-_ONNX_OPTIONS = ("layout", "output", "channels", "range")
+_ONNX_OPTIONS = ("layout", "output", "embedding", "channels", "range")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--activation", choices=("softmax", "sigmoid", "none"), help="makes scores of the output")
     add("--layout", choices=("NCHW", "NHWC"), help="of the input of an ONNX file")
     add("--output", metavar="NAME", help="of the ONNX file that has the scores")
+    add(
+        *("--embedding",),
+        metavar="NAME",
+        help="an output of the ONNX file that describes a picture by numbers, to find similar ones",
+    )
     add(
         "--channels",
         choices=("rgb", "bgr"),
@@ -184,6 +189,7 @@ def _choices(options: argparse.Namespace) -> Choices:
     return Choices(
         layout=options.layout,
         output=options.output,
+        embedding=options.embedding,
         activation=options.activation,
         channels=options.channels,
         rescale=1 / 255 if options.range == "0-1" else 1.0,

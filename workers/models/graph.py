@@ -17,7 +17,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shared.errors import ModelError
 from workers.decode.preprocessing import Preset
+from workers.engine.onnx_engine import EMBEDDING
 from workers.engine.package import Activation
+from workers.models.outputs import (
+    add_embedding,
+    classes_of,
+    dims_of,
+    embedding_of,
+    output_of,
+    shape_text,
+)
 
 #: Put before each name that is added to a graph.
 _OWN = "classifier/"
@@ -53,16 +62,23 @@ class Ends:
     result: str  #: The name of the output.
     classes: int | None  #: None if the graph does not say it.
     activation: Activation | None  #: Of the last step, if that is one.
+    embedding: str | None = None  #: The name of a second output, if one was chosen.
 
     @property
     def takes_bytes(self) -> bool:
         return bool(self.kind == TensorProto.UINT8)
 
 
-def ends_of(model: onnx.ModelProto, *, layout: Layout | None, output: str | None) -> Ends:
+def ends_of(
+    model: onnx.ModelProto,
+    *,
+    layout: Layout | None,
+    output: str | None,
+    embedding: str | None = None,
+) -> Ends:
     """Look at a graph. Raises ModelError if it does not take one picture, or needs a choice."""
     given = _input(model)
-    dims = _dims(given)
+    dims = dims_of(given)
     kind = given.type.tensor_type.elem_type
     if kind not in _TYPES:
         raise ModelError(
@@ -73,20 +89,23 @@ def ends_of(model: onnx.ModelProto, *, layout: Layout | None, output: str | None
     channels, sides = (dims[1], dims[2:]) if layout == "NCHW" else (dims[3], dims[1:3])
     if channels not in (3, None):
         raise ModelError(
-            f"The input {given.name} has {channels} channels ({_shape(dims)}, {layout})."
+            f"The input {given.name} has {channels} channels ({shape_text(dims)}, {layout})."
             " Only models of pictures with 3 channels, red, green and blue, can be served."
         )
     if sides[0] != sides[1]:
-        raise ModelError(f"The input {given.name} is not square: {_shape(dims)}.")
-    result = _output(model, output)
+        raise ModelError(f"The input {given.name} is not square: {shape_text(dims)}.")
+    if embedding is not None:
+        embedding_of(model, embedding)
+    result = output_of(model, output, besides=embedding)
     return Ends(
         given=given.name,
         kind=kind,
         layout=layout,
         side=sides[0],
         result=result.name,
-        classes=_classes(result),
+        classes=classes_of(result),
         activation=_last_step(model, result.name),
+        embedding=embedding,
     )
 
 
@@ -107,8 +126,9 @@ def wrapped(
     """
     own, ends = _with_free_names(model, ends)
     graph = own.graph
+    rank = len(dims_of(embedding_of(own, ends.embedding))) if ends.embedding else 0
     first = _first_steps(ends, preset, rescale, channels)
-    last = _last_steps(ends, activation, rank=len(_dims(_output(own, ends.result))))
+    last = _last_steps(ends, activation, rank=len(dims_of(output_of(own, ends.result))))
     for tensor in first.constants:
         graph.initializer.append(tensor)
     nodes = [*first.nodes, *_renamed(graph.node, ends.given, first.result), *last.nodes]
@@ -127,6 +147,8 @@ def wrapped(
         ]
     )
     graph.output.append(helper.make_tensor_value_info(_SCORES, TensorProto.FLOAT, [_BATCH, None]))
+    if ends.embedding:
+        add_embedding(graph, ends.embedding, rank=rank)
     # They may name a batch of one.
     del graph.value_info[:]
     return own
@@ -137,12 +159,15 @@ def _with_free_names(model: onnx.ModelProto, ends: Ends) -> tuple[onnx.ModelProt
     graph = model.graph
     names = {name for node in graph.node for name in node.output}
     names |= {each.name for each in (*graph.input, *graph.initializer)}
-    if not any(name in (_PIXELS, _SCORES) or name.startswith(_OWN) for name in names):
+    ours = {_PIXELS, _SCORES, *([EMBEDDING] if ends.embedding else [])}
+    if not any(name in ours or name.startswith(_OWN) for name in names):
         own = onnx.ModelProto()
         own.CopyFrom(model)
         return own, ends
     own = onnx.compose.add_prefix(model, _THEIRS)
-    return own, replace(ends, given=_THEIRS + ends.given, result=_THEIRS + ends.result)
+    embedding = ends.embedding and _THEIRS + ends.embedding
+    renamed = replace(ends, given=_THEIRS + ends.given, result=_THEIRS + ends.result)
+    return own, replace(renamed, embedding=embedding)
 
 
 @dataclass(frozen=True)
@@ -213,26 +238,13 @@ def _renamed(nodes: Sequence[onnx.NodeProto], name: str, new: str) -> Sequence[o
 def _input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    shown = ", ".join(f"{each.name} ({_shape(_dims(each))})" for each in inputs)
-    if len(inputs) != 1 or len(_dims(inputs[0])) != 4:
+    shown = ", ".join(f"{each.name} ({shape_text(dims_of(each))})" for each in inputs)
+    if len(inputs) != 1 or len(dims_of(inputs[0])) != 4:
         raise ModelError(
             f"The model has the inputs {shown or 'none'}. It must have one, for pictures: with four"
             " dimensions, such as (n, 3, 224, 224)."
         )
     return inputs[0]
-
-
-def _output(model: onnx.ModelProto, name: str | None) -> onnx.ValueInfoProto:
-    outputs = list(model.graph.output)
-    shown = ", ".join(f"{each.name} ({_shape(_dims(each))})" for each in outputs)
-    if name is not None:
-        for each in outputs:
-            if each.name == name:
-                return each
-        raise ModelError(f"The model has no output {name}. It has {shown}.")
-    if len(outputs) != 1:
-        raise ModelError(f"The model has several outputs: {shown}. Choose one with --output.")
-    return outputs[0]
 
 
 def _layout(name: str, dims: Sequence[int | None]) -> Layout:
@@ -241,18 +253,8 @@ def _layout(name: str, dims: Sequence[int | None]) -> Layout:
     if dims[3] in (1, 3) and dims[1] not in (1, 3):
         return "NHWC"
     raise ModelError(
-        f"The shape of the input {name}, ({_shape(dims)}), does not show where the channels are."
-        " Say --layout NCHW or --layout NHWC."
-    )
-
-
-def _classes(output: onnx.ValueInfoProto) -> int | None:
-    dims = _dims(output)
-    if len(dims) == 2 or (len(dims) == 4 and {*dims[2:]} <= {1}):
-        return dims[1]
-    raise ModelError(
-        f"The output {output.name} has the shape ({_shape(dims)}). A model that classifies gives"
-        " one score for each class: (n, classes)."
+        f"The shape of the input {name}, ({shape_text(dims)}), does not show where the channels"
+        " are. Say --layout NCHW or --layout NHWC."
     )
 
 
@@ -273,12 +275,3 @@ def activation_place(graph: onnx.GraphProto, output: str) -> int | None:
             return None
         output = node.input[0]
     return None
-
-
-def _dims(value: onnx.ValueInfoProto) -> list[int | None]:
-    dims = value.type.tensor_type.shape.dim
-    return [each.dim_value if each.HasField("dim_value") else None for each in dims]
-
-
-def _shape(dims: Sequence[int | None]) -> str:
-    return ", ".join("n" if each is None else str(each) for each in dims)

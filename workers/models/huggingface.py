@@ -40,7 +40,12 @@ def from_huggingface(folder: Path, *, name: str, choices: Choices) -> Made:
     path = _onnx_file(folder)
     labels = labels_of(config.get("id2label") or {}, f"id2label of {_CONFIG}")
     model = read_onnx(path)
-    ends = ends_of(model, layout=choices.layout, output=choices.output or _logits(model))
+    ends = ends_of(
+        model,
+        layout=choices.layout,
+        output=choices.output or _logits(model),
+        embedding=choices.embedding,
+    )
     if ends.classes not in (None, len(labels)):
         raise ModelError(f"{path.name} has {ends.classes} classes; {_CONFIG} has {len(labels)}.")
     preset = wish_of(preprocessor).preset(ends.side)
@@ -52,6 +57,7 @@ def from_huggingface(folder: Path, *, name: str, choices: Choices) -> Made:
     choices = Choices(
         layout=choices.layout,
         output=choices.output,
+        embedding=choices.embedding,
         channels="bgr" if preprocessor.get("do_flip_channel_order") else choices.channels,
         rescale=rescale if preprocessor.get("do_rescale", True) else 1.0,
     )
@@ -61,6 +67,7 @@ def from_huggingface(folder: Path, *, name: str, choices: Choices) -> Made:
         labels=labels,
         preset=preset,
         activation=activation,
+        embedding=choices.embedding,
         source=Source(
             kind="huggingface",
             file=folder.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import shutil
@@ -26,6 +27,7 @@ from workers.engine.package import (
     DESCRIPTION_FILE,
     MODEL_FILE,
     Activation,
+    Embedding,
     Golden,
     Package,
     Source,
@@ -73,6 +75,7 @@ class Made:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     threshold: float | None = None
     accuracy: float | None = None
+    embedding: str | None = None  #: The name of the output that became the second one.
     reference: Reference | None = None
 
 
@@ -126,6 +129,7 @@ def _write(made: Made, folder: Path) -> Package:
     path.write_bytes(made.onnx + _entry(package))
     engine = OnnxEngine.load(path)
     _check_classes(engine, made)
+    package = _with_embedding(package, engine, made, path)
     golden = [
         _golden(engine, made, folder / f"golden-{number}.png", _drawing(*size))
         for number, size in enumerate(_GOLDEN_SIZES, 1)
@@ -133,6 +137,23 @@ def _write(made: Made, folder: Path) -> Package:
     update = {"model_digest": file_digest(path), "golden": tuple(golden)}
     package = package.model_copy(update=update)
     write_description(package, folder)
+    return package
+
+
+def _with_embedding(package: Package, engine: OnnxEngine, made: Made, path: Path) -> Package:
+    """Add the size of the embedding, which an ONNX file need not say. It is in `path`, too."""
+    if made.embedding is None:
+        return package
+    side = made.preset.crop_size
+    _, embeddings = engine.predict_and_embed(np.zeros((3, side, side, 3), np.uint8))
+    if embeddings.ndim != 2 or len(embeddings) != 3:
+        raise ModelError(
+            f"The output {made.embedding} has the shape {embeddings.shape} for three pictures. An"
+            " embedding is one vector for each picture."
+        )
+    embedding = Embedding(output=made.embedding, size=embeddings.shape[1])
+    package = package.model_copy(update={"embedding": embedding})
+    path.write_bytes(made.onnx + _entry(package))
     return package
 
 
@@ -157,12 +178,27 @@ def _entry(package: Package) -> bytes:
 def _golden(engine: OnnxEngine, made: Made, path: Path, picture: Image.Image) -> Golden:
     picture.save(path, "PNG")
     pixels = decode(path.read_bytes(), made.preset, max_pixels=10**7)
-    scores = engine.predict(pixels[np.newaxis])[0]
+    embedding = ""
+    if made.embedding:
+        [scores], [vector] = engine.predict_and_embed(pixels[np.newaxis])
+        embedding = _as_float16(vector, made.embedding)
+    else:
+        [scores] = engine.predict(pixels[np.newaxis])
     if made.reference:
         _compare(made.reference, picture, pixels, scores, made)
     best = np.argsort(-scores, kind="stable")[:_GOLDEN_SCORES]
     noted = {int(class_id): round(float(scores[class_id]), 6) for class_id in best}
-    return Golden(file=path.name, scores=noted)
+    return Golden(file=path.name, scores=noted, embedding=embedding)
+
+
+def _as_float16(vector: NDArray[np.float32], output: str) -> str:
+    """As base64. Raises ModelError if the numbers are none, or too large."""
+    if not np.abs(vector).max() <= np.finfo(np.float16).max:
+        raise ModelError(
+            f"The output {output} gives numbers that float16 cannot hold, such as"
+            f" {vector[np.abs(vector).argmax()]:.4g}. Normalise it in the model."
+        )
+    return base64.b64encode(vector.astype("<f2").tobytes()).decode()
 
 
 def _check_classes(engine: OnnxEngine, made: Made) -> None:

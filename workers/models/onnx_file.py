@@ -33,6 +33,7 @@ class Choices:
     activation: Activation | None = None
     channels: Literal["rgb", "bgr"] = "rgb"
     rescale: float = 1 / 255
+    embedding: str | None = None  #: The name of a second output.
 
 
 def from_onnx(
@@ -40,7 +41,7 @@ def from_onnx(
 ) -> Made:
     """Raises ModelError if the file classifies no pictures, or if a choice is missing."""
     model = read_onnx(path)
-    ends = ends_of(model, layout=choices.layout, output=choices.output)
+    ends = ends_of(model, layout=choices.layout, output=choices.output, embedding=choices.embedding)
     if ends.classes not in (None, len(labels)):
         raise ModelError(
             f"{path.name} has {ends.classes} classes, and there are {len(labels)} labels."
@@ -53,6 +54,7 @@ def from_onnx(
         labels=labels,
         preset=preset,
         activation=activation,
+        embedding=choices.embedding,
         source=Source(kind="onnx", file=path.name, digest=file_digest(path)),
     )
 
@@ -112,7 +114,7 @@ def _failure(content: bytes, preset: Preset, *, pictures: int) -> str:
     pixels = np.zeros((pictures, side, side, 3), np.uint8)
     try:
         session = onnxruntime.InferenceSession(content, _quiet(), ["CPUExecutionProvider"])
-        [scores] = session.run(None, {"pixels": pixels})
+        scores, *_ = session.run(None, {"pixels": pixels})
     except Exception as error:  # ONNX Runtime's errors have no common class
         return _first_line(error)
     return "" if len(scores) == pictures else f"it gives {len(scores)} results for {pictures}"

@@ -81,6 +81,7 @@ def _tempered(package: Package, folder: Path) -> Package:
         thresholds=package.thresholds,
         threshold=package.threshold,
         accuracy=package.accuracy,
+        embedding=package.embedding.output if package.embedding else None,
     )
     return write_package(made, folder, replace=True)
 

@@ -28,7 +28,7 @@ class StagedPart:
         self._redis = redis
         self._trace = trace
         self._top_k = job.top_k
-        self._thumbnails = job.thumbnails
+        self._options = job
         self._unsent: dict[int, bytes] = {}
         self._unsent_bytes = 0
         self.now = clock.now(redis)
@@ -74,10 +74,8 @@ class StagedPart:
     def rest(self) -> Pipeline:
         """A transaction that sends the record and every image that was not sent yet."""
         pipe = self._redis.pipeline(transaction=True)
-        fields = part_fields(
-            self.items, self._top_k, self.now, self._trace, thumbnails=self._thumbnails
-        )
-        self.kept = footprint.kept_of_part(fields, thumbnails=self._thumbnails)
+        fields = part_fields(self.items, self._top_k, self.now, self._trace, self._options)
+        self.kept = footprint.kept_of_part(fields, thumbnails=self._options.thumbnails)
         pipe.hset(self.key, mapping=fields)
         pipe.expire(self.key, _SECONDS)
         self._send(pipe)

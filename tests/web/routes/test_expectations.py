@@ -15,7 +15,9 @@ from tests.web.intake.archive_files import zipped
 CLASSIFY = "/api/v1/classify"
 FORM = "a form (multipart/form-data)"
 PICTURE = {"content_type": "image/jpeg", "data": JPEG}
-ALLOWED_IN_FORM = "Allowed here: `files`, `top_k`, `min_score`, `lane`, `custom_id`, `webhook`."
+ALLOWED_IN_FORM = (
+    "Allowed here: `files`, `top_k`, `min_score`, `lane`, `custom_id`, `webhook`, `embeddings`."
+)
 
 CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "JSON to classify": (
@@ -54,13 +56,13 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         {"json": {"files": []}},
         "unknown_field",
         "Unknown field `files`. Allowed here: `total`, `top_k`, `min_score`, "
-        "`lane`, `webhook`, `thumbnails`, `digests`.",
+        "`lane`, `webhook`, `thumbnails`, `embeddings`, `digests`.",
     ),
     "another option in the address": (
         f"{CLASSIFY}?topk=1",
         PICTURE,
         "unknown_field",
-        "Unknown field `topk`. Allowed here: `top_k`, `min_score`, `wait`.",
+        "Unknown field `topk`. Allowed here: `top_k`, `min_score`, `embeddings`, `wait`.",
     ),
     "a list as JSON": (
         "/jobs",

@@ -28,7 +28,9 @@ class Cache:
         self.may_answer = threading.Event()
         self.error: Exception | None = None
 
-    def get(self, model_version: str, digests: Sequence[str]) -> list[Outcome | None]:
+    def get(
+        self, model_version: str, digests: Sequence[str], *, embeddings: bool = False
+    ) -> list[Outcome | None]:
         self.asked.append((model_version, list(digests)))
         assert self.may_answer.wait(5)
         if self.error:

@@ -30,8 +30,13 @@ def write_model(
     keeps_dims: bool = False,
     fixed_reshape: bool = False,
     names: tuple[str, str] = ("images", "scores"),
+    second: str | None = None,
 ) -> Path:
-    """A convolution, the mean of each of its channels, and a layer of `CLASSES` outputs."""
+    """A convolution, the mean of each of its channels, and a layer of `CLASSES` outputs.
+
+    `second` is an operator whose result is another output: `Relu` gives a map of each channel,
+    `GlobalAveragePool` and `Flatten` a number for each channel, with more dimensions and without.
+    """
     source = np.random.default_rng(3)
     number = np.float16 if kind == "float16" else np.float32
     weights = {
@@ -69,11 +74,16 @@ def write_model(
         numpy_helper.from_array(array if array.dtype == np.int64 else array.astype(number), name)
         for name, array in (weights | {"axes": np.array([2, 3])}).items()
     ]
+    outputs = [helper.make_tensor_value_info(value, result_type, result)]
+    if second:
+        sides = {"Relu": [side, side], "GlobalAveragePool": [1, 1], "Flatten": []}[second]
+        [name] = [node.output[0] for node in nodes if node.op_type == second]
+        outputs.append(helper.make_tensor_value_info(name, result_type, [batch, 8, *sides]))
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info(names[0], _TYPES[kind], shape)],
-        [helper.make_tensor_value_info(value, result_type, result)],
+        outputs,
         constants,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)

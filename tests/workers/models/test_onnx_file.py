@@ -14,7 +14,8 @@ from shared.errors import ModelError
 from tests.workers.models.onnx_models import CLASSES, LABELS, SIDE, answer, write_model
 from workers.decode.preprocessing import decode
 from workers.engine.onnx_engine import OnnxEngine
-from workers.engine.package import MODEL_FILE, check, check_file, read_package
+from workers.engine.package import MODEL_FILE, check_file, read_package
+from workers.engine.package_check import check
 from workers.models.making import write_package
 from workers.models.onnx_file import Choices, from_onnx
 from workers.models.presets import NAMED, Wish

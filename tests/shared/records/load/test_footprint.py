@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from redis import Redis
 
@@ -39,10 +41,13 @@ def outcome() -> Outcome:
 
 
 @pytest.mark.parametrize("images", [1, 32])
-@pytest.mark.parametrize("name", ["photo.jpg", "a" * 512, "猫" * 512])
+@pytest.mark.parametrize(
+    "name, embeddings", [("photo.jpg", 0), ("a" * 512, 0), ("猫" * 512, 0), ("photo.jpg", 1280)]
+)
 def test_results_and_records_take_no_more_than_is_reserved(
-    redis: Redis, jobs: JobRecords, images: int, name: str
+    redis: Redis, jobs: JobRecords, images: int, name: str, embeddings: int
 ) -> None:
+    result = replace(outcome(), embedding=bytes(2 * embeddings))
     cache = ResultCache(redis, ttl_seconds=60)
     before = redis.info("memory")["used_memory"]
     reserved = 0
@@ -57,14 +62,15 @@ def test_results_and_records_take_no_more_than_is_reserved(
             top_k=10,
             items=items,
             webhook="https://a.b/" + "c" * 512,
+            embeddings=embeddings,
         )
         jobs.submitter.accept([job], Claim("somebody", job.id * 8, job.id * 2))
         pipe = redis.pipeline(transaction=False)
-        cache.put(pipe, dict.fromkeys(digests, outcome()))
+        cache.put(pipe, dict.fromkeys(digests, result))
         ref = PartRef(job.id, 0, images)
-        jobs.parts.commit(pipe, ref, job.lane, dict.fromkeys(range(images), outcome()))
+        jobs.parts.commit(pipe, ref, job.lane, dict.fromkeys(range(images), result))
         pipe.execute()
-        reserved += footprint.of_items(items)
+        reserved += footprint.of_items(items, embeddings=embeddings)
     used = redis.info("memory")["used_memory"] - before
     assert reserved / 8 < used < reserved
 

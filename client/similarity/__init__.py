@@ -1,0 +1,1 @@
+"""Similar pictures, by their embeddings."""

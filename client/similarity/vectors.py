@@ -1,0 +1,88 @@
+"""The embeddings of a table of `upload`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..tables.rows import EMBEDDING
+from ..text import path_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Vectors:
+    paths: list[str]
+    embeddings: NDArray[np.float16]  #: Of shape (pictures, size).
+    without: int  #: Pictures that have none, because they failed.
+
+
+def read_vectors(table: Path) -> Vectors:
+    """Raises UsageError if the table has no embeddings, and OSError if it cannot be read."""
+    import numpy as np  # optional
+
+    shown = path_text(str(table))
+    read = {".jsonl": _json_lines, ".parquet": _parquet}.get(table.suffix)
+    if read is None:
+        raise UsageError(f"{shown} must end in .jsonl or .parquet. CSV has no embeddings.")
+    paths, vectors, versions, without = [], [], set(), 0
+    try:
+        for row, vector in read(table):
+            if vector is None:
+                without += 1
+                continue
+            paths.append(row.get("raw_path") or row["path"])
+            vectors.append(vector)
+            versions.add(row["model_version"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"{shown} is not a table of `image-classifier upload`: {error!r}"
+        ) from error
+    if not vectors:
+        raise UsageError(
+            f"{shown} has no embeddings. Make it with: image-classifier upload FOLDER --embeddings"
+            f" --output {shown}"
+        )
+    if len(versions) > 1:
+        raise UsageError(
+            f"{shown} has embeddings of several models, which cannot be compared:"
+            f" {', '.join(sorted(map(str, versions)))}."
+        )
+    return Vectors(paths, np.stack(vectors), without)
+
+
+def _json_lines(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float16] | None]]:
+    import numpy as np
+
+    with open(table, encoding="utf-8") as lines:
+        for row in map(json.loads, lines):
+            vector = row.pop(EMBEDDING, None)
+            yield row, None if vector is None else np.array(vector, np.float16)
+
+
+def _parquet(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float16] | None]]:
+    try:
+        from pyarrow import parquet  # optional, and slow to import
+    except ModuleNotFoundError as error:
+        raise UsageError("Parquet needs pyarrow. Install it with: pip install pyarrow") from error
+    file = parquet.ParquetFile(table)
+    wanted = ["path", "raw_path", "model_version", EMBEDDING]
+    columns = [name for name in wanted if name in file.schema_arrow.names]
+    for batch in file.iter_batches(batch_size=1000, columns=columns):
+        names = [name for name in columns if name != EMBEDDING]
+        rows = batch.select(names).to_pylist()
+        if EMBEDDING not in columns:
+            yield from ((row, None) for row in rows)
+            continue
+        column = batch.column(EMBEDDING)
+        of_all = column.drop_null()
+        vectors = iter(of_all.flatten().to_numpy().reshape(len(of_all), -1))
+        for row, is_there in zip(rows, column.is_valid().to_pylist(), strict=True):
+            yield row, next(vectors) if is_there else None
