@@ -253,6 +253,9 @@ def _load(**_: Any) -> None:
         precision=engine.precision,
         classes=len(model.labels),
         input_size=model.preset.crop_size,
+        activation=model.activation,
+        threshold=model.usual_threshold,
+        thresholds=model.other_thresholds,
         embedding=model.embedding,
         notice=model.notice,
     )

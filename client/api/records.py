@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from .embedding import decoded
@@ -13,7 +13,7 @@ class _Record:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         """From JSON. Fields that this version does not know are ignored."""
-        names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+        names = {each.name for each in fields(cls)}  # type: ignore[arg-type]
         return cls(**{name: value for name, value in answer.items() if name in names})
 
 
@@ -147,6 +147,9 @@ class ModelInfo(_Record):
     classes: int
     input_size: int  #: Side of the square that the model sees, in pixels.
     precision: str = ""  #: `fp32`, `bf16` or `fp16`.
+    activation: str = ""  #: `softmax`, `sigmoid` or `none`.
+    threshold: float | None = None  #: The score that a label needs, unless `thresholds` has it.
+    thresholds: Mapping[str, float] = field(default_factory=dict)  #: By label.
     embedding: int = 0  #: Numbers of the embedding that it can give of a picture; 0: none.
     notice: str = ""  #: Show it beside the model's answers. Usually empty.
 

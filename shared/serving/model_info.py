@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from redis import Redis
 
@@ -33,6 +33,9 @@ class ModelInfo:
     classes: int
     input_size: int  #: Side of the square that each picture is cropped to, in pixels.
     precision: str = ""  #: `fp32`, `bf16` or `fp16`; empty from workers of an earlier release.
+    activation: str = ""  #: `softmax`, `sigmoid` or `none`; empty from earlier releases.
+    threshold: float | None = None  #: The score that a label needs, unless `thresholds` has it.
+    thresholds: Mapping[str, float] = field(default_factory=dict)  #: By label.
     embedding: int = 0  #: Numbers of the embedding that a job may ask for; 0: it has none.
     notice: str = ""  #: A remark to show with the results; mostly empty.
 

@@ -27,6 +27,21 @@ class ModelSchema(Schema):
     ]
     classes: int
     input_size: Annotated[int, Field(description="Side of the cropped square, in pixels.")]
+    activation: Annotated[
+        str,
+        Field(
+            description="What makes the scores: `softmax`, `sigmoid` or `none`. Empty if the "
+            "worker is of an earlier release."
+        ),
+    ]
+    threshold: Annotated[
+        float | None,
+        Field(
+            description="The score that a label needs, unless `thresholds` names it. Null: the "
+            "most probable label is always given."
+        ),
+    ]
+    thresholds: Annotated[dict[str, float], Field(description="The same for single labels.")]
     embedding: Annotated[
         int,
         Field(description="Numbers of the embedding that a job may ask for; 0 if it has none."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +24,24 @@ class Model:
     labels: tuple[str, ...]  #: By class id.
     preset: Preset
     notice: str = ""  #: A warning for users of the results; mostly empty.
+    activation: str = "softmax"  #: What made the scores: `softmax`, `sigmoid` or `none`.
     several: bool = False  #: Whether a picture may have several labels, or none.
     #: The score that a label needs, by class id. Empty: the most probable label is always given.
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0  #: The logits were divided by it. The graph does that.
     embedding: int = 0  #: Numbers of the embedding that it can give of a picture; 0: it has none.
+
+    @property
+    def usual_threshold(self) -> float | None:
+        """The most frequent one; None if there are no thresholds."""
+        return Counter(self.thresholds).most_common(1)[0][0] if self.thresholds else None
+
+    @property
+    def other_thresholds(self) -> dict[str, float]:
+        """Those that differ from it, by label."""
+        usual = self.usual_threshold
+        pairs = zip(self.labels, self.thresholds, strict=False)
+        return {label: threshold for label, threshold in pairs if threshold != usual}
 
 
 def weights_version(model: str, weights_digest: str, *, variant: str = "") -> str:

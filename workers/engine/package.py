@@ -139,6 +139,7 @@ class Package(_Entry):
             labels=self.labels,
             preset=self.preset,
             notice=self.notice,
+            activation=self.activation,
             several=self.several,
             thresholds=self._thresholds(),
             temperature=self.temperature,

@@ -149,6 +149,15 @@ def test_workers_learn_how_many_numbers_a_job_gets(
     assert work.embeddings == SIZE
 
 
+def test_the_model_info_has_the_embedding_and_the_thresholds(
+    client: FlaskClient, redis: Redis
+) -> None:
+    more = {"activation": "sigmoid", "threshold": 0.5, "thresholds": {"cat": 0.75}, "embedding": 4}
+    model_info.announce(redis, replace(new_model("m-1"), **more))
+    info = client.get("/api/v1/model/info").json
+    assert {name: info[name] for name in more} == more
+
+
 def test_json_lines_have_them_and_no_other_answer(
     client: FlaskClient, redis: Redis, jobs: JobRecords
 ) -> None:

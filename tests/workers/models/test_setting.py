@@ -225,3 +225,19 @@ def test_the_commands_of_the_guide() -> None:
     for line in lines:
         assert main(shlex.split(line)) == 0
         assert main(["check", "pets"]) == 0
+
+
+def test_a_worker_announces_activation_and_thresholds() -> None:
+    add()
+    model = engine().model
+    assert (model.activation, model.usual_threshold, model.other_thresholds) == (
+        "softmax",
+        None,
+        {},
+    )
+    add("sigmoid")
+    assert (engine().model.activation, engine().model.usual_threshold) == ("sigmoid", 0.5)
+    Path("thresholds.json").write_text('{"green": 0.75}')
+    set_("--threshold", "0.25", "--thresholds", "thresholds.json")
+    model = engine().model
+    assert (model.usual_threshold, model.other_thresholds) == (0.25, {"green": 0.75})
