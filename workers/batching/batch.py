@@ -17,11 +17,13 @@ class Batch:
     def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
         self.requests = requests
         self.accepted = False
+        self.process: int | None = None  #: Id of the process that has accepted it.
         self.result: Any = None  #: The pool's record of this batch.
         self._on_done = on_done
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         self.accepted = True
+        self.process = pid
         for request in self.requests:
             request.on_accepted(pid, time_accepted)
 

@@ -3,8 +3,9 @@
 Celery's time limit begins when a process accepts its batch. A process that was frozen while it was
 idle accepts none. So it would keep its batch, and its place in the pool, for ever.
 
-A process has as long to begin a batch as it then has to end it. Checks are counted, and not the
-time between them: a worker that was frozen as a whole ends no process when it wakes.
+A process has as long to begin a batch as it then has to end it, and at least `LEAST_SECONDS`.
+Checks are counted, and not the time between them: a worker that was frozen as a whole ends no
+process when it wakes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: Checks in a time limit.
 _CHECKS = 9
+
+#: On a machine that is very busy, a process that is not frozen may need seconds to begin.
+LEAST_SECONDS = 10.0
 
 
 class FrozenProcesses:
@@ -57,4 +61,5 @@ class FrozenProcesses:
 def end_frozen_processes(batcher: Batcher, seconds: float | None, timer: Any) -> None:
     """Check from now on, if batches have a time limit. The timer continues over reconnects."""
     if seconds:
+        seconds = max(seconds, LEAST_SECONDS)
         timer.call_repeatedly(seconds / _CHECKS, FrozenProcesses(batcher, seconds).tick)

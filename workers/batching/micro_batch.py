@@ -123,12 +123,14 @@ class Batcher:
     def holder(self, batch: Batch) -> Any:
         """The living process to which the pool has sent a batch; None if there is none yet.
 
-        A process that still loads the model is none: the pool sends it nothing.
+        After a process has died, the pool may name one that still loads the model, or one that
+        runs another batch. Neither has got this batch.
         """
         process = batch.result._write_to
         if not process or process.exitcode is not None:
             return None
-        return None if process in self._pool._pool._waiting_to_start else process
+        busy = any(each.process == process.pid for each in self._running)
+        return None if busy or process in self._pool._pool._waiting_to_start else process
 
     @property
     def parts(self) -> int:

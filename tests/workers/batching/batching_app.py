@@ -18,10 +18,12 @@ from redis import Redis
 from shared.jobs import Lane
 from shared.redis_client import connect
 from shared.settings import Settings
+from workers.batching import frozen_processes
 from workers.batching.micro_batch import MicroBatch
 from workers.celery_app import make_celery
 from workers.upkeep.lane_watch import LaneWatch
 
+frozen_processes.LEAST_SECONDS = float(os.environ.get("LEAST_SECONDS", "10"))
 settings = Settings()
 app = make_celery(settings)
 app.conf.update(

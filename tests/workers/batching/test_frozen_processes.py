@@ -36,7 +36,8 @@ class Pool:
     _pool: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(_waiting_to_start=set()))
 
     def apply_async(self, *_: Any, accept_callback: Any, **__: Any) -> Result:
-        self.results.append(Result(self.next, lambda: accept_callback(1, 0.0)))
+        pid = self.next.pid if self.next else 0
+        self.results.append(Result(self.next, lambda: accept_callback(pid, 0.0)))
         return self.results[-1]
 
 
@@ -113,5 +114,17 @@ def test_a_batch_that_no_process_holds_may_wait_for_one_that_loads_the_model(
     pool.next = Process(2)
     pool._pool._waiting_to_start.add(pool.next)
     batcher.add(Message("is written to what a killed process has left"))
+    check(frozen, 3 * _CHECKS)
+    assert not killed
+
+
+def test_a_process_that_runs_another_batch_does_not_hold_one_up(
+    pool: Pool, batcher: Batcher, frozen: FrozenProcesses, killed: list[int]
+) -> None:
+    """It has the pipe of a process that died, so the pool takes it for the holder."""
+    pool.next = Process(1)
+    batcher.add(Message("runs"))
+    pool.results[0].begin()
+    batcher.add(Message("waits"))
     check(frozen, 3 * _CHECKS)
     assert not killed

@@ -91,6 +91,7 @@ def test_processes_that_were_frozen_while_idle_are_replaced(
     redis_url: str, redis: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TIME_LIMIT", "3")
+    monkeypatch.setenv("LEAST_SECONDS", "3")
     with running_worker(redis_url, redis, tmp_path / "log") as worker:
         frozen = worker.pool_processes()
         for process in frozen:
