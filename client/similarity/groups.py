@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     #: For a picture: its number, those of others that are similar, and the largest cosine.
     _Similar = Iterator[tuple[int, NDArray[np.int64], float]]
 
-#: Each picture is compared with each other one, if there are no more. On two cores that takes half
-#: a minute. usearch finds the neighbours among more, and may miss some.
+#: Each picture is compared with each other one, if there are no more. The time grows with the
+#: square of their number. usearch finds the neighbours among more, and may miss some.
 _MOST_COMPARED = 20_000
 
 #: Pictures that are compared with all others at a time.
