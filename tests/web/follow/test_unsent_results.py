@@ -11,6 +11,7 @@ from redis import Redis
 from werkzeug.test import TestResponse
 
 from shared.records.job_records import JobRecords
+from shared.records.read import JobReader
 from tests.web.follow.stored_jobs import finished
 
 MEGABYTE = 2**20
@@ -47,3 +48,17 @@ def test_a_page_counts_with_its_length_until_it_is_sent(
     assert ask(client, job_id, "json").status_code == 503
     unread.close()
     assert ask(client, job_id, "json").status_code == 200
+
+
+def test_a_page_that_is_refused_is_not_read(
+    make_app: Callable[..., OpenAPI],
+    jobs: JobRecords,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = make_app(max_body_memory_bytes=2_000).test_client()
+    job_id = finished(jobs, redis, 3)
+    unread = ask(client, job_id, "json")
+    monkeypatch.setattr(JobReader, "items", lambda *_: pytest.fail("it was read"))
+    assert ask(client, job_id, "json").status_code == 503
+    unread.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
@@ -35,8 +35,9 @@ blueprint = APIBlueprint("results", __name__, url_prefix="/api/v1", abp_tags=[_T
 #: process wait for a piece, so it must not take longer than a few milliseconds.
 _PIECE = 8 * PART_SIZE
 
-#: Bytes of a piece whose names are the longest that are possible.
+#: Bytes of a piece, and of an item, whose names are the longest that are possible.
 _STREAM_BYTES = 2**20
+_ITEM_BYTES = 2**12
 
 #: A client has too much that it does not read.
 _RETRY_AFTER_SECONDS = 5
@@ -61,7 +62,9 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
     kind = MEDIA_TYPES[media_type]
     if kind is ResultFormat.JSON:
         response = _page(job, query)
+        size = response.content_length or 0
     else:
+        size = _STREAM_BYTES
         lines = in_slots(_lines(backend().jobs, job, query, kind), request.environ)
         seconds = backend().settings.slow_download_seconds
         connection = request.environ.get("gunicorn.socket")
@@ -69,19 +72,20 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
     response.headers["Vary"] = "Accept"
-    _hold(response, response.content_length or _STREAM_BYTES)
+    response.call_on_close(_hold(size))
     return response
 
 
-def _hold(response: Response, size: int) -> None:
-    """Count bytes until they are sent: a client may read slowly, or not at all. Raises Overloaded.
+def _hold(size: int) -> Callable[[], None]:
+    """Count bytes until they are sent, and give a function to call then. Raises Overloaded.
 
-    What one client does not read could otherwise take all memory of the process.
+    A client may read slowly, or not at all. What it does not read could otherwise take all memory of
+    the process.
     """
     unsent, name = backend().unsent, client().name
     if not unsent.take(name, size):
         raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
-    response.call_on_close(lambda: unsent.give_back(name, size))
+    return lambda: unsent.give_back(name, size)
 
 
 def _media_type(query: ResultsQuery) -> str:
@@ -97,17 +101,25 @@ def _page(job: Job, query: ResultsQuery) -> Response:
     if limit > MAX_PAGE_ITEMS:
         raise InvalidRequest(f"limit: a page has at most {MAX_PAGE_ITEMS} items.")
     stop = min(query.offset + limit, job.total)
+    # A page that is refused is not read. That would take as long as an answer.
+    end_reading = _hold(max(0, stop - query.offset) * _ITEM_BYTES)
+    try:
+        return answer(_read_page(job, query.offset, stop))
+    finally:
+        end_reading()
+
+
+def _read_page(job: Job, offset: int, stop: int) -> Page:
     items: list[ItemSchema] = []
-    for start in range(query.offset, stop, _PIECE):
+    for start in range(offset, stop, _PIECE):
         read = backend().jobs.items(job.id, start, min(start + _PIECE, stop))
         items += map(ItemSchema.of, read)
         let_others_run()
-    page = Page(
+    return Page(
         job=backend().view.schema(job),
         items=items,
         next_offset=stop if stop < job.total else None,
     )
-    return answer(page)
 
 
 def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
