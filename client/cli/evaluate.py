@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..api.service import ImageClassifier
 from ..errors import ModelNotReady, UsageError
-from ..evaluation.answers import read_table
+from ..evaluation import several_labels
+from ..evaluation.answers import Answer, read_table
 from ..evaluation.comparison import Comparison, compare
-from ..evaluation.figures import figures, write_figures, write_tables
+from ..evaluation.figures import figures, write_classes, write_figures, write_tables
 from ..evaluation.judged import Pictures, judge
-from ..evaluation.report import share_text, write_report
+from ..evaluation.report import share_text, write_report, write_report_of_several
 from ..evaluation.truth import Names, Truth, of_folders, of_list
 from ..text import count_text, path_text
 from ..upload.walk import PICTURES, Walk
@@ -43,6 +44,11 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="CSV file with the columns path and label, instead of folders",
+    )
+    add(
+        *("--several-labels",),
+        action="store_true",
+        help="a picture may have several right labels: a line of --truth for each of them",
     )
     add(
         *("--names",),
@@ -89,7 +95,10 @@ def _run(options: argparse.Namespace) -> Exit:
         if error:
             print_error(f"image-classifier: {error.removesuffix('.')}. The same command continues.")
             return status
-    pictures = judge(truth, read_table(options.table or _results(options)), names)
+    answers = read_table(options.table or _results(options))
+    if options.several_labels:
+        return _write_several(options, truth, answers, names)
+    pictures = judge(truth, answers, names)
     if not pictures.judged:
         raise UsageError("No picture has both a right label and an answer.")
     comparison = None
@@ -102,8 +111,10 @@ def _run(options: argparse.Namespace) -> Exit:
 def _truth(options: argparse.Namespace) -> Truth:
     if not Path(options.folder).is_dir():
         raise UsageError(f"{path_text(options.folder)} is not a folder.")
+    if options.several_labels and (options.compare or not options.truth):
+        raise UsageError("--several-labels needs --truth FILE, and has no --compare.")
     if options.truth:
-        return of_list(options.folder, options.truth)
+        return of_list(options.folder, options.truth, several=options.several_labels)
     include = options.include or PICTURES
     walk = Walk(folder=options.folder, recursive=True, include=include, exclude=options.exclude)
     return of_folders(walk)
@@ -157,22 +168,67 @@ def _write(
         print_line(line)
 
 
-def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]:
+def _write_several(
+    options: argparse.Namespace, truth: Truth, answers: Mapping[str, Answer], names: Names
+) -> Exit:
+    pictures = several_labels.judge(truth, answers, names, min_score=options.min_score)
+    if not pictures.labelled:
+        raise UsageError("No picture of the list has an answer.")
+    result = several_labels.figures(pictures)
+    write_classes(options.output, several_labels.classes(pictures.labelled))
+    write_report_of_several(
+        options.output,
+        result,
+        pictures.labelled,
+        images=Path(options.folder),
+        files=truth.files,
+    )
+    write_figures(options.output, result)
+    if options.json:
+        print_json(result)
+    else:
+        for line in _lines_of_several(options, result):
+            print_line(line)
+    return Exit.SOME_FAILED if pictures.failed else Exit.OK
+
+
+def _lines_of_several(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]:
+    yield _head(result)
+    yield f"  all labels right, and none missing: {share_text(result['exact'])}"
+    for mean, of in (("micro", "all labels together"), ("macro", "mean of the classes")):
+        precision, recall, f1 = (f"{100 * each:.1f} %" for each in result[mean].values())
+        yield f"  {of}: precision {precision}, recall {recall}, F1 {f1}"
+    yield from _left_out_lines(result)
+    if result["full"]:
+        number = count_text(result["full"], "picture")
+        yield f"  {number} may have more labels than the ten of the table"
+    yield f"  see {options.output / 'report.html'}"
+
+
+def _head(result: dict[str, Any]) -> str:
     versions = " and ".join(result["model_versions"])
-    yield f"{count_text(result['pictures'], 'picture')}, model {versions}"
-    yield f"  top-1: {share_text(result['top_1'])} are right"
-    yield f"  top-5: {share_text(result['top_5'])} have the right label among five"
-    yield f"  calibration error: {100 * result['calibration_error']:.1f} %"
-    yield from _confidence_lines(result, options.min_score)
+    return f"{count_text(result['pictures'], 'picture')}, model {versions}"
+
+
+def _left_out_lines(result: dict[str, Any]) -> Iterator[str]:
     for number, what in (
         (result["failed"], "failed"),
         (result["missing"], "of the list not in the table"),
-        (result["without_label"], "in no folder, so without a right label"),
+        (result.get("without_label"), "in no folder, so without a right label"),
     ):
         if number:
             yield f"  left out: {count_text(number, 'picture')} {what}"
     if len(result["model_versions"]) > 1:
         yield "  The pictures were classified by several models. --overwrite starts again."
+
+
+def _lines(options: argparse.Namespace, result: dict[str, Any]) -> Iterator[str]:
+    yield _head(result)
+    yield f"  top-1: {share_text(result['top_1'])} are right"
+    yield f"  top-5: {share_text(result['top_5'])} have the right label among five"
+    yield f"  calibration error: {100 * result['calibration_error']:.1f} %"
+    yield from _confidence_lines(result, options.min_score)
+    yield from _left_out_lines(result)
     if result["confusions"]:
         yield "  most frequent confusions:"
     for each in result["confusions"]:

@@ -62,7 +62,15 @@ class ClassFigures:
     @property
     def f1(self) -> float:
         """The harmonic mean of precision and recall."""
-        return 2 * self.right / (self.pictures + self.predicted)
+        of = self.pictures + self.predicted
+        return 2 * self.right / of if of else 0.0
+
+
+def means(classes: Sequence[ClassFigures]) -> dict[str, float]:
+    """Precision, recall and F1, each as the mean over the classes."""
+    names = ("precision", "recall", "f1")
+    number = len(classes) or 1
+    return {name: sum(getattr(each, name) for each in classes) / number for name in names}
 
 
 def classes(pictures: Sequence[Judged]) -> list[ClassFigures]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..tables.formats import guarded
 from . import accuracy, confidence, label_errors
-from .accuracy import Share
+from .accuracy import ClassFigures, Share
 from .comparison import Comparison
 from .judged import Judged, Pictures
 from .temperature import fit
@@ -27,19 +27,15 @@ def figures(
 ) -> dict[str, Any]:
     judged = pictures.judged
     temperature = fit(judged)
-    classes = accuracy.classes(judged)
-    means = ("precision", "recall", "f1")
     return {
         "version": _VERSION,
         "model_versions": sorted(pictures.model_versions),
         "pictures": len(judged),
         "failed": len(pictures.failed),
         "missing": len(pictures.missing),
-        "top_1": _share(accuracy.top_1(judged)),
-        "top_5": _share(accuracy.top_5(judged)),
-        "macro": {
-            name: sum(getattr(each, name) for each in classes) / len(classes) for name in means
-        },
+        "top_1": share_figures(accuracy.top_1(judged)),
+        "top_5": share_figures(accuracy.top_5(judged)),
+        "macro": accuracy.means(accuracy.classes(judged)),
         "calibration_error": confidence.calibration_error(judged),
         "confusions": [
             {"class": name, "label": label, "pictures": number}
@@ -57,15 +53,7 @@ def figures(
 def write_tables(folder: Path, pictures: Pictures, comparison: Comparison | None) -> None:
     """Write classes, confusion and likely label errors as CSV. Raises OSError."""
     judged = pictures.judged
-    _write(
-        folder / "classes.csv",
-        ("class", "pictures", "predicted", "right", "precision", "recall", "f1"),
-        (
-            (each.name, each.pictures, each.predicted, each.right)
-            + (each.precision, each.recall, each.f1)
-            for each in accuracy.classes(judged)
-        ),
-    )
+    write_classes(folder, accuracy.classes(judged))
     _write_confusion(folder / "confusion.csv", judged)
     _write(
         folder / "label-errors.csv",
@@ -84,6 +72,18 @@ def write_tables(folder: Path, pictures: Pictures, comparison: Comparison | None
                 for one, other in comparison.differences
             ),
         )
+
+
+def write_classes(folder: Path, classes: Iterable[ClassFigures]) -> None:
+    _write(
+        folder / "classes.csv",
+        ("class", "pictures", "predicted", "right", "precision", "recall", "f1"),
+        (
+            (each.name, each.pictures, each.predicted, each.right)
+            + (each.precision, each.recall, each.f1)
+            for each in classes
+        ),
+    )
 
 
 def write_figures(folder: Path, figures: dict[str, Any]) -> None:
@@ -107,7 +107,7 @@ def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) ->
         writer.writerows([guarded(cell) for cell in row] for row in rows)
 
 
-def _share(share: Share) -> dict[str, Any]:
+def share_figures(share: Share) -> dict[str, Any]:
     low, high = share.interval
     return {**asdict(share), "share": share.share, "low": low, "high": high}
 

@@ -55,7 +55,7 @@ class Pictures:
 def judge(truth: Truth, answers: Mapping[str, Answer], names: Names) -> Pictures:
     """Pair each right label with its answer."""
     pictures = Pictures()
-    for path, name in truth.names.items():
+    for path, [name] in truth.names.items():
         answer = answers.get(path)
         if answer is None:
             pictures.missing.append(path)

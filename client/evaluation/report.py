@@ -12,6 +12,7 @@ from urllib.parse import quote
 from . import accuracy, label_errors
 from .heat_map import heat_map
 from .judged import Judged, Pictures
+from .several_labels import Labelled, classes
 
 #: Pictures in each gallery.
 _GALLERY = 60
@@ -67,21 +68,58 @@ def write_report(
                 for each in figures["thresholds"]
             ),
         ),
-        _table(
-            "Classes",
-            ("class", "pictures", "precision", "recall", "F1"),
-            (
-                (
-                    each.name,
-                    f"{each.pictures:,}",
-                    *map(_percent, (each.precision, each.recall, each.f1)),
-                )
-                for each in accuracy.classes(judged)
-            ),
-        ),
+        _classes(accuracy.classes(judged)),
     ]
     (folder / "confusion.svg").write_text(svg, encoding="utf-8")
     (folder / "report.html").write_text("\n".join(parts), encoding="utf-8")
+
+
+def write_report_of_several(
+    folder: Path,
+    figures: Mapping[str, Any],
+    pictures: Sequence[Labelled],
+    *,
+    images: Path,
+    files: Mapping[str, str],
+) -> None:
+    """The same for pictures with several labels. Raises OSError."""
+    gallery = _Gallery(os.path.relpath(images, folder), files)
+    different = [each for each in pictures if each.wrong or each.missing]
+    worst = sorted(different, key=lambda each: -len(each.wrong | each.missing))
+    rows = [
+        ("model", ", ".join(figures["model_versions"])),
+        ("pictures", f"{figures['pictures']:,}"),
+        ("failed", f"{figures['failed']:,}"),
+        ("all labels right, and none missing", share_text(figures["exact"])),
+    ]
+    rows += [
+        (f"{mean} {name}", _percent(value))
+        for mean in ("micro", "macro")
+        for name, value in figures[mean].items()
+    ]
+    parts = [
+        _HEAD,
+        "<h1>Evaluation</h1>",
+        _table("", (), rows),
+        f"<h2>Most wrong and missing labels</h2>{gallery.of_several(worst)}",
+        _classes(classes(pictures)),
+    ]
+    (folder / "report.html").write_text("\n".join(parts), encoding="utf-8")
+
+
+def _classes(each_class: Iterable[accuracy.ClassFigures]) -> str:
+    return _table(
+        "Classes",
+        ("class", "pictures", "precision", "recall", "F1"),
+        (
+            (
+                each.name,
+                f"{each.pictures:,}",
+                *map(_percent, (each.precision, each.recall, each.f1)),
+            )
+            for each in each_class
+        ),
+    )
 
 
 class _Gallery:
@@ -91,26 +129,36 @@ class _Gallery:
 
     def of_wrong(self, pictures: Sequence[Judged]) -> str:
         return self._list(
-            (each, f"{each.label}, {_percent(each.probability)}", f"right: {each.truth}")
+            (each.path, f"{each.label}, {_percent(each.probability)}", f"right: {each.truth}")
             for each in pictures[:_GALLERY]
         )
 
     def of_suspects(self, suspects: Sequence[label_errors.Suspect]) -> str:
         return self._list(
-            (each.picture, f"likely {each.label}", f"labelled: {each.picture.truth}")
+            (each.picture.path, f"likely {each.label}", f"labelled: {each.picture.truth}")
             for each in suspects[:_GALLERY]
         )
 
-    def _list(self, items: Iterable[tuple[Judged, str, str]]) -> str:
+    def of_several(self, pictures: Sequence[Labelled]) -> str:
+        return self._list(
+            (each.path, f"wrong: {_names(each.wrong)}", f"missing: {_names(each.missing)}")
+            for each in pictures[:_GALLERY]
+        )
+
+    def _list(self, items: Iterable[tuple[str, str, str]]) -> str:
         shown = [
-            f'<li><img loading="lazy" alt="" src="{self._source(picture.path)}">'
-            f"<br>{escape(first)}<br>{escape(second)}<br><small>{escape(picture.path)}</small></li>"
-            for picture, first, second in items
+            f'<li><img loading="lazy" alt="" src="{self._source(path)}">'
+            f"<br>{escape(first)}<br>{escape(second)}<br><small>{escape(path)}</small></li>"
+            for path, first, second in items
         ]
         return f"<ul>{''.join(shown)}</ul>" if shown else "<p>None.</p>"
 
     def _source(self, path: str) -> str:
         return quote(os.fsencode(os.path.join(self._folder, self._files.get(path, path))))
+
+
+def _names(labels: Iterable[str]) -> str:
+    return ", ".join(sorted(labels)) or "none"
 
 
 def _summary(figures: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The right label of each picture: the name of its folder, or a list."""
+"""The right labels of each picture: the name of its folder, or a list."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _SHOWN = 5
 class Truth:
     """The right labels, in the words of the person who sorted the pictures."""
 
-    names: dict[str, str] = field(default_factory=dict)  #: By path, as in a table.
+    #: By path, as in a table. A picture has one label, except in a list of several labels.
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)  #: The path on the disk, by the same path.
     without: int = 0  #: Pictures that lie in no folder.
 
@@ -38,7 +39,7 @@ def of_folders(walk: Walk) -> Truth:
         if not separator:
             truth.without += 1
             continue
-        truth.names[path_text(path)] = path_text(name)
+        truth.names[path_text(path)] = (path_text(name),)
         truth.files[path_text(path)] = path
     if not truth.names:
         raise UsageError(
@@ -48,21 +49,26 @@ def of_folders(walk: Walk) -> Truth:
     return truth
 
 
-def of_list(folder: str, file: Path) -> Truth:
+def of_list(folder: str, file: Path, *, several: bool = False) -> Truth:
     """From a CSV file with the columns `path` and `label`. A path is relative to `folder`.
+
+    With `several`, a picture has the labels of all its lines, and none if its label is empty.
 
     Raises UsageError if the file is something else, and OSError if it cannot be read.
     """
     truth = Truth()
-    for line, (path, name) in _columns(file, "path", "label"):
+    for line, (path, name) in _columns(file, "path", "label", may_be_empty=several):
         path = os.path.normpath(path)
         if os.path.isabs(path):
             path = os.path.relpath(path, os.path.abspath(folder))
-        if truth.names.setdefault(path, name) != name:
+        before = truth.names.get(path, ())
+        if before and name not in before and not several:
             raise UsageError(
-                f"{path_text(str(file))}, line {line}: {path} has the labels {truth.names[path]}"
-                f" and {name}."
+                f"{path_text(str(file))}, line {line}: {path} has the labels {before[0]} and"
+                f" {name}. If pictures may have several labels, add --several-labels."
             )
+        is_new = name and name not in before
+        truth.names[path] = (*before, name) if is_new else before
         truth.files[path] = path
     return truth
 
@@ -96,7 +102,7 @@ class Names:
         known = set(labels)
         unknown = sorted(
             name
-            for name in set(truth.names.values())
+            for name in {name for each in truth.names.values() for name in each}
             if not known & self._labels.get(name, frozenset([name]))
         )
         if unknown:
@@ -128,8 +134,13 @@ def _json_names(file: Path) -> dict[str, list[str]]:
     return lists
 
 
-def _columns(file: Path, *wanted: str) -> Iterator[tuple[int, tuple[str, ...]]]:
-    """The line and the cells of each row. Spreadsheets separate cells by a comma, `;` or a tab."""
+def _columns(
+    file: Path, *wanted: str, may_be_empty: bool = False
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The line and the cells of each row. Spreadsheets separate cells by a comma, `;` or a tab.
+
+    `may_be_empty`: the cells after the first one.
+    """
     shown = path_text(str(file))
     try:
         with open(file, newline="", encoding="utf-8-sig") as lines:
@@ -144,7 +155,7 @@ def _columns(file: Path, *wanted: str) -> Iterator[tuple[int, tuple[str, ...]]]:
             rows = csv.DictReader(lines, columns, delimiter=separator)
             for row in rows:
                 cells = tuple(row[name] or "" for name in wanted)
-                if not all(cells):
+                if not all(cells[:1] if may_be_empty else cells):
                     raise UsageError(f"{shown}, line {rows.line_num + 1} has an empty cell.")
                 yield rows.line_num + 1, cells
     except (UnicodeDecodeError, csv.Error) as error:

@@ -22,7 +22,7 @@ EVALUATION = ROOT / "docs" / "evaluation.md"
 README = ROOT / "client" / "README.md"
 
 #: The folders that the commands of EVALUATION write.
-REPORTS = ("evaluation", "report", "of-photos", "both")
+REPORTS = ("evaluation", "report", "of-photos", "of-rooms", "both")
 
 #: The fixture `installation` does this, without a package index.
 INSTALL = "pip install ./client"
@@ -81,10 +81,15 @@ def test_every_command_about_evaluation_succeeds(
     (folder / "truth.csv").write_text("path,label\na.jpg,cat\ninside/b.jpg,dog\n")
     names = f'name,label\ncat,"{tabby}"\ncat,"{siamese}"\ndog,"{pug}"\n'
     (folder / "names.csv").write_text(names)
+    (folder / "rooms").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / "rooms" / name).write_bytes((folder / "cat.jpg").read_bytes() + os.urandom(8))
+    several = f'path,label\n1.jpg,"{tabby}"\n1.jpg,"{siamese}"\n2.jpg,\n'
+    (folder / "labels.csv").write_text(several)
     ended = installation.run(folder, "bash", "-exuc", script(EVALUATION), url=service.base_url)
     assert ended.returncode == 0, ended.stderr
     figures = [json.loads((folder / name / "figures.json").read_text()) for name in REPORTS]
-    assert [each["pictures"] for each in figures] == [4, 4, 2, 4]
+    assert [each["pictures"] for each in figures] == [4, 4, 2, 2, 4]
     assert figures[-1]["comparison"]["different_labels"] == 0
     assert all((folder / name / "report.html").exists() for name in REPORTS)
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.evaluation import accuracy, confidence
+from client.evaluation import accuracy, confidence, several_labels
 from client.evaluation.accuracy import Share
 from client.evaluation.comparison import Comparison, compare
 from client.evaluation.figures import figures
 from client.evaluation.judged import Judged, Pictures
+from client.evaluation.several_labels import Labelled, LabelledPictures
 from tests.client.evaluation.pictures import made_up
 
 PICTURES = made_up(3000)
@@ -109,3 +110,30 @@ def test_two_models_are_compared_on_the_pictures_of_both() -> None:
     assert comparison.only_first == sum(a.is_right and not b.is_right for a, b in pairs)
     assert comparison.only_second == sum(b.is_right and not a.is_right for a, b in pairs)
     assert len(comparison.differences) == sum(a.label != b.label for a, b in pairs)
+
+
+def test_pictures_with_several_labels(metrics: Any) -> None:
+    source = np.random.default_rng(5)
+    names = [f"class {k}" for k in range(7)]
+    truth, given = source.random((2, 500, 7)) < 0.3
+    given[:, 6] = truth[:, 5] = False  # one is never given, and one is never right
+    labels = [
+        [frozenset(np.array(names)[row].tolist()) for row in table] for table in (truth, given)
+    ]
+    pictures = [Labelled("p", *pair) for pair in zip(*labels, strict=True)]
+    result = several_labels.figures(LabelledPictures(labelled=pictures))
+    assert result["exact"]["share"] == pytest.approx(metrics.accuracy_score(truth, given))
+    for average in ("micro", "macro"):
+        expected = metrics.precision_recall_fscore_support(
+            truth, given, average=average, zero_division=0
+        )
+        assert list(result[average].values()) == pytest.approx(expected[:3])
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, given, zero_division=0
+    )
+    classes = several_labels.classes(pictures)
+    assert [each.name for each in classes] == names
+    assert [each.pictures for each in classes] == list(support)
+    assert [each.precision for each in classes] == pytest.approx(precision)
+    assert [each.recall for each in classes] == pytest.approx(recall)
+    assert [each.f1 for each in classes] == pytest.approx(f1)

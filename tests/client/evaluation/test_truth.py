@@ -27,7 +27,11 @@ def folders(folder: Path) -> Truth:
 def test_the_first_folder_names_the_label(tmp_path: Path) -> None:
     put(tmp_path, "cat/1.jpg", "cat/deeper/2.png", "dog/3.jpg", "4.jpg", "dog/notes.txt")
     truth = folders(tmp_path)
-    assert truth.names == {"cat/1.jpg": "cat", "cat/deeper/2.png": "cat", "dog/3.jpg": "dog"}
+    assert truth.names == {
+        "cat/1.jpg": ("cat",),
+        "cat/deeper/2.png": ("cat",),
+        "dog/3.jpg": ("dog",),
+    }
     assert truth.without == 1
 
 
@@ -36,7 +40,7 @@ def test_a_name_that_is_not_utf_8_is_joined_and_found_on_the_disk(tmp_path: Path
     with open(bytes(tmp_path) + b"/chien/caf\xe9.jpg", "wb"):
         pass
     truth = folders(tmp_path)
-    assert truth.names == {"chien/caf\\xe9.jpg": "chien"}
+    assert truth.names == {"chien/caf\\xe9.jpg": ("chien",)}
     assert (tmp_path / truth.files["chien/caf\\xe9.jpg"]).exists()
 
 
@@ -51,7 +55,7 @@ def test_a_list_of_a_spreadsheet(tmp_path: Path, separator: str) -> None:
     text = "\n".join(separator.join(line) for line in lines)
     (tmp_path / "list.csv").write_text(text, encoding="utf-8-sig")
     truth = of_list(str(tmp_path), tmp_path / "list.csv")
-    assert truth.names == {"a/1.jpg": "cat", "2": "dog"}
+    assert truth.names == {"a/1.jpg": ("cat",), "2": ("dog",)}
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,18 @@ def test_a_list_that_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UsageError, match=message):
         of_list(str(tmp_path), tmp_path / "list.csv")
+
+
+def test_a_list_of_several_labels(tmp_path: Path) -> None:
+    lines = "path,label\n1.jpg,cat\n1.jpg,indoors\n./1.jpg,cat\n2.jpg,\n3.jpg,\n3.jpg,dog\n"
+    (tmp_path / "list.csv").write_text(lines)
+    truth = of_list(str(tmp_path), tmp_path / "list.csv", several=True)
+    assert truth.names == {"1.jpg": ("cat", "indoors"), "2.jpg": (), "3.jpg": ("dog",)}
+    with pytest.raises(UsageError, match="tiger"):
+        Names().check(Truth(names={"1.jpg": ("cat", "tiger")}), ["cat", "dog"])
+    (tmp_path / "list.csv").write_text("path,label\n,cat\n")
+    with pytest.raises(UsageError, match="line 2 has an empty cell"):
+        of_list(str(tmp_path), tmp_path / "list.csv", several=True)
 
 
 def test_a_list_that_is_not_utf_8(tmp_path: Path) -> None:
@@ -93,7 +109,7 @@ def test_names_that_are_wrong(tmp_path: Path, text: str) -> None:
 
 
 def test_a_label_that_the_model_does_not_have_is_refused_with_a_similar_one() -> None:
-    truth = Truth(names={"1": "tabbi", "2": "pug", "3": "xyz"})
+    truth = Truth(names={"1": ("tabbi",), "2": ("pug",), "3": ("xyz",)})
     with pytest.raises(UsageError) as refusal:
         Names().check(truth, ["tabby", "pug"])
     assert "does not have 2 labels: tabbi (it has tabby); xyz. Give --names" in str(refusal.value)
