@@ -29,6 +29,8 @@ from tests.quickstart.terminal import ROOT, await_no_process
 from tests.quickstart.test_ready import ODD
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.long
+
 PACKAGES = ("client", "quickstart", "shared", "web", "workers")
 
 

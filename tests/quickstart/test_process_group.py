@@ -15,6 +15,8 @@ import pytest
 
 from tests.quickstart.launcher import IMPORTS, LAUNCHER, PROGRAMS, ROOT, Launcher
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Callable[..., Launcher]]:

@@ -15,6 +15,8 @@ from PIL import Image
 from shared.jobs import PART_SIZE
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 _PARTS = 40
 _number = count()
 

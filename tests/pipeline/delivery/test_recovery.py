@@ -22,6 +22,8 @@ from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 from workers.celery_app import make_celery
 
+pytestmark = pytest.mark.long
+
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[2]
 
@@ -107,7 +109,6 @@ def test_a_dead_letter_is_tried_again_after_the_fault_is_fixed(
     assert (again.status_code, again.json()["code"]) == (404, "dead_letter_not_found")
 
 
-@pytest.mark.long
 def test_a_worker_that_no_longer_consumes_ends_and_says_why(
     hasty: LocalService, pictures: list[Path]
 ) -> None:
@@ -127,7 +128,6 @@ def test_a_worker_that_no_longer_consumes_ends_and_says_why(
     assert finish(hasty, job_id)["succeeded"] == 1
 
 
-@pytest.mark.long
 def test_a_worker_that_was_frozen_goes_on_when_it_wakes(
     hasty: LocalService, pictures: list[Path]
 ) -> None:

@@ -24,6 +24,8 @@ from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 from tests.support.work import commit
 
+pytestmark = pytest.mark.long
+
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 
 

@@ -16,6 +16,8 @@ import pytest
 from tests.support.connection import Connection, head
 from tests.support.local_service import LocalService, local_service
 
+pytestmark = pytest.mark.long
+
 CLASSIFY = "/api/v1/classify"
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
 MB = 2**20

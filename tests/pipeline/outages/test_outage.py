@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 
 from shared.jobs import PartRef
 from tests.pipeline.outages.outages import (
@@ -26,6 +27,8 @@ from tests.pipeline.outages.outages import (
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 from tests.support.work import commit
+
+pytestmark = pytest.mark.long
 
 
 @OUTAGES

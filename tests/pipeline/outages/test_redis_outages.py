@@ -16,6 +16,8 @@ from shared.jobs import Lane
 from tests.pipeline.crowd import Crowd, assert_all_labelled
 from tests.support.local_service import LocalService, local_service
 
+pytestmark = pytest.mark.long
+
 #: Short times, so that what an outage interrupts is soon done again.
 _SETTINGS = {
     "PART_DEADLINE_SECONDS": "6",
@@ -38,7 +40,6 @@ def service(
         yield running
 
 
-@pytest.mark.long
 def test_a_worker_outlives_restarts_of_redis_under_load(
     service: LocalService, pictures: list[Path]
 ) -> None:
@@ -98,9 +99,9 @@ def no_replica(redis: Redis) -> Iterator[None]:
     "refusing",
     [
         read_only,
-        pytest.param(full_memory, marks=pytest.mark.long),
-        pytest.param(full_disk, marks=pytest.mark.long),
-        pytest.param(no_replica, marks=pytest.mark.long),
+        full_memory,
+        full_disk,
+        no_replica,
     ],
     ids=lambda refusing: refusing.__name__,
 )

@@ -16,6 +16,8 @@ from tests.support.connection import Connection, head
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def front(start_nginx: StartNginx, service: LocalService) -> Iterator[str]:

@@ -14,6 +14,8 @@ from tests.support.connection import Connection, head
 from tests.support.ports import free_port
 from tests.support.servers.replica import Replica, answer
 
+pytestmark = pytest.mark.long
+
 MakeReplica = Callable[..., Replica]
 
 

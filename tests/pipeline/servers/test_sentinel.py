@@ -19,6 +19,8 @@ from tests.support.local_service import local_service
 from tests.support.servers.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 NAME = "pictures"
 PASSWORD = "sesame"
 SENTINEL_PASSWORD = "another"
@@ -112,7 +114,6 @@ def test_flower_shows_its_broker(group: Group) -> None:
     assert page.status_code == 200 and "interactive" in page.text
 
 
-@pytest.mark.long
 def test_no_accepted_picture_is_lost_in_failovers(
     group: Group, model_environment: dict[str, str], tmp_path: Path, pictures: list[Path]
 ) -> None:

@@ -27,6 +27,8 @@ from tests.support.servers.redis_process import KEEPS, RedisProcess
 from tests.support.waiting import wait_until
 from workers.celery_app import make_celery
 
+pytestmark = pytest.mark.long
+
 PASSWORD = "sesame"
 
 

@@ -6,10 +6,13 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 
 from shared.jobs import Lane
 from tests.support.servers import redis_users
 from tests.support.local_service import local_service
+
+pytestmark = pytest.mark.long
 
 
 def test_the_service_works_with_a_user_for_each_program(

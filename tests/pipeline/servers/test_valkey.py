@@ -16,6 +16,8 @@ from tests.support.servers import redis_users
 from tests.support.local_service import local_service
 from tests.support.servers.redis_process import KEEPS, RedisProcess
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def valkey(tmp_path: Path) -> Iterator[RedisProcess]:
