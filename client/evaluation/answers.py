@@ -27,8 +27,11 @@ class Answer:
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
     model_version: str | None
-    has_label: bool = True  #: Whether a label reaches its threshold.
     reaching: int = 1  #: So many of the labels, from the first one on, reach their thresholds.
+
+    @property
+    def has_label(self) -> bool:
+        return self.reaching > 0
 
 
 def read_table(path: Path) -> dict[str, Answer]:
@@ -90,12 +93,12 @@ def _answer(cells: Mapping[str, Any]) -> Answer:
         if value is not None and (match := _LATER_LABEL.fullmatch(name))
     )
     suffixes = ["", *(f"_{rank}" for rank in ranks)]
-    has_label = not cells.get("was_below", False)
+    # A table without this column is of a label for each picture.
+    reaching = cells.get("label_count", 0 if cells.get("was_below") else 1)
     return Answer(
         path,
         tuple(cells[f"label{suffix}"] for suffix in suffixes),
         tuple(float(cells[f"probability{suffix}"]) for suffix in suffixes),
         cells.get("model_version"),
-        has_label,
-        int(cells.get("label_count", has_label)),  # tables without it are of a label a picture
+        int(reaching),
     )

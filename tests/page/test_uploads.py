@@ -136,7 +136,7 @@ def test_a_tab_does_not_hold_the_photos_that_it_sends(
         os.truncate(path, size)
     page, memory = new_page(), Memory()
     page.goto(service.base_url)
-    expect(page.locator("#status")).to_contain_text("workers ready")
+    expect(page.locator("#status")).to_contain_text("Ready")
     page.wait_for_timeout(500)
     before = memory.most
     page.set_input_files("#pictures", paths)

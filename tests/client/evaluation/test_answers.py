@@ -60,7 +60,7 @@ def test_a_table_without_the_labels_below_a_threshold_is_refused(
 
 def test_json_lines_have_the_labels_below_a_threshold_too(tmp_path: Path) -> None:
     assert read_table(table_below_a_threshold(tmp_path / "table.jsonl")) == {
-        "a.jpg": Answer("a.jpg", ("one",), (0.5,), "v", has_label=False),
+        "a.jpg": Answer("a.jpg", ("one",), (0.5,), "v", reaching=0),
         "b.jpg": Answer("b.jpg", ("two",), (0.5,), "v"),
     }
 
