@@ -79,8 +79,8 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
 def _hold(size: int) -> Callable[[], None]:
     """Count bytes until they are sent, and give a function to call then. Raises Overloaded.
 
-    A client may read slowly, or not at all. What it does not read could otherwise take all memory of
-    the process.
+    A client may read slowly, or not at all. What it does not read could otherwise take all memory
+    of the process.
     """
     unsent, name = backend().unsent, client().name
     if not unsent.take(name, size):
