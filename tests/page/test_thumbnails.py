@@ -89,6 +89,8 @@ def test_a_photo_is_decoded_at_a_part_of_its_size_and_stands_upright(
     page.click("#cancel")
 
 
+@pytest.mark.long
+@pytest.mark.alone  # The page takes a pause of the machine for one of the reader.
 def test_a_window_that_moves_fast_decodes_no_pictures(
     idle_service: LocalService, new_page: NewPage, noise: Noise
 ) -> None:
