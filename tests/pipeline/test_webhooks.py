@@ -118,6 +118,7 @@ def test_receivers_that_do_not_answer_delay_no_picture(
     service_with_webhooks.redis().delete("webhooks_due")  # this receiver has ended
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_while_it_delivers_loses_nothing(
     service_with_webhooks: LocalService,
 ) -> None:

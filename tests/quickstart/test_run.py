@@ -53,6 +53,7 @@ def cat() -> bytes:
     return sample_pictures()[0].read_bytes()
 
 
+@pytest.mark.long
 def test_ctrl_c_during_the_export_leaves_no_process(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -156,6 +157,7 @@ def test_ctrl_c_lets_a_client_that_waits_have_its_answer(
         opened.close()
 
 
+@pytest.mark.long
 def test_the_next_start_finishes_what_ctrl_c_interrupted(terminal: Terminal, cat: bytes) -> None:
     # Bytes after the end of a PNG are ignored. They make each file new to the result cache.
     files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(96)]

@@ -2,7 +2,8 @@
 
 The tiers are markers. `make check` runs `fast`, `make test` runs all but `long`, and
 `make test-long` runs `long`: first what may run side by side, then each `alone`. A test marks
-itself `long`, `alone` or `torch`; this file sets `fast`.
+itself `long`, `alone` or `torch`. This file sets `fast`, and `long` for tests of the service that
+Prometheus, exporters and Flower watch.
 
 pytest-xdist's own groups have no effect with pytest 9.2, which keeps a test's id elsewhere. So each
 process writes the groups of the tests to a file, and the scheduler reads it.
@@ -85,9 +86,12 @@ SLOWER = (
 #: The line of a file whose tests all need torch.
 _ALL_NEED_TORCH = re.compile(r"^pytestmark = .*mark\.torch\b", re.MULTILINE)
 
+#: The fixture of the service that others watch. To start all of them takes half a minute.
+WATCHED = "watched"
+
 #: Groups of tests, in the order in which they start. The tests of a group run in one process, so
 #: that the running service or the browser of its fixtures is started once. They take longest.
-GROUPS = ("service", "page", "watched")
+GROUPS = ("service", "page", WATCHED)
 
 
 class Scheduling(LoadScopeScheduling):
@@ -130,7 +134,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     first, *_ = expression.split() or [""]
     text = collection_path.read_text()
-    unmarked = first in ("long", "torch") and f"pytest.mark.{first}" not in text
+    marks = {"long": ("pytest.mark.long", WATCHED), "torch": ("pytest.mark.torch",)}
+    unmarked = not any(mark in text for mark in marks.get(first, ("",)))
     deselected = "not torch" in expression and _ALL_NEED_TORCH.search(text)
     return True if unmarked or deselected else None
 
@@ -142,6 +147,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         fixtures: list[str] = getattr(item, "fixturenames", [])
         if group := _group(item.path, fixtures):
             groups[item.nodeid] = group
+        if WATCHED in fixtures:
+            item.add_marker("long")
         slow = "model_environment" in fixtures  # a test of the running service
         if _in_fast_folder(item.path) and not slow and not _has(item, "long", "torch"):
             item.add_marker("fast")

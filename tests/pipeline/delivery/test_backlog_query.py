@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from shared.jobs import PART_SIZE, Lane
@@ -32,6 +33,7 @@ def _key_of_the_scaler(lane: Lane) -> str:
     return name
 
 
+@pytest.mark.long
 def test_the_scaler_sees_work_until_the_last_part_is_committed(
     service: LocalService, http: httpx.Client, pictures: list[Path]
 ) -> None:

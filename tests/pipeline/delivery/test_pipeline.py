@@ -155,6 +155,7 @@ def test_classify_answers_with_the_workers_error(
     assert (response.status_code, response.json()["code"]) == (status, code)
 
 
+@pytest.mark.long
 def test_killed_pool_processes_lose_nothing(
     http: httpx.Client, service: LocalService, pictures: list[Path]
 ) -> None:

@@ -104,6 +104,7 @@ def test_the_labels_of_the_default_model_are_replaced(
         load_engine(Settings())
 
 
+@pytest.mark.long
 def test_the_service_answers_as_the_file_of_the_package(
     folder: Path, model_environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def of_file(path: Path, pixels: Any) -> Any:
     return powers / powers.sum()
 
 
+@pytest.mark.long
 def test_a_worker_does_not_start_with_a_package_that_answers_otherwise(
     folder: Path, redis_url: str, model_environment: dict[str, str]
 ) -> None:
