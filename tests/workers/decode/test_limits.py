@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -93,8 +95,14 @@ def test_the_limits_end_with_the_block() -> None:
 
 
 def test_waiting_costs_no_processor_time() -> None:
-    with limits(seconds=0.2).enforced():
-        time.sleep(0.5)
+    """In a process of its own: threads of other tests would count."""
+    program = """
+import time
+from workers.decode.limits import DecodeLimits
+with DecodeLimits(pixels=1, cpu_seconds=0.2, memory_bytes=2**30).enforced():
+    time.sleep(0.5)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_loop_in_python_is_stopped() -> None:
