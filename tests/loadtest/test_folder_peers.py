@@ -21,10 +21,10 @@ _WAITS = f"""
 import os, subprocess, sys, time
 with open(os.path.join(os.environ["{PROGRESS}"], str(os.getpid())), "wb") as file:
     file.write(bytes(3))
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 print(child.pid, flush=True)
 if len(sys.argv) == 1:
-    time.sleep(600)
+    time.sleep(60)
 child.kill()
 """
 
@@ -56,7 +56,11 @@ def test_a_run_has_its_time_and_memory_and_notes_a_killed_process(tmp_path: Path
     program = _program(tmp_path)
     run = program.run("end")
     assert run.succeeded and run.seconds > 0
-    run = program.run(during=lambda process: program.kill_one(process, lambda: program.done() == 3))
+
+    def has_child() -> bool:
+        return bool(program.done() == 3 and program.log())
+
+    run = program.run(during=lambda process: program.kill_one(process, has_child))
     assert not run.succeeded
 
 
