@@ -49,23 +49,37 @@ def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds:
 def staged(redis: Redis, job: NewJob) -> Iterator[NewJob]:
     """Stage a job, which this block accepts; gives what `stage` does."""
     numbers = range(parts_of(len(job.items)))
-    with deleted_if_refused(redis, *[keys.images(job.id, number) for number in numbers]):
+    images = [keys.images(job.id, number) for number in numbers]
+    with deleted_if_refused(redis, *images, unless=keys.job(job.id)):
         yield stage(redis, job)
 
 
 @contextmanager
-def deleted_if_refused(redis: Redis, *staged: str) -> Iterator[None]:
-    """Delete staged keys if this block raises an error, because nothing was accepted then.
+def deleted_if_refused(redis: Redis, *staged: str, unless: str | None = None) -> Iterator[None]:
+    """Delete staged keys if this block raises an error, and the key `unless` does not exist.
 
-    After a lost connection something may have been accepted. So the keys are left to expire.
+    That key shows that the job was accepted. redis-py reports a lost answer to a transaction as if
+    another client had changed a watched key. After other outages the staged keys expire.
     """
     try:
         yield
     except Exception as error:
         if isinstance(error, OutOfMemoryError) or not isinstance(error, (RedisError, OSError)):
             with suppress(RedisError):
-                redis.unlink(*staged)
+                _delete(redis, staged, unless)
         raise
+
+
+def _delete(redis: Redis, staged: Sequence[str], unless: str | None) -> None:
+    """Delete keys, unless another key exists. If it comes meanwhile, nothing is deleted."""
+    with redis.pipeline(transaction=True) as pipe:
+        if unless:
+            pipe.watch(unless)  # type: ignore[no-untyped-call]
+            if pipe.exists(unless):
+                return
+            pipe.multi()
+        pipe.unlink(*staged)
+        pipe.execute()
 
 
 def stage(redis: Redis, job: NewJob) -> NewJob:

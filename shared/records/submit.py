@@ -145,6 +145,7 @@ class JobSubmitter:
         stored as this part, and Unavailable if reading `items` took minutes.
         """
         staged = StagedPart(self._redis, job, trace)
+        # If the script accepts the part, it gives these keys other names.
         with deleted_if_refused(self._redis, staged.key, staged.images_key):
             for item in items:
                 staged.add(item)

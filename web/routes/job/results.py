@@ -64,7 +64,7 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
         response = _page(job, query)
         size = response.content_length or 0
     else:
-        size = _STREAM_BYTES
+        size = _STREAM_BYTES + _PIECE * 3 * job.embeddings  # base64 of two bytes for each number
         lines = in_slots(_lines(backend().jobs, job, query, kind), request.environ)
         seconds = backend().settings.slow_download_seconds
         connection = request.environ.get("gunicorn.socket")

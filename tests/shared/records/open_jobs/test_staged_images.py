@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import OutOfMemoryError, TimeoutError
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError, OutOfMemoryError, TimeoutError
 
 from shared import keys
 from shared.errors import Unavailable
@@ -114,6 +116,27 @@ def test_after_a_lost_connection_the_images_are_kept_for_a_while(redis: Redis) -
     with pytest.raises(TimeoutError), staged(redis, job):
         raise TimeoutError
     assert redis.hlen(keys.images(job.id, 0)) == 1
+
+
+@pytest.mark.parametrize("claim", [None, Claim("", "key", "fingerprint")])
+def test_an_accepted_job_keeps_its_images_if_the_answer_of_redis_is_lost(
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch, claim: Claim | None
+) -> None:
+    """redis-py then raises WatchError, as if another request had been faster."""
+    parse = Pipeline.parse_response
+
+    def lose_the_last_answer(pipe: Pipeline, *arguments: Any, **options: Any) -> Any:
+        answer = parse(pipe, *arguments, **options)
+        if isinstance(answer, list):  # to EXEC
+            raise ConnectionError
+        return answer
+
+    job = new_job(2 * MEGABYTE)
+    with pytest.raises((AlreadyClaimed, Unavailable)), staged(redis, job) as without_bytes:
+        with monkeypatch.context() as patch:
+            patch.setattr(Pipeline, "parse_response", lose_the_last_answer)
+            jobs.submitter.accept([without_bytes], claim)
+    assert images_of(jobs, job, [1]) == [{0: 2 * MEGABYTE}]
 
 
 def test_a_full_redis_keeps_no_staged_images(
