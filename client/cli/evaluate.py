@@ -112,7 +112,9 @@ def _truth(options: argparse.Namespace) -> Truth:
     if not Path(options.folder).is_dir():
         raise UsageError(f"{path_text(options.folder)} is not a folder.")
     if options.several_labels and (options.compare or not options.truth):
-        raise UsageError("--several-labels needs --truth FILE, and has no --compare.")
+        raise UsageError(
+            "--several-labels needs --truth FILE, and cannot be combined with --compare."
+        )
     if options.truth:
         return of_list(options.folder, options.truth, several=options.several_labels)
     include = options.include or PICTURES

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..similarity.groups import Member, similar_groups
-from ..similarity.vectors import read_vectors
+from ..similarity.vectors import check_table, read_vectors
 from ..tables.formats import guarded
 from ..text import count_text, escaped, path_text
 from .exits import Exit
@@ -52,6 +52,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> Exit:
     if options.output and options.output.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{path_text(str(options.output))} must end in .csv or .jsonl.")
+    check_table(options.table)
     if find_spec("usearch") is None:
         raise UsageError("`similar` needs usearch. Install it with: pip install usearch")
     vectors = read_vectors(options.table)

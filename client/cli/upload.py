@@ -159,6 +159,8 @@ def _upload(
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
         service.check()
+        if options.embeddings:
+            _check_embedding(service)
         journal = stack.enter_context(Journal(_journal_path(options.output), header))
         _check_model(service, journal, options)
         service.connection.retries = Retries(total_seconds=options.patience)
@@ -198,6 +200,19 @@ def _upload(
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
         status, error = _outcome(upload, planner, table)
         return upload, status, error
+
+
+def _check_embedding(service: ImageClassifier) -> None:
+    """Raises UsageError if the model has no embedding, before a table is begun."""
+    try:
+        model = service.model_info()
+    except ModelNotReady:
+        return  # The first job is refused then, or answered by a model that has one.
+    if not model.embedding:
+        raise UsageError(
+            f"The model {model.version} has no embedding. Leave --embeddings out, or serve a model"
+            " that has one (docs/similar.md)."
+        )
 
 
 def _check_model(service: ImageClassifier, journal: Journal, options: argparse.Namespace) -> None:

@@ -24,14 +24,23 @@ class Vectors:
     without: int  #: Pictures that have none, because they failed.
 
 
+def check_table(table: Path) -> None:
+    """Raises UsageError if the name is not one of a table with embeddings, and OSError without it.
+
+    Numpy is not needed for this.
+    """
+    if table.suffix not in (".jsonl", ".parquet"):
+        shown = path_text(str(table))
+        raise UsageError(f"{shown} must end in .jsonl or .parquet. CSV has no embeddings.")
+    table.stat()
+
+
 def read_vectors(table: Path) -> Vectors:
     """Raises UsageError if the table has no embeddings, and OSError if it cannot be read."""
     import numpy as np  # optional
 
     shown = path_text(str(table))
-    read = {".jsonl": _json_lines, ".parquet": _parquet}.get(table.suffix)
-    if read is None:
-        raise UsageError(f"{shown} must end in .jsonl or .parquet. CSV has no embeddings.")
+    read = {".jsonl": _json_lines, ".parquet": _parquet}[table.suffix]
     paths, vectors, versions, without = [], [], set(), 0
     try:
         for row, vector in read(table):

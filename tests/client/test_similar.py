@@ -19,6 +19,8 @@ from client.similarity import groups
 from client.similarity.vectors import Vectors
 from client.tables.rows import EMBEDDING, flat_columns, row
 from client.tables.table import Table
+from tests.client.scripted_jobs import ScriptedJobs
+from tests.client.scripted_server import scripted_server
 
 SIZE = 64
 
@@ -133,8 +135,23 @@ def test_without_usearch_the_command_says_what_to_install(
     tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(similar, "find_spec", lambda name: None)
+    assert main(["similar", str(tmp_path / "t.jsonl")]) != 0
+    assert "No such file" in capsys.readouterr().err, "it is no use to install usearch"
+    save(tmp_path / "t.jsonl", vectors())
     assert main(["similar", str(tmp_path / "t.jsonl")]) == 2
     assert "Install it with: pip install usearch" in capsys.readouterr().err
+
+
+def test_an_upload_to_a_model_without_an_embedding_begins_no_table(
+    tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    table = tmp_path / "t.jsonl"
+    command = ["upload", str(tmp_path), "--embeddings", "--output", str(table)]
+    with scripted_server(ScriptedJobs()) as server:
+        assert main([*command, "--url", server.url]) == 2
+    assert "has no embedding. Leave --embeddings out" in capsys.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["a.jpg"]
 
 
 def test_every_number_of_float16_comes_back() -> None:

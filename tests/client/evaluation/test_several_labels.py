@@ -100,7 +100,8 @@ def test_it_needs_a_list_and_compares_nothing(
 ) -> None:
     command = ["evaluate", str(tmp_path), "--several-labels", "--table", "a.jsonl", *options]
     assert main(command) == Exit.USAGE
-    assert "--several-labels needs --truth FILE, and has no --compare." in capsys.readouterr().err
+    words = "--several-labels needs --truth FILE, and cannot be combined with --compare."
+    assert words in capsys.readouterr().err
 
 
 def test_a_list_with_two_labels_of_a_picture_names_the_option(
