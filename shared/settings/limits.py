@@ -34,7 +34,7 @@ class LimitSettings(BaseSettings):
     slow_upload_seconds: Seconds = 10
     """An upload that takes longer than this for 64 KiB is ended with 408."""
     slow_download_seconds: Seconds = 60
-    """A streamed answer is ended if the client reads nothing of it for this long."""
+    """An answer is ended if the client reads nothing of it for this long."""
     max_image_pixels: Count = 50_000_000
     """Most pixels that are decoded of a picture. A JPEG is decoded at a half to an eighth of its
     size, so it may have more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -69,6 +70,17 @@ def test_a_stream_that_the_client_does_not_read_is_ended(web: LocalService, job_
     assert len(rest) < 8_000_000 and not rest.endswith(LAST_CHUNK)
     assert httpx.get(f"{web.base_url}/livez").is_success
     assert '"log.level":"error"' not in web.log("web") and "Traceback" not in web.log("web")
+
+
+def test_a_page_that_the_client_does_not_read_is_ended(web: LocalService, job_id: str) -> None:
+    with ask(web, f"/jobs/{job_id}/results?limit=1000") as client:
+        head = client.receive(1000)
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        time.sleep(4 * STILL_SECONDS)  # the kernel looks again after longer and longer pauses
+        with suppress(ConnectionResetError):
+            rest = client.rest()
+            assert len(rest) < length - 1000
+    assert httpx.get(f"{web.base_url}/livez").is_success
 
 
 def test_a_stream_that_is_read_slowly_arrives_whole(web: LocalService, job_id: str) -> None:

@@ -20,7 +20,7 @@ from shared.errors import Overloaded
 from shared.jobs import Job
 from shared.records.read import JobReader
 from web.follow.commit_listener import CommitListener
-from web.follow.job_feed import JobFeed
+from web.follow.job_feed import JobFeed, Pages
 from web.server.shares import Shares
 
 #: A stream ends after this. Its client opens it again, which spreads streams over new processes.
@@ -121,6 +121,7 @@ class EventStreams:
         self._longest_seconds = longest_seconds
         self._clock = clock
         self._breaker = Breaker(AWAY_SECONDS)
+        self._pages = Pages()
         self._feeds: dict[str, JobFeed] = {}
         self._streams: set[EventStream] = set()
         self._ending = False
@@ -147,7 +148,7 @@ class EventStreams:
 
     def _stream(self, job_id: str, client: str, connection: socket.socket | None) -> EventStream:
         if job_id not in self._feeds:
-            feed = JobFeed(self._jobs, job_id, self._serialise, self._breaker)
+            feed = JobFeed(self._jobs, job_id, self._serialise, self._breaker, self._pages)
             self._feeds[job_id] = feed
             self._commits.follow(job_id, feed.on_notice)
         return EventStream(

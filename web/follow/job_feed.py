@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,11 +24,12 @@ _PAUSE_SECONDS = 0.25
 #: And at least this often while streams follow the job, in case a notice is lost.
 _POLL_SECONDS = 5.0
 
-#: Items that are read at once and sent in one piece.
-_PAGE = 256
+#: Items that are read at once and sent in one piece. With the longest names they take 256 KiB, and
+#: each stream whose client does not read holds a piece.
+_PAGE = 64
 
-#: Pages that are kept. Streams that keep up ask for the last one, new streams for earlier ones.
-_PAGES_KEPT = 4
+#: Pages that a process keeps for all its streams.
+_PAGES_KEPT = 64
 
 
 class Snapshot(NamedTuple):
@@ -47,6 +49,31 @@ class Page(NamedTuple):
     data: bytes
 
 
+class Pages:
+    """The pages that were used last, of all jobs of a process.
+
+    Streams that keep up ask for the last page of a job, new streams for earlier ones.
+    """
+
+    def __init__(self) -> None:
+        self._pages: OrderedDict[tuple[str, int], Page] = OrderedDict()
+
+    def get(self, job_id: str, start: int) -> Page | None:
+        page = self._pages.get((job_id, start))
+        if page:
+            self._pages.move_to_end((job_id, start))
+        return page
+
+    def keep(self, job_id: str, page: Page) -> None:
+        self._pages[job_id, page.start] = page
+        self._pages.move_to_end((job_id, page.start))
+        if len(self._pages) > _PAGES_KEPT:
+            self._pages.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+
 class JobFeed:
     def __init__(
         self,
@@ -54,9 +81,10 @@ class JobFeed:
         job_id: str,
         serialise: Callable[[Job], bytes],
         breaker: Breaker,
+        pages: Pages,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`serialise` gives a job as clients read it. `breaker` is shared by all feeds."""
+        """`serialise` gives a job as clients read it. All feeds share `breaker` and `pages`."""
         self._jobs = jobs
         self._job_id = job_id
         self._serialise = serialise
@@ -64,7 +92,7 @@ class JobFeed:
         self._clock = clock
         self._reading = threading.Lock()
         self._snapshot: Snapshot | None = None
-        self._pages: dict[int, Page] = {}
+        self._pages = pages
         self._noticed_at = clock()
         self.followers: set[threading.Event] = set()  #: They are set when there may be news.
 
@@ -98,14 +126,11 @@ class JobFeed:
         Raises JobNotFound and RedisError.
         """
         with self._reading:
-            page = self._pages.get(start)
+            page = self._pages.get(self._job_id, start)
             if page is None or (page.stop - start < _PAGE and page.began_at < snapshot.began_at):
                 with self._breaker:
                     page = self._read_page(start)
-                self._pages.pop(start, None)
-                self._pages[start] = page
-                if len(self._pages) > _PAGES_KEPT:
-                    del self._pages[next(iter(self._pages))]
+                self._pages.keep(self._job_id, page)
             return page
 
     def _read_job(self) -> Snapshot:

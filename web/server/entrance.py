@@ -18,7 +18,7 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.event import Event
 
-from web.server.pacing import let_others_run
+from web.server.pacing import let_others_run, note_client
 
 #: In the WSGI environment: returns when the request may go on after its body.
 _GO_ON = "classifier.go_on"
@@ -33,6 +33,7 @@ class Entrance:
 
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
         """Return when a request of `client` may begin."""
+        note_client(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
         self._wait(client)

@@ -14,6 +14,9 @@ A client may send many requests without waiting for the answers. gevent switches
 only where there is nothing to read. So such requests wait in a queue, and one of them is answered
 in each round of the event loop.
 
+A client that does not read its answer loses its connection. Streams have a limit of their own for
+each piece (web.server.slow_downloads), and the kernel limits all other answers.
+
 Behind a proxy that is trusted, all connections come from the proxy. It limits those of each address
 itself.
 """
@@ -72,7 +75,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self.tmp = Heartbeat(self.cfg)
         self._idle: dict[socket.socket, float] = {}  # since when (monotonic), the oldest first
         self._addresses: dict[socket.socket, str] = {}
-        self._behind_proxy = bool(Settings().trusted_proxies)
+        settings = Settings()
+        self._behind_proxy = bool(settings.trusted_proxies)
+        self._unread_ms = round(1000 * settings.slow_download_seconds)
         # A single proxy gets half of this, which is all.
         limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
         self._connections = Shares(limit)
@@ -91,6 +96,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if not self._connections.take(address):
             _refuse(client)
             return
+        _end_if_unread(client, self._unread_ms)
         self._addresses[client] = address
         self._idle[client] = time.monotonic()
         try:
@@ -164,6 +170,16 @@ def _refuse(client: socket.socket) -> None:
     with suppress(OSError):  # the client has just gone
         client.send(_REFUSAL)
     client.close()
+
+
+def _end_if_unread(client: socket.socket, milliseconds: int) -> None:
+    """Let the kernel end the connection when `client` has taken no byte of an answer for so long.
+
+    macOS does not have this option, and a Unix socket ignores it with an error.
+    """
+    if option := getattr(socket, "TCP_USER_TIMEOUT", None):
+        with suppress(OSError):
+            client.setsockopt(socket.IPPROTO_TCP, option, milliseconds)
 
 
 def _has_buffered(req: Any) -> bool:

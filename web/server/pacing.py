@@ -9,12 +9,17 @@ other bodies (parts of a folder, forms of many pictures, archives) share a secon
 steps of 256 KiB and pauses for a millisecond before each. Together they get about 100 MB a second
 at most, and a picture never waits behind them.
 
+In each queue clients go in rotation. So a client that sends many bodies delays another one by one
+step of its own for each step of the other's.
+
 The first step of each body needs no queue, and most pictures end with it. A body leaves the queue
 before it is read, so a slow client delays no other client.
 """
 
 from __future__ import annotations
 
+from contextvars import ContextVar
+from weakref import WeakValueDictionary
 from wsgiref.types import WSGIEnvironment
 
 import gevent
@@ -29,6 +34,15 @@ _NO_PAUSE_SECONDS = 1e-9
 
 #: The request's key for whether its body is a single picture.
 _SINGLE = "classifier.single_picture"
+
+
+#: The name of the client whose request this greenlet answers.
+_client: ContextVar[str] = ContextVar("client", default="")
+
+
+def note_client(name: str) -> None:
+    """Say whose request this greenlet answers from now on."""
+    _client.set(name)
 
 
 def mark_single_picture(environ: WSGIEnvironment) -> None:
@@ -53,11 +67,13 @@ class Queue:
         self.step_bytes = step_bytes
         self._pause_seconds = pause_seconds
         self._first = BoundedSemaphore()
+        #: By client: only the first of its bodies waits beside those of other clients.
+        self._own_first: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
 
     def wait(self, more_seconds: float = 0) -> None:
         """Return when this body leaves the queue. Its pause is longer by `more_seconds`."""
         let_others_run()  # or a body that was just read would go before those that wait
-        with self._first:
+        with self._own_first.setdefault(_client.get(), BoundedSemaphore()), self._first:
             gevent.sleep(self._pause_seconds + more_seconds)
 
 

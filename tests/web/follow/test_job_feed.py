@@ -11,7 +11,7 @@ from redis.exceptions import ConnectionError, RedisError
 
 from shared.breaker import Breaker
 from shared.jobs import Item, ItemState, Job
-from web.follow.job_feed import JobFeed
+from web.follow.job_feed import JobFeed, Pages
 
 
 class Jobs:
@@ -60,7 +60,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def feed(jobs: Any, clock: Clock) -> JobFeed:
-    feed = JobFeed(jobs, "job", lambda job: b"{}", Breaker(1.0), clock)
+    feed = JobFeed(jobs, "job", lambda job: b"{}", Breaker(1.0), Pages(), clock)
     clock.now += 1
     return feed
 
@@ -113,13 +113,22 @@ def test_a_notice_wakes_every_stream_once_until_the_job_is_read(
 def test_a_page_is_read_once_for_all_streams_that_are_at_the_same_place(
     feed: JobFeed, jobs: Jobs, clock: Clock
 ) -> None:
-    jobs.done = 300
+    jobs.done = 100
     snapshot = feed.snapshot()
     for _ in range(30):
         first = feed.page(0, snapshot)
         second = feed.page(first.stop, snapshot)
-    assert (first.start, first.stop, second.start, second.stop) == (0, 256, 256, 300)
+    assert (first.start, first.stop, second.start, second.stop) == (0, 64, 64, 100)
     assert jobs.page_reads == 2
+
+
+def test_the_pages_of_many_jobs_are_bounded_together(jobs: Any, clock: Clock) -> None:
+    jobs.done, pages = 640, Pages()
+    for number in range(50):
+        feed = JobFeed(jobs, str(number), lambda job: b"{}", Breaker(1.0), pages, clock)
+        for start in range(0, 640, 64):
+            feed.page(start, feed.snapshot())
+    assert len(pages) == 64
 
 
 def test_a_page_that_is_not_full_is_read_again_after_the_next_snapshot(

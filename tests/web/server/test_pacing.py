@@ -10,7 +10,14 @@ import pytest
 from gevent import socket
 
 from web.server import pacing
-from web.server.pacing import Pace, Pacing, Queue, let_others_run, mark_single_picture
+from web.server.pacing import (
+    Pace,
+    Pacing,
+    Queue,
+    let_others_run,
+    mark_single_picture,
+    note_client,
+)
 
 
 def run(*work: Callable[[], object]) -> None:
@@ -43,6 +50,22 @@ def test_bodies_of_one_kind_are_read_in_rotation(mark: bool) -> None:
     queue, log = queue_of(Pacing(), mark=mark), list[str]()
     run(*(body(queue, log, name, 4) for name in "abc"))
     assert "".join(log) == "abc" * 4
+
+
+@QUEUES
+def test_clients_take_their_steps_in_rotation_however_many_bodies_they_send(mark: bool) -> None:
+    queue, log = queue_of(Pacing(), mark=mark), list[str]()
+
+    def of(client: str) -> Callable[[], None]:
+        def read() -> None:
+            note_client(client)
+            body(queue, log, client, 6)()
+
+        return read
+
+    run(*[of("many") for _ in range(50)], of("one"))
+    last = len(log) - log[::-1].index("one")
+    assert log[:last].count("many") <= 8  # if bodies went in rotation, it would be 250
 
 
 def steps_before_news(wait: Callable[[], object]) -> int:
