@@ -97,7 +97,9 @@ class NotAuthenticated(Refused, codes=("not_authenticated", "api_key_expired")):
     """The API key is missing or not valid, or it has expired."""
 
     def __str__(self) -> str:
-        return f"{super().__str__()} Set IMAGE_CLASSIFIER_API_KEY to a valid API key."
+        # The service also says how a program sends the key. This package does that.
+        reason = super().__str__().partition(" Send ")[0]
+        return f"{reason} Set IMAGE_CLASSIFIER_API_KEY to a valid API key."
 
 
 _INVALID = (

@@ -15,10 +15,11 @@ from typing import Any
 
 from ..api.retries import Retries
 from ..api.service import ImageClassifier
-from ..errors import ImageClassifierError, ModelNotReady, UsageError
+from ..errors import ImageClassifierError, ModelNotReady, NotFound, UsageError
 from ..tables.rows import EMBEDDING, flat_columns
-from ..tables.table import Table, check_table_path, rows_path
+from ..tables.table import Table, check_table_path
 from ..text import path_text
+from ..upload.files import Files
 from ..upload.journal import Journal
 from ..upload.planner import Planner
 from ..upload.progress import Progress
@@ -33,6 +34,8 @@ from .output import disk_message, print_error, print_json, print_line, service_m
 from .progress import progress_for
 from .summary import summary, summary_lines
 
+_NOTHING_SENT = "No picture was sent, and no table was made."
+
 #: Time between two reports that the service does not answer.
 _REPORT_SECONDS = 30
 
@@ -46,7 +49,7 @@ def _run(options: argparse.Namespace) -> Exit:
     result, status, error, advice = run(options)
     if options.json:
         print_json(result | {"exit": status, "error": error})
-    else:
+    elif not error or result["jobs"] or result["pictures"]:
         for line in summary_lines(result):
             print_line(line)
     if sentences := [each.removesuffix(".") + "." for each in (error, advice) if each]:
@@ -60,7 +63,9 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None, 
 
     Raises UsageError, and errors of the service and the disk before the first picture.
     """
-    _check(options)
+    files = Files(options.output)
+    _check(options, files)
+    had_table = files.exist() and not options.overwrite
     started = time.monotonic()
     progress = progress_for(sys.stderr, silent=options.json)
     skipped = Skipped(
@@ -68,9 +73,12 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None, 
         show=options.show_skipped,
     )
     try:
-        upload, status, error = _upload(options, progress, skipped)
+        upload, status, error = _upload(options, files, progress, skipped)
     finally:
         progress.close()
+    sent_nothing = error and not had_table and not upload.job_ids and not upload.counts
+    if sent_nothing:
+        files.remove()
     result = summary(
         options.output,
         upload.counts,
@@ -84,7 +92,7 @@ def run(options: argparse.Namespace) -> tuple[dict[str, Any], Exit, str | None, 
         result | {"jobs": upload.job_ids},
         status,
         error,
-        _advice(options, upload, error, skipped),
+        _NOTHING_SENT if sent_nothing else _advice(options, upload, error, skipped),
     )
 
 
@@ -108,25 +116,13 @@ def _no_pictures(options: argparse.Namespace, skipped: Skipped) -> str:
     return text
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace, files: Files) -> None:
     """Raises UsageError before anything is done, if the arguments cannot work."""
     check_table_path(options.output, embeddings=options.embeddings)
     _check_folder(options.folder)
-    rows, journal = rows_path(options.output), _journal_path(options.output)
-    if options.overwrite and options.resume:
-        raise UsageError("Give --overwrite to start again, or --resume to continue; not both.")
-    if options.retry_failed and not journal.exists():
-        raise UsageError(f"--retry-failed needs a table of an earlier run; {rows} has none.")
-    if options.overwrite:
-        for path in (options.output, rows, journal):
-            path.unlink(missing_ok=True)
-    elif not options.resume and (journal.exists() or rows.exists()):
-        raise UsageError(
-            f"{rows} exists. Give --resume to continue it, --overwrite to replace it,"
-            " or another --output."
-        )
-    elif options.resume and rows.exists() and not journal.exists():
-        raise UsageError(f"{rows} cannot be resumed, because {journal.name} is missing.")
+    files.check(
+        resume=options.resume, overwrite=options.overwrite, retry_failed=options.retry_failed
+    )
 
 
 def _check_folder(folder: str) -> None:
@@ -140,7 +136,7 @@ def _check_folder(folder: str) -> None:
 
 
 def _upload(
-    options: argparse.Namespace, progress: Progress, skipped: Skipped
+    options: argparse.Namespace, files: Files, progress: Progress, skipped: Skipped
 ) -> tuple[Upload, Exit, str | None]:
     """Returns the run, its exit status, and an error message if it ended early."""
     walk = Walk(
@@ -158,10 +154,12 @@ def _upload(
     }
     with ExitStack() as stack:
         service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
-        service.check()
+        _check_key(service)
         if options.embeddings:
             _check_embedding(service)
-        journal = stack.enter_context(Journal(_journal_path(options.output), header))
+        if options.overwrite:
+            files.remove()
+        journal = stack.enter_context(Journal(files.journal, header))
         _check_model(service, journal, options)
         service.connection.retries = Retries(total_seconds=options.patience)
         leading = ["path", "raw_path"] if options.raw_path else ["path"]
@@ -169,7 +167,7 @@ def _upload(
         with_threshold = journal.past.columns > 1
         columns = flat_columns(leading, options.top_k, with_threshold=with_threshold)
         columns += [EMBEDDING] if options.embeddings else []
-        retry = Retry(journal, rows_path(options.output))
+        retry = Retry(journal, files.rows)
         retry.finish()
         if options.retry_failed:
             retry.begin()
@@ -200,6 +198,12 @@ def _upload(
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
         status, error = _outcome(upload, planner, table)
         return upload, status, error
+
+
+def _check_key(service: ImageClassifier) -> None:
+    """Raises Refused if the service does not accept the key, before a table is begun."""
+    with suppress(NotFound):  # a service of an earlier release
+        service.usage()
 
 
 def _check_embedding(service: ImageClassifier) -> None:
@@ -291,7 +295,3 @@ def _count(walk: Walk, progress: Progress) -> None:
     """Count the files beside the upload."""
     with suppress(OSError):  # the upload reports it
         progress.total = walk.count()
-
-
-def _journal_path(output: Path) -> Path:
-    return output.with_name(output.name + ".journal")

@@ -64,7 +64,7 @@ class Journal:
         self._file = open(path, "a+b", buffering=0)
         try:
             _lock(self._file.fileno(), path)
-            length = self._read(path, dict(header))
+            length = self._read(path, header)
             self._file.truncate(length)
             if length == 0:
                 self.past.columns = _COLUMNS
@@ -128,24 +128,31 @@ class Journal:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
 
-    def _read(self, path: Path, header: dict[str, Any]) -> int:
-        """Returns the end of the last complete line. A killed run may leave a torn line."""
-        length = 0
+    def _read(self, path: Path, header: Mapping[str, Any]) -> int:
+        """Returns the end of the last complete line. A killed run may leave a torn line.
+
+        Without a plan nothing was done. Then the end is 0, and the journal is begun again.
+        """
+        length, is_begun = 0, False
+        first: dict[str, Any] = {}
         with open(path, "rb") as lines:
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
                 try:
                     entry = json.loads(line)
-                    if length:
-                        _apply(entry, self.past)
+                    if not length:
+                        first = _first(entry, path)
+                        self.past.columns = first.get("columns", 1)
                     else:
-                        _check(entry, header, path)
-                        self.past.columns = entry.get("columns", 1)
+                        if not is_begun:
+                            _check(first, header, path)
+                        is_begun = True
+                        _apply(entry, self.past)
                 except (ValueError, LookupError, TypeError) as error:
                     raise UsageError(f"{path} is damaged at byte {length}.") from error
                 length += len(line)
-        return length
+        return length if is_begun else 0
 
 
 def _apply(entry: Mapping[str, Any], past: Past) -> None:
@@ -169,9 +176,13 @@ def _apply(entry: Mapping[str, Any], past: Past) -> None:
         past.paths.difference_update(map(path_key, entry["retry"]))
 
 
-def _check(first: dict[str, Any], header: dict[str, Any], path: Path) -> None:
-    if first.pop("journal", None) != _VERSION:
+def _first(entry: dict[str, Any], path: Path) -> dict[str, Any]:
+    if entry.get("journal") != _VERSION:
         raise UsageError(f"{path} is not a journal that this version can read.")
+    return entry
+
+
+def _check(first: Mapping[str, Any], header: Mapping[str, Any], path: Path) -> None:
     for name, value in header.items():
         noted = first.get(name, _DEFAULTS.get(name))
         if noted != value:

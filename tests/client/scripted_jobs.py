@@ -47,8 +47,8 @@ class ScriptedJobs:
         if not self.ending.is_set():
             time.sleep(0.05)  # as the service, which holds the answer for a while
         with self._lock:
-            if path == "/health":
-                return Answer(200, {})
+            if path == "/usage":
+                return self.usage()
             if path == "/model/info":
                 return self.model_info()
             if path == "/jobs":
@@ -65,6 +65,12 @@ class ScriptedJobs:
                 missing = [n for n in range(parts) if 32 * n not in job.items]
                 return Answer(200, {"total": parts, "missing": missing})
             return Answer(200, self.status(match[1], job))
+
+    def usage(self) -> Answer:
+        numbers = dict.fromkeys(["bytes_held", "bytes_kept", "images_today", "day_ends_at"], 0)
+        return Answer(
+            200, numbers | {"client": "key alice", "outstanding_images": {}, "limits": {}}
+        )
 
     def model_info(self) -> Answer:
         if self.model is None:

@@ -52,7 +52,8 @@ def test_a_torn_last_line_is_ignored_wherever_it_is_torn(tmp_path: Path) -> None
 
 def test_the_journal_of_another_upload_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    Journal(path, HEADER).close()
+    with Journal(path, HEADER) as journal:
+        journal.plan(plan(0, "a.jpg"))
     with pytest.raises(UsageError, match="top_k 1, not 5"):
         Journal(path, HEADER | {"top_k": 5})
     Journal(path, HEADER | {"min_score": 0.0}).close()  # as if the option had been there before
@@ -60,6 +61,18 @@ def test_the_journal_of_another_upload_is_refused(tmp_path: Path) -> None:
         Journal(path, HEADER | {"min_score": 0.6})
     path.write_text("something else\n")
     with pytest.raises(UsageError, match="damaged"):
+        Journal(path, HEADER)
+
+
+def test_a_journal_without_a_plan_is_begun_again_with_other_options(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    Journal(path, HEADER).close()
+    with Journal(path, HEADER | {"top_k": 5}) as journal:
+        journal.plan(plan(0, "a.jpg"))
+    with pytest.raises(UsageError, match="top_k 5, not 1"):
+        Journal(path, HEADER)
+    path.write_text('{"journal":2}\n')  # of a later release
+    with pytest.raises(UsageError, match="not a journal that this version can read"):
         Journal(path, HEADER)
 
 
