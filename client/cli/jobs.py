@@ -16,7 +16,7 @@ from ..api.records import JobStatus
 from ..errors import UsageError
 from ..tables.formats import row_format
 from ..tables.rows import EMBEDDING, Row, flat_columns, row
-from ..tables.table import Table, check_table_path, rows_path
+from ..tables.table import Table, check_new, check_table_path, rows_path
 from ..text import count_text, escaped
 from .connect import connect
 from .exits import Exit
@@ -47,6 +47,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save a table that ends in .csv, .jsonl or .parquet; default: print CSV",
     )
+    results.add_argument("--overwrite", action="store_true", help="replace an existing table")
     add_embeddings(results)
     results.set_defaults(run=_results)
     cancel = commands.add_parser(
@@ -77,6 +78,7 @@ def _results(options: argparse.Namespace) -> Exit:
         raise UsageError("--embeddings needs --output FILE, or --json.")
     if options.output:
         check_table_path(options.output, embeddings=options.embeddings)
+        check_new(options.output, overwrite=options.overwrite)
     with connect(options) as service:
         job = service.job(options.job)
         status = job.status()

@@ -15,6 +15,7 @@ from ..errors import UsageError
 from ..similarity.groups import Member, similar_groups
 from ..similarity.vectors import check_table, read_vectors
 from ..tables.formats import guarded
+from ..tables.table import check_new
 from ..text import count_text, escaped, path_text
 from .exits import Exit
 from .output import print_json, print_line
@@ -47,12 +48,17 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="save the groups as a table that ends in .csv or .jsonl; default: print them",
     )
+    add("--overwrite", action="store_true", help="replace an existing table of groups")
 
 
 def _run(options: argparse.Namespace) -> Exit:
     if options.output and options.output.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{path_text(str(options.output))} must end in .csv or .jsonl.")
     check_table(options.table)
+    if options.output:
+        if options.output.exists() and options.output.samefile(options.table):
+            raise UsageError("--output would replace the table of the pictures. Give another name.")
+        check_new(options.output, overwrite=options.overwrite)
     if find_spec("usearch") is None:
         raise UsageError("`similar` needs usearch. Install it with: pip install usearch")
     vectors = read_vectors(options.table)

@@ -82,3 +82,10 @@ def check_table_path(path: Path, *, embeddings: bool = False) -> None:
         raise UsageError("Parquet needs pyarrow. Install it with: pip install pyarrow")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder.")
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Raises UsageError if there is a file that the user has not allowed to be replaced."""
+    if path.exists() and not overwrite:
+        shown = path_text(str(path))
+        raise UsageError(f"{shown} exists. Give --overwrite to replace it, or another --output.")

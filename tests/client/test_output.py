@@ -104,6 +104,19 @@ def test_an_argument_that_a_file_name_forged_is_escaped(
     assert r"--\x1b[31m\nforged" in err and not UNSAFE.search(err)
 
 
+def test_results_replace_a_table_only_when_that_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("mine")
+    with scripted_server(in_order(refusal(404, "job_not_found"))) as server:
+        command = ["results", "abc", "--output", str(table), "--url", server.url]
+        assert main(command) == 2 and not server.requests
+        assert "labels.csv exists. Give --overwrite to replace it" in capsys.readouterr().err
+        assert main([*command, "--overwrite"]) == 4
+    assert table.read_text() == "mine", "it is replaced only by a complete table"
+
+
 def test_reports_of_an_upload_are_escaped() -> None:
     stream = io.StringIO()
     Lines(stream).report(EVIL)

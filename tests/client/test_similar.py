@@ -82,6 +82,30 @@ def test_the_forms_of_the_groups(tmp_path: Path, capsys: Any) -> None:
     assert of_csv == [tuple(each.values()) for each in rows] and len(rows) == 8
 
 
+@pytest.mark.parametrize("name", ["groups.csv", "groups.jsonl"])
+def test_a_file_is_replaced_only_when_that_is_allowed(
+    tmp_path: Path, capsys: Any, name: str
+) -> None:
+    save(tmp_path / "t.jsonl", vectors())
+    command = ["similar", str(tmp_path / "t.jsonl"), "--output", str(tmp_path / name)]
+    (tmp_path / name).write_text("mine")
+    assert main(command) == 2
+    message = f"{tmp_path / name} exists. Give --overwrite to replace it, or another --output."
+    assert message in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "mine"
+    assert main([*command, "--overwrite"]) == 0
+    assert "10.jpg" in (tmp_path / name).read_text()
+
+
+def test_the_groups_never_replace_the_table_of_the_pictures(tmp_path: Path, capsys: Any) -> None:
+    table = tmp_path / "t.jsonl"
+    save(table, vectors())
+    before = table.read_bytes()
+    assert main(["similar", str(table), "--output", str(table), "--overwrite"]) == 2
+    assert "would replace the table of the pictures" in capsys.readouterr().err
+    assert table.read_bytes() == before
+
+
 def test_the_threshold_decides(tmp_path: Path, capsys: Any) -> None:
     table = str(tmp_path / "t.jsonl")
     save(Path(table), vectors())
