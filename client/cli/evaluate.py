@@ -14,7 +14,12 @@ from ..evaluation.answers import Answer, read_table
 from ..evaluation.comparison import Comparison, compare
 from ..evaluation.figures import figures, write_classes, write_figures, write_tables
 from ..evaluation.judged import Pictures, judge
-from ..evaluation.report import share_text, write_report, write_report_of_several
+from ..evaluation.report import (
+    no_temperature_text,
+    share_text,
+    write_report,
+    write_report_of_several,
+)
 from ..evaluation.truth import Names, Truth, of_folders, of_list
 from ..text import count_text, path_text
 from ..upload.walk import PICTURES, Walk
@@ -200,6 +205,11 @@ def _lines_of_several(options: argparse.Namespace, result: dict[str, Any]) -> It
     for mean, of in (("micro", "all labels together"), ("macro", "mean of the classes")):
         precision, recall, f1 = (f"{100 * each:.1f} %" for each in result[mean].values())
         yield f"  {of}: precision {precision}, recall {recall}, F1 {f1}"
+    if result["one_label_at_most"]:
+        yield (
+            "  The scores look like those of softmax: each picture got one label at most. To find"
+            " several labels, serve a model with sigmoid."
+        )
     yield from _left_out_lines(result)
     if result["full"]:
         number = count_text(result["full"], "picture")
@@ -256,6 +266,8 @@ def _confidence_lines(result: dict[str, Any], min_score: float) -> Iterator[str]
         )
         yield f"    python -m workers.models set NAME --temperature {best['temperature']:.2f}"
         yield "  If the package has a temperature already, set the product of both."
+    elif best:
+        yield f"  temperature: {no_temperature_text(best)}"
 
 
 def _comparison_lines(comparison: dict[str, Any]) -> Iterator[str]:

@@ -52,15 +52,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> Exit:
-    if options.output and options.output.suffix not in (".csv", ".jsonl"):
-        raise UsageError(f"{path_text(str(options.output))} must end in .csv or .jsonl.")
-    check_table(options.table)
-    if options.output:
-        if options.output.exists() and options.output.samefile(options.table):
-            raise UsageError("--output would replace the table of the pictures. Give another name.")
-        check_new(options.output, overwrite=options.overwrite)
-    if find_spec("usearch") is None:
-        raise UsageError("`similar` needs usearch. Install it with: pip install usearch")
+    _check(options)
     vectors = read_vectors(options.table)
     groups = similar_groups(vectors, options.min_similarity)
     if options.output:
@@ -79,6 +71,20 @@ def _run(options: argparse.Namespace) -> Exit:
     if vectors.without:
         print_line(f"  left out: {count_text(vectors.without, 'picture')} without an embedding")
     return Exit.OK
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises UsageError before anything is read, and OSError if there is no table."""
+    output: Path | None = options.output
+    if output and output.suffix not in (".csv", ".jsonl"):
+        raise UsageError(f"{path_text(str(output))} must end in .csv or .jsonl.")
+    check_table(options.table)
+    if output and output.exists() and output.samefile(options.table):
+        raise UsageError("--output would replace the table of the pictures. Give another name.")
+    if output:
+        check_new(output, overwrite=options.overwrite)
+    if find_spec("usearch") is None:
+        raise UsageError("`similar` needs usearch. Install it with: pip install usearch")
 
 
 def _lines(groups: _Groups) -> Iterator[str]:

@@ -78,11 +78,16 @@ def write_classes(folder: Path, classes: Iterable[ClassFigures]) -> None:
     _write(
         folder / "classes.csv",
         ("class", "pictures", "predicted", "right", "precision", "recall", "f1"),
-        (
-            (each.name, each.pictures, each.predicted, each.right)
-            + (each.precision, each.recall, each.f1)
-            for each in classes
-        ),
+        ((each.name, each.pictures, each.predicted, each.right, *shown(each)) for each in classes),
+    )
+
+
+def shown(figures: ClassFigures) -> tuple[float | None, float | None, float | None]:
+    """Precision, recall and F1 of a class. None stands for a share of no pictures."""
+    return (
+        figures.precision if figures.predicted else None,
+        figures.recall if figures.pictures else None,
+        figures.f1 if figures.pictures else None,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from . import accuracy, label_errors
+from .figures import shown
 from .heat_map import heat_map
 from .judged import Judged, Pictures
 from .several_labels import Labelled, classes
@@ -35,6 +36,12 @@ img { width: 100%; height: 9rem; object-fit: contain; background: #f2f4f7 }
 """
 
 
+_MARGIN = (
+    "<p>The margin is the probability of the likely label less that of the label that the picture"
+    " has.</p>"
+)
+
+
 def write_report(
     folder: Path,
     figures: Mapping[str, Any],
@@ -57,7 +64,7 @@ def write_report(
         "<h1>Evaluation</h1>",
         _summary(figures),
         f"<h2>Wrong, and sure of it</h2>{gallery.of_wrong(wrong)}",
-        f"<h2>Likely label errors</h2>{gallery.of_suspects(suspects)}",
+        f"<h2>Likely label errors</h2>{_MARGIN}{gallery.of_suspects(suspects)}",
         "<h2>Confusion</h2><p>A row for each class, a column for each label.</p>",
         f'<div class="scroll">{svg}</div>',
         _table(
@@ -115,7 +122,7 @@ def _classes(each_class: Iterable[accuracy.ClassFigures]) -> str:
             (
                 each.name,
                 f"{each.pictures:,}",
-                *map(_percent, (each.precision, each.recall, each.f1)),
+                *(_percent(share) or "-" for share in shown(each)),
             )
             for each in each_class
         ),
@@ -135,7 +142,11 @@ class _Gallery:
 
     def of_suspects(self, suspects: Sequence[label_errors.Suspect]) -> str:
         return self._list(
-            (each.picture.path, f"likely {each.label}", f"labelled: {each.picture.truth}")
+            (
+                each.picture.path,
+                f"likely {each.label}, margin {each.margin:.2f}",
+                f"labelled: {each.picture.truth}",
+            )
             for each in suspects[:_GALLERY]
         )
 
@@ -172,18 +183,29 @@ def _summary(figures: Mapping[str, Any]) -> str:
         ("a label reaches its threshold", _percent(figures["labelled"]["answered"])),
         ("of these right", _percent(figures["labelled"]["right"])),
     ]
-    if temperature := figures["temperature"]:
+    best = figures["temperature"]
+    if best and best["helps"]:
         rows += [
-            ("best temperature", f"{temperature['temperature']:.2f}"),
-            ("calibration error of the table's labels", _percent(temperature["error_before"])),
-            ("the same with this temperature", _percent(temperature["error_after"])),
+            ("best temperature", f"{best['temperature']:.2f}"),
+            ("calibration error of the table's labels", _percent(best["error_before"])),
+            ("the same with this temperature", _percent(best["error_after"])),
         ]
+    elif best:
+        rows.append(("temperature", no_temperature_text(best)))
     return _table("", (), rows)
 
 
 def share_text(share: Mapping[str, Any]) -> str:
     """`81.5 % (79.7 to 83.1 %)`."""
     return f"{_percent(share['share'])} ({100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
+
+
+def no_temperature_text(best: Mapping[str, Any]) -> str:
+    """Why the best temperature is not advised."""
+    return (
+        "none makes the probabilities surely better (the best is between"
+        f" {best['low']:.2f} and {best['high']:.2f})"
+    )
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,7 @@ from . import accuracy
 from .accuracy import ClassFigures, Share
 from .answers import Answer
 from .figures import share_figures
+from .temperature import is_softmax
 from .truth import Names, Truth
 
 _VERSION = 1
@@ -45,6 +46,8 @@ class LabelledPictures:
     labelled: list[Labelled] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  #: Paths. They have no answer.
     missing: list[str] = field(default_factory=list)  #: Paths that the table does not have.
+    #: No picture got more, and the scores of each one are those of softmax.
+    one_label_at_most: bool = True
     full: int = 0  #: Pictures that got as many labels as a table has. They may have more.
     model_versions: set[str] = field(default_factory=set)
 
@@ -65,6 +68,7 @@ def judge(
             pairs = zip(answer.labels[:reaching], answer.probabilities[:reaching], strict=True)
             given = [names.name_of(label) for label, score in pairs if score >= min_score]
             pictures.labelled.append(Labelled(path, frozenset(right), frozenset(given)))
+            pictures.one_label_at_most &= is_softmax(answer.probabilities) and reaching <= 1
             pictures.full += len(given) >= _MOST_LABELS
             pictures.model_versions |= {answer.model_version} - {None}  # type: ignore[arg-type]
     return pictures
@@ -98,6 +102,7 @@ def figures(pictures: LabelledPictures) -> dict[str, Any]:
         "failed": len(pictures.failed),
         "missing": len(pictures.missing),
         "full": pictures.full,
+        "one_label_at_most": pictures.one_label_at_most,
         "exact": share_figures(exact),
         "micro": accuracy.means([whole]),
         "macro": accuracy.means(of_classes),

@@ -60,7 +60,7 @@ class _Scores:
 
 def fit(pictures: Sequence[Judged]) -> Temperature | None:
     """None if the probabilities are not those of softmax, or if no or all pictures are wrong."""
-    if not all(map(_is_softmax, pictures)):
+    if not all(is_softmax(each.probabilities) for each in pictures):
         return None
     told = [each for each in pictures if each.truth in each.labels and len(each.labels) > 1]
     if all(each.is_right for each in told):
@@ -82,8 +82,9 @@ def fit(pictures: Sequence[Judged]) -> Temperature | None:
     )
 
 
-def _is_softmax(picture: Judged) -> bool:
-    return min(picture.probabilities) >= 0 and sum(picture.probabilities) <= 1 + _ROUNDED
+def is_softmax(probabilities: Sequence[float]) -> bool:
+    """Whether softmax may have given them: they add up to 1, or to less without the other labels."""
+    return min(probabilities) >= 0 and sum(probabilities) <= 1 + _ROUNDED
 
 
 def _scores(picture: Judged) -> _Scores:

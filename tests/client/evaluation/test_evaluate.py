@@ -96,6 +96,8 @@ def test_an_evaluation_reports_what_is_right(
     with open(out / "label-errors.csv", newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == ["cat/3.jpg"]
     page = (out / "report.html").read_text()
+    assert "likely dog, margin 0.90" in page
+    assert "The margin is the probability of the likely label less that of the label" in page
     assert "<b>" not in page and "&lt;b&gt;owl" in page
     assert 'src="../pictures/cat/3.jpg"' in page
 
@@ -202,6 +204,41 @@ def test_the_temperature_that_helps_is_named_with_the_command_that_sets_it(
     assert line + "  If the package has a temperature already, set the product" in text
     page = (out / "report.html").read_text()
     assert f"<td>best temperature</td><td>{best['temperature']:.2f}</td>" in page
+
+
+def test_a_temperature_that_is_not_surely_better_is_advised_nowhere(
+    server: ScriptedServer, folder: Path, names: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "report"
+    command = ["evaluate", str(folder), "--url", server.url, "--names", str(names)]
+    main([*command, "--output", str(out)])
+    best = json.loads((out / "figures.json").read_text())["temperature"]
+    assert best and not best["helps"]
+    reason = "none makes the probabilities surely better (the best is between"
+    assert f"  temperature: {reason} {best['low']:.2f} and " in capsys.readouterr().out
+    page = (out / "report.html").read_text()
+    assert f"<td>temperature</td><td>{reason}" in page and "best temperature" not in page
+
+
+def test_a_share_of_no_pictures_is_no_percentage(
+    server: ScriptedServer, tmp_path: Path, capsys: Any
+) -> None:
+    """No picture is labelled dog, and none got the label owl."""
+    folder = tmp_path / "pictures"
+    for name, text in {"cat/1": "dog 0.9 cat 0.1", "cat/2": "cat 0.9 dog 0.1"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.jpg").write_text(text)
+    (folder / "owl").mkdir()
+    (folder / "owl" / "1.jpg").write_text("cat 0.8 dog 0.2")
+    (tmp_path / "names.csv").write_text("name,label\nowl,<b>owl</b>\n")
+    command = ["evaluate", str(folder), "--url", server.url, "--output", str(tmp_path / "out")]
+    assert main([*command, "--names", str(tmp_path / "names.csv")]) == Exit.OK
+    with open(tmp_path / "out" / "classes.csv", newline="") as file:
+        shares = {row["class"]: [row["precision"], row["recall"]] for row in csv.DictReader(file)}
+    assert shares == {"cat": ["0.5", "0.5"], "dog": ["0.0", ""], "owl": ["", "0.0"]}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<td>dog</td><td>0</td><td>0.0 %</td><td>-</td><td>-</td>" in page
+    assert "<td>owl</td><td>1</td><td>-</td><td>0.0 %</td><td>0.0 %</td>" in page
 
 
 def test_a_folder_whose_name_is_no_label_is_refused_before_anything_is_sent(

@@ -78,6 +78,17 @@ def test_labels_that_are_wrong_or_missing_are_counted(
     assert (stored["exact"]["right"], stored["exact"]["of"]) == (2, 4)
 
 
+def test_a_model_with_softmax_gets_a_hint(command: list[str], tmp_path: Path, capsys: Any) -> None:
+    hint = "The scores look like those of softmax: each picture got one label at most."
+    assert main(command) == Exit.SOME_FAILED
+    assert hint not in capsys.readouterr().out
+    scores = {"cat": 0.9, "dog": 0.06, "indoors": 0.04}
+    lines = [json.dumps(_row(path, scores)) + "\n" for path in PICTURES]
+    (tmp_path / "table.jsonl").write_text("".join(lines))
+    assert main(command) == Exit.OK
+    assert hint in capsys.readouterr().out
+
+
 def test_the_stricter_of_the_thresholds_holds(command: list[str], capsys: Any) -> None:
     main([*command, "--min-score", "0.75", "--json"])
     result = json.loads(capsys.readouterr().out)
