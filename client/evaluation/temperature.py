@@ -83,7 +83,7 @@ def fit(pictures: Sequence[Judged]) -> Temperature | None:
 
 
 def is_softmax(probabilities: Sequence[float]) -> bool:
-    """Whether softmax may have given them: they add up to 1, or to less without the other labels."""
+    """Whether softmax may have given them: they add up to 1, or less without other labels."""
     return min(probabilities) >= 0 and sum(probabilities) <= 1 + _ROUNDED
 
 
