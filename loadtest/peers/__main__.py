@@ -1,7 +1,7 @@
 """Measure the service and its peers, one after the other, with the same client.
 
     python -m loadtest.peers PICTURES --seconds 15 --publish
-    python -m loadtest.peers PICTURES mosec_server litserve_server
+    python -m loadtest.peers PICTURES mosec_server litserve_server --engine openvino
 
 A peer needs an environment, see `loadtest.peers.environments`. Peers without one are left out.
 The table has for each peer:
@@ -13,6 +13,8 @@ The table has for each peer:
 - the p95 of pictures at random moments at 60 % of its best rate, in ms and in multiples of the time
   of one client alone
 - answers other than 200, wrong labels, and the memory of all its processes
+
+`--engine openvino` gives the faster engine to all that do not use torch.
 
 `--publish` writes table and plot into docs/.
 """
@@ -78,6 +80,7 @@ class Row:
 
 def main() -> None:
     options = _options()
+    os.environ |= {"ENGINE": options.engine, "PRECISION": "auto"}
     pictures = read_pictures(options.pictures)
     export_model()
     right = _right(pictures)
@@ -100,13 +103,14 @@ def main() -> None:
     rows.sort(key=lambda row: -max(row.shares))
     print(table(rows))
     if options.publish:
-        document.fill("peers", f"{table(rows)}\n\n![Peers](images/peers.svg)")
+        name = "peers" if options.engine == "onnxruntime" else f"peers-{options.engine}"
+        document.fill(name, f"{table(rows)}\n\n![Peers](images/{name}.svg)")
         shares = [[max(row.shares)] for row in rows]
         plots.bars(
             [row.title for row in rows],
             shares,
             "best share of the limit",
-            document.IMAGES / "peers.svg",
+            document.IMAGES / f"{name}.svg",
         )
 
 
@@ -115,6 +119,7 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("pictures", type=Path)
     arguments.add_argument("names", nargs="*", metavar="peer", help=", ".join(PEERS))
     arguments.add_argument("--seconds", type=float, default=15, help="of each level")
+    arguments.add_argument("--engine", choices=["onnxruntime", "openvino"], default="onnxruntime")
     arguments.add_argument("--publish", action="store_true", help="write docs/")
     options = arguments.parse_args()
     if unknown := set(options.names) - set(PEERS):

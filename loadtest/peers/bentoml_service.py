@@ -12,7 +12,7 @@ from loadtest.peers.classifier import Classifier
 @bentoml.service(workers=2, traffic={"timeout": 60, "max_concurrency": 1000})
 class Peer:
     def __init__(self) -> None:
-        self._classifier = Classifier("onnxruntime")
+        self._classifier = Classifier()
 
     @bentoml.api(batchable=True, max_batch_size=16, max_latency_ms=10_000)
     def classify(self, files: list[Path]) -> list[str]:

@@ -18,8 +18,9 @@ EngineName = Literal["onnxruntime", "openvino", "torch"]
 class Classifier:
     """Runs in one thread. MODEL, MODEL_WEIGHTS and DATA_DIR choose the model file."""
 
-    def __init__(self, engine: EngineName) -> None:
-        self._settings = Settings(engine=engine)
+    def __init__(self, engine: EngineName | None = None) -> None:
+        """Without `engine`, the variable ENGINE chooses it."""
+        self._settings = Settings(engine=engine) if engine else Settings()
         self._engine = load_engine(self._settings)
 
     def labels(self, pictures: Sequence[bytes]) -> list[str]:

@@ -1,4 +1,4 @@
-"""FastAPI with ONNX Runtime in its event loop, as in most tutorials."""
+"""FastAPI with the model in its event loop, as in most tutorials."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fastapi import FastAPI, UploadFile
 from loadtest.peers.classifier import Classifier
 
 app = FastAPI()
-classifier = Classifier("onnxruntime")
+classifier = Classifier()
 
 
 @app.post("/classify")

@@ -53,7 +53,7 @@ def create_app() -> Flask:
 
 def main() -> None:
     """Classify the pictures that wait, for ever."""
-    redis, classifier = _connect(), Classifier("onnxruntime")
+    redis, classifier = _connect(), Classifier()
     while True:
         _, taken = redis.blmpop(0, 1, _PICTURES, direction="LEFT", count=2 * _MOST)
         answers: dict[str, dict[str, str]] = defaultdict(dict)

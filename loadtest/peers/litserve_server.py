@@ -13,7 +13,7 @@ from loadtest.peers.classifier import Classifier
 
 class Labels(litserve.LitAPI):
     def setup(self, device: str) -> None:
-        self._classifier = Classifier("onnxruntime")
+        self._classifier = Classifier()
 
     def decode_request(self, request: Annotated[bytes, Body()]) -> bytes:
         return request

@@ -9,7 +9,7 @@ from loadtest.peers.classifier import Classifier
 
 class Labels(Worker):
     def __init__(self) -> None:
-        self._classifier = Classifier("onnxruntime")
+        self._classifier = Classifier()
 
     def deserialize(self, data: bytes) -> bytes:
         return data

@@ -23,7 +23,7 @@ PEERS = {
         form="file",
     ),
     "fastapi_onnxruntime": Peer(
-        title="FastAPI, ONNX Runtime in the process",
+        title="FastAPI, the model in the process",
         commands=((*_UVICORN, "loadtest.peers.fastapi_onnxruntime:app"),),
         form="file",
     ),
@@ -48,7 +48,7 @@ PEERS = {
         title="Ray Serve", commands=(("-m", "loadtest.peers.ray_serve", "{port}"),), path="/"
     ),
     "flask_redis": Peer(
-        title="Flask + Redis and nothing else, ONNX Runtime",
+        title="Flask + Redis and nothing else",
         commands=(
             *2 * (("-m", "loadtest.peers.flask_redis"),),
             (

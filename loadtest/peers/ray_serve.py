@@ -14,7 +14,7 @@ from loadtest.peers.classifier import Classifier
 @serve.deployment(num_replicas=2, ray_actor_options={"num_cpus": 0.5}, max_ongoing_requests=200)
 class Peer:
     def __init__(self) -> None:
-        self._classifier = Classifier("onnxruntime")
+        self._classifier = Classifier()
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.005)
     async def labels(self, pictures: list[bytes]) -> list[str]:

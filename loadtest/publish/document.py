@@ -15,7 +15,7 @@ def fill(name: str, text: str, document: Path = PERFORMANCE) -> None:
 
     Raises ValueError where the document has no such markers, or has them more than once.
     """
-    between = re.compile(rf"(<!-- {name}\b[^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+    between = re.compile(rf"(<!-- {name}:[^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
     before = document.read_text()
     after, places = between.subn(lambda marks: f"{marks[1]}{text}\n{marks[2]}", before)
     if places != 1:

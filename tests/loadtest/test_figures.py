@@ -80,12 +80,18 @@ def test_every_figure_is_defined_once() -> None:
     assert len(set(names)) == len(names)
 
 
+#: A table whose name begins with that of another one.
+OTHER = "<!-- bench-two: by `make` -->\nkept\n<!-- end of bench-two -->\n"
+
+
 def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- bench: by `make` -->\nold\n<!-- end of bench -->\nafter\n")
+    page.write_text(
+        f"before\n<!-- bench: by `make` -->\nold\n<!-- end of bench -->\n{OTHER}after\n"
+    )
     document.fill("bench", "new", page)
     assert page.read_text() == (
-        "before\n<!-- bench: by `make` -->\nnew\n<!-- end of bench -->\nafter\n"
+        f"before\n<!-- bench: by `make` -->\nnew\n<!-- end of bench -->\n{OTHER}after\n"
     )
     with pytest.raises(ValueError):
         document.fill("peers", "new", page)
@@ -93,7 +99,7 @@ def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
 
 def test_every_published_table_has_its_markers() -> None:
     page = document.PERFORMANCE.read_text()
-    for name in ("cpu", "overload", "peers"):
+    for name in ("cpu", "overload", "peers", "peers-openvino"):
         assert page.count(f"<!-- {name}: ") == page.count(f"<!-- end of {name} -->") == 1
 
 
