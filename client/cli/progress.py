@@ -19,9 +19,12 @@ _LINE_SECONDS = 10.0
 #: The rate is measured over this time. An older rate says little about the time left.
 _RATE_SECONDS = 30.0
 
+#: A rate over a shorter time is not shown: pictures are done in groups, and the first ones wait.
+_LEAST_SECONDS = 5.0
+
 
 class Rate:
-    """Pictures per second, lately."""
+    """Pictures per second, lately. The time before the first pictures are done does not count."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[float, int]] = []
@@ -29,8 +32,8 @@ class Rate:
     def note(self, done: int) -> None:
         """`done` counts the pictures of this run."""
         now = time.monotonic()
-        if not self._samples:  # The time before is not spent on pictures.
-            self._samples.append((now, done))
+        if not self._samples or done == self._samples[0][1]:
+            self._samples = [(now, done)]
         self._samples.append((now, done))
         while now - self._samples[1][0] > _RATE_SECONDS and len(self._samples) > 2:
             del self._samples[0]
@@ -41,6 +44,10 @@ class Rate:
             return 0.0
         (then, before), (now, done) = self._samples[0], self._samples[-1]
         return (done - before) / (now - then) if now > then else 0.0
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self._samples) and self._samples[-1][0] - self._samples[0][0] >= _LEAST_SECONDS
 
 
 class Silent:
@@ -72,7 +79,7 @@ class Lines:
         self._rate.note(done - earlier)
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_SECONDS
-            self.report(_line(done, self.total, failed, self._rate.per_second))
+            self.report(_line(done, self.total, failed, self._rate))
 
     def report(self, text: str) -> None:
         # One write, so that the lines of two threads do not mix.
@@ -116,7 +123,7 @@ class Bar:
 
     def show(self, *, done: int, failed: int, earlier: int = 0) -> None:
         self._rate.note(done - earlier)
-        line = _line(done, self.total, failed, self._rate.per_second)
+        line = _line(done, self.total, failed, self._rate)
         self._bar.update(self._task, completed=done, line=line)
 
     def report(self, text: str) -> None:
@@ -147,11 +154,12 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {left} s" if minutes else f"{left} s"
 
 
-def _line(done: int, total: int | None, failed: int, per_second: float) -> str:
+def _line(done: int, total: int | None, failed: int, rate: Rate) -> str:
     of_all = "" if total is None else f"{done:,} of "
-    pictures = count_text(done if total is None else total, "picture")
-    rate = f"{per_second:.1f}" if per_second < 10 else f"{per_second:,.0f}"
-    parts = [f"{of_all}{pictures}", f"{rate} pictures/s"]
-    if total is not None and per_second > 0 and total > done:
-        parts.append(f"{duration((total - done) / per_second)} left")
+    parts = [of_all + count_text(done if total is None else total, "picture")]
+    speed = rate.per_second
+    if speed > 0 and (rate.is_known or done == total):
+        parts.append(f"{speed:.1f} pictures/s" if speed < 10 else f"{speed:,.0f} pictures/s")
+        if total is not None and total > done:
+            parts.append(f"{duration((total - done) / speed)} left")
     return ", ".join([*parts, f"{failed:,} failed"])

@@ -192,6 +192,7 @@ class Upload:
         return list(job.results(embeddings=self._embeddings))
 
     def _await_end(self, sent: SentPlan, job: Job) -> None:
+        self._show()  # From now on the time is spent on pictures.
         while True:
             sent.check()
             status = job.status(wait=self._progress_seconds)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from client.cli.progress import Lines, Rate
+from client.cli.progress import Lines, Rate, _line
 
 
 @pytest.fixture
@@ -63,6 +63,31 @@ def test_a_line_counts_in_plain_english(
     seconds.append(1200 + seconds_each)
     lines.show(done=1, failed=0)
     assert log.text.splitlines()[-1] == f"{words}, 0 failed"
+
+
+def test_the_first_estimate_of_a_short_upload_is_right_within_a_factor_of_two(
+    seconds: list[float],
+) -> None:
+    """The first of 200 pictures waits ten seconds for a worker. Then come ten a second, by 32."""
+    rate, shown = Rate(), []
+    for tenth in range(300):
+        seconds.append(1000 + tenth / 10)
+        done = min(200, max(0, tenth - 100) // 32 * 32)
+        rate.note(done)
+        shown.append((tenth / 10, done, _line(done, 200, 0, rate)))
+    estimates = [(time_, line) for time_, _, line in shown if " left" in line]
+    assert estimates[0][0] > 15 and not any("pictures/s" in each for *_, each in shown[:150])
+    for time_, line in estimates:
+        left = int(line.partition("pictures/s, ")[2].partition(" s left")[0])
+        assert (30 - time_) / 2 <= left <= (30 - time_) * 2 + 3, (time_, line)
+
+
+def test_the_time_without_an_answer_does_not_count(seconds: list[float]) -> None:
+    rate = Rate()
+    for second in range(200):
+        seconds.append(1000 + second)
+        rate.note(10 * min(second, 50) if second < 150 else 500 + 10 * (second - 149))
+    assert rate.per_second == pytest.approx(10, rel=0.05)
 
 
 @pytest.mark.parametrize("own", [100, 900])
