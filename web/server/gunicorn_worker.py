@@ -32,12 +32,11 @@ from typing import Any
 
 import gevent
 from gevent.monkey import get_original
-from gunicorn.http.message import Request
-from gunicorn.http.parser import RequestParser
 from gunicorn.workers.ggevent import GeventWorker
 
 from shared.settings import Settings
 from web.server.addresses import network_of
+from web.server.heads import read_in_turn
 from web.server.heartbeat import Heartbeat
 from web.server.pacing import Queue
 from web.server.shares import Shares
@@ -59,9 +58,6 @@ _REFUSAL = (
     b"Retry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 )
 
-#: Bytes of the longest head of a request. gunicorn allows 100 headers of 8 KiB.
-_LONGEST_HEAD = 2**16
-
 #: A client that was answered less long ago may just be sending its next request.
 _IDLE_SECONDS = 1.0
 
@@ -81,7 +77,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # A single proxy gets half of this, which is all.
         limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
         self._connections = Shares(limit)
-        RequestParser.mesg_class = _Request
+        read_in_turn(self.log.error_log, behind_proxy=self._behind_proxy)
         self._early_requests = Queue()
         self._last_requests_are_over = False
         self.wsgi = None  # a signal may come before the application is loaded
@@ -152,18 +148,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._last_requests_are_over = True
         for client in tuple(self._idle):
             _stop_reading(client)
-
-
-class _Request(Request):  # type: ignore[misc]
-    """A request whose head is limited as a whole."""
-
-    @property
-    def max_buffer_headers(self) -> int:
-        return _LONGEST_HEAD
-
-    @max_buffer_headers.setter
-    def max_buffer_headers(self, by_gunicorn: int) -> None:
-        """gunicorn sets it to the limit of a header, for each header that it allows."""
 
 
 def _refuse(client: socket.socket) -> None:
