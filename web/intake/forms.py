@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from werkzeug import formparser
 from werkzeug.datastructures import Headers
-from werkzeug.sansio.multipart import MultipartDecoder
+from werkzeug.sansio.multipart import Event, Field, File, MultipartDecoder
 
+from shared.errors import InvalidRequest
 from web.server.pacing import Queue
 
 #: The heads of parts are parsed in steps of about two milliseconds, one step of one form in each
@@ -19,6 +21,9 @@ _steps = Queue()
 #: What a step parses: heads, each counted with so many bytes more than it has.
 _STEP_BYTES = 8 * 2**10
 _HEAD_BYTES = 512
+
+#: Bytes of the head of one part. It is parsed at once, and one of 480 KB takes 150 ms.
+_LONGEST_HEAD = 2**14
 
 
 class Boundary:
@@ -42,7 +47,10 @@ class Boundary:
 
 
 class _Decoder(MultipartDecoder):
-    """Reads headers that are not UTF-8, with U+FFFD for each byte that cannot be decoded."""
+    """Reads headers that are not UTF-8, with U+FFFD for each byte that cannot be decoded.
+
+    Raises InvalidRequest for the head of a part that is too long.
+    """
 
     _parsed = 0  #: Bytes since the last wait.
 
@@ -51,11 +59,22 @@ class _Decoder(MultipartDecoder):
         self.boundary_re = Boundary(boundary, self.boundary_re)  # type: ignore[assignment]
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
+        if len(data) > _LONGEST_HEAD:
+            raise InvalidRequest(
+                f"The head of a part of the form has more than {_LONGEST_HEAD} bytes."
+            )
         self._parsed += len(data) + _HEAD_BYTES
         if self._parsed > _STEP_BYTES:
             self._parsed = 0
             _steps.wait()
         return super()._parse_headers(data.decode(errors="replace").encode())
+
+    def next_event(self) -> Event:
+        """A part without a name has an empty one. werkzeug's is None, although it says str."""
+        event = super().next_event()
+        if isinstance(event, (Field, File)) and event.name is None:
+            return replace(event, name="")
+        return event
 
 
 def accept_any_name() -> None:

@@ -63,6 +63,30 @@ def test_others_run_while_the_heads_of_a_form_are_parsed(client: FlaskClient, na
     assert rounds >= 10
 
 
+@pytest.mark.parametrize("disposition", [b"form-data", b'form-data; filename="a.jpg"'])
+@pytest.mark.parametrize("path", ["/jobs", "/api/v1/classify", "a part"])
+def test_a_part_without_a_name_is_refused(
+    client: FlaskClient, path: str, disposition: bytes
+) -> None:
+    parts = [disposition, b'form-data; name="other"']
+    body = b"".join(b"--q\r\nContent-Disposition: %s\r\n\r\nx\r\n" % each for each in parts)
+    if path == "a part":
+        opened = client.post("/jobs", json={"total": 1}).json
+        path = f"/jobs/{opened['job']['id']}/parts/0"
+    send = client.put if "/parts/" in path else client.post
+    answer = send(path, data=body + b"--q--\r\n", content_type="multipart/form-data; boundary=q")
+    assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/api/v1/classify"])
+def test_the_head_of_a_part_has_a_limit(client: FlaskClient, path: str) -> None:
+    """Its parameters are parsed at once: 480 KB of them held up a process for 150 ms."""
+    head = b"--q\r\nContent-Disposition: form-data" + 5000 * b';a="' + b"\r\n\r\nx\r\n--q--\r\n"
+    answer = post(client, path, head)
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_request"), answer.text
+    assert "The head of a part" in answer.json["detail"]
+
+
 def test_the_boundary_is_found_where_its_pattern_finds_it() -> None:
     """In every order of a few pieces: line ends, the boundary, its end, and other bytes."""
     pattern = MultipartDecoder(b"q").boundary_re
