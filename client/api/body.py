@@ -1,4 +1,4 @@
-"""The body of a form. Its pictures are read while it is sent, and it is sent in small pieces.
+"""The body of a request. Its pictures are read while it is sent, and it is sent in small pieces.
 
 A part of a job may have 32 large pictures, which are never in memory together.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO
 
@@ -60,16 +60,46 @@ class PictureFile:
             self._file = None
 
 
-class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """The same bytes as `form`, which can be iterated several times. `files` are those in it."""
+class RawBody:
+    """Pictures one after the other, behind a first line. It can be iterated several times."""
 
-    def __init__(self, form: Iterable[bytes], files: Iterable[PictureFile]) -> None:
-        self._form = form
-        self._files = list(files)
+    def __init__(
+        self, line: bytes, pictures: Sequence[bytes | PictureFile], content_type: str
+    ) -> None:
+        self._line = line
+        self.pictures = pictures
+        sizes = map(size_of, pictures)
+        self.headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(len(line) + 1 + sum(sizes)),
+        }
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._line + b"\n"
+        for picture in self.pictures:
+            if isinstance(picture, bytes):
+                yield picture
+                continue
+            picture.seek(0)
+            while data := picture.read(_PIECE_BYTES):
+                yield data
+
+
+def size_of(picture: bytes | PictureFile) -> int:
+    """The bytes of a picture."""
+    return len(picture) if isinstance(picture, bytes) else picture.size
+
+
+class Body(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """The same bytes as `content`, which can be iterated several times; `files` are in it."""
+
+    def __init__(self, content: Iterable[bytes], files: Iterable[bytes | PictureFile]) -> None:
+        self._content = content
+        self._files = [file for file in files if isinstance(file, PictureFile)]
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            yield from _pieces(self._form)
+            yield from _pieces(self._content)
         finally:
             for file in self._files:
                 file.close()

@@ -18,7 +18,7 @@ import httpx
 from .. import errors
 from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, TryLater
 from ..version import __version__
-from .body import Body, PictureFile
+from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
@@ -74,15 +74,16 @@ class Requests:
         *,
         params: Mapping[str, Any] | None = None,
         form: Sequence[FormField] | None = None,
+        raw: RawBody | None = None,
         body: Any = None,
         idempotency_key: str | None = None,
     ) -> Steps[httpx.Response]:
         """The successful answer to a request, repeated where that may help.
 
-        The request's body is `form`, or `body` as JSON. Raises Refused, or NoAnswer if there is
-        no answer after all retries.
+        The request's body is `form`, `raw`, or `body` as JSON. Raises Refused, or NoAnswer if
+        there is no answer after all retries.
         """
-        headers: dict[str, str] = {}
+        headers = dict(raw.headers) if raw else {}
         if method == "POST":
             headers["Idempotency-Key"] = idempotency_key or str(uuid.uuid4())
         request = self._builder.build_request(
@@ -93,10 +94,11 @@ class Requests:
             json=body,
             headers=headers,
         )
-        if form:
-            files = [content for _, (_, content, _) in form if isinstance(content, PictureFile)]
-            # The same request can be sent again.
+        if form:  # the same request can be sent again
+            files = [content for _, (_, content, _) in form]
             request.stream = Body(cast(Iterable[bytes], request.stream), files)
+        elif raw:
+            request.stream = Body(raw, raw.pictures)
         response: httpx.Response = yield from self._repeated(Send(request))
         return response
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import ImagesNeeded
-from .body import PictureFile
+from ..errors import ImagesNeeded, InvalidRequest
+from .body import PictureFile, RawBody, size_of
 from .connection import FormField, Requests, file_field, text_field
 from .steps import Steps, Work
 
@@ -22,6 +22,15 @@ CONCURRENCY = 4
 #: Bytes that are sent at the same time, unless a single part has more. The service holds them in
 #: memory or on its disk.
 BYTES_AT_ONCE = 64 * 2**20
+
+
+#: The content type of a part that is no form: a line of JSON, then the bytes of all pictures. The
+#: service has less work with it.
+RAW_PART = "application/octet-stream"
+
+#: The refusal of a part that is no form. During an upgrade, a web process of the release before may
+#: get the part of a job that a new one has opened.
+_NEEDS_FORM = "no_files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +50,7 @@ class OpenJob:
 
     job_id: str
     cached: frozenset[int]  #: Items that the service answers from its cache, without bytes.
+    raw: bool = False  #: Whether the service reads parts that are no forms. An older one does not.
 
 
 def open_job(
@@ -73,7 +83,11 @@ def open_job(
             f"The service expects parts of {answer['part_size']} images and this client sends"
             f" parts of {PART_SIZE}. Update the client."
         )
-    return OpenJob(job_id=answer["job"]["id"], cached=frozenset(answer["known"]))
+    return OpenJob(
+        job_id=answer["job"]["id"],
+        cached=frozenset(answer["known"]),
+        raw=RAW_PART in answer.get("part_types", ()),
+    )
 
 
 def part_count(items: int) -> int:
@@ -116,30 +130,57 @@ def put_part(
     """
     items = range(number * PART_SIZE, number * PART_SIZE + len(pictures))
     without_bytes = set(items) & by_digest
+    raw = job.raw
     while True:
         numbered = dict(zip(items, pictures, strict=True))
-        form = yield Work(partial(_form, numbered, frozenset(without_bytes)))
+        make = _raw if raw else _form
+        body = yield Work(partial(make, numbered, frozenset(without_bytes)))
         try:
-            yield from connection.request("PUT", f"/jobs/{job.job_id}/parts/{number}", form=form)
+            yield from connection.request("PUT", f"/jobs/{job.job_id}/parts/{number}", **body)
             return set(items) - without_bytes
         except ImagesNeeded as error:
             needed = without_bytes.intersection(error.indexes)
             if not needed:
                 raise
             without_bytes -= needed
+        except InvalidRequest as error:
+            if not raw or error.code != _NEEDS_FORM:
+                raise
+            raw = False
 
 
-def _form(pictures: dict[int, Picture], without_bytes: Set[int]) -> list[FormField]:
+def _raw(pictures: dict[int, Picture], without_bytes: Set[int]) -> dict[str, RawBody]:
+    entries, contents = _entries(pictures, without_bytes)
+    sent = (entry for entry in entries if "digest" not in entry)
+    for entry, content in zip(sent, contents, strict=True):
+        entry["size"] = size_of(content)
+    return {"raw": RawBody(_json(entries).encode(), contents, RAW_PART)}
+
+
+def _form(pictures: dict[int, Picture], without_bytes: Set[int]) -> dict[str, list[FormField]]:
+    entries, contents = _entries(pictures, without_bytes)
+    # The real name is in `entries`, which can carry any text. A header cannot.
+    files = [file_field("files", "picture", content) for content in contents]
+    return {"form": [text_field("items", _json(entries)), *files]}
+
+
+def _entries(
+    pictures: dict[int, Picture], without_bytes: Set[int]
+) -> tuple[list[dict[str, Any]], list[bytes | PictureFile]]:
+    """An entry for each picture, and the contents of those that are sent with their bytes."""
     entries = []
-    files = []
+    contents = []
     for index, picture in pictures.items():
-        entry = {"name": picture.name}
+        entry: dict[str, Any] = {"name": picture.name}
         if picture.custom_id is not None:
             entry["custom_id"] = picture.custom_id
         if index in without_bytes:
             entry["digest"] = picture.digest
         else:
-            # The real name is in `entries`, which can carry any text. A header cannot.
-            files.append(file_field("files", "picture", picture.content()))
+            contents.append(picture.content())
         entries.append(entry)
-    return [text_field("items", json.dumps(entries, separators=(",", ":"))), *files]
+    return entries, contents
+
+
+def _json(entries: list[dict[str, Any]]) -> str:
+    return json.dumps(entries, separators=(",", ":"))

@@ -7,6 +7,7 @@ A picture is a tabby as soon as its part has arrived. An empty picture, and one 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import threading
@@ -14,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from client.api.parts import RAW_PART
 from tests.client.scripted_server import Answer, Cut, Request, refusal
 
 _VERSION = 200 * "m"
@@ -38,6 +40,7 @@ class ScriptedJobs:
         self.digests: list[str] = []  #: Of all pictures that arrived, in order.
         self.ending = threading.Event()  #: While it is not set, no job ends.
         self.ending.set()
+        self.raw = True  #: Whether it reads parts that are no forms. Older services do not.
         self.model: str | None = _VERSION  #: Of the service; None while no worker is there.
         self.released = threading.Event()  #: A request that a test holds waits for it.
         self._lock = threading.Lock()
@@ -86,12 +89,12 @@ class ScriptedJobs:
     def open(self, body: dict[str, Any], key: str) -> Answer | Cut:
         job = self.jobs.setdefault(key, ScriptedJob(body["total"], body.get("min_score", 0)))
         opened = {"job": self.status(key, job), "part_size": 32, "known": []}
+        if self.raw:
+            opened["part_types"] = [RAW_PART, "multipart/form-data"]
         return Answer(201, opened)
 
     def put(self, job: ScriptedJob, number: int, body: bytes) -> Answer | Cut:
-        boundary = body[: body.index(b"\r\n")]
-        for position, piece in enumerate(body.split(boundary)[2:-1]):
-            data = piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        for position, data in enumerate(pictures_of(body)):
             self.digests.append(hashlib.sha256(data).hexdigest())
             job.items[32 * number + position] = _item(data)
         return Answer(201, {})
@@ -113,6 +116,17 @@ class ScriptedJobs:
             below = item["state"] == "succeeded" and job.min_score > _TABBY["probability"]
             item["below_threshold"] = below
         return Answer(200, {"items": items, "next_offset": stop if stop < job.total else None})
+
+
+def pictures_of(body: bytes) -> list[bytes]:
+    """The pictures of a part, which is a form or not."""
+    if not body.startswith(b"--"):
+        line, _, rest = body.partition(b"\n")
+        file = io.BytesIO(rest)
+        return [file.read(entry["size"]) for entry in json.loads(line)]
+    boundary = body[: body.index(b"\r\n")]
+    pieces = body.split(boundary)[2:-1]
+    return [piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for piece in pieces]
 
 
 def _item(data: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,33 @@ def test_parts_in_any_order_and_twice_give_every_picture_one_result(
     assert repeated["job"]["state"] == "completed" and repeated["job"]["counts"]["cached"] == 100
     labels = [item["predictions"] for item in items]
     assert [item["predictions"] for item in repeated["items"]] == labels
+
+
+def test_parts_may_be_bytes_alone_also_in_chunks(http: httpx.Client, many: list[bytes]) -> None:
+    def pieces(pictures: list[bytes]) -> Iterator[bytes]:
+        entries = [{"name": f"{k}", "size": len(each)} for k, each in enumerate(pictures)]
+        yield json.dumps(entries).encode() + b"\n"
+        for each in pictures:
+            yield each[:1000]
+            yield each[1000:]
+
+    opened = open_job(http, many[:35])
+    kind, _ = opened["part_types"]
+    for number, part in enumerate((many[:PART_SIZE], many[PART_SIZE:35])):
+        body = pieces(part)
+        answer = http.put(
+            f"/jobs/{opened['job']['id']}/parts/{number}",
+            content=b"".join(body) if number == 0 else body,
+            headers={"Content-Type": kind},
+        )
+        assert answer.status_code == 201, answer.text
+    job = ended(http, opened["job"]["id"])
+    assert (job["state"], job["counts"]["succeeded"]) == ("completed", 35)
+    items = http.get(f"/jobs/{job['id']}/results").json()["items"]
+    expected = http.post("/jobs", files=[("files", each) for each in many[:35]]).json()
+    ended(http, expected["id"])
+    same = http.get(f"/jobs/{expected['id']}/results").json()["items"]
+    assert [each["predictions"][0] for each in same] == [each["predictions"][0] for each in items]
 
 
 def test_a_job_that_is_cancelled_while_it_runs_leaves_nothing_behind(

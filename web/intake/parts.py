@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import islice
-from typing import Annotated, Any
 
-from pydantic import FailFast, TypeAdapter
 from werkzeug.datastructures import FileStorage, MultiDict
 
-from shared.errors import InvalidRequest, UnknownField, WrongPartSize
+from shared.errors import UnknownField, WrongPartSize
 from shared.formats import HEAD_BYTES
-from shared.jobs import PART_SIZE
 from shared.sizes import count_text
+from web.intake.part_entries import count_of, named, read_entries
 from web.intake.uploads import (
     Upload,
     clean,
@@ -29,15 +24,6 @@ from web.intake.uploads import (
 )
 from web.schemas.submission import PartEntry
 from web.server.pacing import let_others_run
-
-# It stops at the first bad entry. Half a second would pass with a list of errors for all, or with a
-# check of all entries or fields that fit into a form. So only so many are checked as can be right.
-_ENTRIES = TypeAdapter(Annotated[list[PartEntry], FailFast()])
-
-_FIELDS = len(PartEntry.model_fields)
-
-#: JSON may have lone surrogates where a name is not UTF-8. pydantic refuses them.
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 #: Hashing this many bytes takes a few milliseconds, in which no other client is served.
 _LARGE_BYTES = 2**20
@@ -65,62 +51,23 @@ def read_part(
     entries = _entries(form.get("items"), pictures)
     with_file = sum(entry.digest is None for entry in entries)
     if len(entries) != items or len(pictures) != with_file:
-        due, got = count_text(items, "item"), count_text(len(entries), "item")
-        if len(entries) > PART_SIZE:
-            got = f"more than {PART_SIZE} items"
         raise WrongPartSize(
-            f"This part has {due}, and needs a file for each item without a digest. "
-            f"The form had {got} and {count_text(len(pictures), 'file')}."
+            f"This part has {count_text(items, 'item')}, and needs a file for each item without a "
+            f"digest. The form had {count_of(entries)} and {count_text(len(pictures), 'file')}."
         )
     following = iter(pictures)
     return [
-        _named(entry, entry.digest) if entry.digest else _sent(entry, next(following), max_bytes)
+        named(entry, entry.digest) if entry.digest else _sent(entry, next(following), max_bytes)
         for entry in entries
     ]
 
 
 def _entries(text: str | None, pictures: Sequence[FileStorage]) -> list[PartEntry]:
     if text is not None:
-        return _ENTRIES.validate_python(_first_entries(text))
+        return read_entries(text, PartEntry, where="items")
     if not pictures:
         raise no_picture("files", ())
     return [PartEntry(name=picture.filename or "") for picture in pictures]
-
-
-def _first_entries(text: str) -> Any:
-    """What JSON says, without entries and fields beyond the first that is too much."""
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"items: This is not valid JSON: {error}.") from error
-    if not isinstance(entries, list):
-        return entries
-    return [
-        _first_fields(entry) if isinstance(entry, dict) else entry
-        for entry in entries[: PART_SIZE + 1]
-    ]
-
-
-def _first_fields(entry: dict[str, Any]) -> dict[str, Any]:
-    return {
-        _valid(name): _valid(value) if isinstance(value, str) else value
-        for name, value in islice(entry.items(), _FIELDS + 1)
-    }
-
-
-def _valid(text: str) -> str:
-    return _LONE_SURROGATE.sub("\ufffd", text)
-
-
-def _named(entry: PartEntry, digest: str) -> Upload:
-    """A picture that the client names by its digest."""
-    return Upload(
-        name=clean(entry.name),
-        custom_id=clean_id(entry.custom_id),
-        digest=digest,
-        size=0,
-        read=None,
-    )
 
 
 def _sent(entry: PartEntry, picture: FileStorage, max_bytes: int) -> Upload:

@@ -101,6 +101,19 @@ class JobList(Schema):
     ]
 
 
+#: The content type of a part that is no form: a line of JSON, then the bytes of all pictures.
+#: Generators of clients do not accept a type of our own.
+RAW_PART = "application/octet-stream"
+
+#: The content types of a part, the best one first.
+PART_TYPES = [RAW_PART, "multipart/form-data"]
+
+PartTypes = Annotated[
+    list[str],
+    Field(description="Content types of a part that this service reads, the best one first."),
+]
+
+
 class OpenedJob(Schema):
     """A job that waits for its parts."""
 
@@ -109,6 +122,7 @@ class OpenedJob(Schema):
     known: Annotated[
         list[int], Field(description="Indexes of the pictures that need no upload, by digest.")
     ]
+    part_types: PartTypes = PART_TYPES
 
 
 class WebhookTry(Schema):
@@ -161,3 +175,4 @@ class MissingParts(Schema):
 
     total: Annotated[int, Field(description="Parts of the job.")]
     missing: Annotated[list[int], Field(description="Ascending; the first 10,000.")]
+    part_types: PartTypes = PART_TYPES

@@ -136,6 +136,12 @@ class PartEntry(Request):
     ] = None
 
 
+class RawEntry(PartEntry):
+    """One picture of a part whose body is not a form."""
+
+    size: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+
 class PartForm(Request):
     files: Annotated[list[FileStorage], Field(description="Pictures, in the order of the items.")]
     items: Annotated[

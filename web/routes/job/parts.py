@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from typing import cast
+
 from flask import Response, request
 
 from shared import errors
@@ -10,22 +13,32 @@ from shared.jobs import PART_SIZE, JobState, part_size, parts_of
 from shared.sizes import count_text
 from web.http.answers import answer, documented, request_body
 from web.intake.parts import read_part
-from web.intake.uploads import FORM, FORM_OVERHEAD, no_picture
+from web.intake.raw_part import RawPart, Stream
+from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, no_picture
 from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, own_job
 from web.routes.jobs import blueprint
-from web.schemas.job import JobPath, MissingParts, PartSchema
+from web.schemas.job import RAW_PART, JobPath, MissingParts, PartSchema
 from web.schemas.submission import PartForm, PartPath
 from web.server.pacing import mark_single_picture
+from web.submit.bodies import BODY, SPOOLED_BYTES
 
 _WITHOUT_FILES = "application/x-www-form-urlencoded"
 
 #: Numbers of missing parts in one answer. A client is busy with these for a while.
 _MOST_MISSING = 10_000
 
+_BODY = request_body(
+    {FORM: PartForm, RAW_PART: None},
+    "A form with the pictures of the part. Or, with less work for the service: a line of JSON, "
+    "a line feed, and the bytes of all pictures one after the other. The JSON is a list with an "
+    "entry for each item: `name`, `custom_id`, and either `size`, the number of bytes of the "
+    "picture, or `digest` if the result cache is to answer it. That picture has no bytes here.",
+)
+
 
 @blueprint.put(
     "/jobs/<job_id>/parts/<number>",
-    request_body=request_body({"multipart/form-data": PartForm}, "The pictures of the part."),
+    request_body=_BODY,
     responses=documented(
         {200: PartSchema, 201: PartSchema},
         *(errors.NoFiles, errors.InvalidRequest, errors.UnknownField, errors.RequestTooLarge),
@@ -48,28 +61,34 @@ def put_part(path: PartPath) -> Response:
     if items <= 0:
         parts = count_text(parts_of(job.total), "part")
         raise InvalidRequest(f"number: this job has {parts}, counted from 0.")
-    max_bytes = backend().settings.max_image_bytes
     size = request.content_length or 0
-    with backend().admission.room(client()) as room:
+    with backend().admission.room(client()) as room, ExitStack() as files:
         # A smaller body carries no pictures but their digests, and needs no room.
         if size > FORM_OVERHEAD:
             room.reserve([job.lane], size=size)
         if items == 1:  # the page opens a job for a single picture, too
             mark_single_picture(request.environ)
-        request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
-        if request.mimetype != FORM:
-            _check_form_without_files()
-        uploads = read_part(
-            request.form,
-            request.files,
-            items=items,
-            max_bytes=max_bytes,
-        )
+        uploads = _uploads(items, files)
         put = backend().submission.put_part(job, path.number, uploads, room)
     part = PartSchema(
         job_id=job.id, number=path.number, items=items, missing_parts=put.missing_parts
     )
     return answer(part, 201 if put.is_new else 200)
+
+
+def _uploads(items: int, files: ExitStack) -> list[Upload]:
+    """The pictures of the part. `files` closes those that are on disk."""
+    max_bytes = backend().settings.max_image_bytes
+    request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
+    if request.mimetype == RAW_PART:
+        body = request.environ.get(BODY)
+        stream, length = cast(Stream, request.stream), request.content_length
+        part = RawPart(stream, length=length, items=items, files=files)
+        most_in_memory = max_bytes if body and body.in_memory else SPOOLED_BYTES
+        return part.read(max_bytes=max_bytes, most_in_memory=most_in_memory)
+    if request.mimetype != FORM:
+        _check_form_without_files()
+    return read_part(request.form, request.files, items=items, max_bytes=max_bytes)
 
 
 def _check_form_without_files() -> None:

@@ -17,23 +17,26 @@ from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
 from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_id, open_job, picture, put
 from web.routes import submissions
+from web.schemas.job import PART_TYPES
 from web.schemas.submission import OpenRequest
 
 
 def test_a_job_is_opened_and_filled(client: FlaskClient) -> None:
     opened = open_job(client, total=33, top_k=3)
     assert opened["part_size"] == 32 and opened["known"] == []
+    assert opened["part_types"] == PART_TYPES
     job = opened["job"]
     assert (job["state"], job["lane"], job["top_k"]) == ("receiving", "bulk", 3)
     assert job["counts"]["total"] == 33 and job["counts"]["received"] == 0
-    assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0, 1]}
+    parts = {"total": 2, "missing": [0, 1], "part_types": PART_TYPES}
+    assert client.get(f"/jobs/{job['id']}/parts").json == parts
 
     first = put(client, job["id"], 1, [32])
     part = {"job_id": job["id"], "number": 1, "items": 1, "missing_parts": 1}
     assert (first.status_code, first.json) == (201, part)
     again = put(client, job["id"], 1, [32])
     assert (again.status_code, again.json) == (200, part)
-    assert client.get(f"/jobs/{job['id']}/parts").json == {"total": 2, "missing": [0]}
+    assert client.get(f"/jobs/{job['id']}/parts").json == parts | {"missing": [0]}
 
     assert put(client, job["id"], 0, range(32)).json["missing_parts"] == 0
     job = client.get(f"/jobs/{job['id']}").json
@@ -237,7 +240,8 @@ def test_other_content_as_the_same_part_is_a_conflict(client: FlaskClient) -> No
 def test_a_job_that_was_sent_in_one_request_accepts_no_parts(client: FlaskClient) -> None:
     made = client.post("/jobs", data={"files": (io.BytesIO(JPEG), "a.jpg")}).json
     assert code(put(client, made["id"], 0, range(1))) == (409, "job_closed")
-    assert client.get(f"/jobs/{made['id']}/parts").json == {"total": 1, "missing": []}
+    parts = client.get(f"/jobs/{made['id']}/parts").json
+    assert (parts["total"], parts["missing"]) == (1, [])
     assert code(put(client, "nothing", 0, range(1))) == (404, "job_not_found")
     assert code(client.get("/jobs/nothing/parts")) == (404, "job_not_found")
 

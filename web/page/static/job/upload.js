@@ -68,6 +68,7 @@ async function sendPart(api, job, { number, items, mostBytes, onSent }) {
     item.note = `The whole file has ${inMegabytes(item.file.size)}.`;
     return item.file.slice(0, mostBytes + 1);
   });
+  // A form, which every release reads: the process that gets the part may be older than the page.
   const make = async (attempt) => {
     const form = new FormData();
     form.append("items", JSON.stringify(items.map(({ name }) => ({ name }))));
