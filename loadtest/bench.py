@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtest.publish import document, figures, plots
-from loadtest.measure import measures
+from loadtest.measure import bulk_load, measures
 from loadtest.publish.figures import Figures, Sets
 from loadtest.measure.limit import measure_limit
 from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
@@ -148,7 +148,7 @@ def _round(folder: Path, pictures: list[bytes], results: Figures, lengths: Lengt
     of_limits = (before + between + after) / 3
     results.note(reference=reference, limit=of_limits, limit_multiple=of_limits / reference)
     results.note(drained_multiple=drained / reference)
-    for name in ("bulk_share", "single_share_32", "single_share_128"):
+    for name in ("bulk_share", "parts_share", "single_share_32", "single_share_128"):
         rate = rates[name]
         results.note(**{name.replace("share", "rate"): rate})
         results.note(**{name.replace("share", "multiple"): rate / reference})
@@ -167,7 +167,10 @@ def _loaded(
 ) -> dict[str, float]:
     """Measure everything under load. Returns the rates that become shares of the limit."""
     seconds = lengths.seconds
-    rates = {"bulk_share": measures.bulk_through_http(service, pictures, images=lengths.images)}
+    rates = {
+        "bulk_share": bulk_load.as_forms(service, pictures, images=lengths.images),
+        "parts_share": bulk_load.as_parts(service, pictures, images=lengths.images),
+    }
     errors, cores, peak = 0, [0.0], 0.0
     for clients in (32, 128):
         level = measures.closed_loop(service, pictures, clients=clients, seconds=seconds)

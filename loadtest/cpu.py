@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest.publish import document
-from loadtest.measure import load_client, measures, process_table
+from loadtest.measure import bulk_load, load_client, measures, process_table
 from loadtest.measure.pictures import PHOTOS, SMALL, TITLES, read_sets
 from tests.support.local_service import LocalService, export_model, local_service
 from loadtest.measure.request_stream import CLASSIFY, Stream
@@ -118,7 +118,10 @@ def _by_load(
         f"{_SHARE:.0%} of that rate, at random moments": _spent(
             service, lambda: _single(service, pictures, paced, seconds)
         ),
-        "bulk": _spent(service, lambda: _bulk(service, pictures, images)),
+        "bulk": _spent(service, lambda: _bulk(service, pictures, images, bulk_load.as_forms)),
+        "bulk by the command": _spent(
+            service, lambda: _bulk(service, pictures, images, bulk_load.as_parts)
+        ),
     }
 
 
@@ -141,8 +144,10 @@ def _single(
     return sum(answer.status == 200 for answer in report.answers), report.seconds
 
 
-def _bulk(service: LocalService, pictures: Sequence[bytes], images: int) -> tuple[int, float]:
-    rate = measures.bulk_through_http(service, pictures, images=images)
+def _bulk(
+    service: LocalService, pictures: Sequence[bytes], images: int, send: Callable[..., float]
+) -> tuple[int, float]:
+    rate = send(service, pictures, images=images)
     return images, images / rate
 
 

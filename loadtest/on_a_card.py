@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.measure import load_client, measures
+from loadtest.measure import bulk_load, load_client, measures
 from loadtest.measure.limit import Stage, measure_limit
 from loadtest.measure.pictures import read_pictures
 from loadtest.measure.request_stream import CLASSIFY
@@ -206,7 +206,7 @@ def _whole(pictures: Sequence[bytes], settings: Settings, seconds: float, expect
         _row("both, drained from the queue", f"{drained:.0f}")
         service.start_web()
         service.await_ready()
-        rate = measures.bulk_through_http(service, pictures, images=images)
+        rate = bulk_load.as_forms(service, pictures, images=images)
         _row("bulk through HTTP, client included", f"{rate:.0f}")
         service.start_worker(Lane.INTERACTIVE)
         service.await_ready()

@@ -26,7 +26,7 @@ BYTES_AT_ONCE = 64 * 2**20
 
 #: The content type of a part that is no form: a line of JSON, then the bytes of all pictures. The
 #: service has less work with it.
-RAW_PART = "application/octet-stream"
+RAW_PART = "application/vnd.image-classifier.part"
 
 #: The refusal of a part that is no form. During an upgrade, a web process of the release before may
 #: get the part of a job that a new one has opened.

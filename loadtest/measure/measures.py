@@ -158,24 +158,6 @@ def await_drained(service: LocalService, seconds: float = 120) -> None:
         time.sleep(0.1)
 
 
-def bulk_through_http(service: LocalService, pictures: Sequence[bytes], *, images: int) -> float:
-    """Images per second, from the first byte of a client to the last result that it reads."""
-    stream = bulk(pictures)
-    stream = replace(stream, clients=2, most=max(2, images // stream.images))
-    began = time.monotonic()
-    report = load_client.run(service.base_url, pictures, [stream], seconds=0)
-    # The start of the load generator is no part of the work.
-    began += time.monotonic() - began - report.seconds
-    jobs = [json.loads(answer.body)["id"] for answer in report.answers if answer.status == 202]
-    assert len(jobs) == stream.most, "not every part was accepted"
-    with httpx.Client(base_url=service.base_url, timeout=60, trust_env=False) as http:
-        for job in jobs:
-            http.get(f"/jobs/{job}?wait=50").raise_for_status()
-            page = http.get(f"/jobs/{job}/results?limit=1000").raise_for_status().json()
-            assert all(item["state"] == "succeeded" for item in page["items"])
-    return len(jobs) * stream.images / (time.monotonic() - began)
-
-
 def drain(
     service: LocalService,
     pictures: Sequence[bytes],

@@ -60,6 +60,16 @@ FIGURES = [
         more_is_better=True,
         noise=0.12,
     ),
+    Figure(name="parts_rate", title="bulk as the command sends it, client included (images/s)"),
+    Figure(name="parts_multiple", title="the same / reference"),
+    Figure(
+        name="parts_share",
+        title="bulk as the command sends it, client included / limit",
+        aim=0.80,
+        photo_aim=0.85,
+        more_is_better=True,
+        noise=0.12,
+    ),
     Figure(name="single_rate_32", title="one picture per request, 32 clients (images/s)"),
     Figure(name="single_multiple_32", title="the same / reference"),
     Figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socketserver
 import threading
@@ -12,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from loadtest.measure import load_client
-from loadtest.measure.request_stream import CLASSIFY, bulk
+from loadtest.measure.request_stream import CLASSIFY, bulk, parts
 
 PICTURES = [b"\xff\xd8 one ", b"\xff\xd8 another "]
 
@@ -116,3 +117,15 @@ def test_a_bulk_request_contains_a_whole_part() -> None:
     [answer] = report.answers
     assert answer.status == 503 and len(answer.numbers) == 32
     assert answer.body == b"", "a refusal's body is not kept"
+
+
+def test_the_parts_of_open_jobs_are_the_bytes_of_their_pictures() -> None:
+    stream = replace(parts(bulk(PICTURES), ["one", "two"]), clients=1)
+    with counting(status="201 Created") as server:
+        load_client.run(server.url, PICTURES, [stream], seconds=0)
+    for (first, body), job in zip(server.requests, ("one", "two"), strict=True):
+        assert first == f"PUT /jobs/{job}/parts/0 HTTP/1.1\r\n".encode()
+        line, _, rest = body.partition(b"\n")
+        sizes = [entry["size"] for entry in json.loads(line)]
+        assert len(sizes) == 32 and sum(sizes) == len(rest)
+        assert rest.startswith(PICTURES[0]) and rest[sizes[0] :].startswith(PICTURES[1])

@@ -101,9 +101,9 @@ class JobList(Schema):
     ]
 
 
-#: The content type of a part that is no form: a line of JSON, then the bytes of all pictures.
-#: Generators of clients do not accept a type of our own.
-RAW_PART = "application/octet-stream"
+#: The content type of a part that is no form: a line of JSON, then the bytes of all pictures. The
+#: type is our own, so that a lone picture or an archive is not taken for a part.
+RAW_PART = "application/vnd.image-classifier.part"
 
 #: The content types of a part, the best one first.
 PART_TYPES = [RAW_PART, "multipart/form-data"]

@@ -27,12 +27,14 @@ _WITHOUT_FILES = "application/x-www-form-urlencoded"
 #: Numbers of missing parts in one answer. A client is busy with these for a while.
 _MOST_MISSING = 10_000
 
+# The second type is only in the text: generated clients would fail with two bodies and no query.
 _BODY = request_body(
-    {FORM: PartForm, RAW_PART: None},
-    "A form with the pictures of the part. Or, with less work for the service: a line of JSON, "
-    "a line feed, and the bytes of all pictures one after the other. The JSON is a list with an "
-    "entry for each item: `name`, `custom_id`, and either `size`, the number of bytes of the "
-    "picture, or `digest` if the result cache is to answer it. That picture has no bytes here.",
+    {FORM: PartForm},
+    "A form with the pictures of the part. Or, with less work for the service, a body of the type "
+    f"`{RAW_PART}`: a line of JSON, a line feed, and the bytes of all pictures one after the "
+    "other. The JSON is a list with an entry for each item: `name`, `custom_id`, and either "
+    "`size`, the number of bytes of the picture, or `digest` if the result cache is to answer it. "
+    "That picture has no bytes here.",
 )
 
 
