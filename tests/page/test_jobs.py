@@ -32,6 +32,8 @@ def test_the_address_opens_the_job_again_here_and_elsewhere(
         expect(first.locator("img")).to_be_visible()  # the thumbnail that the service has kept
     elsewhere.locator(".cell").first.click()
     expect(elsewhere.locator("#viewer-picture img")).to_be_visible()
+    words = "A small preview. The picture itself is not kept."
+    expect(elsewhere.locator("#viewer-picture")).to_have_text(words)
     # Back to the empty page, and to the job in the list of recent jobs.
     page.click("#home")
     expect(page.locator("#job")).to_be_hidden()
@@ -171,7 +173,7 @@ def test_the_text_filter_finds_whole_words(
         expect(page.locator(".cell")).to_have_count(shown)
 
 
-def test_pictures_are_filtered_by_label_state_and_confidence_and_sorted(
+def test_pictures_are_filtered_by_label_state_and_probability_and_sorted(
     service: LocalService, new_page: NewPage, noise: Noise, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.png"
@@ -190,11 +192,17 @@ def test_pictures_are_filtered_by_label_state_and_confidence_and_sorted(
     )
     assert len(shares) == 20 and shares == sorted(shares)
     page.select_option("#sort", "certain")
-    middle = sorted(shares)[10]
+    middle = sum(sorted(shares)[10:12]) / 2
     page.fill("#least", f"{middle:.6f}")
     expect(page.locator("#shown")).to_contain_text("of 21 pictures")
     assert 9 <= cells.count() <= 11
-    page.fill("#least", "0")
+    # A range whose ends are exchanged is the same range.
+    page.fill("#most", "0")
+    expect(cells).to_have_count(sum(share < middle for share in shares))
+    page.locator("#most").blur()
+    expect(page.locator("#least")).to_have_value("0")
+    expect(page.locator("#most")).to_have_value(f"{middle:.6f}")
+    page.fill("#most", "100")
     page.select_option("#state", "failed")
     expect(cells).to_have_count(1)
     page.select_option("#state", "")

@@ -64,6 +64,8 @@ def test_a_single_heic_picture_is_shown_large(
     page.set_input_files("#pictures", formats["heic"])
     expect(page.locator("#single-predictions li")).to_have_count(5)
     expect(page.locator("#single-picture img")).to_be_visible()
+    words = "A small preview. This browser cannot show HEIC files."
+    expect(page.locator("#single-picture")).to_have_text(words)
     page.click("#single-picture")  # a thumbnail has no more to show
     expect(page.locator("#single-picture")).not_to_have_class(re.compile("zoomed"))
 

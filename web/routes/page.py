@@ -45,7 +45,6 @@ def index() -> Response:
 def _links(settings: Settings) -> list[tuple[str, str]]:
     tools = {
         "API": "docs",
-        "Reference": "redoc",
         "Flower": settings.flower_url,
         "Grafana": settings.grafana_url,
         "Kibana": settings.kibana_url,

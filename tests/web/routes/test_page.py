@@ -42,9 +42,14 @@ def test_the_page_asks_nothing_of_another_host(client: FlaskClient) -> None:
     assert addresses <= {"http://www.w3.org/2000/svg"}  # the name of a language
 
 
+def test_the_page_calls_a_probability_by_one_word(client: FlaskClient) -> None:
+    texts = [client.get("/").text, *(part.read_text() for part in _PARTS if part.suffix == ".js")]
+    assert not [each for each in texts if re.search("confiden", each, re.IGNORECASE)]
+
+
 def test_it_links_to_the_tools_that_are_configured(make_app: Callable[..., OpenAPI]) -> None:
     bare = make_app().test_client().get("/").text
-    assert 'href="docs"' in bare and 'href="redoc"' in bare and "Grafana" not in bare
+    assert 'href="docs"' in bare and "redoc" not in bare and "Grafana" not in bare
     full = make_app(
         flower_url="http://flower.example:5555",
         grafana_url="https://grafana.example/d/service?a=1&b=2",

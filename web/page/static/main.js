@@ -2,6 +2,7 @@
 
 import { Api } from "./api.js";
 import { offerDownloads } from "./grid/downloads.js";
+import { FilterRow } from "./grid/filter_row.js";
 import { Filters } from "./grid/filters.js";
 import { chosen, dropped, pasted, sort } from "./job/files.js";
 import { Grid } from "./grid/grid.js";
@@ -34,6 +35,7 @@ const session = new Session(api, Number(document.body.dataset.maxImageBytes), {
 const thumbnails = new Thumbnails(api);
 const grid = new Grid($("grid"), thumbnails, (place) => viewer.open(grid.items, place));
 const filters = new Filters(() => filtered());
+const filterRow = new FilterRow();
 const viewer = new Viewer(thumbnails, filters, (item) => grid.focusOn(item));
 const progress = new Progress((state) => filters.set({ state }));
 const single = new Single(thumbnails);
@@ -239,8 +241,10 @@ function order() {
   const withPictures = shown.record?.thumbnails || shown.items.some((item) => item.file);
   grid.show(items, { withPictures, threshold: filters.threshold });
   const all = shown.items.length;
-  $("shown").textContent =
-    items.length === all ? "" : `${number(items.length)} of ${plural(all, "picture")}`;
+  const isAll = items.length === all;
+  $("filters").classList.toggle("all", isAll);
+  $("shown").textContent = `${isAll ? "" : `${number(items.length)} of `}${plural(all, "picture")}`;
+  filterRow.describe(filters.words, plural(items.length, "picture"));
   $("clear").hidden = !filters.isActive;
   // A download has the pictures that are shown.
   const some = filters.leavesOut ? ` (${number(items.length)})` : "";
@@ -254,6 +258,7 @@ function filtered() {
   if (!shown) return;
   order();
   summary.show(shown);
+  if (filterRow.isShown) return $("found").scrollIntoView();
   const top = $("job").getBoundingClientRect().top + scrollY;
   if (scrollY > top) scrollTo(0, top);
 }

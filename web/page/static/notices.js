@@ -37,6 +37,7 @@ export function askForKey(wasRefused) {
   $("key-note").textContent = wasRefused
     ? "This key is not valid. Enter another one."
     : "The key is kept until you close this tab.";
+  $("key").ariaInvalid = `${wasRefused}`;
   form.hidden = false;
   $("key").focus();
   asked ??= new Promise((resolve) => {

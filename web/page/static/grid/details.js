@@ -64,8 +64,17 @@ export class LargePicture {
     const kind = kindOf(name) ? `${kindOf(name)} files` : "this file";
     const isPicture = file && state !== "failed";
     const words = isPicture ? `This browser cannot show ${kind}.` : "There is no preview of this picture.";
-    if (address) this.#draw(address, () => this.#without(words)).className = "small";
+    if (address) this.#drawSmall(address, words);
     else this.#without(address === undefined && thumbnail ? "" : words);
+  }
+
+  /** The thumbnail of the service, and why there is no more. `words`: if it cannot be shown either. */
+  #drawSmall(address, words) {
+    this.#draw(address, () => this.#without(words)).className = "small";
+    const why = document.createElement("p");
+    why.className = "hint";
+    why.textContent = `A small preview. ${this.#item.file ? words : "The picture itself is not kept."}`;
+    this.#element.append(why);
   }
 
   #draw(address, failed) {

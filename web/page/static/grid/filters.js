@@ -15,6 +15,7 @@ export class Filters {
   constructor(changed) {
     this.#changed = changed;
     $("filters").addEventListener("input", () => this.#note());
+    for (const id of ["least", "most"]) $(id).addEventListener("change", () => this.#inOrder());
     $("filters").addEventListener("submit", (event) => event.preventDefault());
     for (const id of ["clear", "clear-all"]) $(id).addEventListener("click", () => this.set({}));
   }
@@ -26,11 +27,12 @@ export class Filters {
 
   /** What is asked for: {text, state, least, most, sort, threshold}; numbers from 0 to 1. */
   get wanted() {
+    const [least, most] = this.#range();
     return {
       text: $("text").value,
       state: $("state").value,
-      least: $("least").valueAsNumber / 100 || 0,
-      most: Number.isNaN($("most").valueAsNumber) ? 1 : $("most").valueAsNumber / 100,
+      least: least / 100,
+      most: most / 100,
       sort: $("sort").value,
       threshold: this.threshold,
     };
@@ -45,6 +47,18 @@ export class Filters {
   /** Whether the items are not simply all, in the order of upload. */
   get isActive() {
     return this.leavesOut || Boolean(this.wanted.sort);
+  }
+
+  /** What is filtered and sorted, for people: ["owl", "failed", "80–100 %"], for example. */
+  get words() {
+    const { text, least, most } = this.wanted;
+    const range = least > 0 || most < 1 ? this.#range().join("–") : "";
+    return [
+      text.trim(),
+      $("state").value && $("state").selectedOptions[0].textContent.trim(),
+      range && `${range} %`,
+      $("sort").value && `by ${$("sort").selectedOptions[0].textContent.trim()}`,
+    ].filter(Boolean);
   }
 
   /** Sets these fields, and clears the others. The threshold is no filter, and stays. */
@@ -68,6 +82,20 @@ export class Filters {
       $(name).value = values[name] ?? usual;
       if (!$(name).value) $(name).value = usual; // an address may have any value
     }
+  }
+
+  /** The least and the most probability in percent, whichever field has the lower number. */
+  #range() {
+    const [least, most] = [$("least").valueAsNumber || 0, $("most").valueAsNumber];
+    return [least, Number.isNaN(most) ? 100 : most].sort((one, other) => one - other);
+  }
+
+  /** Writes the lower number into the first field. */
+  #inOrder() {
+    const [least, most] = [$("least").value, $("most").value];
+    if (!most || Number(least) <= Number(most)) return;
+    [$("least").value, $("most").value] = [most, least];
+    this.#note();
   }
 
   #note() {

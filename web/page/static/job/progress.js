@@ -4,8 +4,9 @@ import { number, percent, plural, rate, time } from "../words.js";
 
 const $ = (id) => document.getElementById(id);
 
-/** The speed is measured over this time. */
+/** The speed is measured over this time. It is not known before the least of it. */
 const WINDOW_SECONDS = 8;
+const LEAST_SECONDS = 1;
 
 export class Progress {
   #samples = []; // [milliseconds, done]
@@ -39,7 +40,9 @@ export class Progress {
     this.#announce(job, share);
   }
 
+  /** The time until the first label says nothing about the speed. */
   #sample(done) {
+    if (!done) return;
     const now = performance.now();
     this.#samples.push([now, done]);
     while (this.#samples.length > 2 && now - this.#samples[0][0] > 1000 * WINDOW_SECONDS)
@@ -54,17 +57,19 @@ export class Progress {
       return seconds > 0 ? done / seconds : 0;
     }
     const [first, last] = [this.#samples[0], this.#samples.at(-1)];
-    const seconds = (last[0] - first[0]) / 1000;
-    return seconds > 0.5 ? (last[1] - first[1]) / seconds : 0;
+    const seconds = first ? (last[0] - first[0]) / 1000 : 0;
+    return seconds >= LEAST_SECONDS ? (last[1] - first[1]) / seconds : 0;
   }
 
-  /** Seconds left. The service's estimate ignores the time of sending, so it is used after it. */
+  /**
+   * Seconds left at the speed that is shown; null if it is not known. Behind the pictures of others,
+   * it is the service's estimate: the speed of its lane, which is too low where nothing waited.
+   */
   #left() {
-    const { record, items, done, received } = this.#job;
-    if (received >= items.length && record?.estimated_seconds != null)
-      return record.estimated_seconds;
+    const { record, items, done } = this.#job;
     const speed = this.#speed();
-    return speed > 0 ? (items.length - done) / speed : null;
+    if (speed > 0) return (items.length - done) / speed;
+    return record?.position ? record.estimated_seconds : null;
   }
 
   /** Writes the figures. The number of failed pictures is a button that shows them. */
