@@ -86,6 +86,8 @@ class Package(_Entry):
     thresholds: dict[str, Score] = {}
     threshold: Score | None = None
     embedding: Embedding | None = None
+    #: Of the weights. Engines round otherwise where they are float16.
+    numbers: Literal["float32", "float16"] = "float32"
     source: Source
     notice: str = ""  #: A remark for users of the results.
     accuracy: float | None = None  #: The share of right labels that somebody has measured.

@@ -26,6 +26,10 @@ from workers.engine.package import (
 _TOLERANCE = {"fp32": 2e-3}
 _OTHER_TOLERANCE = 0.06
 
+#: The same in fp32 if the weights are float16. One engine rounds to float16 between the layers, and
+#: another does not: scores of random weights differ by up to 0.007.
+_FLOAT16_TOLERANCE = 0.02
+
 #: Least cosine of an embedding and the golden one, which is rounded to float16.
 _LEAST_COSINE = {"fp32": 0.9999}
 _OTHER_LEAST_COSINE = 0.98
@@ -76,6 +80,8 @@ def check(engine: Predictor, folder: Path, package: Package) -> None:
 def check_golden(engine: Predictor, folder: Path, package: Package) -> None:
     """Raises ModelError if a golden picture gets other scores than the package says."""
     tolerance = _TOLERANCE.get(engine.precision, _OTHER_TOLERANCE)
+    if package.numbers == "float16":
+        tolerance = max(tolerance, _FLOAT16_TOLERANCE)
     for golden in package.golden:
         path = folder / golden.file
         try:

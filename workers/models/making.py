@@ -32,6 +32,8 @@ from workers.engine.package import (
     Package,
     Source,
 )
+from workers.models.engines import check_engines
+from workers.models.outputs import numbers_of
 
 #: The golden pictures are drawn, so that a package holds nobody's photos. Width and height.
 _GOLDEN_SIZES = ((320, 240), (200, 300), (256, 256))
@@ -83,13 +85,15 @@ def write_package(made: Made, folder: Path, *, replace: bool = False) -> Package
     """Write the package into `folder`, which must not exist unless `replace` is set.
 
     The scores of the golden pictures are compared with the reference, if there is one. Raises
-    ModelError if the file cannot be run, has another number of classes, or answers differently.
+    ModelError if the file cannot be run, has another number of classes, or answers differently,
+    also with another engine.
     """
     if folder.exists() and not replace:
         raise ModelError(f"{folder} exists. Give another name, or --replace.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _folder_beside(folder) as partial:
         package = _write(made, partial)
+        check_engines(partial)
         old = folder.with_name(f".{folder.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -118,6 +122,7 @@ def _write(made: Made, folder: Path) -> Package:
         source=made.source,
         notice=made.notice,
         temperature=made.temperature,
+        numbers=numbers_of(made.onnx),
         thresholds=dict(made.thresholds),
         threshold=made.threshold,
         accuracy=made.accuracy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 from onnx import TensorProto, helper
@@ -75,6 +75,17 @@ def add_embedding(graph: onnx.GraphProto, name: str, *, rank: int) -> None:
         graph.node.append(helper.make_node("Cast", [name], [_WIDE], **end))
         graph.node.append(helper.make_node("Flatten", [_WIDE], [EMBEDDING], axis=1))
     graph.output.append(helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["n", None]))
+
+
+def numbers_of(content: bytes) -> Literal["float32", "float16"]:
+    """The number format of the weights of an ONNX file. Some may be float32 beside float16."""
+    graph = onnx.load_model_from_string(content).graph
+    tensors = [*graph.initializer]
+    tensors += [
+        each.t for node in graph.node for each in node.attribute if node.op_type == "Constant"
+    ]
+    has_float16 = any(each.data_type == TensorProto.FLOAT16 for each in tensors)
+    return "float16" if has_float16 else "float32"
 
 
 def dims_of(value: onnx.ValueInfoProto) -> list[int | None]:

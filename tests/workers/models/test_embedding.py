@@ -69,8 +69,6 @@ def loaded(name: str) -> Engine:
 def test_the_embedding_is_that_of_the_file(output: str, file: dict[str, Any], engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino")
-        if file.get("kind") == "float16":
-            pytest.skip("OpenVINO computes float16 files otherwise than ONNX Runtime")
     assert add("--embedding", output, **file) == 0
     pixels = pictures(9)
     model = loaded(engine)

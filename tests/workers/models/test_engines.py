@@ -1,0 +1,94 @@
+"""A package that `add` has made starts with each engine of the machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.errors import ModelError
+from shared.settings import Settings
+from tests.workers.models.onnx_models import LABELS, write_model
+from workers.engine import load_engine
+from workers.engine.package import read_package
+from workers.models.__main__ import main
+
+PACKAGE = Path("data/models/packages/pets")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    Path("labels.txt").write_text("\n".join(LABELS))
+
+
+def add(kind: str, *options: str) -> int:
+    write_model(Path("pets.onnx"), kind=kind)
+    command = ["add", "pets", "pets.onnx", "--labels", "labels.txt", "--preset", "imagenet"]
+    return main([*command, "--activation", "softmax", "--interpolation", "bilinear", *options])
+
+
+def load(**settings: Any) -> None:
+    load_engine(Settings(model="pets", **settings))
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_package_of_float16_starts_with_each_engine() -> None:
+    assert add("float16") == 0
+    assert read_package(PACKAGE).numbers == "float16"
+    load(engine="openvino", precision="fp32")
+    load(engine="onnxruntime")
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_a_package_that_an_engine_answers_otherwise_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from workers.engine.openvino_engine import OpenvinoEngine
+
+    predict = OpenvinoEngine.predict
+    monkeypatch.setattr(
+        OpenvinoEngine, "predict", lambda self, pixels: 0.97 * predict(self, pixels)
+    )
+    assert add("float32") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("A worker with ENGINE=openvino and PRECISION=fp32 would not start")
+    assert "model.json says" in message and not PACKAGE.exists()
+
+
+@pytest.mark.parametrize(
+    "kind, change, fits",
+    [
+        ("float32", 1e-3, True),
+        ("float32", 5e-3, False),
+        ("float16", 1.5e-2, True),
+        ("float16", 3e-2, False),
+    ],
+)
+def test_the_tolerance_follows_the_number_format_of_the_weights(
+    kind: str, change: float, fits: bool
+) -> None:
+    assert add(kind) == 0
+    path = PACKAGE / "model.json"
+    description = json.loads(path.read_text())
+    assert description["numbers"] == kind
+    scores = description["golden"][0]["scores"]
+    scores["0"] += change
+    path.write_text(json.dumps(description))
+    if fits:
+        return load(engine="onnxruntime")
+    with pytest.raises(ModelError, match="gives the label red a score"):
+        load(engine="onnxruntime")
+
+
+def test_a_package_of_an_earlier_release_has_weights_of_float32() -> None:
+    assert add("float32") == 0
+    path, version = PACKAGE / "model.json", read_package(PACKAGE).version
+    description = json.loads(path.read_text())
+    del description["numbers"]
+    path.write_text(json.dumps(description))
+    package = read_package(PACKAGE)
+    assert (package.numbers, package.version) == ("float32", version)
