@@ -19,7 +19,7 @@ from workers.models.presets import NAMED, Wish, read_preset
 _DEFAULTS = {"channels": "rgb", "range": "0-1"}
 
 _PRESET_OPTIONS = ("preset", "image_size", "resize_size", "resize", "interpolation")
-_ONNX_OPTIONS = ("layout", "output", "embedding", "channels", "range")
+_ONNX_OPTIONS = ("layout", "output", "channels", "range")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         *("--embedding",),
         metavar="NAME",
-        help="an output of the ONNX file that describes a picture by numbers, to find similar ones",
+        help="an output of the ONNX file that describes a picture by numbers, to find similar ones;"
+        " `features` for networks of torchvision and timm",
     )
     add(
         "--channels",

@@ -52,6 +52,10 @@ _TOLERANCE = 1e-3
 _PIXEL_TOLERANCE = 0.2
 
 
+#: Largest change of an embedding by float16, as a share of its length.
+_ROUNDED = 0.01
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reference:
     """The library that the model comes from."""
@@ -203,7 +207,13 @@ def _as_float16(vector: NDArray[np.float32], output: str) -> str:
             f"The output {output} gives numbers that float16 cannot hold, such as"
             f" {vector[np.abs(vector).argmax()]:.4g}. Normalise it in the model."
         )
-    return base64.b64encode(vector.astype("<f2").tobytes()).decode()
+    stored = vector.astype("<f2")
+    if np.linalg.norm(stored - vector) > _ROUNDED * np.linalg.norm(vector):
+        raise ModelError(
+            f"The output {output} gives numbers that are too small for float16: at most"
+            f" {np.abs(vector).max():.4g}. Normalise it in the model."
+        )
+    return base64.b64encode(stored.tobytes()).decode()
 
 
 def _check_classes(engine: OnnxEngine, made: Made) -> None:

@@ -11,6 +11,9 @@ from onnx import TensorProto, helper
 from shared.errors import ModelError
 from workers.engine.onnx_engine import EMBEDDING
 
+#: The name of the embedding of a network that is exported here.
+_FEATURES = "features"
+
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 #: The name between the two steps of an embedding.
@@ -86,6 +89,28 @@ def numbers_of(content: bytes) -> Literal["float32", "float16"]:
     ]
     has_float16 = any(each.data_type == TensorProto.FLOAT16 for each in tensors)
     return "float16" if has_float16 else "float32"
+
+
+def add_features(model: onnx.ModelProto, name: str) -> None:
+    """Let an exported network also give what its last layer gets, as the output `features`.
+
+    Raises ModelError if the name is another one, or if this is not a vector for each picture.
+    """
+    if name != _FEATURES:
+        raise ModelError(
+            f"A network of torchvision or timm has no output {name}. Give --embedding {_FEATURES}:"
+            " the numbers that its last layer gets."
+        )
+    graph = model.graph
+    [last] = [node for node in graph.node if graph.output[0].name in node.output]
+    if last.op_type != "Gemm":
+        raise ModelError(
+            "The last layer of this network does not get one vector for each picture, so it has no"
+            " embedding. Leave out --embedding."
+        )
+    graph.node.append(helper.make_node("Identity", [last.input[0]], [_FEATURES]))
+    features = helper.make_tensor_value_info(_FEATURES, TensorProto.FLOAT, ["n", None])
+    graph.output.append(features)
 
 
 def dims_of(value: onnx.ValueInfoProto) -> list[int | None]:

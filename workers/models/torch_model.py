@@ -25,6 +25,7 @@ from workers.models.checkpoint import load_into, read_checkpoint
 from workers.models.graph import ends_of
 from workers.models.making import Made, Reference
 from workers.models.onnx_file import Choices, packed
+from workers.models.outputs import add_features
 from workers.models.presets import Wish
 
 Transform = Callable[[Image.Image], torch.Tensor]
@@ -92,13 +93,16 @@ def made_of(
     activation = choices.activation or "softmax"
     network.eval()
     model = _exported(network, preset.crop_size)
-    ends = ends_of(model, layout="NCHW", output=None)
+    if choices.embedding is not None:
+        add_features(model, choices.embedding)
+    ends = ends_of(model, layout="NCHW", output=None, embedding=choices.embedding)
     return Made(
         onnx=packed(model, ends, preset, activation, Choices()),
         name=name,
         labels=labels,
         preset=preset,
         activation=activation,
+        embedding=choices.embedding,
         source=source,
         reference=_reference(network, transform, activation),
     )
