@@ -45,13 +45,16 @@ class Lengths:
     overload: bool  #: A short overload would measure only how the lane fills.
 
 
+#: The service lets one client have about 430 MB waiting, and refuses more photos than these.
+_PHOTOS = 128
+
 _FULL = {
     SMALL: Lengths(images=1024, seconds=15, levels=(30, 60, 90), overload=True),
-    PHOTOS: Lengths(images=320, seconds=15, levels=(30, 60, 90), overload=True),
+    PHOTOS: Lengths(images=_PHOTOS, seconds=15, levels=(30, 60, 90), overload=True),
 }
 _QUICK = {
     SMALL: Lengths(images=512, seconds=5, levels=(60,), overload=False),
-    PHOTOS: Lengths(images=128, seconds=5, levels=(60,), overload=False),
+    PHOTOS: Lengths(images=_PHOTOS, seconds=5, levels=(60,), overload=False),
 }
 
 

@@ -32,7 +32,7 @@ from workers.engine import load_engine
 from workers.decode.preprocessing import decode
 
 #: Of the bulk load, by set.
-_IMAGES = {SMALL: 1024, PHOTOS: 320}
+_IMAGES = {SMALL: 1024, PHOTOS: 128}
 _CLIENTS = 32
 
 _FLAME = {"web": process_table.WEB, "master": process_table.MASTER, "pool": process_table.POOL}
