@@ -24,7 +24,9 @@ def job(service: LocalService, noise: Noise) -> str:
     """The address of a job of 20 pictures and a failed one."""
     files = [("files", (path.name, path.read_bytes())) for path in noise(20)]
     files.append(("files", ("broken.jpg", b"no picture")))
-    answer = httpx.post(f"{service.base_url}/jobs", files=files).raise_for_status()
+    # Without thumbnails each picture is a low cell of text.
+    address = f"{service.base_url}/jobs?thumbnails=true"
+    answer = httpx.post(address, files=files).raise_for_status()
     return f"{service.base_url}/?job={answer.json()['id']}"
 
 
