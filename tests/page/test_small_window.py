@@ -43,6 +43,8 @@ def test_on_a_phone_a_row_of_filters_stays_and_shows_the_first_pictures_that_fit
     assert page.locator("#filters").evaluate(_BOTTOM) < 844 / 10
 
     row.tap()
+    page.select_option("#state", "cancelled")
+    expect(page.locator("#close-fields")).to_have_text("No picture fits")
     page.select_option("#state", "failed")
     expect(row).to_have_text("Filter: failed")
     expect(page.locator("#shown")).to_have_text("1 of 21 pictures")

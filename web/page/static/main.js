@@ -244,7 +244,7 @@ function order() {
   const isAll = items.length === all;
   $("filters").classList.toggle("all", isAll);
   $("shown").textContent = `${isAll ? "" : `${number(items.length)} of `}${plural(all, "picture")}`;
-  filterRow.describe(filters.words, plural(items.length, "picture"));
+  filterRow.describe(filters.words, items.length);
   $("clear").hidden = !filters.isActive;
   // A download has the pictures that are shown.
   const some = filters.leavesOut ? ` (${number(items.length)})` : "";

@@ -3,6 +3,8 @@
  * pictures. In a large window all fields are visible, and its buttons are not.
  */
 
+import { plural } from "../words.js";
+
 const $ = (id) => document.getElementById(id);
 
 export class FilterRow {
@@ -32,10 +34,12 @@ export class FilterRow {
     return this.#open.offsetWidth > 0;
   }
 
-  /** `words` say what is filtered: an empty list if nothing is. `shown`: for example "3 pictures". */
-  describe(words, shown) {
+  /** `words` say what is filtered: an empty list if nothing is. `count` pictures are shown. */
+  describe(words, count) {
     this.#open.textContent = words.length ? `Filter: ${words.join(", ")}` : "Filter";
-    $("close-fields").textContent = `Show ${shown}`;
+    // The fields hide the notice that no picture fits.
+    const shown = count ? `Show ${plural(count, "picture")}` : "No picture fits";
+    $("close-fields").textContent = shown;
   }
 
   get #isOpen() {
