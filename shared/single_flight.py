@@ -6,6 +6,7 @@ There is no thread. One of the callers makes the call for all whose questions le
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -21,6 +22,7 @@ class Caller(Generic[Question, Answer]):
 
     def __init__(self, question: Question) -> None:
         self.question = question
+        self.asked_at = time.monotonic()
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.woken = threading.Event()  #: It may make the call now, or it has its answer.

@@ -7,8 +7,9 @@ and messages, and a message costs the worker's main process as much as a tenth o
 
 Clients that were answered together ask again together. If the first of them left at once, its
 picture would be classified alone, which costs a third more, and so would the next. So a request
-that is about to submit is waited for. What has gathered is then shared out among the messages that
-may leave, because one message would keep one pool process busy and leave the others idle.
+that is about to submit is waited for, but not for long: a client with many connections always has
+one. What has gathered is then shared out among the messages that may leave, because one message
+would keep one pool process busy and leave the others idle.
 
 Each job keeps its own record, and each part its own deadline and commit. Nothing depends on a
 notice of a commit: after `patience_seconds` a message no longer counts as unfinished.
@@ -28,6 +29,9 @@ from shared.single_flight import Caller, SingleFlight
 
 _Caller = Caller[NewJob, None]
 
+#: Longest wait for requests that are about to submit. Some client may always have one.
+_EXPECTED_SECONDS = 0.05
+
 
 class _Message:
     """Jobs that left together. It is finished when each has been committed."""
@@ -44,11 +48,13 @@ class Coalescer(SingleFlight[NewJob, None]):
         *,
         max_unfinished: int,
         patience_seconds: float = 2.0,
+        expected_seconds: float = _EXPECTED_SECONDS,
     ) -> None:
         super().__init__(self._accept_all)
         self._accept = accept
         self._max_unfinished = max_unfinished
         self._patience = patience_seconds
+        self._expected_seconds = expected_seconds
         self._expected = 0
         self._under_way: list[_Message] = []
         self._message_of: dict[str, _Message] = {}  #: By job id.
@@ -89,7 +95,9 @@ class Coalescer(SingleFlight[NewJob, None]):
         return [None] * len(jobs)
 
     def _may_leave(self) -> bool:
-        return not self._expected and self._unfinished() < self._max_unfinished
+        if self._expected and time.monotonic() - self._waiting[0].asked_at < self._expected_seconds:
+            return False
+        return self._unfinished() < self._max_unfinished
 
     def _choose(self, caller: _Caller) -> list[_Caller]:
         """The jobs of the next message; it counts as unfinished from now on."""

@@ -85,7 +85,7 @@ def test_jobs_gather_while_messages_are_unfinished_and_leave_together() -> None:
 
 def test_gathered_jobs_wait_for_one_that_is_expected() -> None:
     sent = Sent()
-    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60, expected_seconds=60)
     with coalescer.expecting():
         threads = [submit_in_thread(coalescer, "a")]
         until(lambda: gathering(coalescer) == 1)
@@ -100,7 +100,7 @@ def test_gathered_jobs_wait_for_one_that_is_expected() -> None:
 
 def test_gathered_jobs_are_shared_out_among_the_messages_that_may_leave() -> None:
     sent = Sent()
-    coalescer = Coalescer(sent, max_unfinished=3, patience_seconds=60)
+    coalescer = Coalescer(sent, max_unfinished=3, patience_seconds=60, expected_seconds=60)
     coalescer.submit(new_job("first"))
     names = ["a", "b", "c", "d", "e"]
     threads = []
@@ -111,6 +111,21 @@ def test_gathered_jobs_are_shared_out_among_the_messages_that_may_leave() -> Non
     until(lambda: sorted(sent.messages) == [["a", "b", "c"], ["d", "e"], ["first"]])
     for thread in threads:
         thread.join(timeout=5)
+
+
+def test_a_job_leaves_soon_although_another_one_is_always_expected() -> None:
+    """A client with hundreds of cached pictures delayed each picture of another by two seconds."""
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+
+    def sent_while_others_ask() -> bool:
+        with coalescer.expecting():
+            return bool(sent.messages)
+
+    with coalescer.expecting():
+        thread = submit_in_thread(coalescer, "a")
+        until(sent_while_others_ask)
+    thread.join(timeout=5)
 
 
 def test_a_message_is_unfinished_until_its_last_job_is_committed() -> None:
