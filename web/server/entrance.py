@@ -1,4 +1,4 @@
-"""One request of each client begins in each round of the event loop.
+"""Few requests of each client begin in each round of the event loop.
 
 One thread serves all clients of a process. In each round it does a step of every request for which
 something has arrived. A request needs several steps, and beside hundreds of requests of another
@@ -6,13 +6,19 @@ client each step would wait for hundreds of others, however little those cost: a
 refusal. So requests of one client begin one after the other, and all other clients that have
 something to do get their step in between. A client that sends one request at a time never waits.
 
+Requests that begin together can share their round trips to Redis and their micro-batch
+(web.submit.coalescer). So a round lets in more of them until some milliseconds have passed. Where a
+single one takes that long, it begins alone.
+
 A client may send the last bytes of hundreds of bodies at the same moment. So a request whose body
 comes later than its head goes on in the same way, when the body is here.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from wsgiref.types import WSGIEnvironment
 
 import gevent
@@ -20,12 +26,16 @@ from gevent.event import Event
 
 from web.server.pacing import let_others_run, note_client
 
+#: How long requests may begin in one round. The last one may exceed it.
+_ROUND_SECONDS = 0.004
+
 #: In the WSGI environment: returns when the request may go on after its body.
 _GO_ON = "classifier.go_on"
 
 
 class Entrance:
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         #: The requests that wait, by the name of their client. A client is here for the rest of the
         #: round in which it was let in.
         self._waiting: dict[str, deque[Event]] = {}
@@ -56,15 +66,24 @@ class Entrance:
         self._waiting[client] = deque()
 
     def _let_in(self) -> None:
-        """Let the next request of each client go on in each round, while any client is here."""
+        """Let requests of each client go on in each round, while any client is here."""
         while self._waiting:
             let_others_run()
             self._round += 1
+            ends_at = self._clock() + _ROUND_SECONDS
             for client, waiting in list(self._waiting.items()):
-                if waiting:
-                    waiting.popleft().set()
-                else:
+                if not waiting:
                     del self._waiting[client]
+            while self._let_in_one_of_each() and self._clock() < ends_at:
+                pass
+
+    def _let_in_one_of_each(self) -> bool:
+        """Let the next request of each client run to its first pause. False if there was none."""
+        next_ones = [waiting.popleft() for waiting in self._waiting.values() if waiting]
+        for each in next_ones:
+            each.set()
+        gevent.sleep(0)
+        return bool(next_ones)
 
 
 def go_on(environ: WSGIEnvironment) -> None:

@@ -120,9 +120,12 @@ class EarlyRefusals:
         route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         request = Request(environ)
         owner = self._owner_of(request)  # without a valid key, the address counts
-        self._entrance.wait(clients.name_of(request), environ)
+        name = clients.name_of(request)
         if route is None and environ["PATH_INFO"] in _PROBES:
+            # A probe may come from the address of a busy client, and waits for other probes alone.
+            self._entrance.wait(f"probes of {name}", environ)
             return self._app(environ, start)
+        self._entrance.wait(name, environ)
         if route is None:
             return self._answer_in_turn(request, start)
         if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):

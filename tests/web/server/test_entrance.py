@@ -16,23 +16,51 @@ ENVIRON: WSGIEnvironment = {"gunicorn.socket": None}
 STEPS = 5
 
 
-def ask(entrance: Entrance, client: str, steps: list[str]) -> None:
-    entrance.wait(client, ENVIRON)
-    for _ in range(STEPS):
-        steps.append(client)
-        let_others_run()
+#: What a step takes, in seconds, if it is so dear that one request begins in a round.
+DEAR = 0.01
+
+
+class Work:
+    """Steps of requests, which take time by a clock of the test."""
+
+    def __init__(self, step_seconds: float = DEAR) -> None:
+        self.steps: list[str] = []  #: Whose they were.
+        self.entrance = Entrance(clock=lambda: step_seconds * len(self.steps))
+
+    def do(self, client: str) -> None:
+        for _ in range(STEPS):
+            self.steps.append(client)
+            let_others_run()
+
+    def ask(self, client: str) -> None:
+        self.entrance.wait(client, ENVIRON)
+        self.do(client)
 
 
 def test_a_request_waits_for_few_steps_of_another_client() -> None:
-    entrance, steps = Entrance(), list[str]()
-    crowd = [gevent.spawn(ask, entrance, "many", steps) for _ in range(200)]
+    work = Work()
+    crowd = [gevent.spawn(work.ask, "many") for _ in range(200)]
     let_others_run()
-    stranger = gevent.spawn(ask, entrance, "one", steps)
+    stranger = gevent.spawn(work.ask, "one")
     stranger.join(10)
     # In each of its rounds at most five requests of the crowd are under way, and one begins.
-    assert steps.count("one") == STEPS and len(steps) < 50
+    assert work.steps.count("one") == STEPS and len(work.steps) < 50
     gevent.joinall(crowd, timeout=10, raise_error=True)
-    assert steps.count("many") == 200 * STEPS
+    assert work.steps.count("many") == 200 * STEPS
+
+
+def test_requests_that_take_little_begin_together() -> None:
+    work, before = Work(step_seconds=0.0005), list[int]()
+
+    def ask() -> None:
+        work.entrance.wait("client", ENVIRON)
+        work.steps.append("begin")
+        let_others_run()
+        before.append(len(work.steps))
+
+    gevent.joinall([gevent.spawn(ask) for _ in range(8)], timeout=10, raise_error=True)
+    # The first one finds nobody before it. All others are let in by the first round.
+    assert before[1:] == [8] * 7
 
 
 def test_requests_of_a_client_begin_in_the_order_of_their_arrival() -> None:
@@ -63,16 +91,14 @@ def test_a_client_that_sends_one_request_at_a_time_never_waits() -> None:
 
 
 def test_requests_whose_bodies_come_at_the_same_moment_go_on_one_after_the_other() -> None:
-    entrance, body_is_here, steps = Entrance(), Event(), list[str]()
+    work, body_is_here = Work(), Event()
 
     def send(client: str) -> None:
         environ: WSGIEnvironment = dict(ENVIRON)
-        entrance.wait(client, environ)
+        work.entrance.wait(client, environ)
         body_is_here.wait()
         go_on(environ)
-        for _ in range(STEPS):
-            steps.append(client)
-            let_others_run()
+        work.do(client)
 
     crowd = [gevent.spawn(send, "many") for _ in range(200)]
     for _ in range(300):
@@ -82,7 +108,7 @@ def test_requests_whose_bodies_come_at_the_same_moment_go_on_one_after_the_other
         let_others_run()
     body_is_here.set()
     stranger.join(10)
-    assert steps.count("one") == STEPS and len(steps) < 50
+    assert work.steps.count("one") == STEPS and len(work.steps) < 50
     gevent.joinall(crowd, timeout=10, raise_error=True)
 
 
