@@ -14,7 +14,7 @@ from client.cli.command import main
 from client.cli.exits import Exit
 from client.evaluation.judged import Judged
 from client.evaluation.label_errors import suspects
-from tests.client.scripted_jobs import ScriptedJobs
+from tests.client.scripted_jobs import ScriptedJobs, pictures_of
 from tests.client.scripted_server import Answer, Cut, Request, ScriptedServer, scripted_server
 
 LABELS = ("cat", "dog", "<b>owl</b>")
@@ -30,9 +30,8 @@ class Labels(ScriptedJobs):
 
     def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
         answer = super().put(job, number, body)
-        boundary = body[: body.index(b"\r\n")]
-        for position, piece in enumerate(body.split(boundary)[2:-1]):
-            words = piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n").decode().split()
+        for position, data in enumerate(pictures_of(body)):
+            words = data.decode().split()
             if words[0] != "bad":
                 pairs = zip(words[::2], words[1::2], strict=True)
                 job.items[32 * number + position]["predictions"] = [
