@@ -59,9 +59,10 @@ def test_two_processes_that_start_at_once_make_one_export(tmp_path: Path) -> Non
         for _ in range(2)
     ]
     output = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+    assert [process.returncode for process in started] == [0, 0], output
     (path,) = (tmp_path / "models").glob("*.onnx")
-    assert output == 2 * [(f"{path}\n", "")]
+    # torch may warn on stderr about a machine, for example about one without /sys.
+    assert [printed for printed, _ in output] == 2 * [f"{path}\n"]
 
 
 def test_an_export_that_is_killed_leaves_no_usable_file(tmp_path: Path) -> None:
