@@ -119,7 +119,7 @@ def _by_load(
             service, lambda: _single(service, pictures, paced, seconds)
         ),
         "bulk": _spent(service, lambda: _bulk(service, pictures, images, bulk_load.as_forms)),
-        "bulk by the command": _spent(
+        "bulk without forms": _spent(
             service, lambda: _bulk(service, pictures, images, bulk_load.as_parts)
         ),
     }

@@ -1,4 +1,4 @@
-"""Many pictures through HTTP, as forms or as the command sends them."""
+"""Many pictures through HTTP, as forms or without forms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ def as_forms(service: LocalService, pictures: Sequence[bytes], *, images: int) -
 
 
 def as_parts(service: LocalService, pictures: Sequence[bytes], *, images: int) -> float:
-    """The same as the command sends the pictures: it opens jobs, and sends parts without a form."""
+    """The same without forms: jobs of one part are opened, and each part is sent as its bytes.
+
+    The command does so with photos. Of small pictures, it puts many parts into a job.
+    """
     stream = replace(bulk(pictures), clients=2)
     opening = {"total": stream.images, "lane": Lane.BULK}
     began = time.monotonic()

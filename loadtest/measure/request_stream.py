@@ -99,5 +99,5 @@ def bulk(pictures: Sequence[bytes]) -> Stream:
 
 
 def parts(stream: Stream, jobs: Sequence[str]) -> Stream:
-    """The requests of `bulk` as the command sends them: each is the only part of an open job."""
+    """The requests of `bulk` without forms: each is the only part of an open job."""
     return replace(stream, path="/jobs/{job}/parts/0", form="", parts_of=jobs, most=len(jobs))

@@ -36,6 +36,21 @@ class Figure:
     noise: float | None = None
 
 
+def _rate(name: str, title: str, *, aim: float, photo_aim: float) -> list[Figure]:
+    """A rate through HTTP, alone and as a multiple and a share. `name` has a place for its kind."""
+    share = Figure(
+        name=name.format("share"),
+        title=f"{title} / limit",
+        aim=aim,
+        photo_aim=photo_aim,
+        more_is_better=True,
+        noise=0.12,
+    )
+    rate = Figure(name=name.format("rate"), title=f"{title} (images/s)")
+    multiple = Figure(name=name.format("multiple"), title="the same / reference")
+    return [rate, multiple, share]
+
+
 FIGURES = [
     Figure(name="reference", title="reference: bare loop with ONNX Runtime in fp32 (images/s)"),
     Figure(name="limit", title="limit: bare loop, one process per core (images/s)"),
@@ -50,47 +65,16 @@ FIGURES = [
         more_is_better=True,
         noise=0.10,
     ),
-    Figure(name="bulk_rate", title="bulk through HTTP, client included (images/s)"),
-    Figure(name="bulk_multiple", title="the same / reference"),
-    Figure(
-        name="bulk_share",
-        title="bulk through HTTP, client included / limit",
+    *_rate("bulk_{}", "bulk through HTTP, client included", aim=0.80, photo_aim=0.85),
+    *_rate(
+        "parts_{}",
+        "bulk without forms, a job for each part, client included",
         aim=0.80,
         photo_aim=0.85,
-        more_is_better=True,
-        noise=0.12,
     ),
-    Figure(name="parts_rate", title="bulk as the command sends it, client included (images/s)"),
-    Figure(name="parts_multiple", title="the same / reference"),
-    Figure(
-        name="parts_share",
-        title="bulk as the command sends it, client included / limit",
-        aim=0.80,
-        photo_aim=0.85,
-        more_is_better=True,
-        noise=0.12,
-    ),
-    Figure(name="single_rate_32", title="one picture per request, 32 clients (images/s)"),
-    Figure(name="single_multiple_32", title="the same / reference"),
-    Figure(
-        name="single_share_32",
-        title="one picture per request, 32 clients / limit",
-        aim=0.85,
-        photo_aim=0.75,
-        more_is_better=True,
-        noise=0.12,
-    ),
+    *_rate("single_{}_32", "one picture per request, 32 clients", aim=0.85, photo_aim=0.75),
     Figure(name="single_fair_32", title="the same, p99 / p50", aim=2.0, noise=0.5),
-    Figure(name="single_rate_128", title="one picture per request, 128 clients (images/s)"),
-    Figure(name="single_multiple_128", title="the same / reference"),
-    Figure(
-        name="single_share_128",
-        title="one picture per request, 128 clients / limit",
-        aim=0.85,
-        photo_aim=0.75,
-        more_is_better=True,
-        noise=0.12,
-    ),
+    *_rate("single_{}_128", "one picture per request, 128 clients", aim=0.85, photo_aim=0.75),
     Figure(name="single_fair_128", title="the same, p99 / p50", aim=2.0, noise=0.5),
     Figure(name="errors", title="answers other than 200, of both", aim=0),
     Figure(name="idle_ms", title="one picture through the idle service (ms)"),

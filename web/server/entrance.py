@@ -46,16 +46,17 @@ class Entrance:
         note_client(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
-        self._wait(client)
+        self.take_turn(client)
         begun = self._round
 
         def go_on() -> None:
             if self._round != begun:
-                self._wait(client)
+                self.take_turn(client)
 
         environ[_GO_ON] = go_on
 
-    def _wait(self, client: str) -> None:
+    def take_turn(self, client: str) -> None:
+        """Return when it is the turn of something else that `client` has sent."""
         if client in self._waiting:
             place = Event()
             self._waiting[client].append(place)

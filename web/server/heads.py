@@ -49,13 +49,12 @@ class Head(Request):  # type: ignore[misc]
         try:
             super().read_into(unreader, buf, stop=stop)
         finally:  # to close a connection takes time, too
-            self._wait(unreader)
+            self._wait()
 
-    def _wait(self, unreader: Any) -> None:
+    def _wait(self) -> None:
         # A Unix socket has no addresses.
         if self.entrance and isinstance(self.peer_addr, tuple):
-            address = network_of(self.peer_addr[0])
-            self.entrance.wait(f"address {address}", {"gunicorn.socket": unreader.sock})
+            self.entrance.take_turn(network_of(self.peer_addr[0]))
 
 
 class FewLines(logging.Filter):

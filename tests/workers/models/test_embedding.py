@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,27 +14,15 @@ from numpy.typing import NDArray
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from tests.workers.models.onnx_models import LABELS, SIDE, write_model
+from tests.workers.models.onnx_models import SIDE
+from tests.workers.models.pets import PACKAGE, add_pets
 from workers.engine import Engine, load_engine
 from workers.engine.onnx_engine import OnnxEngine
 from workers.engine.package import read_package
 from workers.models.__main__ import main
 from workers.models.presets import NAMED
 
-PACKAGE = Path("data/models/packages/pets")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    Path("labels.txt").write_text("\n".join(LABELS))
-
-
-def add(*options: str, **file: Any) -> int:
-    write_model(Path("pets.onnx"), **file)
-    command = ["add", "pets", "pets.onnx", "--labels", "labels.txt", "--preset", "imagenet"]
-    return main([*command, "--activation", "softmax", "--interpolation", "bilinear", *options])
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def pictures(number: int) -> NDArray[np.uint8]:
@@ -69,7 +56,7 @@ def loaded(name: str) -> Engine:
 def test_the_embedding_is_that_of_the_file(output: str, file: dict[str, Any], engine: str) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino")
-    assert add("--embedding", output, **file) == 0
+    assert add_pets("--embedding", output, **file) == 0
     pixels = pictures(9)
     model = loaded(engine)
     assert model.model.embedding == 8
@@ -83,11 +70,11 @@ def test_the_embedding_is_that_of_the_file(output: str, file: dict[str, Any], en
 
 
 def test_show_names_the_embedding_and_its_size(capsys: Any) -> None:
-    assert add("--embedding", "Flatten3", second="Flatten") == 0
+    assert add_pets("--embedding", "Flatten3", second="Flatten") == 0
     assert main(["show", "pets"]) == 0
     assert "embedding  8 numbers, the output Flatten3" in capsys.readouterr().out
     assert main(["check", "pets"]) == 0
-    assert add(second="Flatten", *["--output", "scores", "--replace"]) == 0
+    assert add_pets(second="Flatten", *["--output", "scores", "--replace"]) == 0
     assert main(["show", "pets"]) == 0
     assert (
         "embedding" not in capsys.readouterr().out.partition("pets-")[2].partition("embedding ")[2]
@@ -95,7 +82,7 @@ def test_show_names_the_embedding_and_its_size(capsys: Any) -> None:
 
 
 def test_a_package_without_an_embedding_keeps_its_version() -> None:
-    assert add() == 0
+    assert add_pets() == 0
     plain = json.loads((PACKAGE / "model.json").read_text())
     assert plain["embedding"] is None
     del plain["embedding"]
@@ -109,21 +96,21 @@ def test_a_package_without_an_embedding_keeps_its_version() -> None:
 
 def test_workers_of_an_earlier_release_have_another_version() -> None:
     """They load the package and would answer without an embedding."""
-    assert add("--embedding", "Flatten3", second="Flatten") == 0
+    assert add_pets("--embedding", "Flatten3", second="Flatten") == 0
     package = read_package(PACKAGE)
     assert package.format == 1, "an earlier release reads it"
     assert package.model_copy(update={"embedding": None}).version != package.version
 
 
 def test_the_temperature_keeps_the_embedding() -> None:
-    assert add("--embedding", "Flatten3", second="Flatten") == 0
+    assert add_pets("--embedding", "Flatten3", second="Flatten") == 0
     before = loaded("onnxruntime").predict_and_embed(pictures(3))[1]
     assert main(["set", "pets", "--temperature", "2"]) == 0
     assert np.allclose(loaded("onnxruntime").predict_and_embed(pictures(3))[1], before)
 
 
 def test_a_worker_refuses_a_package_with_another_embedding() -> None:
-    assert add("--embedding", "Flatten3", second="Flatten") == 0
+    assert add_pets("--embedding", "Flatten3", second="Flatten") == 0
     path = PACKAGE / "model.json"
     description = json.loads(path.read_text())
     other = np.arange(8, dtype="<f2")[::-1].tobytes()
@@ -149,7 +136,7 @@ def test_a_worker_refuses_a_package_with_another_embedding() -> None:
 def test_an_output_that_cannot_be_the_embedding(
     options: list[str], file: dict[str, Any], message: str, capsys: Any
 ) -> None:
-    assert add("--embedding", *options, **file) == 2
+    assert add_pets("--embedding", *options, **file) == 2
     assert capsys.readouterr().err.strip() == message
     assert not PACKAGE.exists()
 
@@ -162,6 +149,6 @@ def test_numbers_that_float16_cannot_hold(monkeypatch: pytest.MonkeyPatch, capsy
         return scores, embeddings * 1e7
 
     monkeypatch.setattr(OnnxEngine, "predict_and_embed", large)
-    assert add("--embedding", "Flatten3", second="Flatten") == 2
+    assert add_pets("--embedding", "Flatten3", second="Flatten") == 2
     pattern = r"The output Flatten3 gives numbers that float16 cannot hold, such as [-\d.e+]+\. "
     assert re.match(pattern, capsys.readouterr().err)

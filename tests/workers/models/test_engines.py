@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from tests.workers.models.onnx_models import LABELS, write_model
+from tests.workers.models.pets import PACKAGE, add_pets
 from workers.engine import load_engine
 from workers.engine.package import read_package
-from workers.models.__main__ import main
 
-PACKAGE = Path("data/models/packages/pets")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
-    Path("labels.txt").write_text("\n".join(LABELS))
-
-
-def add(kind: str, *options: str) -> int:
-    write_model(Path("pets.onnx"), kind=kind)
-    command = ["add", "pets", "pets.onnx", "--labels", "labels.txt", "--preset", "imagenet"]
-    return main([*command, "--activation", "softmax", "--interpolation", "bilinear", *options])
+pytestmark = pytest.mark.usefixtures("own_folder")
 
 
 def load(**settings: Any) -> None:
@@ -37,7 +22,7 @@ def load(**settings: Any) -> None:
 
 @pytest.mark.usefixtures("every_engine")
 def test_a_package_of_float16_starts_with_each_engine() -> None:
-    assert add("float16") == 0
+    assert add_pets(kind="float16") == 0
     assert read_package(PACKAGE).numbers == "float16"
     load(engine="openvino", precision="fp32")
     load(engine="onnxruntime")
@@ -53,7 +38,7 @@ def test_a_package_that_an_engine_answers_otherwise_is_not_made(
     monkeypatch.setattr(
         OpenvinoEngine, "predict", lambda self, pixels: 0.97 * predict(self, pixels)
     )
-    assert add("float32") == 2
+    assert add_pets(kind="float32") == 2
     message = capsys.readouterr().err
     assert message.startswith("A worker with ENGINE=openvino and PRECISION=fp32 would not start")
     assert "model.json says" in message and not PACKAGE.exists()
@@ -71,7 +56,7 @@ def test_a_package_that_an_engine_answers_otherwise_is_not_made(
 def test_the_tolerance_follows_the_number_format_of_the_weights(
     kind: str, change: float, fits: bool
 ) -> None:
-    assert add(kind) == 0
+    assert add_pets(kind=kind) == 0
     path = PACKAGE / "model.json"
     description = json.loads(path.read_text())
     assert description["numbers"] == kind
@@ -85,7 +70,7 @@ def test_the_tolerance_follows_the_number_format_of_the_weights(
 
 
 def test_a_package_of_an_earlier_release_has_weights_of_float32() -> None:
-    assert add("float32") == 0
+    assert add_pets(kind="float32") == 0
     path, version = PACKAGE / "model.json", read_package(PACKAGE).version
     description = json.loads(path.read_text())
     del description["numbers"]
