@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from shared.errors import ClassifierError
 from shared.settings import Settings
@@ -26,10 +27,14 @@ def command(name: str) -> Iterator[Settings]:
     except ClassifierError as error:
         sys.exit(f"{name}: {error}")
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, p['loc'])).upper()}: {p['msg']}" for p in error.errors())
-        sys.exit(f"{name}: {'; '.join(problems)}")
+        sys.exit(f"{name}: {'; '.join(map(_problem, error.errors()))}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _problem(fault: ErrorDetails) -> str:
+    setting = ".".join(map(str, fault["loc"])).upper()
+    return f"{setting}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _open_standard_files() -> None:

@@ -57,7 +57,7 @@ def read_vectors(table: Path) -> Vectors:
     if not vectors:
         raise UsageError(
             f"{shown} has no embeddings. Make it with: image-classifier upload FOLDER --embeddings"
-            f" --output {shown}"
+            f" --output NEW{table.suffix}"
         )
     if len(versions) > 1:
         raise UsageError(

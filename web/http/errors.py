@@ -99,14 +99,16 @@ def invalid(error: ValidationError) -> Response:
     if fault["type"] == "json_invalid":
         reason = fault["msg"].removeprefix("Invalid JSON: ")
         return answer_to(errors.InvalidRequest(f"The body is not valid JSON: {reason}."))
-    return answer_to(errors.InvalidRequest(f"{field or 'body'}: {fault['msg']}"))
+    reason = fault["msg"].removeprefix("Value error, ")
+    return answer_to(errors.InvalidRequest(f"{field or 'body'}: {reason}"))
 
 
 def _unknown_field(field: str, fields: Sequence[str]) -> errors.UnknownField:
     expected = "Leave it out, or check how it is spelt."
     if fields:
         expected = f"Allowed here: {', '.join(f'`{name}`' for name in fields)}."
-    return errors.UnknownField(f"Unknown field `{field}`. {expected}")
+    what = f"Unknown field `{field}`" if field else "The request has a field without a name"
+    return errors.UnknownField(f"{what}. {expected}")
 
 
 def register(app: Flask) -> None:

@@ -42,9 +42,8 @@ def read_part(
     entries.
     """
     if unknown := {*form, *files} - {"files", "items"}:
-        raise UnknownField(
-            f"Unknown field `{min(unknown)}`. Send the pictures in the field `files`."
-        )
+        what = f"Unknown field `{min(unknown)}`" if min(unknown) else "A field has no name"
+        raise UnknownField(f"{what}. Send the pictures in the field `files`.")
     pictures = files.getlist("files")
     if not (form or files):
         raise no_picture("files", ())

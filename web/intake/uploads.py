@@ -120,7 +120,9 @@ def no_picture(field: str, sent: Iterable[str], body: str = FORM) -> NoFiles:
             f"Send the pictures in the field `{field}` of a form ({FORM}); "
             f"the body {f'was {clean(body)[:64]}' if body else 'had no content type'}."
         )
-    names = ", ".join(f"`{clean(name)[:64]}`" for name in sorted(sent)[:5])
+    names = ", ".join(
+        f"`{clean(name)[:64]}`" if name else "a field without a name" for name in sorted(sent)[:5]
+    )
     what = "picture" if field == "file" else "pictures"
     return NoFiles(f"Send the {what} in the field `{field}`; the form had {names or 'no fields'}.")
 

@@ -76,6 +76,7 @@ def test_a_part_without_a_name_is_refused(
     send = client.put if "/parts/" in path else client.post
     answer = send(path, data=body + b"--q--\r\n", content_type="multipart/form-data; boundary=q")
     assert answer.status_code == 422, answer.text
+    assert "``" not in answer.text and " name" in answer.json["detail"], answer.text
 
 
 @pytest.mark.parametrize("path", ["/jobs", "/api/v1/classify"])

@@ -11,6 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from tests.support.bodies import JPEG
 from tests.web.intake.archive_files import zipped
+from web.schemas.job import RAW_PART
 
 CLASSIFY = "/api/v1/classify"
 FORM = "a form (multipart/form-data)"
@@ -95,7 +96,7 @@ def test_a_part_that_is_no_form_is_answered_with_what_is_expected(
     kind = request_of.get("content_type", "application/json")
     assert answer["code"] == "no_files"
     expected = f"Send the pictures in the field `files` of {FORM}; the body was {kind}."
-    assert answer["detail"] == expected
+    assert answer["detail"] == f"{expected} Or send a body of the type `{RAW_PART}`."
 
 
 def test_an_entry_of_a_part_with_another_field_is_named(client: FlaskClient) -> None:

@@ -98,7 +98,8 @@ def _check_form_without_files() -> None:
     would take a second.
     """
     if request.mimetype != _WITHOUT_FILES:
-        raise no_picture("files", (), request.mimetype)
+        form = no_picture("files", (), request.mimetype)
+        raise errors.NoFiles(f"{form} Or send a body of the type `{RAW_PART}`.")
     request.max_content_length = request.max_form_memory_size
     if request.get_data().count(b"&") >= len(PartForm.model_fields):
         raise InvalidRequest("The form has too many fields.")
