@@ -1,7 +1,8 @@
 """Connections that leave a server which is a replica now, and that explain a refused certificate.
 
 After a failover the old server may be back as a replica. It keeps its connections open and refuses
-each write. redis-py would keep these connections in its pool.
+each write. redis-py would keep these connections in its pool. Until Sentinel makes it a replica,
+the old server also answers reads, and knows nothing of what was stored since.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class MasterFinder:
         }
         #: The one that answered last comes first.
         self._sentinels = [(host, Redis(*host, **options)) for host in address.sentinels.hosts]
+        #: The last master that was found.
+        self.master: Host | None = None
 
     def __call__(self) -> Host:
         """Raises MasterNotFoundError, a redis.ConnectionError, while there is none."""
@@ -93,15 +96,29 @@ class MasterFinder:
                 continue
             if master:
                 self._sentinels.sort(key=lambda each: each is not sentinel)
-                return master[0], int(master[1])
+                self.master = master[0], int(master[1])
+                return self.master
             problems.append(f"{host}:{port} knows no {self._name!r}")
         raise MasterNotFoundError(f"no Sentinel names a master ({'; '.join(problems)})")
 
 
 class _FollowsMaster:
+    host: str
+    port: int
+    is_connected: bool
+
     def __init__(self, *, find_master: MasterFinder, **options: Any) -> None:
         self._find_master = find_master
         super().__init__(**options)
+
+    def connect(self) -> None:
+        """Called by the pool before each use. Leaves a server in whose place another one was found.
+
+        The connection that finds the new master is another one of the pool.
+        """
+        if self.is_connected and (self.host, self.port) != self._find_master.master:
+            self.disconnect()  # type: ignore[attr-defined]
+        super().connect()  # type: ignore[misc]
 
     def _connect(self) -> Any:
         self.host, self.port = self._find_master()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from redis.connection import Connection
+from redis.exceptions import RedisError
 from redis.sentinel import MasterNotFoundError
 
 from shared.jobs import Lane
@@ -107,6 +109,27 @@ def test_sentinel_asks_for_its_own_password(group: Group) -> None:
         pytest.raises(MasterNotFoundError, match="knows no 'another'"),
     ):
         other.ping()
+
+
+def test_all_connections_leave_the_old_server_when_one_has_found_the_new(group: Group) -> None:
+    client = connect(group.url, max_connections=2)
+    pool, before = client.connection_pool, group.master()
+    with closing(pool):
+        one, other = pool.get_connection(), pool.get_connection()
+        with _away(before, frozen=True):
+            wait_until(lambda: group.master() is not before, 30)
+            # Not every Sentinel learns of the new master at the same moment.
+            wait_until(lambda: _reconnected(one).port == group.master().port, 30)
+        pool.release(other)  # the old server answers again
+        assert pool.get_connection() is other and other.port == group.master().port
+    group.await_agreement()
+
+
+def _reconnected(connection: Connection) -> Connection:
+    connection.disconnect()
+    with suppress(RedisError):
+        connection.connect()
+    return connection
 
 
 def test_flower_shows_its_broker(group: Group) -> None:
