@@ -116,14 +116,15 @@ class SingleFlight(Generic[Question, Answer]):
         _finish(callers, error)
 
     def _wake_next(self) -> None:
-        """Let the first caller make the next call, if there may be one. The lock is held."""
-        if self._waiting and self._may_leave():
-            self._waiting[0].woken.set()
+        """Let a caller make the next call, if there may be one. The lock is held."""
+        if self._waiting and (caller := self._next_caller()):
+            caller.woken.set()
 
     # What a subclass may decide. The lock is held.
 
-    def _may_leave(self) -> bool:
-        return not self._in_flight
+    def _next_caller(self) -> Caller[Question, Answer] | None:
+        """The one of those that wait who makes the next call; None while there may be none."""
+        return None if self._in_flight else self._waiting[0]
 
     def _choose(self, caller: Caller[Question, Answer]) -> list[Caller[Question, Answer]]:
         """Take the callers of the next call, `caller` among them, from those that wait."""

@@ -69,7 +69,6 @@ from web.submit.coalescer import Coalescer
 from shared.serving.model_versions import CurrentModel
 from web.submit.early_refusals import EarlyRefusals
 from web.routes.form_files import FormRequest
-from web.submit.single_pictures import SinglePictures
 from web.submit.submission import Submission
 
 #: The name of this program in logs and traces.
@@ -144,25 +143,15 @@ def _backend(settings: Settings) -> Backend:
         },
         max_bytes=settings.max_bytes_held,
     )
-    coalescer = Coalescer(
-        partial(admission.accept, at_once=True), max_unfinished=settings.max_unfinished_messages
-    )
-    singles = SinglePictures()
+    coalescer = Coalescer(admission.accept, max_unfinished=settings.max_unfinished_messages)
     model = CurrentModel(redis)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     thumbnails_kept = Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds)
     answers = CachedAnswers(cache, thumbnails_kept, model)
-    submission = Submission(records.reader, answers, admission, coalescer, model, singles)
-
-    def on_commit(job_id: str) -> None:
-        coalescer.on_commit(job_id)
-        singles.leave(job_id)
-
-    def on_outage() -> None:
-        coalescer.on_outage()
-        singles.forget_all()
-
-    commits = CommitListener(redis, on_commit, on_outage=on_outage, check=RedisCheck(redis))
+    submission = Submission(records.reader, answers, admission, coalescer, model)
+    commits = CommitListener(
+        redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
+    )
     view = JobView(redis, deadline_seconds=settings.part_deadline_seconds)
     return Backend(
         settings=settings,

@@ -19,7 +19,6 @@ from web.submit.admission import Admission, Room
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from web.submit.limits import Need
-from web.submit.single_pictures import SinglePictures
 
 
 class Submission:
@@ -32,14 +31,12 @@ class Submission:
         admission: Admission,
         coalescer: Coalescer,
         model: CurrentModel,
-        singles: SinglePictures,
     ) -> None:
         self._jobs = jobs
         self._answers = answers
         self._admission = admission
         self._coalescer = coalescer
         self._model = model
-        self._singles = singles
 
     def submit(
         self,
@@ -98,17 +95,10 @@ class Submission:
 
     def _accept(self, job: NewJob, claim: Claim | None) -> None:
         is_single = job.lane is Lane.INTERACTIVE and len(job.items) == job.pending == 1
-        if not is_single or not self._singles.enter(job.client, job.id):
+        if is_single and claim is None:
+            self._coalescer.submit(job)
+        else:
             self._admission.accept([job], claim)
-            return
-        try:
-            if claim is None:
-                self._coalescer.submit(job)
-            else:
-                self._admission.accept([job], claim, at_once=True)
-        except BaseException:
-            self._singles.leave(job.id)
-            raise
 
     def open(
         self, job: OpenJob, client: Client, claim: Claim | None = None, *, embeddings: bool = False

@@ -2,8 +2,9 @@
 
 Celery's queue is first come, first served. So parts wait beside it, in sorted sets: the clients of
 a lane share it in rounds, and the jobs of a client share what it gets. Only a few parts are in the
-queue at a time, and each start of a batch queues the next. In the lane `interactive`, single
-pictures do not wait: they are queued at once, unless their client has many there.
+queue at a time, and each start of a batch queues the next. In the lane `interactive`, most single
+pictures do not wait: they are queued at once, unless their client has many there
+(web.submit.coalescer).
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.jobs import Lane, NewItem, NewJob
+from shared.jobs import PART_SIZE, Lane, NewItem, NewJob
 from web.submit.coalescer import Coalescer
 
 
@@ -18,21 +18,28 @@ class Sent:
 
     def __init__(self) -> None:
         self.messages: list[list[str]] = []
+        self.late: list[str] = []  #: Jobs that wait for their rounds.
         self.error: Exception | None = None
 
-    def __call__(self, jobs: Sequence[NewJob]) -> None:
+    def __call__(self, jobs: Sequence[NewJob], *, at_once: bool) -> None:
         if self.error:
             raise self.error
-        self.messages.append([job.id for job in jobs])
+        names = [job.id for job in jobs]
+        if at_once:
+            self.messages.append(names)
+        else:
+            self.late += names
 
 
-def new_job(job_id: str, images: int = 1) -> NewJob:
+def new_job(job_id: str, images: int = 1, client: str = "") -> NewJob:
     items = [NewItem(name="", digest="", data=b"")] * images
-    return NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=5, items=items)
+    return NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=5, items=items, client=client)
 
 
-def submit_in_thread(coalescer: Coalescer, job_id: str, images: int = 1) -> threading.Thread:
-    thread = threading.Thread(target=coalescer.submit, args=[new_job(job_id, images)])
+def submit_in_thread(
+    coalescer: Coalescer, job_id: str, images: int = 1, client: str = ""
+) -> threading.Thread:
+    thread = threading.Thread(target=coalescer.submit, args=[new_job(job_id, images, client)])
     thread.start()
     return thread
 
@@ -225,3 +232,75 @@ def test_in_an_outage_all_that_gather_fail_at_once() -> None:
         thread.join(timeout=5)
     assert len(errors) == 50
     assert sent.messages == [["first"]]
+
+
+def gather(coalescer: Coalescer, jobs: Iterable[tuple[str, str]]) -> list[threading.Thread]:
+    """Submit jobs, given as id and client, one after the other."""
+    threads = []
+    for job_id, client in jobs:
+        before = gathering(coalescer)
+        threads.append(submit_in_thread(coalescer, job_id, client=client))
+        until(lambda: gathering(coalescer) == before + 1)
+    return threads
+
+
+def test_clients_share_a_message_in_turn() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("first"))
+    jobs = [(f"flood {k}", "flood") for k in range(40)] + [("a", "a"), ("b0", "b"), ("b1", "b")]
+    threads = gather(coalescer, jobs)
+    coalescer.on_commit("first")
+    until(lambda: len(sent.messages) == 2)
+    assert sent.messages[1][:5] == ["flood 0", "a", "b0", "flood 1", "b1"]
+    for job_id in sent.messages[1]:
+        coalescer.on_commit(job_id)
+    for thread in threads:
+        thread.join(timeout=5)
+
+
+def test_a_client_may_have_two_micro_batches_in_the_queue() -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=100, patience_seconds=60)
+    for k in range(2 * PART_SIZE):
+        coalescer.submit(new_job(f"{k}", client="flood"))
+    threads = gather(coalescer, [("more", "flood"), ("even more", "flood")])
+    coalescer.submit(new_job("other", client="other"))
+    assert sent.messages[-1] == ["other"]
+    coalescer.on_commit("7")
+    until(lambda: sent.messages[-1] == ["more"])
+    coalescer.on_commit("8")
+    until(lambda: sent.messages[-1] == ["even more"])
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not sent.late
+
+
+def test_a_job_of_a_client_with_all_that_it_may_have_waits_for_its_round() -> None:
+    """It waits there instead of here, and is accepted."""
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=100, patience_seconds=0.05)
+    for k in range(2 * PART_SIZE):
+        coalescer.submit(new_job(f"{k}", client="flood"))
+    coalescer.submit(new_job("more", client="flood"))
+    assert sent.late == ["more"]
+    coalescer.on_commit("more")  # it was not counted
+    coalescer.submit(new_job("another", client="flood"))
+    assert sent.late == ["more", "another"]
+
+
+@pytest.mark.parametrize("outage", [False, True])
+def test_a_picture_whose_commit_nobody_noted_does_not_count_for_ever(
+    monkeypatch: pytest.MonkeyPatch, outage: bool
+) -> None:
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=100, patience_seconds=0.05)
+    for k in range(2 * PART_SIZE):
+        coalescer.submit(new_job(f"{k}", client="flood"))
+    if outage:
+        coalescer.on_outage()
+    else:
+        monkeypatch.setattr("web.submit.coalescer._LONGEST_SECONDS", 0)
+    coalescer.submit(new_job("more", client="flood"))
+    assert sent.messages[-1] == ["more"]
+    coalescer.on_commit("0")  # it is late, and not counted any more

@@ -1,10 +1,9 @@
-"""A client may have a limited number of single pictures in the queue at once."""
+"""Where the pictures of a client wait that sends many of them."""
 
 from __future__ import annotations
 
 import io
 
-import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
@@ -12,55 +11,19 @@ from shared import keys
 from shared.jobs import PART_SIZE, Lane
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
-from web.submit.coalescer import Coalescer
-from web.submit.single_pictures import SinglePictures
 
 LANE = Lane.INTERACTIVE
 
 
-def test_a_client_may_have_as_many_as_a_batch_takes() -> None:
-    singles = SinglePictures()
-    assert all(singles.enter("a", f"{k}") for k in range(PART_SIZE))
-    assert not singles.enter("a", "more")
-    assert singles.enter("b", "first")
-
-
-def test_a_committed_picture_leaves_its_place_to_the_next() -> None:
-    singles = SinglePictures()
-    for k in range(PART_SIZE):
-        singles.enter("a", f"{k}")
-    singles.leave("unknown")
-    assert not singles.enter("a", "more")
-    singles.leave("7")
-    assert singles.enter("a", "more")
-
-
-def test_a_picture_whose_commit_nobody_noted_does_not_count_for_ever() -> None:
-    now = 0.0
-    singles = SinglePictures(lambda: now)
-    for k in range(PART_SIZE):
-        singles.enter("a", f"{k}")
-    now = 61.0
-    assert singles.enter("a", "more")
-    singles.leave("0")  # it is late, and not counted any more
-    assert singles.enter("a", "another")
-    singles.forget_all()
-    assert all(singles.enter("a", f"{k}") for k in range(PART_SIZE))
-
-
-def test_the_pictures_of_a_flood_wait_for_their_rounds(
-    client: FlaskClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_pictures_of_a_flood_wait_for_their_rounds(client: FlaskClient, redis: Redis) -> None:
+    """Those with an idempotency key do: each needs a transaction of its own."""
     announce_model(redis)
-    monkeypatch.setattr(Coalescer, "_may_leave", lambda coalescer: True)  # nothing is committed
-    # On a busy machine a late answer of Redis may pass for an outage.
-    monkeypatch.setattr(SinglePictures, "forget_all", lambda singles: None)
-    for k in range(PART_SIZE + 40):
-        headers = {"Idempotency-Key": f"{k}"} if k % 2 else {}
+    for k in range(PART_SIZE + 8):
+        headers = {"Idempotency-Key": f"{k}"}
         picture = JPEG + b"%d" % k
         answer = client.post("/api/v1/classify?wait=0", data=picture, headers=headers)
         assert answer.status_code == 202
-    assert redis.llen(LANE) == 2 * PART_SIZE  # queued at once, and after their rounds
+    assert redis.llen(LANE) == PART_SIZE
     assert redis.zcard(keys.waiting(LANE)) == 8
 
 
