@@ -9,7 +9,7 @@ from werkzeug.wrappers import Request
 
 from web.http import auth
 from web.http.api_keys import ApiKey, Limits
-from web.server.addresses import network_of
+from web.server.addresses import client_at
 
 
 class Client(NamedTuple):
@@ -30,7 +30,7 @@ def name_of(request: Request) -> str:
     """`key <name>`, or `address <address>` if the request came without an API key."""
     if key := request.environ.get(auth.OWNER):
         return f"key {key}"
-    return f"address {network_of(request.remote_addr or '')}"
+    return client_at(request.remote_addr or "")
 
 
 #: A proxy sets at least one of these. Behind one on this machine, all clients look local.

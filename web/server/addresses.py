@@ -19,3 +19,8 @@ def network_of(address: str) -> str:
     if not isinstance(ip, IPv6Address) or ip.ipv4_mapped:
         return address
     return str(IPv6Network((int(ip), _IPV6_PREFIX), strict=False))
+
+
+def client_at(address: str) -> str:
+    """The name of a client without an API key."""
+    return f"address {network_of(address)}"

@@ -12,6 +12,9 @@ single one takes that long, it begins alone.
 
 A client may send the last bytes of hundreds of bodies at the same moment. So a request whose body
 comes later than its head goes on in the same way, when the body is here.
+
+A head has waited already (web.server.heads), so its request begins at once if both have the same
+client. A request with an API key has another one: the head's client is an address.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from wsgiref.types import WSGIEnvironment
 
 import gevent
@@ -31,6 +35,9 @@ _ROUND_SECONDS = 0.004
 
 #: In the WSGI environment: returns when the request may go on after its body.
 _GO_ON = "classifier.go_on"
+
+#: The client whose head this greenlet has just read in its turn.
+_head_of: ContextVar[str] = ContextVar("head_of", default="")
 
 
 class Entrance:
@@ -46,7 +53,9 @@ class Entrance:
         note_client(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
-        self.take_turn(client)
+        if _head_of.get() != client:
+            self.take_turn(client)
+        _head_of.set("")
         begun = self._round
 
         def go_on() -> None:
@@ -54,6 +63,11 @@ class Entrance:
                 self.take_turn(client)
 
         environ[_GO_ON] = go_on
+
+    def read_head(self, client: str) -> None:
+        """Return when the bytes of a head that `client` has sent may be read."""
+        self.take_turn(client)
+        _head_of.set(client)
 
     def take_turn(self, client: str) -> None:
         """Return when it is the turn of something else that `client` has sent."""
@@ -85,6 +99,10 @@ class Entrance:
             each.set()
         gevent.sleep(0)
         return bool(next_ones)
+
+
+#: That of this process.
+ENTRANCE = Entrance()
 
 
 def go_on(environ: WSGIEnvironment) -> None:

@@ -1,9 +1,8 @@
 """The heads of requests: their size, and the order in which they are read.
 
-Requests wait in web.server.entrance only when their heads are complete and right. A client may open
-connections, send its heads byte by byte, or send heads that are none. So the heads of an address go
-through an entrance of their own, each time that bytes of one have come. An address that sends one
-head at a time never waits.
+A client may open connections, send its heads byte by byte, or send heads that are none. So heads go
+through the entrance, too (web.server.entrance): each time that bytes of one have come. An address
+that sends one head at a time never waits.
 
 Behind a proxy that is trusted, all heads come from the proxy. It sends only whole ones.
 """
@@ -18,8 +17,8 @@ from typing import Any, ClassVar
 from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
-from web.server.addresses import network_of
-from web.server.entrance import Entrance
+from web.server.addresses import client_at
+from web.server.entrance import ENTRANCE, Entrance
 
 #: Bytes of the longest head of a request. gunicorn allows 100 headers of 8 KiB.
 _LONGEST = 2**16
@@ -54,7 +53,7 @@ class Head(Request):  # type: ignore[misc]
     def _wait(self) -> None:
         # A Unix socket has no addresses.
         if self.entrance and isinstance(self.peer_addr, tuple):
-            self.entrance.take_turn(network_of(self.peer_addr[0]))
+            self.entrance.read_head(client_at(self.peer_addr[0]))
 
 
 class FewLines(logging.Filter):
@@ -85,6 +84,6 @@ class FewLines(logging.Filter):
 
 def read_in_turn(errors: logging.Logger, *, behind_proxy: bool) -> None:
     """Let gunicorn of this process read all heads so. `errors` is its log of errors."""
-    Head.entrance = None if behind_proxy else Entrance()
+    Head.entrance = None if behind_proxy else ENTRANCE
     RequestParser.mesg_class = Head
     errors.addFilter(FewLines())

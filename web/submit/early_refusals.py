@@ -28,7 +28,7 @@ from web.http import auth, clients, requests, security_headers
 from web.http.api_keys import Scope
 from web.http.errors import problem_body, status_for
 from web.intake.uploads import FORM_OVERHEAD
-from web.server.entrance import Entrance
+from web.server.entrance import ENTRANCE
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
@@ -113,7 +113,6 @@ class EarlyRefusals:
         self._bodies = bodies
         self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
         self._owner_of = owner_of
-        self._entrance = Entrance()
         self._slots = Slots()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -123,9 +122,9 @@ class EarlyRefusals:
         name = clients.name_of(request)
         if route is None and environ["PATH_INFO"] in _PROBES:
             # A probe may come from the address of a busy client, and waits for other probes alone.
-            self._entrance.wait(f"probes of {name}", environ)
+            ENTRANCE.wait(f"probes of {name}", environ)
             return self._app(environ, start)
-        self._entrance.wait(name, environ)
+        ENTRANCE.wait(name, environ)
         if route is None:
             return self._answer_in_turn(request, start)
         if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):

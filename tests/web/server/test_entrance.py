@@ -121,3 +121,24 @@ def test_a_request_whose_body_came_with_its_head_waits_only_once() -> None:
     go_on(environ)
     assert not all(other.ready() for other in others)
     gevent.joinall(others, timeout=10, raise_error=True)
+
+
+def test_a_request_does_not_wait_again_after_its_head() -> None:
+    entrance, begun = Entrance(), list[str]()
+
+    def ask(client: str) -> None:
+        entrance.read_head("address")
+        before = len(begun)
+        entrance.wait(client, ENVIRON)
+        begun.append(f"{client} after {len(begun) - before} others")
+
+    crowd = [gevent.spawn(ask, "address") for _ in range(20)]
+    crowd.append(gevent.spawn(ask, "key"))
+    gevent.joinall(crowd, timeout=10, raise_error=True)
+    assert begun.count("address after 0 others") == 20
+    # The head of one request is no turn of the next.
+    other = gevent.spawn(entrance.wait, "address", ENVIRON)
+    entrance.read_head("address")
+    entrance.wait("address", ENVIRON)
+    gevent.spawn(entrance.wait, "address", ENVIRON).join(10)
+    assert other.ready()

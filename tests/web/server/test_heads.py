@@ -29,7 +29,7 @@ class Gate:
         self.came: list[str] = []
         self.open = Event()
 
-    def take_turn(self, client: str) -> None:
+    def read_head(self, client: str) -> None:
         self.came.append(client)
         self.open.wait()
 
@@ -80,7 +80,7 @@ def test_a_head_is_parsed_when_it_is_the_turn_of_its_address(
     connection.client.sendall(sent)
     head = reading(connection)
     some_rounds()
-    assert gate.came == ["127.0.0.1"] and not head.ready()
+    assert gate.came == ["address 127.0.0.1"] and not head.ready()
     gate.open.set()
     assert isinstance(head.get(timeout=10), read)
 
