@@ -43,10 +43,10 @@ _head_of: ContextVar[str] = ContextVar("head_of", default="")
 class Entrance:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        #: The requests that wait, by the name of their client. A client is here for the rest of the
-        #: round in which it was let in.
+        #: The clients that were let in in this round, each with its requests that wait.
         self._waiting: dict[str, deque[Event]] = {}
-        self._round = 0
+        self._round = -1
+        self._letting_in = False
 
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
         """Return when a request of `client` may begin."""
@@ -56,10 +56,10 @@ class Entrance:
         if _head_of.get() != client:
             self.take_turn(client)
         _head_of.set("")
-        begun = self._round
+        begun = _round_now()
 
         def go_on() -> None:
-            if self._round != begun:
+            if _round_now() != begun:
                 self.take_turn(client)
 
         environ[_GO_ON] = go_on
@@ -71,26 +71,30 @@ class Entrance:
 
     def take_turn(self, client: str) -> None:
         """Return when it is the turn of something else that `client` has sent."""
-        if client in self._waiting:
-            place = Event()
-            self._waiting[client].append(place)
-            place.wait()
+        if not self._letting_in and self._round != _round_now():
+            self._round = _round_now()
+            self._waiting.clear()
+        if client not in self._waiting:
+            self._waiting[client] = deque()
             return
-        if not self._waiting:
+        place = Event()
+        self._waiting[client].append(place)
+        if not self._letting_in:
+            self._letting_in = True
             gevent.spawn(self._let_in)
-        self._waiting[client] = deque()
+        place.wait()
 
     def _let_in(self) -> None:
-        """Let requests of each client go on in each round, while any client is here."""
+        """Let requests of each client go on in each round, while any client has some."""
         while self._waiting:
             let_others_run()
-            self._round += 1
             ends_at = self._clock() + _ROUND_SECONDS
             for client, waiting in list(self._waiting.items()):
                 if not waiting:
                     del self._waiting[client]
             while self._let_in_one_of_each() and self._clock() < ends_at:
                 pass
+        self._letting_in = False
 
     def _let_in_one_of_each(self) -> bool:
         """Let the next request of each client run to its first pause. False if there was none."""
@@ -99,6 +103,11 @@ class Entrance:
             each.set()
         gevent.sleep(0)
         return bool(next_ones)
+
+
+def _round_now() -> int:
+    """The number of this round of the event loop."""
+    return int(gevent.get_hub().loop.iteration)
 
 
 #: That of this process.
