@@ -18,6 +18,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
 from shared.settings import Settings
+from workers.engine.export_file import file_digest
 from workers.engine.onnx_engine import OnnxEngine
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ class Verdict:
         )
 
 
-def stored(path: Path) -> Verdict | None:
+def stored(path: Path, settings: Settings) -> Verdict | None:
     """The verdict for an export on this kind of processor, or None if it was not compared yet."""
     try:
-        return TypeAdapter(Verdict).validate_json(_file(path).read_bytes())
+        return TypeAdapter(Verdict).validate_json(_file(path, settings).read_bytes())
     except (OSError, ValidationError):
         return None
 
@@ -68,7 +69,7 @@ def compare(engine: OpenvinoEngine, path: Path, settings: Settings) -> Verdict:
     logger.info("bf16 %s: %s", "is used" if verdict.passed else "is not used", verdict)
     # A folder that is read-only, as in an image, holds no verdict. The next start compares again.
     with suppress(OSError):
-        _store(_file(path), json.dumps(asdict(verdict)))
+        _store(_file(path, settings), json.dumps(asdict(verdict)))
     return verdict
 
 
@@ -112,17 +113,23 @@ def _timed(
     return np.concatenate(rows), min(seconds)
 
 
-def _file(path: Path) -> Path:
-    """The file of the verdict. Workers with other processors may share the folder of the export."""
+def _file(path: Path, settings: Settings) -> Path:
+    """The file of the verdict, for this content of the export and this kind of processor.
+
+    Workers with other processors may share MODELS_DIR. A model package is copied to other machines,
+    so it never holds a verdict.
+    """
     from workers.engine import openvino_engine  # May not be installed where `judged` is used.
 
     bounds = f"{LARGEST_CHANGE} {_CLEAR} {_PICTURES}"
-    kind = hashlib.sha256(f"{openvino_engine.processor()} {bounds}".encode()).hexdigest()
-    return path.with_name(f"{path.name}.bf16-{kind[:12]}.json")
+    case = f"{openvino_engine.processor()} {bounds} {file_digest(path)}"
+    digest = hashlib.sha256(case.encode()).hexdigest()
+    return settings.models_dir / f"{path.name}.bf16-{digest[:12]}.json"
 
 
 def _store(path: Path, text: str) -> None:
     """Write a file that other processes see whole. Several may compare at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text)
     os.replace(partial, path)

@@ -93,7 +93,7 @@ def _in_bf16(settings: Settings, path: Path) -> OpenvinoEngine | None:
 
     if settings.precision == "bf16":
         return _loaded(settings, path, "bf16")
-    verdict = bf16_check.stored(path)
+    verdict = bf16_check.stored(path, settings)
     if verdict and not verdict.passed:
         logger.info("bf16 is not used: %s", verdict)
         return None

@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from shared.errors import ModelError
 from shared.settings import Settings
-from tests.workers.engine.tiny_export import MODEL, tiny_settings
+from tests.workers.engine.tiny_export import MODEL, onnx_file, tiny_settings
 from workers.engine import bf16_check, cpu, find_export, load_engine, openvino_engine
 from workers.engine.bf16_check import Verdict, judged
+from workers.engine.model import Model
+from workers.engine.onnx_engine import MODEL_ENTRY
 from workers.engine.openvino_engine import OpenvinoEngine
 
 ROOT = Path(__file__).parents[3]
@@ -148,6 +152,27 @@ def test_a_folder_that_is_read_only_holds_no_verdict(
     monkeypatch.setattr(bf16_check, "_store", refuse)
     for _ in range(2):
         assert chosen(tiny) == ("openvino", "bf16")
+    assert processor.comparisons == 2
+
+
+def test_a_verdict_is_for_the_content_of_the_export_and_lies_in_models_dir(
+    tiny: Settings, processor: Processor, tmp_path: Path
+) -> None:
+    path = find_export(tiny)
+    assert path
+    elsewhere = tmp_path / "package" / path.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(path.read_bytes())
+    for _ in range(2):
+        assert cpu.load(tiny, elsewhere).precision == "bf16"
+    assert processor.comparisons == 1
+    assert [each.name for each in elsewhere.parent.iterdir()] == [path.name]
+    assert chosen(tiny) == ("openvino", "bf16")
+    assert processor.comparisons == 1
+    processor.verdict = BAD
+    other = {MODEL_ENTRY: TypeAdapter(Model).dump_json(replace(MODEL, notice="another")).decode()}
+    elsewhere.write_bytes(onnx_file(other))
+    assert cpu.load(tiny, elsewhere).precision == "fp32"
     assert processor.comparisons == 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,30 @@ def test_a_package_that_an_engine_answers_otherwise_is_not_made(
     message = capsys.readouterr().err
     assert message.startswith("A worker with ENGINE=openvino and PRECISION=fp32 would not start")
     assert "model.json says" in message and not PACKAGE.exists()
+
+
+@pytest.mark.usefixtures("every_engine")
+def test_packages_of_the_same_file_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each machine: what a processor with bf16 has found is not in the package."""
+    from workers.engine import openvino_engine
+
+    load_in = openvino_engine.OpenvinoEngine.load
+    assert add_pets(kind="float32") == 0
+    one = content_of(PACKAGE)
+    monkeypatch.setattr(openvino_engine, "computes_bf16", lambda: True)
+    monkeypatch.setattr(
+        openvino_engine.OpenvinoEngine,
+        "load",
+        lambda *arguments, **options: load_in(*arguments, **options | {"precision": "fp32"}),
+    )
+    assert add_pets("--replace", kind="float32") == 0
+    load()
+    assert content_of(PACKAGE) == one
+    assert sorted(one) == [*(f"golden-{n}.png" for n in (1, 2, 3)), "model.json", "model.onnx"]
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
 
 
 @pytest.mark.parametrize(
