@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import ModelError
+from workers.models.file_head import refuse_no_checkpoint, refuse_pointer
 
 State = dict[str, torch.Tensor]
 
@@ -28,10 +29,14 @@ def read_checkpoint(path: Path) -> State:
     """
     try:
         if path.suffix == ".safetensors":
+            refuse_pointer(path)
             tensors: State = load_file(path)
             return tensors
+        refuse_no_checkpoint(path)
         with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
     except pickle.UnpicklingError as error:
         raise ModelError(
             f"{path} holds Python objects beside the weights, perhaps a whole model. They are not"
@@ -39,7 +44,7 @@ def read_checkpoint(path: Path) -> State:
             " trained: torch.save(model.state_dict(), 'weights.pt')."
         ) from error
     except Exception as error:  # torch's reader raises all kinds for a file that is something else
-        raise ModelError(f"{path} cannot be read as weights: {_reason(path, error)}") from error
+        raise ModelError(f"{path} cannot be read as weights: {_reason(error)}") from error
     state = _state_in(content)
     if state is None:
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
@@ -50,16 +55,14 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """torch explains at length, and advises to run the code of the file."""
-    if path.stat().st_size == 0:
-        return "it is empty."
     if "TorchScript" in str(error):
         return (
             "it is a TorchScript program. Save the weights alone, where the model was trained:"
             " torch.save(model.state_dict(), 'weights.pt'). Or export the model as ONNX."
         )
-    if "zip archive" in str(error):
+    if "zip archive" in str(error) or "unexpected EOF" in str(error) or not str(error):
         return "it is damaged, or not complete."
     first = str(error).partition(". ")[0]
     return textwrap.shorten(first, 200) + "."

@@ -16,6 +16,7 @@ from shared.errors import ModelError
 from workers.decode.preprocessing import Preset
 from workers.engine.export_file import file_digest
 from workers.engine.package import Activation, Source
+from workers.models.file_head import refuse_pointer
 from workers.models.graph import Ends, Layout, ends_of, wrapped
 from workers.models.making import Made
 from workers.models.presets import Wish
@@ -61,6 +62,7 @@ def from_onnx(
 
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Raises ModelError if the file is not ONNX, or a part of its weights is missing."""
+    refuse_pointer(path)
     try:
         model = onnx.load(path)  # with the weights of files beside it
         onnx.checker.check_model(model)

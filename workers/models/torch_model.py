@@ -87,9 +87,10 @@ def made_of(
 
     Raises ModelError if labels are missing, or if the network cannot be exported.
     """
-    if labels is None or len(labels) != classes:
-        number = "no" if labels is None else str(len(labels))
-        raise ModelError(f"The weights have {classes} classes, and there are {number} labels.")
+    if labels is None:
+        raise ModelError(f"Nothing names the {classes} classes of the weights. Give --labels FILE.")
+    if len(labels) != classes:
+        raise ModelError(f"The weights have {classes} classes, and there are {len(labels)} labels.")
     activation = choices.activation or "softmax"
     network.eval()
     model = _exported(network, preset.crop_size)

@@ -17,7 +17,7 @@ from workers.engine.onnx_engine import OnnxEngine
 from workers.engine.package import MODEL_FILE, check_file, read_package
 from workers.engine.package_check import check
 from workers.models.making import write_package
-from workers.models.onnx_file import Choices, from_onnx
+from workers.models.onnx_file import Choices, from_onnx, read_onnx
 from workers.models.presets import NAMED, Wish
 
 IMAGENET = NAMED["imagenet"]
@@ -137,6 +137,14 @@ def test_a_file_that_is_not_onnx(tmp_path: Path, content: bytes) -> None:
         from_onnx(
             tmp_path / "m.onnx", name="m", labels=LABELS, wish=Wish(IMAGENET), choices=Choices()
         )
+
+
+def test_a_pointer_of_git_lfs_says_how_to_get_the_file(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"
+    )
+    with pytest.raises(ModelError, match="m.onnx is a pointer of Git LFS.* `git lfs pull`"):
+        read_onnx(tmp_path / "m.onnx")
 
 
 def package(folder: Path) -> Path:

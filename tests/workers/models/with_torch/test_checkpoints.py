@@ -178,7 +178,7 @@ def test_a_file_without_the_weights(content: Any, message: str, tmp_path: Path) 
 
 def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_text("hello")
-    with pytest.raises(ModelError, match="weights.pt"):
+    with pytest.raises(ModelError, match="is no checkpoint of PyTorch: it begins with 'hello'"):
         made_of(tmp_path / "weights.pt")
 
 

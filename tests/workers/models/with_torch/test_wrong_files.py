@@ -6,6 +6,7 @@ import json
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "half.pt").write_bytes(data[: len(data) // 2])
     (path / "empty.pt").touch()
     (path / "text.safetensors").write_text("weights")
+    (path / "cut.pt").write_bytes(earlier_format(state)[:-9])
+    for name in ("pointer.pt", "pointer.safetensors"):
+        (path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
+    (path / "page.pt").write_text("<!DOCTYPE html>\n<html>")
+    (path / "picture.pt").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (path / "graph.pt").write_bytes(b"\x08\x08\x12\x07pytorch")
     return path
+
+
+def earlier_format(state: Values) -> bytes:
+    file = BytesIO()
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    return file.getvalue()
 
 
 def refused(arguments: list[str], capsys: Any) -> str:
@@ -64,6 +77,12 @@ def refused(arguments: list[str], capsys: Any) -> str:
         ("script.pt", (), "it is a TorchScript program. Save the weights alone"),
         ("half.pt", (), "it is damaged, or not complete"),
         ("empty.pt", (), "it is empty"),
+        ("cut.pt", (), "it is damaged, or not complete"),
+        ("pointer.pt", (), "is a pointer of Git LFS, not the file itself. Run `git lfs pull`"),
+        ("pointer.safetensors", (), "is a pointer of Git LFS"),
+        ("page.pt", (), "is no checkpoint of PyTorch: it begins with '<!DOCTYPE html>'"),
+        ("picture.pt", (), r"begins with '\x89PNG'"),
+        ("graph.pt", (), "If it is an ONNX file, let its name end with .onnx"),
         ("text.safetensors", (), "cannot be read as weights: Error while deserializing header"),
         ("weights.pt", ("resnet34",), "not those of resnet34: they have no layer1.2.conv1.weight"),
         ("weights.pt", ("vgg11",), "expected are features.0.weight"),
@@ -107,6 +126,7 @@ def timm_folder(path: Path, change: Callable[[Values], Any] = lambda config: Non
     [
         (lambda config: config.update(architecture="mine"), "timm has no architecture mine"),
         (lambda config: config.update(architecture="resnet18"), "are not those of resnet18"),
+        (lambda config: config.pop("label_names"), "the 4 classes of the weights. Give --labels"),
         (lambda config: config.update(label_names=["red"]), "4 classes, and there are 1 labels"),
         (lambda config: config["pretrained_cfg"].update(input_size=[1, 64, 64]), "1 × 64 × 64"),
         (lambda config: config["pretrained_cfg"].update(crop_mode="odd"), "the crop_mode odd"),
