@@ -9,8 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ClassifierError
+from workers.decode import apart
 from workers.decode.limits import DecodeLimits
 from workers.decode.preprocessing import Preset, decode
+
+#: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
+#: once more would cost other clients more than this does.
+_IN_A_CALL = 3
 
 
 class Decoded(NamedTuple):
@@ -34,10 +39,23 @@ class Decoder:
         started = time.perf_counter()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
+            if apart.is_needed(data):
+                most = _IN_A_CALL * cpu_seconds if cpu_seconds else self._limits.cpu_seconds
+                pixels = apart.run_apart(lambda: self._pixels(data, cpu_seconds), cpu_seconds=most)
+            else:
+                pixels = self._pixels(data, cpu_seconds)
+        except ClassifierError as error:
+            pixels = error
+        return Decoded(pixels, 1000 * (time.perf_counter() - started))
+
+    def _pixels(
+        self, data: bytes, cpu_seconds: float | None
+    ) -> NDArray[np.uint8] | ClassifierError:
+        """The pixels, or why there are none."""
+        try:
             with self._limits.enforced(cpu_seconds):
-                pixels = decode(data, self._preset, max_pixels=self._limits.pixels)
+                return decode(data, self._preset, max_pixels=self._limits.pixels)
         except ClassifierError as error:
             # The frames of the traceback hold the decoded picture, which may be large.
             error.__traceback__ = error.__cause__ = error.__context__ = None
-            pixels = error
-        return Decoded(pixels, 1000 * (time.perf_counter() - started))
+            return error

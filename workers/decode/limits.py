@@ -53,8 +53,9 @@ class DecodeLimits:
 
         Processor time is measured because a busy machine is not the picture's fault. Python handles
         a signal between two calls into C. Pillow gives JPEG and PNG to their decoders in small
-        blocks. A WebP or a compressed TIFF is one call, which only the pixel limit bounds. If a
-        single call asks for memory beyond the ceiling, the kernel refuses it.
+        blocks. A WebP is one call, which the pixel limit bounds. Other formats need a process of
+        their own (workers.decode.apart). If a single call asks for memory beyond the ceiling, the
+        kernel refuses it.
         """
         most_bytes = _mapped_bytes() + self.memory_bytes
         last_tick = time.process_time()

@@ -1,0 +1,75 @@
+"""Small files whose decoder is a single call into C that lasts for minutes."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+
+import pillow_heif
+from PIL import Image
+
+pillow_heif.register_heif_opener()
+
+
+def heic_of_many_turns(side: int, turns: int) -> bytes:
+    """A square in one colour, which its container turns so many times, 255 at most."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), "olive").save(file, "HEIF", quality=10)
+    parts = dict(_boxes(file.getvalue()))
+    pixels = parts[b"mdat"]
+    meta = dict(_boxes(parts[b"meta"][4:]))
+    decoder = dict(_boxes(dict(_boxes(meta[b"iprp"]))[b"ipco"]))[b"hvcC"]
+    size = _box(b"ispe", bytes(4), struct.pack(">II", side, side))
+    properties = _box(b"ipco", _box(b"hvcC", decoder), size, _box(b"irot", b"\1"))
+    of_item = bytes([0x81, 2, *[0x83] * turns])
+    owned = _box(b"ipma", bytes(4), struct.pack(">IHB", 1, 1, len(of_item)), of_item)
+    kind = _box(b"infe", b"\2\0\0\0", struct.pack(">HH4sB", 1, 0, b"hvc1", 0))
+
+    def head(start: int) -> bytes:
+        place = struct.pack(">HHHHHII", 1, 1, 0, 0, 1, start, len(pixels))
+        return _box(b"ftyp", b"heic\0\0\0\0mif1heic") + _box(
+            b"meta",
+            bytes(4),
+            _box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            _box(b"pitm", bytes(4), b"\0\1"),
+            _box(b"iloc", b"\1\0\0\0\x44\0", place),
+            _box(b"iinf", bytes(4), b"\0\1", kind),
+            _box(b"iprp", properties, owned),
+        )
+
+    return head(len(head(0)) + 8) + _box(b"mdat", pixels)
+
+
+def tiff_of_large_tiles(height: int) -> bytes:
+    """A picture that is one pixel wide, in tiles of 16,384 by 16 pixels, all of the same bytes."""
+    across, down = 16_384, 16
+    tile = zlib.compress(bytes(across * down), 9)
+    tiles = -(-height // down)
+    begin, sizes = 8 + len(tile), 8 + len(tile) + 4 * tiles
+    entries = [
+        *((256, 1, 1), (257, 1, height), (258, 1, 8), (259, 1, 8), (262, 1, 1), (277, 1, 1)),
+        *((322, 1, across), (323, 1, down), (324, tiles, begin), (325, tiles, sizes)),
+    ]
+    listed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in entries)
+    return b"".join(
+        (
+            struct.pack("<4sI", b"II*\0", sizes + 4 * tiles) + tile,
+            struct.pack("<I", 8) * tiles + struct.pack("<I", len(tile)) * tiles,
+            struct.pack("<H", len(entries)) + listed + bytes(4),
+        )
+    )
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The kind and the content of each box."""
+    while data:
+        size, kind = struct.unpack_from(">I4s", data)
+        yield kind, data[8:size]
+        data = data[size:]
+
+
+def _box(kind: bytes, *parts: bytes) -> bytes:
+    content = b"".join(parts)
+    return struct.pack(">I4s", 8 + len(content), kind) + content

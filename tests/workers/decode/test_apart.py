@@ -1,0 +1,110 @@
+"""Pictures whose decoder is a single call into C: it ends when its time is over, in any case."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import ClassifierError, DecodeFailed, DecodeTimeout
+from tests.pipeline.hostile.hostile_pictures import encoded
+from tests.workers.decode.one_call import heic_of_many_turns, tiff_of_large_tiles
+from tests.workers.decode.preset import PRESET
+from workers.decode import decoder
+from workers.decode.decoder import Decoder
+from workers.decode.limits import DecodeLimits
+from workers.decode.preprocessing import decode
+
+DECODER = Decoder(PRESET, DecodeLimits(pixels=50_000_000, cpu_seconds=3, memory_bytes=400 * 2**20))
+
+
+def processor_time() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@pytest.mark.parametrize(
+    "data",
+    [heic_of_many_turns(2048, 200), tiff_of_large_tiles(1_000_000)],
+    ids=["turns of a HEIC", "tiles of a TIFF"],
+)
+def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
+    started = processor_time()
+    pixels, _ = DECODER.decode(data, cpu_seconds=0.3)
+    assert isinstance(pixels, DecodeTimeout)
+    # Each of these calls takes more than five seconds, of which only those of the kernel may count
+    # as a whole one.
+    assert processor_time() - started < 2
+
+
+@pytest.mark.parametrize("form", ["HEIF", "AVIF", "TIFF"])
+def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
+    data = encoded(Image.linear_gradient("L").convert("RGB"), form)
+    pixels, _ = DECODER.decode(data)
+    assert np.array_equal(pixels, decode(data, PRESET, max_pixels=50_000_000))  # type: ignore
+
+
+def test_an_error_of_a_picture_keeps_its_code_and_its_words() -> None:
+    pixels, _ = DECODER.decode(encoded(Image.new("L", (7200, 7200)), "TIFF"))
+    assert isinstance(pixels, ClassifierError)
+    assert pixels.code == "too_many_pixels"
+    assert "7200" in str(pixels)
+
+
+def killed_by(number: signal.Signals) -> Callable[..., None]:
+    def decode(*_: object, **__: object) -> None:
+        faulthandler.disable()  # it would print where this process is
+        os.kill(os.getpid(), number)
+
+    return decode
+
+
+def test_a_decoder_that_crashes_fails_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGSEGV))
+    pixels, _ = DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+    assert isinstance(pixels, DecodeFailed)
+
+
+def test_a_process_that_something_else_kills_leaves_its_picture_undecided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGKILL))
+    with pytest.raises(RuntimeError, match="-9"):
+        DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+
+
+def test_no_process_is_left_when_the_batch_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfTimeError(Exception):
+        pass
+
+    def end(*_: object) -> None:
+        raise OutOfTimeError
+
+    def end_parent(*_: object, **__: object) -> None:
+        os.kill(os.getppid(), signal.SIGALRM)
+        signal.pause()
+
+    processes: list[int] = []
+    fork = os.fork
+
+    def noted_fork() -> int:
+        processes.append(fork())
+        return processes[-1]
+
+    monkeypatch.setattr(os, "fork", noted_fork)
+    monkeypatch.setattr(decoder, "decode", end_parent)
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        with pytest.raises(OutOfTimeError):
+            DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(processes[0], os.WNOHANG)

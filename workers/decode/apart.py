@@ -1,0 +1,100 @@
+"""Decoding in a process of its own, which the kernel ends when its processor time is over.
+
+Python handles the signal of a time limit only between two calls into C. The decoders of some
+formats are one call, and a small file can make it last for minutes: a HEIC that is turned 255
+times, or a TIFF whose tiles are a thousand times larger than the picture. The pool process would be
+killed in the end, three times for each picture, and others would wait meanwhile.
+
+A fork costs some milliseconds. So formats that are decoded in small blocks do without.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import resource
+import signal
+import traceback
+import warnings
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+from shared import formats
+from shared.errors import DecodeFailed, DecodeTimeout
+from shared.formats import HEAD_BYTES, recognised
+
+_Result = TypeVar("_Result")
+
+#: Formats whose decoders are one call into C, which the number of pixels does not bound.
+_ONE_CALL = (formats.AVIF, formats.HEIC, formats.TIFF, formats.RAW)
+
+#: How a process ends in which a decoder has a fault.
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+
+#: How one ends whose time is over.
+_TIMEOUTS = (signal.SIGVTALRM, signal.SIGXCPU)
+
+#: macOS ends processes that use its libraries after a fork.
+_IS_POSSIBLE = os.uname().sysname == "Linux"
+
+
+def is_needed(data: bytes) -> bool:
+    """Whether a picture is to be decoded in a process of its own."""
+    return _IS_POSSIBLE and recognised(data[:HEAD_BYTES]) in _ONE_CALL
+
+
+def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:
+    """What `work` returns. It runs in a fork of this process, and what it returns is pickled.
+
+    Raises DecodeTimeout if it takes more processor time, and DecodeFailed if the process dies of a
+    fault. Raises RuntimeError if something else has ended it.
+    """
+    reader, writer = os.pipe()
+    with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which do not go along
+        process = os.fork()
+    if not process:
+        _answer(work, writer, cpu_seconds)
+    os.close(writer)
+    status = None
+    try:
+        with open(reader, "rb") as pipe:
+            answer = pipe.read()
+        status = os.waitpid(process, 0)[1]
+    finally:
+        if status is None:  # the batch has no more time
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+    if status:
+        raise _reason(os.waitstatus_to_exitcode(status))
+    result: _Result = pickle.loads(answer)
+    return result
+
+
+def _answer(work: Callable[[], object], writer: int, cpu_seconds: float) -> NoReturn:
+    """In the new process: write the result, and end."""
+    code = 1
+    try:
+        for timeout in _TIMEOUTS:
+            signal.signal(timeout, signal.SIG_DFL)
+        # The timer does not count what the kernel does. The limit does, in whole seconds.
+        signal.setitimer(signal.ITIMER_VIRTUAL, cpu_seconds)
+        whole = math.ceil(cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with open(writer, "wb") as pipe:
+            pickle.dump(work(), pipe)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _reason(code: int) -> Exception:
+    """The error for a process that has not answered. `code` is negative for a signal."""
+    if -code in _TIMEOUTS:
+        return DecodeTimeout()
+    if -code in _FAULTS:
+        return DecodeFailed()
+    return RuntimeError(f"the process that decoded a picture has ended with {code}")
