@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import ModelError
+from shared.jobs import Lane
 from shared.settings import Settings
 
 if TYPE_CHECKING:
@@ -106,4 +107,10 @@ def _loaded(settings: Settings, path: Path, precision: Literal["fp32", "bf16"]) 
     from workers.engine.openvino_engine import OpenvinoEngine
 
     cores = settings.worker_processes
-    return OpenvinoEngine.load(path, settings.model_labels, precision=precision, cores=cores)
+    return OpenvinoEngine.load(
+        path,
+        settings.model_labels,
+        precision=precision,
+        cores=cores,
+        for_users=settings.lane is Lane.INTERACTIVE,
+    )

@@ -1,7 +1,8 @@
 """A CPU engine: OpenVINO on an export, one thread per pool process.
 
 On processors with instructions for bf16 it computes in bf16, which doubles the speed. A network is
-compiled for a fixed number of pictures, because it is then a fifth faster. Each takes 35 MB.
+compiled for a fixed number of pictures, because it is then a fifth faster. Each takes 35 MB, and a
+fifth of a second to compile.
 """
 
 from __future__ import annotations
@@ -51,31 +52,43 @@ class OpenvinoEngine:
         self,
         model: Model,
         precision: _Precision,
-        networks: dict[int, openvino.InferRequest],
-        lone: openvino.InferRequest,
+        networks: _Networks,
+        threads_of_lone: int,
     ) -> None:
         self.model = model
         self.precision: str = precision
         self._networks = networks
-        self._lone = lone
+        self._threads_of_lone = threads_of_lone
 
     @classmethod
     def load(
-        cls, path: Path, labels: Path | None = None, *, precision: _Precision, cores: int = 1
+        cls,
+        path: Path,
+        labels: Path | None = None,
+        *,
+        precision: _Precision,
+        cores: int = 1,
+        for_users: bool = True,
     ) -> OpenvinoEngine:
         """Load an export. Labels from a file replace its own.
 
-        A single picture may use `cores` cores. Raises ModelError if the file is not a complete
-        export, OpenVINO cannot compute it in this precision, or the labels do not fit.
+        A single picture may use `cores` cores. If it is not `for_users`, who wait for single
+        pictures, only full batches are compiled now, and everything else at its first use.
+
+        Raises ModelError if the file is not a complete export, OpenVINO cannot compute it in this
+        precision, or the labels do not fit.
         """
         try:
             network = openvino.Core().read_model(path)
             model = TypeAdapter(Model).validate_json(network.get_rt_info(_ENTRY).astype(str))
             # The file of a package may take one picture at a time.
-            sizes = _SIZES if network.input(0).partial_shape[0].is_dynamic else [1]
-            networks = {size: _compiled(network, size, precision) for size in sizes}
+            sizes = list(_SIZES) if network.input(0).partial_shape[0].is_dynamic else [1]
             threads = min(cores, _MOST_THREADS)
-            lone = _compiled(network, 1, precision, threads) if threads > 1 else networks[1]
+            networks = _Networks(network, precision, sizes)
+            for size in sizes if for_users else sizes[:1]:
+                networks.of(size)
+            if for_users:
+                networks.of(1, threads)
         except Exception as error:  # OpenVINO's errors are RuntimeErrors, and there are others.
             raise ModelError(
                 f"OpenVINO cannot use {path}. If it is not a complete export, delete it and run "
@@ -83,7 +96,7 @@ class OpenvinoEngine:
             ) from error
         if labels is not None:
             model = relabelled(model, labels, classes=len(model.labels))
-        return cls(in_precision(model, precision), precision, networks, lone)
+        return cls(in_precision(model, precision), precision, networks, threads)
 
     def predict(self, pixels: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
         """Probabilities of shape (n, classes) for RGB pictures of shape (n, crop, crop, 3).
@@ -105,12 +118,29 @@ class OpenvinoEngine:
     ) -> list[NDArray[np.float32]]:
         """The first outputs of the network. Others are not copied."""
         if alone and len(pixels) == 1:
-            return _infer(self._lone, pixels, outputs)
+            return _infer(self._networks.of(1, self._threads_of_lone), pixels, outputs)
         of_batches = [
-            [each[: len(batch)] for each in _infer(self._networks[size], batch, outputs)]
-            for size, batch in _batches(pixels, self._networks)
+            [each[: len(batch)] for each in _infer(self._networks.of(size), batch, outputs)]
+            for size, batch in _batches(pixels, self._networks.sizes)
         ]
         return [np.concatenate(of_output) for of_output in zip(*of_batches, strict=True)]
+
+
+class _Networks:
+    """The model, compiled for each number of pictures and of threads."""
+
+    def __init__(self, network: openvino.Model, precision: _Precision, sizes: list[int]) -> None:
+        self._network = network
+        self._precision = precision
+        self.sizes = sizes  #: Numbers of pictures, the largest first.
+        self._compiled: dict[tuple[int, int], openvino.InferRequest] = {}
+
+    def of(self, pictures: int, threads: int = 1) -> openvino.InferRequest:
+        """Compiles it at its first use. Raises what OpenVINO raises."""
+        key = pictures, threads
+        if key not in self._compiled:
+            self._compiled[key] = _compiled(self._network, pictures, self._precision, threads)
+        return self._compiled[key]
 
 
 def computes_bf16() -> bool:

@@ -9,15 +9,17 @@ import subprocess
 import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ModelError
+from shared.jobs import Lane
 from shared.settings import Settings
 from tests.workers.engine.tiny_export import MODEL, onnx_file, tiny_settings
-from workers.engine import find_export, load_engine
+from workers.engine import find_export, load_engine, openvino_engine
 
 ROOT = Path(__file__).parents[3]
 
@@ -59,6 +61,7 @@ def test_a_process_that_drops_an_engine_survives_the_limits_on_decoding(tiny: Se
     program = f"""
 import gc, sys
 from pathlib import Path
+from typing import Any
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits
@@ -152,3 +155,26 @@ def test_openvino_sends_and_stores_no_telemetry(tiny: Settings, tmp_path: Path) 
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert not list(home.iterdir())
+
+
+def test_a_bulk_worker_compiles_only_what_it_uses(
+    tiny: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[int, int]] = []
+    compile_network = openvino_engine._compiled
+
+    def compile_and_note(network: Any, pictures: int, precision: Any, threads: int = 1) -> Any:
+        compiled.append((pictures, threads))
+        return compile_network(network, pictures, precision, threads)
+
+    monkeypatch.setattr(openvino_engine, "_compiled", compile_and_note)
+    two = tiny.model_copy(update={"worker_processes": 2})
+    load_engine(two)
+    assert compiled == [(8, 1), (4, 1), (1, 1), (1, 2)]
+    compiled.clear()
+    engine = load_engine(two.model_copy(update={"lane": Lane.BULK}))
+    engine.predict(noise(16))
+    assert compiled == [(8, 1)]
+    engine.predict(noise(9))
+    engine.predict(noise(1))
+    assert compiled == [(8, 1), (1, 1)]
