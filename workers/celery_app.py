@@ -28,11 +28,14 @@ _TRANSPORT = {
     # `sep` keeps its default: Flower and celery-exporter use the default, and with another value a
     # worker fails on each of their requests.
     # Without these timeouts a worker waits for ever for a broker that vanished silently. They are
-    # longer than the worker's BRPOP. `retry_on_timeout` stays unset: it would send messages twice.
-    "socket_timeout": 10,
+    # longer than the worker's BRPOP, which waits for a second. A worker leaves a frozen server in
+    # three steps at most: two of the first timeout, and one of a BRPOP and twice the last. All
+    # together are shorter than the 30 s after which a worker that consumes nothing ends itself.
+    # `retry_on_timeout` stays unset: it would send messages twice.
+    "socket_timeout": 5,
     "socket_connect_timeout": 2,
     "socket_keepalive": True,
-    "health_check_interval": 25,
+    "health_check_interval": 5,
 }
 
 

@@ -60,6 +60,8 @@ class _FreeConnections(LifoQueue[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         asked_at = time.monotonic()
         item = super().get(block, timeout)
+        if item and item.is_outdated:
+            item.disconnect()  # the pool connects it again
         if self._breaker.only_failed_since(asked_at):  # so it had to wait
             super().put(item)
             raise Empty

@@ -29,6 +29,11 @@ _MISMATCHES = (62, 64)
 
 
 class _LeavesReplicas:
+    @property
+    def is_outdated(self) -> bool:
+        """Whether another connection has found a new master since this one was made."""
+        return False
+
     def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             return super().read_response(*args, **options)  # type: ignore[misc]
@@ -111,14 +116,9 @@ class _FollowsMaster:
         self._find_master = find_master
         super().__init__(**options)
 
-    def connect(self) -> None:
-        """Called by the pool before each use. Leaves a server in whose place another one was found.
-
-        The connection that finds the new master is another one of the pool.
-        """
-        if self.is_connected and (self.host, self.port) != self._find_master.master:
-            self.disconnect()  # type: ignore[attr-defined]
-        super().connect()  # type: ignore[misc]
+    @property
+    def is_outdated(self) -> bool:
+        return self.is_connected and (self.host, self.port) != self._find_master.master
 
     def _connect(self) -> Any:
         self.host, self.port = self._find_master()

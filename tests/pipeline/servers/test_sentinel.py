@@ -152,8 +152,8 @@ def test_no_accepted_picture_is_lost_in_failovers(
                 with _away(before, frozen=frozen):
                     wait_until(lambda old=before: group.master() is not old, 30)
                     # Celery's main process may wait for a frozen server with three calls, one
-                    # after the other: two of 10 s, and a BRPOP of 31 s.
-                    crowd.wait_for_labels(20, seconds=120)
+                    # after the other: two of 5 s, and a BRPOP of 11 s.
+                    crowd.wait_for_labels(20)
                 # It comes back as a replica.
                 group.await_agreement()
         assert_all_labelled(service, crowd)
