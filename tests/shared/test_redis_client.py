@@ -28,7 +28,7 @@ class Pool(_FreeConnections):
 
 
 def connection(*, is_connected: bool) -> Any:
-    return SimpleNamespace(is_connected=is_connected)
+    return SimpleNamespace(is_connected=is_connected, is_outdated=False)
 
 
 @pytest.fixture
