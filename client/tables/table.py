@@ -75,7 +75,7 @@ def rows_path(table: Path) -> Path:
 def check_table_path(path: Path, *, embeddings: bool = False) -> None:
     """Raises UsageError if no table can be made at this path, or none with embeddings."""
     if path.suffix not in _SUFFIXES:
-        raise UsageError(f"{path}: the name of a table must end in {', '.join(_SUFFIXES)}.")
+        raise UsageError(f"{path}: the name of a table must end in .csv, .jsonl or .parquet.")
     if embeddings and path.suffix == ".csv":
         raise UsageError(f"{path}: --embeddings needs a table that ends in .jsonl or .parquet.")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:

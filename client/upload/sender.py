@@ -103,7 +103,6 @@ class Sender:
         )
         self.job_ids.append(job.job_id)
         sent = SentPlan(plan, job)
-        self._sent.append(sent)
         duplicates = self._duplicates(digests)
         self._unfinished |= dict.fromkeys(digests, sent)
         if is_new:
@@ -114,9 +113,15 @@ class Sender:
             # Equal files have one item, and each of them has a row.
             sent.finished_before = done * len(plan.files) // len(digests)
             parts = self._connection.run(missing_parts(self._connection, job))
+        self._sent.append(sent)
         for number in parts:
             sent.parts.append(self._threads.submit(self._send_part, sent, number, duplicates))
         return sent
+
+    @property
+    def unwritten(self) -> list[SentPlan]:
+        """The plans with a job whose rows are not written, the oldest first."""
+        return list(self._sent)
 
     def finish(self, sent: SentPlan) -> None:
         """The job has ended and its rows are written."""

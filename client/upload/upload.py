@@ -15,6 +15,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from ..api.job import Job
@@ -28,6 +30,7 @@ from .journal import Journal
 from .plan import Plan
 from .planner import MAX_FILES, UNREADABLE, Planner
 from .progress import Progress
+from .running import Running
 from .sender import Sender, SentPlan
 from .window import Stopped, Window
 
@@ -47,7 +50,6 @@ _PROGRESS_SECONDS = 1.0
 
 #: The same with a limit on failures, so that the upload stops soon.
 _FAILURES_SECONDS = 0.2
-
 
 #: Failures that the summary names.
 _FIRST_FAILURES = 5
@@ -109,7 +111,8 @@ class Upload:
         self.failures: list[Failure] = []  #: The first ones of this run.
         self.is_done = False  #: Each file has a row.
         self.too_many: TooManyFailures | None = None  #: Also if the last picture reached the limit.
-        self.not_written = 0  #: Pictures of the oldest job that are done and have no row yet.
+        self.not_written = 0  #: Pictures that are done and have no row yet, as far as is known.
+        self._running = Running(service, self._sender)
         self.work = self._sender.counts  #: What this run has done.
         self.job_ids = self._sender.job_ids
 
@@ -175,6 +178,7 @@ class Upload:
         )
         self.counts += counts
         self._earlier += sent.finished_before
+        self._running.written(sent)
         below = sum(each["below_threshold"] for each in rows)
         self._sender.count(added=len(files), duplicates=duplicates, below_threshold=below)
         self._sender.finish(sent)
@@ -196,15 +200,13 @@ class Upload:
         while True:
             sent.check()
             status = job.status(wait=self._progress_seconds)
+            self._running.note(sent, status.counts)
             if status.ended:
                 sent.ended.set()
                 return
-            self._show(
-                succeeded=status.counts.succeeded,
-                failed=status.counts.failed,
-                earlier=sent.finished_before,
-            )
-            self._check_failures(status.counts.failed)
+            self._running.read_later_jobs()
+            self._show()
+            self._check_failures()
 
     def _rows(self, plan: Plan, items: list[Item], counts: Counter[str]) -> Iterator[Row]:
         for position, (file, item) in enumerate(zip(plan.files, plan.item_of, strict=True)):
@@ -226,22 +228,20 @@ class Upload:
             leading = {"path": path, "raw_path": path} if self._raw_path else {"path": path}
             yield row(result, **leading)
 
-    def _show(self, *, succeeded: int = 0, failed: int = 0, earlier: int = 0) -> None:
-        """Show the rows in the table, and the present counts of the oldest job.
-
-        `earlier` is the number of pictures of that job that an earlier run has classified.
-        """
-        self.not_written = succeeded + failed
-        failures = _failures(self.counts) + failed
+    def _show(self) -> None:
+        """Show the rows in the table, and the present counts of the jobs without rows."""
+        running = self._running
+        self.not_written = running.succeeded + running.failed
+        failed = _failures(self.counts)
         self._progress.show(
-            done=self.counts["succeeded"] + succeeded + failures,
-            failed=failures,
-            earlier=self._earlier + earlier,
+            done=self.counts["succeeded"] + failed + self.not_written,
+            failed=failed + running.failed,
+            earlier=self._earlier + running.earlier,
         )
 
-    def _check_failures(self, failed: int = 0, *, are_written: bool = False) -> None:
-        """Raises TooManyFailures. `failed` counts pictures of the oldest job that have no row."""
-        new = _failures(self.counts) + failed - self._failed_before
+    def _check_failures(self, *, are_written: bool = False) -> None:
+        """Raises TooManyFailures. `are_written`: the rows of the oldest job."""
+        new = _failures(self.counts) + self._running.failed - self._failed_before
         if self._max_failures is None or new < self._max_failures:
             return
         self.too_many = TooManyFailures(
@@ -249,7 +249,15 @@ class Upload:
         )
         # The next files are planned soon, or there are none and the run ends. A watch has no end.
         if not are_written or self._planner.watch or self._planned.get():
+            self._name_failures()
             raise self.too_many
+
+    def _name_failures(self) -> None:
+        """Name the first failed pictures that have no rows, unless the service is away."""
+        with suppress(ImageClassifierError):
+            for path, error in islice(self._running.failures(), _FIRST_FAILURES):
+                self.failures.append(Failure(path, error))
+        del self.failures[_FIRST_FAILURES:]
 
 
 def _room(plan: Plan) -> int:

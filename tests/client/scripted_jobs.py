@@ -111,7 +111,8 @@ class ScriptedJobs:
     def results(self, job_id: str, job: ScriptedJob, request: Request) -> Answer | Cut:
         [offset] = re.findall(r"offset=(\d+)", request.path)
         start, stop = int(offset), min(int(offset) + 1000, job.total)
-        items = [{"index": k, **job.items[k]} for k in range(start, stop)]
+        waiting = {"name": "", "state": "queued"}
+        items = [{"index": k, **job.items.get(k, waiting)} for k in range(start, stop)]
         for item in items:
             below = item["state"] == "succeeded" and job.min_score > _TABBY["probability"]
             item["below_threshold"] = below

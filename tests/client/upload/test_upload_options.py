@@ -13,7 +13,7 @@ import pytest
 from client.cli import connect, upload as command
 from client.cli.command import main
 from client.cli.exits import Exit
-from client.upload import planner, retry
+from client.upload import planner, retry, running
 from tests.client.scripted_server import ScriptedServer
 from tests.client.upload.conftest import Jobs, Upload
 
@@ -118,8 +118,51 @@ def test_an_upload_stops_while_its_job_runs(
     jobs.ending.clear()
     status, summary = upload.json("--max-failures", "5")
     assert status == Exit.TOO_MANY_FAILURES and summary["pictures"] == 0
+    names = [each["path"] for each in summary["first_failures"]]
+    assert names == [f"x{k:02}.jpg" for k in range(5)]
     jobs.ending.set()
     assert upload.json("--resume")[1]["failed"] == 40
+
+
+@pytest.fixture
+def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of two pictures, whose counts are read at once."""
+    monkeypatch.setattr(planner, "_FIRST_FILES", 2)
+    monkeypatch.setattr(planner, "_GROWTH", 1)
+    monkeypatch.setattr(running, "_LATER_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("small_jobs")
+def test_an_upload_stops_at_the_failures_of_a_later_job(
+    upload: Upload, folder: Path, jobs: Jobs
+) -> None:
+    """The service works on all jobs at the same time, and the oldest never ends."""
+    for k in range(2):
+        (folder / f"x{k}.jpg").write_text(f"soon {k}")
+    jobs.ending.clear()
+    status, summary = upload.json("--max-failures", "2")
+    assert status == Exit.TOO_MANY_FAILURES and summary["pictures"] == 0
+    assert [each["path"] for each in summary["first_failures"]] == ["x0.jpg", "x1.jpg"]
+
+
+@pytest.mark.usefixtures("small_jobs")
+def test_the_progress_counts_the_pictures_of_all_jobs(
+    upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time left would be several times too long without the later jobs."""
+    for k in range(8):
+        (folder / f"x{k}.jpg").write_text(f"picture {k}")
+    jobs.ending.clear()
+    shown: list[int] = []
+
+    def interrupt(self: Any, *, done: int, **_: Any) -> None:
+        shown.append(done)
+        if done == 11 or len(shown) == 100:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("client.cli.progress.Lines.show", interrupt)
+    assert upload()[0] == Exit.INTERRUPTED
+    assert shown[-1] == 11
 
 
 def test_an_upload_stops_at_the_failure_that_reaches_the_limit(
