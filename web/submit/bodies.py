@@ -1,7 +1,7 @@
 """The request bodies that a web process holds at a time, in memory and on disk.
 
 What a body may take is known before it is read: from its length, or else from the most that its
-call reads. So a refusal comes before the body, and an accepted body never waits for memory.
+call reads. So a body waits for memory before it is read, and a refusal comes before it, too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from shared.settings import Settings
 from web.intake.archives.uploads import AT_ONCE, TYPES
 from web.intake.uploads import FORM_OVERHEAD
 from web.schemas.submission import largest_open_request
+from web.server.lines import Lines
 from web.server.shares import Shares
 
 #: In the WSGI environment: the body of a submission.
@@ -42,19 +43,25 @@ class Body:
     def __init__(self, bodies: Bodies, client: str) -> None:
         self._bodies = bodies
         self._client = client
-        self._held: list[tuple[Shares, int]] = []
+        self._held: list[tuple[Shares | Lines, int]] = []
         #: Whether it holds memory for all its bytes.
         self.in_memory = False
 
-    def take(self, size: Size) -> None:
-        """Hold a place, and room for a body of `size`. Raises Overloaded, and holds less then."""
-        bodies = self._bodies
-        needs = [(bodies.places, 1), (bodies.disk, size.disk), (bodies.memory, size.memory)]
-        for shares, amount in needs:
-            if not shares.take(self._client, amount):
-                raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
-            self._held.append((shares, amount))
+    def take(self, size: Size, kind: str = "") -> None:
+        """Hold a place, and room for a body of `size`. Wait for memory behind others of its kind.
+
+        Raises Overloaded, and holds less then.
+        """
+        bodies, client = self._bodies, self._client
+        self._hold(bodies.places, 1, bodies.places.take(client, 1))
+        self._hold(bodies.disk, size.disk, bodies.disk.take(client, size.disk))
+        self._hold(bodies.memory, size.memory, bodies.memory.take(client, size.memory, kind))
         self.in_memory = not size.disk
+
+    def _hold(self, shares: Shares | Lines, amount: int, taken: bool) -> None:
+        if not taken:
+            raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
+        self._held.append((shares, amount))
 
     def free_memory(self) -> None:
         """Give the memory back: the body is stored, and its client only waits."""
@@ -68,7 +75,7 @@ class Body:
         self._give_back(self._held)
         self._held = []
 
-    def _give_back(self, held: list[tuple[Shares, int]]) -> None:
+    def _give_back(self, held: list[tuple[Shares | Lines, int]]) -> None:
         for shares, amount in held:
             shares.give_back(self._client, amount)
 
@@ -76,10 +83,13 @@ class Body:
 class Bodies:
     """What the bodies of a process may take together. Each client has a share of it."""
 
-    def __init__(self, *, most: int, memory: int, disk: int) -> None:
-        """Limits of their number, and of their bytes in memory and on disk."""
+    def __init__(self, *, most: int, memory: int, disk: int, wait_seconds: float = 0) -> None:
+        """Limits of their number, and of their bytes in memory and on disk.
+
+        A body waits for memory for `wait_seconds` at most.
+        """
         self.places = Shares(most)
-        self.memory = Shares(memory)
+        self.memory = Lines(memory, seconds=wait_seconds)
         self.disk = Shares(disk)
 
     @classmethod
@@ -88,6 +98,7 @@ class Bodies:
             most=settings.max_concurrent_submissions,
             memory=settings.max_body_memory_bytes,
             disk=AT_ONCE * settings.max_archive_bytes,
+            wait_seconds=settings.body_wait_seconds,
         )
 
     def of(self, client: str) -> Body:

@@ -1,8 +1,8 @@
-"""Admission in front of Flask: a submission for which there is no room is refused at once.
+"""Admission in front of Flask: a submission for which there is no room is refused.
 
-Its body has not been read then. Under overload most requests are refused, on the cores that the
-accepted ones need, and a refusal by the application would cost nearly as much as an accepted
-picture.
+Its body has not been read then. It waits for memory for some seconds, and for nothing else. Under
+overload most requests are refused, on the cores that the accepted ones need, and a refusal by the
+application would cost nearly as much as an accepted picture.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from web.http import auth, clients, requests, security_headers
 from web.http.api_keys import Scope
 from web.http.errors import problem_body, status_for
 from web.intake.uploads import FORM_OVERHEAD
-from web.server.entrance import ENTRANCE
+from web.server.entrance import ENTRANCE, go_on
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
@@ -151,7 +151,8 @@ class EarlyRefusals:
         began = time.perf_counter()
         environ = request.environ
         try:
-            environ[BODY].take(route.size(request))
+            environ[BODY].take(route.size(request), route.path)
+            go_on(environ)  # bodies that have waited may get their memory at the same moment
             route.reserve(request, environ[ROOM])
         except TryLater as refusal:
             status = HTTPStatus(status_for(type(refusal)))

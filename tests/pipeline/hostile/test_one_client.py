@@ -30,9 +30,9 @@ OTHER = "127.0.0.2"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
-    """A web process as it is shipped, without workers."""
+    """A web process as it is shipped, without workers. Bodies wait less for memory."""
     folder = tmp_path_factory.mktemp("one client")
-    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder)}
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(folder), "BODY_WAIT_SECONDS": "0.5"}
     with local_service(folder, os.environ | own) as running:
         running.start_web()
         running.await_web()
@@ -96,6 +96,33 @@ def test_half_sent_bodies_stay_within_their_budget(service: LocalService) -> Non
                 except (TimeoutError, ConnectionError):
                     break
         assert memory(service) - before < 300
+        another_client_is_answered(service)
+
+
+WITH_A_LENGTH = head(CLASSIFY, 19 * MB, "Content-Type: image/jpeg")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        WITH_A_LENGTH,
+        WITH_A_LENGTH.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"),
+        f"POST {CLASSIFY} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode(),
+    ],
+    ids=["with a length", "expects 100", "chunks"],
+)
+def test_bodies_that_wait_for_memory_take_little_and_end(
+    service: LocalService, start: bytes
+) -> None:
+    before = memory(service)
+    with ExitStack() as crowd:
+        clients = [crowd.enter_context(Connection(service.base_url, start)) for _ in range(450)]
+        for client in clients:
+            client.send(b"3000\r\n" + bytes(12_288) + b"\r\n")
+        another_client_is_answered(service)
+        for client in clients[-100:]:
+            client.until(b'"}')  # the refusal
+        assert memory(service) - before < 100
         another_client_is_answered(service)
 
 

@@ -22,8 +22,8 @@ CLASSIFY, JOBS, PART = "/api/v1/classify", "/api/v1/jobs", "/api/v1/jobs/{id}/pa
 
 @pytest.fixture
 def make(make_app: Callable[..., OpenAPI]) -> Callable[..., OpenAPI]:
-    """Makes applications that do not wait for results."""
-    return partial(make_app, wait_seconds=0)
+    """Makes applications that wait neither for results nor for memory."""
+    return partial(make_app, wait_seconds=0, body_wait_seconds=0)
 
 
 class Slow(io.BytesIO):
