@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 
 from shared.errors import ModelError
 from workers.engine.model import Model, relabelled
+from workers.engine.package import DESCRIPTION_FILE
 
 #: The entry of the export's metadata that holds the Model, as JSON.
 MODEL_ENTRY = "model"
@@ -60,10 +61,7 @@ class OnnxEngine:
             entries = session.get_modelmeta().custom_metadata_map
             model = TypeAdapter(Model).validate_json(entries[MODEL_ENTRY])
         except Exception as error:  # ONNX Runtime's errors have no common class.
-            raise ModelError(
-                f"{path} is not a complete export. Delete it and run "
-                f"`python -m workers.engine.export`. {error}"
-            ) from error
+            raise ModelError(f"{_advice(path)} {error}") from error
         if labels is not None:
             model = relabelled(model, labels, classes=len(model.labels))
         return cls(session, model, lone)
@@ -94,6 +92,13 @@ class OnnxEngine:
         chunks = [pixels[first : first + size] for first in range(0, len(pixels), size)]
         of_chunks = [self._session.run(names, {"pixels": each}) for each in chunks]
         return [np.concatenate(of_name) for of_name in zip(*of_chunks, strict=True)]
+
+
+def _advice(path: Path) -> str:
+    """What to do if a file cannot be loaded. That of a package is not made by our export."""
+    if (path.parent / DESCRIPTION_FILE).exists():
+        return f"This release cannot load {path}. Make the package again with the same release."
+    return f"{path} is not a complete export. Delete it and run `python -m workers.engine.export`."
 
 
 def _session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:

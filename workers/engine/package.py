@@ -34,6 +34,8 @@ DESCRIPTION_FILE, MODEL_FILE = "model.json", "model.onnx"
 #: Names of packages. They become folders, and parts of Redis keys.
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
+_FILE_NAME = re.compile(r"\w[\w.-]*")
+
 Activation = Literal["softmax", "sigmoid", "none"]
 
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -67,9 +69,16 @@ class Embedding(_Entry):
 class Golden(_Entry):
     """A picture and what the model must answer."""
 
-    file: str  #: Relative to the package.
+    file: str  #: Its name in the package.
     scores: dict[int, float]  #: The best scores, by class id.
     embedding: str = ""  #: float16, little-endian, as base64; empty without `Package.embedding`.
+
+    @field_validator("file")
+    @classmethod
+    def _is_in_the_package(cls, value: str) -> str:
+        if not _FILE_NAME.fullmatch(value):
+            raise ValueError(f"{value!r} is not the name of a file in the package")
+        return value
 
 
 class Package(_Entry):
@@ -101,6 +110,9 @@ class Package(_Entry):
             raise ValueError(f"the name {self.name!r} has other signs than a-z, 0-9, `.`, `-`, `_`")
         if unknown := sorted(set(self.thresholds) - set(self.labels)):
             raise ValueError(f"there is a threshold of {unknown[0]!r}, which is no label")
+        for golden in self.golden:
+            if not golden.scores or not set(golden.scores) <= set(range(len(self.labels))):
+                raise ValueError(f"{golden.file} must have scores of some of the labels")
         return self
 
     @field_validator("format", mode="before")

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import ModelError
+from shared.errors import InvalidRequest, ModelError
 from shared.settings import Settings
 from workers.decode.preprocessing import decode
 from workers.engine.model import Model, in_precision
@@ -82,13 +82,10 @@ def check_golden(engine: Predictor, folder: Path, package: Package) -> None:
     tolerance = _TOLERANCE.get(engine.precision, _OTHER_TOLERANCE)
     if package.numbers == "float16":
         tolerance = max(tolerance, _FLOAT16_TOLERANCE)
+    if not package.golden:
+        raise ModelError(f"{folder / DESCRIPTION_FILE} has no golden pictures to check the model.")
     for golden in package.golden:
-        path = folder / golden.file
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
-        pixels = decode(data, package.preset, max_pixels=_MAX_PIXELS)[np.newaxis]
+        pixels = _pixels(folder / golden.file, package)
         if package.embedding:
             [scores], [embedding] = engine.predict_and_embed(pixels)
             _check_embedding(embedding, golden, engine.precision, package)
@@ -104,10 +101,24 @@ def check_golden(engine: Predictor, folder: Path, package: Package) -> None:
                 )
 
 
+def _pixels(path: Path, package: Package) -> NDArray[np.uint8]:
+    """A golden picture, of shape (1, side, side, 3)."""
+    try:
+        data = path.read_bytes()
+        return decode(data, package.preset, max_pixels=_MAX_PIXELS)[np.newaxis]
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.") from error
+    except InvalidRequest as error:  # what a user's picture would get
+        raise ModelError(f"{path} is damaged. Copy the package once more. {error}") from error
+
+
 def _check_embedding(
     embedding: NDArray[np.float32], golden: Golden, precision: str, package: Package
 ) -> None:
-    expected = np.frombuffer(base64.b64decode(golden.embedding), "<f2").astype(np.float32)
+    try:
+        expected = np.frombuffer(base64.b64decode(golden.embedding), "<f2").astype(np.float32)
+    except ValueError:
+        expected = np.empty(0, np.float32)
     least = _LEAST_COSINE.get(precision, _OTHER_LEAST_COSINE)
     fits = len(expected) == len(embedding)
     cosine = _cosine(embedding, expected) if fits else 0.0

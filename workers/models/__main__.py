@@ -79,9 +79,16 @@ def _add(options: argparse.Namespace) -> None:
 
 def _list(options: argparse.Namespace) -> None:
     folders = sorted(packages_folder(Settings()).glob("[!.]*/model.json"))
+    damaged = []
     for path in folders:
-        package = read_package(path.parent)
-        print(f"{package.name}\t{len(package.labels)} labels\t{package.version}")
+        try:
+            package = read_package(path.parent)
+        except ModelError as error:
+            damaged.append(str(error))
+        else:
+            print(f"{package.name}\t{len(package.labels)} labels\t{package.version}")
+    if damaged:
+        raise ModelError("\n".join(damaged))
     if not folders:
         print(f"There are no packages in {packages_folder(Settings())}.", file=sys.stderr)
 

@@ -50,6 +50,17 @@ def test_a_package_is_added_listed_checked_and_removed(folder: Path, capsys: Any
     assert "There is no package pets" in capsys.readouterr().err
 
 
+def test_a_damaged_package_does_not_hide_the_others(folder: Path, capsys: Any) -> None:
+    for name in ("cats", "pets"):
+        assert main(["add", name, *ADD[2:]]) == 0
+    (folder / "data/models/packages/cats/model.json").write_text("{")
+    capsys.readouterr()
+    assert main(["list"]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("pets\t4 labels\tpets-")
+    assert "cats/model.json: Invalid JSON" in said.err
+
+
 def test_a_worker_loads_a_package_by_its_name_or_path(folder: Path) -> None:
     main(ADD)
     settings = Settings(model="pets")

@@ -165,6 +165,28 @@ def test_a_package_that_answers_otherwise_than_it_says_is_refused(tmp_path: Path
         check(engine, folder, read_package(folder))
 
 
+@pytest.mark.parametrize("side", [0, 4000])
+def test_a_golden_picture_that_cannot_be_read_is_named(tmp_path: Path, side: int) -> None:
+    folder = package(tmp_path)
+    file = folder / "golden-1.png"
+    if side:
+        Image.new("RGB", (side, side)).save(file)
+    else:
+        file.write_text("no picture")
+    engine = OnnxEngine.load(folder / MODEL_FILE)
+    with pytest.raises(ModelError, match="golden-1.png is damaged. Copy the package once more"):
+        check(engine, folder, read_package(folder))
+
+
+def test_a_file_that_this_release_cannot_load_is_not_deleted(tmp_path: Path) -> None:
+    """A newer ONNX Runtime may have made it. An export would be deleted and made again."""
+    file = package(tmp_path) / MODEL_FILE
+    file.write_bytes(b"\x08\x7f")
+    with pytest.raises(ModelError, match="cannot load .*. Make the package again") as refusal:
+        OnnxEngine.load(file)
+    assert "elete" not in str(refusal.value)
+
+
 def test_a_file_that_was_exchanged_is_refused(tmp_path: Path) -> None:
     folder = package(tmp_path)
     write_model(folder / MODEL_FILE)

@@ -180,6 +180,15 @@ def test_a_package_of_the_first_format_works() -> None:
         ({"thresholds": {"red": 1.5}}, "thresholds.red: Input should be less than or equal to 1"),
         ({"threshold": -1}, "threshold: Input should be greater than or equal to 0"),
         ({"temperature": 0}, "temperature: Input should be greater than 0"),
+        ({"golden": []}, "model.json has no golden pictures"),
+        *(
+            ({"golden": [{"file": file, "scores": {"0": 1}}]}, "is not the name of a file in the")
+            for file in ("../golden-1.png", "/dev/zero", "..", "", "a/b.png")
+        ),
+        *(
+            ({"golden": [{"file": "golden-1.png", "scores": scores}]}, "must have scores of some")
+            for scores in ({}, {"4": 0.5}, {"-1": 0.5})
+        ),
     ],
 )
 def test_a_description_that_is_impossible_is_refused(change: dict[str, Any], message: str) -> None:
