@@ -61,17 +61,30 @@ _model = SharedText()
 _labels = SharedText(2**22)
 
 
+def _pool_processes(settings: Settings) -> int:
+    """A worker of the interactive lane has one more than it is to use, if that is a single one.
+
+    Else slow pictures would leave no process for the others.
+    """
+    least = 2 if settings.lane is Lane.INTERACTIVE else 1
+    return max(least, settings.worker_processes)
+
+
+def _prefetched(settings: Settings) -> int:
+    """Messages that must fill the next batches."""
+    of_process = settings.max_batch_size if settings.lane is Lane.INTERACTIVE else 2
+    return max(_pool_processes(settings), of_process * settings.worker_processes)
+
+
 def make_worker(settings: Settings) -> Celery:
     app = make_celery(settings)
     app.conf.update(
         task_default_queue=settings.lane,
         task_queues=[queue for queue in app.conf.task_queues if queue.name == settings.lane],
-        worker_concurrency=settings.worker_processes,
+        worker_concurrency=_pool_processes(settings),
         # Prefetched messages must fill the next batch. An interactive message is often a single
         # image. A bulk message is a whole part.
-        worker_prefetch_multiplier=(
-            settings.max_batch_size if settings.lane is Lane.INTERACTIVE else 2
-        ),
+        worker_prefetch_multiplier=_prefetched(settings) // _pool_processes(settings),
         worker_send_task_events=settings.task_events,
         task_time_limit=settings.batch_time_limit_seconds,
         # Celery kills a pool process that has not loaded the engine by then. On a machine with much
@@ -87,11 +100,17 @@ def make_worker(settings: Settings) -> Celery:
 app = make_worker(settings)
 
 
-@app.task(base=MicroBatch, name=CLASSIFY, max_batch_size=settings.max_batch_size)
-def classify(parts: list[list[Any]], *, alone: bool) -> int:
+@app.task(
+    base=MicroBatch,
+    name=CLASSIFY,
+    max_batch_size=settings.max_batch_size,
+    batches_at_once=settings.worker_processes,
+)
+def classify(parts: list[list[Any]], *, alone: bool, slow: bool) -> int:
     if _classifier is None:
         raise RuntimeError("this pool process has no engine; its first log lines say why")
-    return _classifier.classify([PartRef.from_message(part) for part in parts], alone=alone)
+    refs = [PartRef.from_message(part) for part in parts]
+    return _classifier.classify(refs, alone=alone, slow=slow)
 
 
 @signals.setup_logging.connect

@@ -16,6 +16,7 @@ class Batch:
 
     def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
         self.requests = requests
+        self.runs_alone = any(runs_alone(request) for request in requests)
         self.accepted = False
         self.process: int | None = None  #: Id of the process that has accepted it.
         self.result: Any = None  #: The pool's record of this batch.

@@ -9,8 +9,9 @@ checks revocation and sends events. Only its last step, the call of the pool, is
 pool's callbacks for a batch call those of each request. So acknowledgement, redelivery after a lost
 process, revocation, time limits and task events work as for any task.
 
-A message that must run alone may be slow. Such messages alternate with batches of the others, so
-that the others do not wait for all of them.
+A message that must run alone may be slow. One process of several takes none of them, so that the
+others do not wait for them. Those that wait in the consumer do not count as prefetched, so that the
+others still arrive.
 
 This module depends on `Task.start_strategy`, `consumer.on_task_request` as the last step of the
 default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request.
@@ -51,20 +52,23 @@ class MicroBatch(Task):  # type: ignore[misc]
     """Base of a task whose messages are run together.
 
     Each message carries one list. The task's function gets the lists of a batch as one list, and
-    `alone`, which is true if every other pool process is free and was so for a moment. The header
-    `images` of a message is its size. A message without the header counts as 1.
+    `alone`, which is true if every other pool process is free and was so for a moment. It also gets
+    `slow`, which is true for a message that must run alone. The header `images` of a message is its
+    size. A message without the header counts as 1.
     """
 
     abstract = True
     acks_late = True
     max_batch_size = 32
+    #: Batches of messages that need not run alone. None for one in each process.
+    batches_at_once: int | None = None
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
         """Celery calls this at every connect to the broker."""
         if self.batcher is None:
             self.batcher = Batcher(self, consumer.pool)
             end_frozen_processes(self.batcher, app.conf.task_time_limit, consumer.timer)
-        self.batcher.forget_old_connection()
+        self.batcher.forget_old_connection(consumer)
         flush_events_together(consumer)
         return default_strategy(self, app, _Gathering(consumer, self.batcher.add), **kwargs)
 
@@ -96,6 +100,7 @@ class Batcher:
         self.received = 0  #: Requests so far. It grows while the worker consumes.
         self._waiting: deque[Any] = deque()
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
+        self._consumer: Any = None  #: None until there is a connection.
         self._last_was_alone = False
         self.paused = False
         self._running: set[Batch] = set()
@@ -103,8 +108,8 @@ class Batcher:
 
     @property
     def idle(self) -> bool:
-        """Whether a process is free. Then no message should stay in the queue."""
-        return self.running < self.processes
+        """Whether a process is free for any message. Then none should stay in the queue."""
+        return self._has_room(alone=False)
 
     @property
     def processes(self) -> int:
@@ -144,7 +149,11 @@ class Batcher:
 
     def add(self, request: Any) -> None:
         self.received += 1
-        (self._alone if runs_alone(request) else self._waiting).append(request)
+        if runs_alone(request):
+            self._alone.append(request)
+            self._prefetch()
+        else:
+            self._waiting.append(request)
         if self.paused:
             self._return_waiting()
         self._fill_free_processes()
@@ -166,9 +175,20 @@ class Batcher:
             while waiting:
                 self._put_back(waiting[-1])  # the oldest last, so that it is the next one
                 waiting.pop()
+        self._prefetch()
 
-    def forget_old_connection(self) -> None:
-        """Drop the requests that the broker will deliver again.
+    def _prefetch(self) -> None:
+        """Let the consumer prefetch one more message for each that must run alone and waits.
+
+        Celery does so for tasks with an ETA, and its event loop tells the broker. After a reconnect
+        it sets the number anew, so it is not counted up and down here.
+        """
+        if self._consumer:
+            usual = self._consumer.initial_prefetch_count
+            self._consumer.qos.value = usual + len(self._alone)
+
+    def forget_old_connection(self, consumer: Any) -> None:
+        """Drop the requests that the broker will deliver again. `consumer` has the new connection.
 
         kombu has returned the old connection's messages to the queue, so those that wait here must
         not run, too. The pool has discarded batches that no process had accepted, without a
@@ -176,18 +196,35 @@ class Batcher:
         """
         self._waiting.clear()
         self._alone.clear()
+        self._consumer = consumer
         self._running = {batch for batch in self._running if batch.accepted}
 
     def _fill_free_processes(self) -> None:
-        while self.waiting and self.idle and not self.paused:
-            requests = self._take()
+        while not self.paused:
+            waiting = self._next()
+            if not waiting:
+                return
+            requests = self._take(waiting)
             if requests and not self._send(Batch(requests, self._on_done)):
                 return
 
-    def _take(self) -> list[Any]:
+    def _has_room(self, *, alone: bool) -> bool:
+        """Whether a batch of this kind may start. One process of several is free of slow ones."""
+        same = sum(batch.runs_alone == alone for batch in self._running)
+        most = max(1, self.processes - 1) if alone else self._task.batches_at_once
+        return self.running < self.processes and same < (most or self.processes)
+
+    def _next(self) -> deque[Any]:
+        """The messages of the next batch; empty if none may start. The two kinds alternate."""
+        alone = bool(self._alone) and self._has_room(alone=True)
+        others = bool(self._waiting) and self._has_room(alone=False)
+        if not alone and not others:
+            return deque()
+        self._last_was_alone = alone and not (others and self._last_was_alone)
+        return self._alone if self._last_was_alone else self._waiting
+
+    def _take(self, waiting: deque[Any]) -> list[Any]:
         """The next batch, in order; empty if all its requests were revoked or expired."""
-        self._last_was_alone = bool(self._alone) and not (self._waiting and self._last_was_alone)
-        waiting = self._alone if self._last_was_alone else self._waiting
         requests: list[Any] = []
         room = self._task.max_batch_size
         while waiting:
@@ -198,6 +235,7 @@ class Batcher:
             if not request.revoked():
                 requests.append(request)
                 room -= images(request)
+        self._prefetch()
         return requests
 
     def _send(self, batch: Batch) -> bool:
@@ -211,6 +249,7 @@ class Batcher:
                 [request.args[0] for request in batch.requests],
                 [request.id for request in batch.requests],
                 time.monotonic() - self._overlapped_at > _QUIET_SECONDS,
+                batch.runs_alone,
             ),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,
@@ -231,13 +270,15 @@ class Batcher:
         self._fill_free_processes()
 
 
-def _run(task_name: str, lists: list[list[Any]], ids: list[str], alone: bool) -> tuple[Any, float]:
+def _run(
+    task_name: str, lists: list[list[Any]], ids: list[str], alone: bool, slow: bool
+) -> tuple[Any, float]:
     """In a pool process: call the task's function with the entries of all messages."""
     started = time.monotonic()
     log.fields.set({"task.id": ids})
     try:
         entries = [entry for each in lists for entry in each]
-        value = current_app.tasks[task_name].run(entries, alone=alone)
+        value = current_app.tasks[task_name].run(entries, alone=alone, slow=slow)
     except MemoryError:
         raise BatchOutOfMemory(f"out of memory on a batch of {len(lists)} messages") from None
     return value, time.monotonic() - started

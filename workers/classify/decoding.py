@@ -1,8 +1,8 @@
 """Decodes the pictures of a micro-batch, in runs, within a budget of the batch.
 
-A picture that is slow to decode must not delay the others of its batch. So each picture is first
-tried for a short time. A slow one is decoded at the end, after the others are answered. When the
-budget is spent, the batch ends, and the rest is put back into the queue.
+A picture that is slow to decode must not delay others. So each picture is first tried for a short
+time. If its header says that it has many pixels, it is not even tried. A slow picture is put back
+into the queue and gets a batch of its own. A batch also ends when its budget is spent.
 
 Many pictures of one client, each of them fast enough, must not delay those of another either. So
 the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile.
@@ -23,7 +23,7 @@ from shared.jobs import Lane, Outcome, PartRef
 from shared.records.work import PartWork
 from shared.settings import Settings
 from workers.classify.reading import PictureReader, Place, Read
-from workers.decode.decoder import Decoder
+from workers.decode.decoder import Decoder, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class DecodeBudget:
     """Seconds that decoding may take."""
 
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
-    #: Processor time of the first try of a picture, and of a run, which then ends. None without.
-    trial: float | None = None
+    #: Limits of the first try of a picture. A run ends after the same time. None without.
+    trial: Trial | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> DecodeBudget:
@@ -44,7 +44,8 @@ class DecodeBudget:
         if settings.lane is Lane.BULK:
             return cls(batch=most)
         seconds = settings.max_decode_seconds
-        return cls(batch=min(seconds / 3, most), trial=seconds / 10)
+        trial = Trial(cpu_seconds=seconds / 10, pixels=settings.max_image_pixels // 3)
+        return cls(batch=min(seconds / 3, most), trial=trial)
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ class BatchDecoding:
         budget: DecodeBudget,
         *,
         pictures_at_once: int,
+        slow: bool,
     ) -> None:
-        """`read` reads pictures that did not come with `works`."""
+        """`read` reads pictures that did not come with `works`. `slow`: the batch may be slow."""
         self._decoder = decoder
         self._pictures = PictureReader(read)
         self._budget = budget
@@ -99,13 +101,19 @@ class BatchDecoding:
         if budget.trial is not None:
             every = _in_rounds(every)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
-        self._single = len(every) == 1
+        self._trial = budget.trial
+        if budget.trial and len(every) == 1:
+            # No other picture waits for its try, and a second one would take longer.
+            self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
+        self._decodes_slow = slow or budget.trial is None
         self._spent = 0.0
 
     @property
     def over(self) -> bool:
         """Whether there is no further run."""
-        return not self._left or self._spent >= self._budget.batch
+        if not self._left or self._spent >= self._budget.batch:
+            return True
+        return self._left[0].slow and not self._decodes_slow
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures."""
@@ -123,7 +131,7 @@ class BatchDecoding:
         ends early if its pictures took long together.
         """
         run = Run()
-        longest = self._spent + (self._budget.trial or math.inf)
+        longest = self._spent + (self._trial.cpu_seconds if self._trial else math.inf)
         while not self.over:
             picture = self._left.popleft()
             slow = self._decode(picture, run)
@@ -135,18 +143,18 @@ class BatchDecoding:
         return run
 
     def _decode(self, picture: _Picture, run: Run) -> bool:
-        """Decode a picture into the run. Returns whether it is slow."""
+        """Decode a picture into the run. Returns whether it was decoded and is slow."""
         work, position = picture.work, picture.position
         data = self._pictures.take(picture.place, (each.place for each in self._left))
         if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False
-        trial = None if picture.slow or self._single else self._budget.trial
-        pixels, milliseconds = self._decoder.decode(data, cpu_seconds=trial)
+        trial = None if picture.slow else self._trial
+        pixels, milliseconds = self._decoder.decode(data, trial=trial)
         self._spent += milliseconds / 1000
         if trial is not None and isinstance(pixels, DecodeTimeout):
             self._left.append(_Picture(work, position, slow=True))
-            return True
+            return False
         if isinstance(pixels, ClassifierError):
             run.failed.append((work, position, Outcome.failure(pixels)))
         else:

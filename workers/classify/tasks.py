@@ -53,10 +53,12 @@ class BatchClassifier:
         self._lane = lane
         self._budget = budget
 
-    def classify(self, refs: Sequence[PartRef], *, alone: bool = False) -> int:
+    def classify(self, refs: Sequence[PartRef], *, alone: bool = False, slow: bool = False) -> int:
         """Classify and commit parts. Returns the number of images that were processed.
 
-        `alone`: no other process of this worker is busy, or was a moment ago.
+        `alone`: no other process of this worker is busy, or was a moment ago. `slow`: the batch may
+        be slow, because another process is there for the others. A batch that may not puts its
+        slow pictures back into the queue.
 
         A picture that cannot be decoded becomes an error of its item. If anything raises here, the
         parts that are not committed stay outstanding and are delivered again. Pictures for which
@@ -73,6 +75,7 @@ class BatchClassifier:
             works,
             self._budget,
             pictures_at_once=self._engine.pictures_at_once,
+            slow=slow,
         )
         while not decoding.over:
             # Each run is committed at its end, so the first clients do not wait for the last

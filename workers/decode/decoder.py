@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import NamedTuple
 
@@ -24,6 +25,13 @@ class Decoded(NamedTuple):
     milliseconds: float
 
 
+class Trial(NamedTuple):
+    """Limits of a first try, which ends with DecodeTimeout if the picture is slow to decode."""
+
+    cpu_seconds: float
+    pixels: int  #: By the header. The try of a picture with more pixels ends before decoding.
+
+
 class Decoder:
     """Decodes pictures for a model that wants them as `preset` says."""
 
@@ -31,30 +39,30 @@ class Decoder:
         self._preset = preset
         self._limits = limits
 
-    def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
-        """Decode one picture. Works in the main thread only, because the limits use signals.
-
-        `cpu_seconds` lowers the limit on processor time.
-        """
+    def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+        """Decode one picture. Works in the main thread only, because the limits use signals."""
         started = time.perf_counter()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
             if apart.is_needed(data):
-                most = _IN_A_CALL * cpu_seconds if cpu_seconds else self._limits.cpu_seconds
-                pixels = apart.run_apart(lambda: self._pixels(data, cpu_seconds), cpu_seconds=most)
+                most = _IN_A_CALL * trial.cpu_seconds if trial else self._limits.cpu_seconds
+                pixels = apart.run_apart(lambda: self._pixels(data, trial), cpu_seconds=most)
             else:
-                pixels = self._pixels(data, cpu_seconds)
+                pixels = self._pixels(data, trial)
         except ClassifierError as error:
             pixels = error
         return Decoded(pixels, 1000 * (time.perf_counter() - started))
 
-    def _pixels(
-        self, data: bytes, cpu_seconds: float | None
-    ) -> NDArray[np.uint8] | ClassifierError:
+    def _pixels(self, data: bytes, trial: Trial | None) -> NDArray[np.uint8] | ClassifierError:
         """The pixels, or why there are none."""
         try:
-            with self._limits.enforced(cpu_seconds):
-                return decode(data, self._preset, max_pixels=self._limits.pixels)
+            with self._limits.enforced(trial.cpu_seconds if trial else None):
+                return decode(
+                    data,
+                    self._preset,
+                    max_pixels=self._limits.pixels,
+                    quick_pixels=trial.pixels if trial else math.inf,
+                )
         except ClassifierError as error:
             # The frames of the traceback hold the decoded picture, which may be large.
             error.__traceback__ = error.__cause__ = error.__context__ = None

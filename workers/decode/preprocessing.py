@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -12,6 +13,7 @@ from PIL import Image, ImageFile
 
 from shared.errors import (
     DecodeFailed,
+    DecodeTimeout,
     EmptyFile,
     TooManyPixels,
     TooMuchMemory,
@@ -54,21 +56,30 @@ class Preset:
     margin: Literal["even", "down"] = "even"
 
 
-def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]:
+class _PixelLimits(NamedTuple):
+    """Both limit what is decoded, which of a large JPEG is a part only."""
+
+    most: int
+    quick: float  #: A picture with more than this takes long.
+
+
+def decode(
+    data: bytes, preset: Preset, *, max_pixels: int, quick_pixels: float = math.inf
+) -> NDArray[np.uint8]:
     """The upright centre crop of a picture, as RGB of shape (crop_size, crop_size, 3).
 
     A TIFF gives its first page, and an animation its first frame that is not blank. Raises
     EmptyFile, UnsupportedFormat, TooManyPixels, TooMuchMemory, TruncatedImage or DecodeFailed, and
     none of Pillow's errors. `max_pixels` limits what is decoded: a large JPEG is decoded at a half
     to an eighth of its size. In other formats Pillow's own limit of 179 million pixels also
-    applies.
+    applies. Raises DecodeTimeout, before decoding, if `quick_pixels` is less than what is decoded.
     """
     if not data:
         raise EmptyFile
     try:
         # Pillow warns of oddities in files that it can read. They do not belong in the log.
         with warnings.catch_warnings(action="ignore"):
-            return _decoded(data, preset, max_pixels)
+            return _decoded(data, preset, _PixelLimits(max_pixels, quick_pixels))
     except Image.DecompressionBombError as error:
         raise TooManyPixels from error
     except (MemoryError, *DECODER_ERRORS) as error:
@@ -79,10 +90,10 @@ def decode(data: bytes, preset: Preset, *, max_pixels: int) -> NDArray[np.uint8]
         raise DecodeFailed from error
 
 
-def _decoded(data: bytes, preset: Preset, max_pixels: int) -> NDArray[np.uint8]:
+def _decoded(data: bytes, preset: Preset, limits: _PixelLimits) -> NDArray[np.uint8]:
     try:
         with open_picture(data) as image:
-            return np.asarray(_with_content(image, preset, max_pixels))
+            return np.asarray(_with_content(image, preset, limits))
     except OSError as error:
         if not (JPEG.matches(data[:HEAD_BYTES]) and is_truncated(data, error)):
             raise
@@ -90,15 +101,15 @@ def _decoded(data: bytes, preset: Preset, max_pixels: int) -> NDArray[np.uint8]:
         if whole is None:
             raise
     with open_picture(whole) as image:
-        return np.asarray(_upright_crop(image, preset, max_pixels))
+        return np.asarray(_upright_crop(image, preset, limits))
 
 
-def _with_content(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -> Image.Image:
+def _with_content(image: ImageFile.ImageFile, preset: Preset, limits: _PixelLimits) -> Image.Image:
     """The crop of the first frame; if that is blank, of the first other one that is not.
 
     A viewer shows a blank first frame for a moment only.
     """
-    first = _upright_crop(image, preset, max_pixels)
+    first = _upright_crop(image, preset, limits)
     if image.format not in _ANIMATED or not _is_blank(first):
         return first
     for number in range(1, _MOST_FRAMES):
@@ -106,7 +117,7 @@ def _with_content(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -
             image.seek(number)
         except EOFError:
             return first
-        square = _upright_crop(image, preset, max_pixels)
+        square = _upright_crop(image, preset, limits)
         if not _is_blank(square):
             return square
     return first
@@ -116,22 +127,24 @@ def _is_blank(square: Image.Image) -> bool:
     return all(darkest == brightest for darkest, brightest in square.getextrema())  # type: ignore
 
 
-def _check_pixels(image: Image.Image, whole: tuple[int, int], max_pixels: int) -> None:
+def _check_pixels(image: Image.Image, whole: tuple[int, int], limits: _PixelLimits) -> None:
     """Check what will be decoded; `whole` is the size of the picture."""
     width, height = image.size
-    if width * height > max_pixels:
+    if width * height > limits.most:
         raise TooManyPixels(
-            f"The picture has {too_many_pixels(*whole, max_pixels, 'MAX_IMAGE_PIXELS')}."
+            f"The picture has {too_many_pixels(*whole, limits.most, 'MAX_IMAGE_PIXELS')}."
         )
+    if width * height > limits.quick:
+        raise DecodeTimeout
 
 
-def _upright_crop(image: ImageFile.ImageFile, preset: Preset, max_pixels: int) -> Image.Image:
+def _upright_crop(image: ImageFile.ImageFile, preset: Preset, limits: _PixelLimits) -> Image.Image:
     """Resize, crop and make upright in one pass over the large picture. Returns RGB."""
     colours.prepare(image)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, but not below the resized size.
     width, height = image.size
     drafted = image.draft(None, _resized(width, height, preset))
-    _check_pixels(image, (width, height), max_pixels)
+    _check_pixels(image, (width, height), limits)
     image.decodermaxblock = _BLOCK_BYTES
     image.load()
     if not drafted:

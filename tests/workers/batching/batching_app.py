@@ -45,10 +45,12 @@ def _obey_the_operator(sender: Any, **_: Any) -> None:
 
 
 @app.task(base=MicroBatch, name="batch", max_batch_size=8)
-def batch(entries: list[dict[str, Any]], *, alone: bool) -> int:
+def batch(entries: list[dict[str, Any]], *, alone: bool, slow: bool) -> int:
     redis = Redis.from_url(settings.redis_url)
     names = [entry["name"] for entry in entries]
-    redis.rpush("began", json.dumps({"names": names, "pid": os.getpid(), "alone": alone}))
+    redis.rpush(
+        "began", json.dumps({"names": names, "pid": os.getpid(), "alone": alone, "slow": slow})
+    )
     time.sleep(max(entry.get("sleep", 0) for entry in entries))
     while any("gate" in entry for entry in entries) and not redis.exists("open"):
         time.sleep(0.01)

@@ -45,11 +45,13 @@ class Pool:
     closing: bool = False
     batches: list[tuple[list[str], bool]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    slow: list[bool] = field(default_factory=list)  #: Of each batch: whether it may be slow.
 
     def apply_async(self, _: Any, arguments: tuple[Any, ...], **callbacks: Any) -> object | None:
         if self.closing:
             return None
-        _, lists, _, alone = arguments
+        _, lists, _, alone, slow = arguments
+        self.slow.append(slow)
         self.batches.append(([name for each in lists for name in each], alone))
         self.callbacks.append(callbacks)
         return object()
@@ -64,6 +66,20 @@ class Pool:
 class Task(MicroBatch):
     name = "batch"
     max_batch_size = 8
+
+
+class Consumer:
+    """Celery's consumer, as far as the batcher needs it."""
+
+    initial_prefetch_count = 16
+
+    def __init__(self) -> None:
+        self.qos = QoS(self.initial_prefetch_count)
+
+
+@dataclass
+class QoS:
+    value: int  #: Messages that the consumer may hold.
 
 
 @pytest.fixture
@@ -129,7 +145,7 @@ def test_after_a_reconnect_only_accepted_batches_hold_a_slot(batcher: Batcher, p
     for name in ("accepted", "not accepted", "waiting"):
         batcher.add(Message(name))
     pool.accept(0)
-    batcher.forget_old_connection()
+    batcher.forget_old_connection(Consumer())
     assert (batcher.running, batcher.waiting) == (1, 0)
     batcher.add(Message("delivered again"))
     assert pool.batches[2][0] == ["delivered again"]
@@ -156,6 +172,56 @@ def test_messages_that_run_alone_alternate_with_batches_of_the_others(pool: Pool
         pool.end(batch)
     names = [names for names, _ in pool.batches]
     assert names == [["first"], ["slow 1"], ["a", "b", "c"], ["slow 2"], ["slow 3"]]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_messages_that_run_alone_leave_a_process_for_the_others(pool: Pool, processes: int) -> None:
+    pool.num_processes = processes
+    batcher = Batcher(Task(), pool)
+    for k in range(6):
+        batcher.add(Message(f"slow {k}", ALONE))
+    assert pool.slow == [True] * (processes - 1) and batcher.idle
+    batcher.add(Message("a"))
+    assert pool.batches[-1][0] == ["a"] and not pool.slow[-1] and not batcher.idle
+    pool.end(processes - 1)
+    assert len(pool.batches) == processes, "the process stays free for the others"
+    pool.end(0)
+    assert pool.batches[-1][0] == [f"slow {processes - 1}"]
+
+
+def test_a_process_more_than_the_batches_at_once_is_for_messages_that_run_alone(
+    pool: Pool,
+) -> None:
+    task = Task()
+    task.batches_at_once = 1
+    batcher = Batcher(task, pool)
+    for name in ("a", "b"):
+        batcher.add(Message(name))
+    assert [names for names, _ in pool.batches] == [["a"]] and not batcher.idle
+    batcher.add(Message("slow 1", ALONE))
+    batcher.add(Message("slow 2", ALONE))
+    assert pool.batches[1][0] == ["slow 1"]
+    pool.end(0)
+    assert pool.batches[2][0] == ["b"]
+    pool.end(1)
+    assert pool.batches[3][0] == ["slow 2"] and batcher.waiting == 0
+
+
+def test_waiting_messages_that_run_alone_leave_room_for_others_to_arrive(pool: Pool) -> None:
+    batcher, consumer = Batcher(Task(), pool), Consumer()
+    batcher.forget_old_connection(consumer)
+    batcher.add(Message("a"))
+    for k in range(3):
+        batcher.add(Message(f"slow {k}", ALONE))
+    assert consumer.qos.value == 16 + 2
+    consumer.qos.value = 16  # Celery sets it anew some time after a reconnect.
+    pool.end(1)
+    assert consumer.qos.value == 16 + 1
+    pool.end(2)
+    assert consumer.qos.value == 16
+    batcher.add(Message("slow 3", ALONE))
+    batcher.forget_old_connection(consumer := Consumer())
+    assert consumer.qos.value == 16
 
 
 def test_a_paused_worker_returns_what_waits_and_ends_what_runs(pool: Pool) -> None:

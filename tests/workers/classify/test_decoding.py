@@ -24,26 +24,34 @@ from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from tests.workers.engine.tiny_export import tiny_settings
 from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
-from workers.decode.decoder import Decoded, Decoder
+from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import DecodeLimits
 from workers.engine import load_engine
 
 SETTINGS = Settings(lane=Lane.INTERACTIVE)
 LIMIT = SETTINGS.max_decode_seconds
 BUDGET = DecodeBudget.of(SETTINGS)
+TRIAL = BUDGET.trial.cpu_seconds if BUDGET.trial else 0.0
 #: The seconds that the decoder below needs. HEAVY is just not slow.
 GOOD, HEAVY, LARGE, HOSTILE = b"0.02", b"0.29", b"1", b"1000"
+#: Its header says that it has many pixels.
+MANY_PIXELS = b"2.5 many"
 
 
 class ScriptedDecoder:
-    """Needs as many seconds as the bytes say, up to the limit. No time passes."""
+    """Needs as many seconds as the bytes say, up to the limit. No time passes.
+
+    A picture of many pixels ends its first try at once.
+    """
 
     def __init__(self, side: int) -> None:
         self._pixels = np.zeros((side, side, 3), np.uint8)
         self.seconds = 0.0  #: Of the present batch.
 
-    def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
-        needed, limit = float(data), cpu_seconds or LIMIT
+    def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+        if trial and b"many" in data:
+            return Decoded(DecodeTimeout(), 0.0)
+        needed, limit = float(data.split()[0]), trial.cpu_seconds if trial else LIMIT
         self.seconds += min(needed, limit)
         pixels = DecodeTimeout() if needed > limit else self._pixels
         return Decoded(pixels, 1000 * min(needed, limit))
@@ -123,14 +131,51 @@ def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it
     assert again == [(hostile[4:], False), *(([ref], True) for ref in tried)]
 
 
-def test_a_slow_picture_alone_in_its_batch_gets_all_of_its_time(
-    classifier: Make, jobs: JobRecords, redis: Redis
+@pytest.mark.parametrize("many_pixels", [False, True])
+def test_a_slow_picture_gets_all_of_its_time_in_a_batch_of_its_own(
+    classifier: Make, jobs: JobRecords, redis: Redis, many_pixels: bool
 ) -> None:
-    slow = submit(jobs, str(0.9 * LIMIT).encode())
+    slow = submit(jobs, MANY_PIXELS if many_pixels else str(0.9 * LIMIT).encode())
     others = [submit(jobs, GOOD) for _ in range(3)]
     taken(redis)
-    assert classifier().classify([slow, *others]) == 4
+    assert classifier().classify([slow, *others]) == 3
+    assert outcomes(jobs, slow) == ["waiting"]
+    assert taken(redis) == [([slow], True)]
+    assert classifier().classify([slow], slow=True) == 1
     assert outcomes(jobs, slow) == ["succeeded"]
+
+
+@pytest.mark.parametrize("slow", [HOSTILE, MANY_PIXELS])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_batch_that_may_not_be_slow_ends_soon(
+    classifier: Make, jobs: JobRecords, redis: Redis, slow: bytes, again: bool
+) -> None:
+    """Also if its only picture is slow, and if recovery has queued that again with others."""
+    ref, decoder = submit(jobs, slow), ScriptedDecoder(load_side(classifier))
+    taken(redis)
+    if again:
+        classifier().classify([ref])
+        assert taken(redis) == [([ref], True)]
+    assert classifier(decoder).classify([ref]) == 0
+    assert decoder.seconds == (BUDGET.batch if slow == HOSTILE and not again else 0.0)
+    assert taken(redis) == [([ref], True)]
+    assert classifier().classify([ref], slow=True) == 1
+
+
+def test_a_part_with_slow_pictures_loses_none_of_them(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    ref = submit(jobs, MANY_PIXELS, GOOD, HOSTILE, LARGE, GOOD)
+    taken(redis)
+    assert classifier().classify([ref]) == 2
+    batches = 0
+    while parts := taken(redis):
+        assert parts == [([ref], True)]
+        assert classifier().classify([ref], slow=True) == 1
+        batches += 1
+    ok = "succeeded"
+    assert outcomes(jobs, ref) == [ok, ok, "decode_timeout", ok, ok]
+    assert jobs.reader.get(ref.job_id).state == JobState.COMPLETED and batches == 3
 
 
 def test_pictures_of_one_client_are_decoded_in_the_order_of_their_arrival(
@@ -157,9 +202,9 @@ def decoded(classifier: Make, refs: list[PartRef]) -> list[int]:
     sizes: list[int] = []
     decode = decoder.decode
 
-    def noted(data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+    def noted(data: bytes, *, trial: Trial | None = None) -> Decoded:
         sizes.append(len(data))
-        return decode(data, cpu_seconds=cpu_seconds)
+        return decode(data, trial=trial)
 
     decoder.decode = noted  # type: ignore[method-assign]
     classifier(decoder).classify(refs)
@@ -193,9 +238,9 @@ def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     seen = []
 
     class Watching(ScriptedDecoder):
-        def decode(self, data: bytes, *, cpu_seconds: float | None = None) -> Decoded:
+        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
             seen.append(outcomes(jobs, stranger)[0])
-            return super().decode(data, cpu_seconds=cpu_seconds)
+            return super().decode(data, trial=trial)
 
     classifier(Watching(load_side(classifier))).classify([*heavy, stranger])
     assert seen == ["waiting", "waiting", "succeeded", "succeeded", "succeeded"]
@@ -210,13 +255,13 @@ def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
     ]
     taken(redis)
     decoder = ScriptedDecoder(load_side(classifier))
-    batches = [refs]
+    batches = [(refs, False)]
     while batches:
-        for batch in batches:
+        for batch, slow in batches:
             decoder.seconds = 0.0
-            classifier(decoder).classify(batch)
-            assert decoder.seconds < BUDGET.batch + LIMIT
-        batches = [batch for batch, _ in taken(redis)]
+            classifier(decoder).classify(batch, slow=slow)
+            assert decoder.seconds < BUDGET.batch + (LIMIT if slow else TRIAL)
+        batches = taken(redis)
     assert [outcomes(jobs, ref) for ref in refs[:32]] == [["decode_timeout"]] * 32
     timeout = "decode_timeout"
     ok = "succeeded"
@@ -269,12 +314,15 @@ def test_generated_slow_pictures_are_stopped_after_the_good_ones(
     slow = [jpeg_of_many_passes(5_000 + k) for k in range(3)]
     engine_preset = classifier()._engine.model.preset
     limits = DecodeLimits(pixels=50_000_000, cpu_seconds=0.5, memory_bytes=400 * 2**20)
-    made = classifier(Decoder(engine_preset, limits), DecodeBudget(trial=0.2, batch=60))
+    budget = DecodeBudget(trial=Trial(cpu_seconds=0.2, pixels=10**8), batch=60)
+    made = classifier(Decoder(engine_preset, limits), budget)
     hostile = [submit(jobs, data) for data in slow]
     good = submit(jobs, pictures[0].read_bytes())
     with redis.pubsub() as notices:  # type: ignore[no-untyped-call]
         notices.subscribe(keys.COMMITTED)
         made.classify([*hostile, good])
+        for ref in hostile:
+            made.classify([ref], slow=True)
         heard = iter(lambda: notices.get_message(timeout=1), None)
         ended = [each["data"].decode()[:32] for each in heard if each["type"] == "message"]
     assert ended == [good.job_id, *(ref.job_id for ref in hostile)]

@@ -18,7 +18,7 @@ from tests.pipeline.hostile.hostile_pictures import encoded
 from tests.workers.decode.one_call import heic_of_many_turns, tiff_of_large_tiles
 from tests.workers.decode.preset import PRESET
 from workers.decode import decoder
-from workers.decode.decoder import Decoder
+from workers.decode.decoder import Decoder, Trial
 from workers.decode.limits import DecodeLimits
 from workers.decode.preprocessing import decode
 
@@ -37,7 +37,7 @@ def processor_time() -> float:
 )
 def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     started = processor_time()
-    pixels, _ = DECODER.decode(data, cpu_seconds=0.3)
+    pixels, _ = DECODER.decode(data, trial=Trial(cpu_seconds=0.3, pixels=10**8))
     assert isinstance(pixels, DecodeTimeout)
     # Each of these calls takes more than five seconds, of which only those of the kernel may count
     # as a whole one.
