@@ -47,6 +47,8 @@ def from_onnx(
         raise ModelError(
             f"{path.name} has {ends.classes} classes, and there are {len(labels)} labels."
         )
+    if ends.takes_bytes:
+        wish = wish.of_bytes(path.name)
     preset = wish.preset(ends.side)
     activation = _activation(path, ends, choices.activation)
     return Made(

@@ -54,6 +54,15 @@ class Wish:
             )
         return _valid(values)
 
+    def of_bytes(self, file: str) -> Wish:
+        """For a model that takes bytes. Raises ModelError if mean or deviation is given."""
+        if self.given.keys() & {"mean", "std"}:
+            raise ModelError(
+                f"{file} takes pixels as bytes, so it normalises them itself. Leave out --preset,"
+                " or mean and std of its file."
+            )
+        return Wish(self.given | NAMED["zero-to-one"])
+
 
 def read_preset(text: str) -> dict[str, Any]:
     """The parts of a preset from its name or from a JSON file with the fields of `Preset`.

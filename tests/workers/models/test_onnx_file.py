@@ -76,7 +76,8 @@ def test_a_package_answers_as_its_file(
     tmp_path: Path, file: dict[str, Any], choices: dict[str, Any], activation: str
 ) -> None:
     path = write_model(tmp_path / "m.onnx", **file)
-    wish = Wish(IMAGENET | {"crop_size": SIDE})
+    normalised = {} if file.get("kind") == "uint8" else IMAGENET
+    wish = Wish(normalised | {"crop_size": SIDE})
     made = from_onnx(path, name="m", labels=LABELS, wish=wish, choices=Choices(**choices))
     write_package(made, tmp_path / "package")
     engine = OnnxEngine.load(tmp_path / "package" / MODEL_FILE)
@@ -128,6 +129,16 @@ def test_normalisation_is_never_guessed(tmp_path: Path) -> None:
     choices = Choices(activation="softmax")
     with pytest.raises(ModelError, match="how pictures are normalised. Give --preset: imagenet,"):
         from_onnx(path, name="m", labels=LABELS, wish=Wish(), choices=choices)
+
+
+def test_a_file_that_takes_bytes_normalises_them_itself(tmp_path: Path) -> None:
+    """A mean would do nothing, and `show` would say that it is subtracted."""
+    path = write_model(tmp_path / "m.onnx", kind="uint8", layout="NHWC")
+    options: Any = {"name": "m", "labels": LABELS, "choices": Choices(activation="softmax")}
+    preset = from_onnx(path, wish=Wish(), **options).preset
+    assert (preset.mean, preset.std) == ((0, 0, 0), (1, 1, 1))
+    with pytest.raises(ModelError, match="m.onnx takes pixels as bytes.* Leave out --preset"):
+        from_onnx(path, wish=Wish(IMAGENET), **options)
 
 
 @pytest.mark.parametrize("content", [b"", b"not ONNX", b"\x08\x08"])
