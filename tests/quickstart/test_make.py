@@ -115,7 +115,7 @@ def test_pytorch_is_announced_before_it_is_downloaded(clone: Path) -> None:
     (clone / ".venv" / "bin" / "python").write_text(without)
     ended = make(clone, ".venv/torch.stamp", "PYTHON=.venv/bin/python")
     notice, _, after = ended.stdout.partition(
-        "ran: -m pip install --quiet -r requirements/torch.txt"
+        "ran: -m pip install --quiet --no-warn-conflicts -r requirements/torch.txt"
     )
     assert after and "This downloads PyTorch: 3 GB" in notice, ended.stdout
 
