@@ -239,7 +239,7 @@ def test_the_same_pictures_are_answered_from_the_cache_the_second_time(
     page = new_page()
     page.goto(service.base_url)
     pictures = noise(5)
-    for cached in ("", "5 classified earlier"):
+    for cached in ("", "5 were classified before"):
         page.set_input_files("#pictures", pictures)
         expect(page.locator("#figures")).to_contain_text(
             re.compile(f"5 pictures labelled.*{cached}")

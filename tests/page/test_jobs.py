@@ -62,7 +62,10 @@ def test_an_unknown_job_in_the_address_is_reported(
 ) -> None:
     page = new_page(refusals=(STATUS.format(404),))
     page.goto(f"{service.base_url}/?job=0123")
-    expect(page.locator("#notice")).to_contain_text("This job does not exist")
+    notice, drop = page.locator("#notice"), page.locator("#drop")
+    expect(notice).to_contain_text("This job does not exist")
+    top = "(each) => each.getBoundingClientRect().top"
+    assert notice.evaluate(top) < drop.evaluate(top), "the notice may be below the window"
 
 
 def test_a_job_that_runs_is_followed_from_another_browser(

@@ -31,7 +31,7 @@ def job(service: LocalService, noise: Noise) -> str:
 
 
 def test_on_a_phone_a_row_of_filters_stays_and_shows_the_first_pictures_that_fit(
-    new_page: NewPage, job: str, axe: str
+    new_page: NewPage, job: str, axe: str, noise: Noise
 ) -> None:
     page = new_page(**_PHONE, reduced_motion="reduce")
     opened(page, job)
@@ -58,7 +58,21 @@ def test_on_a_phone_a_row_of_filters_stays_and_shows_the_first_pictures_that_fit
     assert violations(page, axe) == []
     page.locator("#clear").tap()
     expect(row).to_have_text("Filter")
+
+    row.tap()
+    page.fill("#text", "noise 0007 or another picture")
+    page.select_option("#sort", "uncertain")
+    expect(row).to_contain_text("another picture")
+    assert row.evaluate("(each) => each.scrollWidth <= each.clientWidth"), "the filters are cut off"
+    page.locator("#close-fields").tap()
+    expect(page.locator("#nothing")).to_be_visible()
+    bottom = page.locator("#filters").evaluate(_BOTTOM)
+    assert bottom < 844 / 4 and page.locator("#nothing").evaluate(_TOP) >= bottom
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("scrollY") > 0
+    page.set_input_files("#pictures", noise(1))
+    expect(page.locator("#single-predictions li")).to_have_count(5)
+    assert page.evaluate("scrollY") == 0, "the new job is not in the window"
 
 
 def test_the_keyboard_opens_the_fields_of_a_small_window_and_closes_them(
@@ -102,6 +116,9 @@ def test_the_long_name_of_a_single_picture_is_read_on_a_phone(
 ) -> None:
     page = new_page(**_PHONE)
     page.goto(service.base_url)
+    expect(page.get_by_role("button", name="Choose pictures")).to_be_visible()
+    for words in page.get_by_text("drop").all():
+        expect(words).to_be_hidden()
     [picture] = noise(1)
     long: Path = picture.rename(picture.with_name(f"{'A holiday in the mountains ' * 6}0123.png"))
     page.set_input_files("#pictures", long)

@@ -59,6 +59,7 @@ async function trySample(event) {
 function accept(files) {
   const { archives, pictures, skipped } = sort(files);
   const message = skippedText(skipped);
+  scrollTo(0, 0); // to the notices, and to the first pictures of a new job
   if (!pictures.length && !archives.length) return notice(message || "There are no pictures here.");
   notice(message);
   const beside = pictures.length > 0 || archives.length > 1;
@@ -154,7 +155,10 @@ async function note(job) {
 }
 
 function visit(job) {
-  if (shown !== job) filters.reset();
+  if (shown !== job) {
+    filters.reset();
+    scrollTo(0, 0);
+  }
   history.pushState(null, "", address(job.id));
   show(job);
 }
@@ -258,6 +262,7 @@ function filtered() {
   if (!shown) return;
   order();
   summary.show(shown);
+  filterRow.measure();
   if (filterRow.isShown) return $("found").scrollIntoView();
   const top = $("job").getBoundingClientRect().top + scrollY;
   if (scrollY > top) scrollTo(0, top);

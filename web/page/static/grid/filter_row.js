@@ -21,17 +21,19 @@ export class FilterRow {
     addEventListener("pointerdown", ({ target }) => {
       if (this.#isOpen && !this.#form.contains(target)) this.#show(false);
     });
-    // A picture that gets the focus is not scrolled below the row, or below the head of the job.
-    const observer = new ResizeObserver(() => {
-      const stays = this.isShown ? this.#form : this.#form.parentElement;
-      document.documentElement.style.setProperty("--stays", `${stays.offsetHeight}px`);
-    });
+    const observer = new ResizeObserver(() => this.measure());
     for (const element of [this.#form, this.#form.parentElement]) observer.observe(element);
   }
 
   /** Whether the filters are a row. */
   get isShown() {
     return this.#open.offsetWidth > 0;
+  }
+
+  /** A picture that gets the focus is not scrolled below the row, or below the head of the job. */
+  measure() {
+    const stays = this.isShown ? this.#form : this.#form.parentElement;
+    document.documentElement.style.setProperty("--stays", `${stays.offsetHeight}px`);
   }
 
   /** `words` say what is filtered: an empty list if nothing is. `count` pictures are shown. */

@@ -112,7 +112,8 @@ function figures(job, speed, left) {
   if (job.ended) add(ending(job));
   else add(`${number(job.done)} of ${number(total)} done`);
   if (counts.failed && total > 1) add(`${number(counts.failed)} failed`, "failed");
-  if (counts.cached) add(`${number(counts.cached)} classified earlier`);
+  if (counts.cached && total > 1)
+    add(plural(counts.cached, "was classified before", "were classified before"));
   if (job.interrupted)
     add(`${plural(total - job.received, "picture was", "pictures were")} not sent`);
   else if (!job.ended && job.received < total) add(`${percent(job.sentShare)} sent`);
