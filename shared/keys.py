@@ -47,9 +47,10 @@ thumbnail:<digest>        JPEG: a small version of the picture with this digest
 dead_letters              hash: member -> JSON about an image on which workers died
 dead_image:<member>       the bytes of that image, for a retry
 webhooks_due              sorted set: ended jobs whose webhook is due, by time
-webhook_host:<host>       sorted set: jobs whose webhook is being delivered to this host, by the end
-                          of the lease; expires with the last lease
-webhook_client:<client>   sorted set: the same for the jobs of this client
+webhooks_under_way        sorted set: jobs whose webhook is being delivered, by the end of the
+                          lease; expires with the last lease
+webhook_host:<host>       sorted set: the same for the webhooks to this host
+webhook_client:<client>   sorted set: the same for the webhooks of this client
 webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 lane_states               hash: lane -> JSON: what the operator wants of the lane. A lane without it
@@ -85,6 +86,7 @@ COMMITTED = "committed"
 OWNERS = "owners"
 LANE_STATES = "lane_states"
 WEBHOOKS_DUE = "webhooks_due"
+WEBHOOKS_UNDER_WAY = "webhooks_under_way"
 
 #: Added to the deadline of a part that waits for its round. No worker is expected to start on it.
 WAITING_SECONDS = 1_000_000_000

@@ -1,18 +1,21 @@
 -- Lease webhooks that are due: no other worker delivers them until the lease ends.
 --
 -- uses: webhooks/under_way
--- keys: webhooks_due
+-- keys: webhooks_due, webhooks_under_way
 -- arguments: now, lease_until, most, most_of_host, most_of_client, examined, later
 -- The times are in Unix seconds. At most `most` webhooks are leased, and at most `most_of_host` of
--- each host and `most_of_client` of each client at a time. If many wait for that, `examined` of them
--- are due again `later`, so that the next call gets to the others.
+-- each host at a time. A client has at most as many as it leaves of twice `most_of_client`, and a
+-- first one in any case. If many wait for that, `examined` of them are due again `later`, so that
+-- the next call gets to the others.
 -- Returns their job ids, the longest due first.
-local function is_free(key, most)
-  if not key then
-    return true
-  end
+local function count(key)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-  return redis.call('ZCARD', key) < tonumber(most)
+  return redis.call('ZCARD', key)
+end
+
+local function may_have_more(client)
+  local has = count(client)
+  return has == 0 or has + 1 <= 2 * most_of_client - count(webhooks_under_way)
 end
 
 local function add(key, job_id)
@@ -30,8 +33,10 @@ for _, job_id in ipairs(due) do
     return leased
   end
   local of_host, of_client = sets_of(string.format(JOB_KEY, job_id))
-  if is_free(of_host, most_of_host) and is_free(of_client, most_of_client) then
+  if (not of_host or count(of_host) < tonumber(most_of_host)) and
+     (not of_client or may_have_more(of_client)) then
     redis.call('ZADD', webhooks_due, lease_until, job_id)
+    add(webhooks_under_way, job_id)
     add(of_host, job_id)
     add(of_client, job_id)
     leased[#leased + 1] = job_id

@@ -26,7 +26,8 @@ _SETTLE = Script("webhooks/settle")
 MOST_OF_HOST = 4
 
 #: Deliveries of one client at a time, half of what a worker has threads. A client may name any
-#: number of hosts, and all of them may belong to one machine that never answers.
+#: number of hosts, and all of them may belong to one machine that never answers. A second client
+#: gets half of the rest, and so on: two of them would otherwise have all threads.
 MOST_OF_CLIENT = 8
 
 #: Due webhooks that one call examines.
@@ -115,6 +116,7 @@ class WebhookOutbox:
         job_ids = _LEASE(
             self._redis,
             webhooks_due=keys.WEBHOOKS_DUE,
+            webhooks_under_way=keys.WEBHOOKS_UNDER_WAY,
             now=now,
             lease_until=until,
             most=most,
@@ -130,6 +132,7 @@ class WebhookOutbox:
         number = _BEGIN(
             self._redis,
             webhooks_due=keys.WEBHOOKS_DUE,
+            webhooks_under_way=keys.WEBHOOKS_UNDER_WAY,
             job=keys.job(lease.job_id),
             job_id=lease.job_id,
             lease_until=lease.until,
@@ -146,6 +149,7 @@ class WebhookOutbox:
         _SETTLE(
             self._redis,
             webhooks_due=keys.WEBHOOKS_DUE,
+            webhooks_under_way=keys.WEBHOOKS_UNDER_WAY,
             job=keys.job(lease.job_id),
             job_id=lease.job_id,
             lease_until=lease.until,

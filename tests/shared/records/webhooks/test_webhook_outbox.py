@@ -161,3 +161,27 @@ def test_a_client_that_names_many_hosts_leaves_threads_for_others(
         outbox.settle(attempt.lease)
     assert len(leased(outbox, 102)) == MOST_OF_CLIENT
     assert redis.ttl(keys.webhook_client("many hosts")) > 0
+
+
+def test_several_clients_with_silent_hosts_leave_threads_for_others(
+    outbox: WebhookOutbox, redis: Redis
+) -> None:
+    for client in ("first", "second", "third"):
+        for number in range(20):
+            add(redis, f"http://{client}{number}.example/", 1, client=client)
+    assert len(leased(outbox, 60)) == 8 + 4 + 2
+    other = add(redis, "http://other.example/", 3, client="other")
+    assert {lease.job_id for lease in leased(outbox, 61)} < other
+    assert redis.ttl(keys.WEBHOOKS_UNDER_WAY) > 0
+
+
+def test_a_client_always_has_one_delivery(outbox: WebhookOutbox, redis: Redis) -> None:
+    for number in range(30):
+        add(redis, f"http://{number}.example/", 2, client=f"client {number}")
+    first = leased(outbox, 60)
+    assert len(first) >= 16
+    for lease in first:
+        attempt = outbox.begin(lease, until=200)
+        assert attempt
+        outbox.settle(attempt.lease)
+    assert not redis.exists(keys.WEBHOOKS_UNDER_WAY)
