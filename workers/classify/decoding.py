@@ -80,6 +80,11 @@ class _Picture:
     def place(self) -> Place:
         return self.work, self.position
 
+    @property
+    def client(self) -> str:
+        """A job of an older version names none."""
+        return self.work.client or self.work.ref.job_id
+
 
 class BatchDecoding:
     def __init__(
@@ -106,6 +111,7 @@ class BatchDecoding:
             # No other picture waits for its try, and a second one would take longer.
             self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
         self._decodes_slow = slow or budget.trial is None
+        self._slow_clients: set[str] = set()  #: Of those pictures that this batch found slow.
         self._spent = 0.0
 
     @property
@@ -127,20 +133,24 @@ class BatchDecoding:
     def next_run(self) -> Run:
         """Decode until the engine has enough pictures of whole parts.
 
-        A run also ends before and after a slow picture, so that the others do not wait for it. It
-        ends early if its pictures took long together.
+        A run also ends before and after a slow picture, so that the others do not wait for it, and
+        before another picture of a client that had a slow one. It ends early if its pictures took
+        long together.
         """
         run = Run()
         longest = self._spent + (self._trial.cpu_seconds if self._trial else math.inf)
         while not self.over:
             picture = self._left.popleft()
             slow = self._decode(picture, run)
-            if slow or self.over or self._left[0].slow:
+            if slow or self.over or self._may_be_slow(self._left[0]):
                 break
             whole = self._left[0].work is not picture.work
             if self._spent >= longest or (whole and run.pictures >= self._pictures_at_once):
                 break
         return run
+
+    def _may_be_slow(self, picture: _Picture) -> bool:
+        return picture.slow or picture.client in self._slow_clients
 
     def _decode(self, picture: _Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
@@ -154,6 +164,7 @@ class BatchDecoding:
         self._spent += milliseconds / 1000
         if trial is not None and isinstance(pixels, DecodeTimeout):
             self._left.append(_Picture(work, position, slow=True))
+            self._slow_clients.add(picture.client)
             return False
         if isinstance(pixels, ClassifierError):
             run.failed.append((work, position, Outcome.failure(pixels)))
@@ -167,7 +178,6 @@ def _in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
     counts: Counter[str] = Counter()
     numbered = []
     for picture in pictures:
-        client = picture.work.client or picture.work.ref.job_id
-        numbered.append((counts[client], picture))
-        counts[client] += 1
+        numbered.append((counts[picture.client], picture))
+        counts[picture.client] += 1
     return [picture for _, picture in sorted(numbered, key=lambda each: each[0])]

@@ -32,6 +32,8 @@ PREPROCESSING_VERSION = "2"
 #: Bytes that a decoder gets at once. The time limit acts between two blocks. In one of Pillow's
 #: blocks of 64 KiB, a hostile JPEG of 50 million pixels can hide 900 passes, which take 3 s.
 _BLOCK_BYTES = 8 * 2**10
+#: Smaller ones make the decoding of a large photo slower.
+_LEAST_BLOCK_BYTES = 512
 
 
 #: Formats of animations, and frames that are tried if the first ones are blank.
@@ -145,7 +147,7 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset, limits: _PixelLimi
     width, height = image.size
     drafted = image.draft(None, _resized(width, height, preset))
     _check_pixels(image, (width, height), limits)
-    image.decodermaxblock = _BLOCK_BYTES
+    image.decodermaxblock = _block_bytes(image, width * height)
     image.load()
     if not drafted:
         width, height = image.size  # Pillow makes a TIFF upright while it loads it.
@@ -165,6 +167,13 @@ def _upright_crop(image: ImageFile.ImageFile, preset: Preset, limits: _PixelLimi
         part, square = square, Image.new("RGB", (preset.crop_size, preset.crop_size), preset.fill)
         square.paste(part, kept.place)
     return square if upright.method is None else square.transpose(upright.method)
+
+
+def _block_bytes(image: Image.Image, pixels: int) -> int:
+    """The bytes of a block. A pass of a progressive JPEG may have few bytes for all its pixels."""
+    if "progressive" not in image.info:
+        return _BLOCK_BYTES
+    return max(_LEAST_BLOCK_BYTES, _BLOCK_BYTES // max(1, pixels // 1_000_000))
 
 
 def _resized(width: int, height: int, preset: Preset) -> tuple[int, int]:

@@ -246,6 +246,22 @@ def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     assert seen == ["waiting", "waiting", "succeeded", "succeeded", "succeeded"]
 
 
+def test_an_answer_leaves_before_the_next_picture_of_a_client_with_a_slow_one(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    hostile = [submit(jobs, HOSTILE, client="hostile") for _ in range(2)]
+    good = submit(jobs, GOOD, client="good")
+    seen = []
+
+    class Watching(ScriptedDecoder):
+        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+            seen.append(outcomes(jobs, good)[0])
+            return super().decode(data, trial=trial)
+
+    classifier(Watching(load_side(classifier))).classify([*hostile, good])
+    assert seen == ["waiting", "waiting", "succeeded"]
+
+
 def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from shared.errors import DecodeTimeout, TruncatedImage
-from tests.pipeline.hostile.hostile_pictures import encoded
+from tests.pipeline.hostile.hostile_pictures import encoded, jpeg_of_many_passes
 from tests.workers.decode.preset import PRESET
 from workers.decode.decoder import Decoder, Trial
 from workers.decode.limits import DecodeLimits
@@ -36,3 +38,11 @@ def test_none_of_its_pixels_are_decoded() -> None:
 def test_a_large_jpeg_is_quick_because_a_part_of_it_is_decoded() -> None:
     data = encoded(Image.new("RGB", (4000, 4000)), "JPEG")
     assert isinstance(tried(data, pixels=1_000_000), np.ndarray)
+
+
+def test_a_block_of_a_jpeg_hides_few_passes_over_many_pixels() -> None:
+    data = jpeg_of_many_passes(200)  # they take 2 s, and have 24 KB
+    started = time.process_time()
+    result = DECODER.decode(data, trial=Trial(cpu_seconds=0.1, pixels=10**8))
+    assert isinstance(result.pixels, DecodeTimeout)
+    assert time.process_time() - started < 0.5
