@@ -276,7 +276,14 @@ def _comparison_lines(comparison: dict[str, Any]) -> Iterator[str]:
     yield f"    only this model is right: {first:,}; only the other: {second:,}"
     yield (
         "    chance alone makes such a difference in"
-        f" {100 * comparison['p_value']:.2g} of 100 cases (McNemar's test)"
+        f" {_of_100(comparison['p_value'])} of 100 cases (McNemar's test)"
     )
     different = count_text(comparison["different_labels"], "different label")
     yield f"    {different}; see differences.csv"
+
+
+def _of_100(p_value: float) -> str:
+    cases = 100 * p_value
+    if cases < 0.01:
+        return "less than 0.01"
+    return f"{cases:.0f}" if cases >= 9.95 else f"{cases:.2g}"

@@ -35,13 +35,13 @@ def bins(pictures: Sequence[Judged]) -> list[Bin]:
     """The bins that have pictures, of equal width."""
     groups: dict[int, list[Judged]] = {}
     for each in pictures:
-        groups.setdefault(_bin_of(each.probability), []).append(each)
+        groups.setdefault(_bin_of(each.probability_of_name), []).append(each)
     return [
         Bin(
             number / _BINS,
             (number + 1) / _BINS,
             len(group),
-            sum(each.probability for each in group) / len(group),
+            sum(each.probability_of_name for each in group) / len(group),
             sum(each.is_right for each in group) / len(group),
         )
         for number, group in sorted(groups.items())

@@ -31,6 +31,12 @@ class Judged:
         return self.probabilities[0]
 
     @property
+    def probability_of_name(self) -> float:
+        """That of all labels with the name of the most probable one."""
+        pairs = zip(self.labels, self.probabilities, strict=True)
+        return min(1.0, sum(each for label, each in pairs if label == self.label))
+
+    @property
     def is_right(self) -> bool:
         return self.label == self.truth
 

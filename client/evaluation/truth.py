@@ -98,19 +98,24 @@ class Names:
         return self._name.get(label, label)
 
     def check(self, truth: Truth, labels: Iterable[str]) -> None:
-        """Raises UsageError if a right label is none of the model's `labels`."""
+        """Raises UsageError if a name of the truth stands for a label that is none of `labels`.
+
+        A misspelled label would make the pictures of its class wrong.
+        """
         known = set(labels)
+        names = {name for each in truth.names.values() for name in each}
         unknown = sorted(
-            name
-            for name in {name for each in truth.names.values() for name in each}
-            if not known & self._labels.get(name, frozenset([name]))
+            {label for name in names for label in self._labels.get(name, [name])} - known
         )
         if unknown:
+            advice = "Give --names FILE, a CSV file with the columns name and label."
+            if any(self._name.get(label) for label in unknown):
+                advice = "Correct the labels of the file of --names."
             shown = "; ".join(_with_similar(name, known) for name in unknown[:_SHOWN])
             more = f"; and {len(unknown) - _SHOWN:,} more" if len(unknown) > _SHOWN else ""
             raise UsageError(
-                f"The model does not have {count_text(len(unknown), 'label')}: {shown}{more}."
-                " Give --names FILE, a CSV file with the columns name and label."
+                f"The model does not have {count_text(len(unknown), 'label')}:"
+                f" {shown}{more}. {advice}"
             )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from client.cli import evaluate
 from client.cli.command import main
 from client.cli.exits import Exit
 from client.evaluation.judged import Judged
@@ -126,6 +127,18 @@ def test_a_table_is_compared_with_another_without_the_service(
     with open(tmp_path / "out" / "differences.csv", newline="") as file:
         [row] = csv.DictReader(file)
     assert row == {"path": "cat/3.jpg", "class": "cat", "label": "dog", "other_label": "cat"}
+    main(command[:-1])
+    assert "makes such a difference in 100 of 100 cases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "p_value, text",
+    [(1, "100"), (0.996, "100"), (0.0996, "10"), (0.0312, "3.1"), (1e-9, "less than 0.01")],
+)
+def test_a_share_of_cases_has_no_exponent(p_value: float, text: str) -> None:
+    comparison = {"pictures": 2, "only_first": 1, "only_second": 0, "different_labels": 1}
+    lines = "".join(evaluate._comparison_lines(comparison | {"p_value": p_value}))
+    assert f"in {text} of 100 cases" in lines
 
 
 def test_min_score_says_how_many_labels_are_left_and_sends_nothing(

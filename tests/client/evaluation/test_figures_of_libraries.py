@@ -102,6 +102,13 @@ def test_the_comparison_of_two_models(stats: Any, first: int, second: int) -> No
     assert comparison.p_value == pytest.approx(expected)
 
 
+def test_the_probability_of_a_name_is_that_of_all_its_labels() -> None:
+    """With --names, a tabby and a Siamese cat may both be a cat."""
+    sure = [Judged("p", "cat", ("cat", "dog", "cat"), (0.5, 0.1, 0.4))] * 9
+    wrong = [Judged("p", "dog", ("cat", "dog", "cat"), (0.5, 0.1, 0.4))]
+    assert confidence.calibration_error(sure + wrong) == pytest.approx(0)
+
+
 def test_two_models_are_compared_on_the_pictures_of_both() -> None:
     other = made_up(3000, seed=0, skill=0.9)[:2000]
     comparison = compare(PICTURES, other)

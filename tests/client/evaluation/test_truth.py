@@ -114,3 +114,15 @@ def test_a_label_that_the_model_does_not_have_is_refused_with_a_similar_one() ->
         Names().check(truth, ["tabby", "pug"])
     assert "does not have 2 labels: tabbi (it has tabby); xyz. Give --names" in str(refusal.value)
     Names({"tabbi": ["tabby"], "xyz": ["pug"]}).check(truth, ["tabby", "pug"])
+
+
+def test_a_label_of_the_names_that_the_model_does_not_have_is_refused() -> None:
+    """Its pictures would count as wrong, also where another label of the name is right."""
+    truth = Truth(names={"1": ("cat",)})
+    names = Names({"cat": ["tabbi", "Siamese"], "fish": ["of another model"]})
+    with pytest.raises(UsageError) as refusal:
+        names.check(truth, ["tabby", "Siamese"])
+    expected = (
+        "does not have 1 label: tabbi (it has tabby). Correct the labels of the file of --names"
+    )
+    assert expected in str(refusal.value)
