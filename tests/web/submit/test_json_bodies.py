@@ -76,7 +76,7 @@ def test_only_as_many_fields_and_entries_of_a_part_are_checked_as_can_be_right()
         read_part({"items": entries}, MultiDict(), items=32, max_bytes=1)
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[", "[" + "9" * 100_000 + "]"])
+@pytest.mark.parametrize("text", ["[" * 10_000, "[", "[" + "9" * 100_000 + "]"])
 def test_entries_that_cannot_be_parsed_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="items: This is not valid JSON"):
         read_part({"items": text}, MultiDict(), items=1, max_bytes=1)
