@@ -7,7 +7,9 @@ the queue, after gevent has handled everything else that has arrived.
 Single pictures have a queue of their own, and steps of a megabyte: a photo has a few of them. All
 other bodies (parts of a folder, forms of many pictures, archives) share a second queue. It has
 steps of 256 KiB and pauses for a millisecond before each. Together they get about 100 MB a second
-at most, and a picture never waits behind them.
+at most, and a picture never waits behind them. A large step of a folder could delay what others do
+meanwhile. So the second queue has steps of a megabyte only after a second in which one client alone
+has sent bodies, and no single picture has come.
 
 In each queue clients go in rotation. So a client that sends many bodies delays another one by one
 step of its own for each step of the other's.
@@ -18,6 +20,8 @@ before it is read, so a slow client delays no other client.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from weakref import WeakValueDictionary
 from wsgiref.types import WSGIEnvironment
@@ -25,9 +29,12 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.lock import BoundedSemaphore
 
-_PICTURE_STEP_BYTES = 2**20
+_LARGE_STEP_BYTES = 2**20
 _STEP_BYTES = 2**18
 _PAUSE_SECONDS = 0.001
+
+#: A client that has sent alone for so long gets large steps.
+_ALONE_SECONDS = 1.0
 
 #: A timer that ends at once. gevent looks for new events before it ends.
 _NO_PAUSE_SECONDS = 1e-9
@@ -61,10 +68,7 @@ def let_others_run() -> None:
 class Queue:
     """Bodies leave it one at a time, each after a pause. They return after each step."""
 
-    def __init__(
-        self, pause_seconds: float = _NO_PAUSE_SECONDS, *, step_bytes: int = _STEP_BYTES
-    ) -> None:
-        self.step_bytes = step_bytes
+    def __init__(self, pause_seconds: float = _NO_PAUSE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
         self._first = BoundedSemaphore()
         #: By client: only the first of its bodies waits beside those of other clients.
@@ -80,13 +84,27 @@ class Queue:
 class Pacing:
     """The queues of one process."""
 
-    def __init__(self) -> None:
-        self._pictures = Queue(step_bytes=_PICTURE_STEP_BYTES)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pictures = Queue()
         self._others = Queue(_PAUSE_SECONDS)
+        self._clock = clock
+        self._last_client = ""
+        self._alone_since = clock()  #: Since then only folders of this client were read.
 
     def queue(self, environ: WSGIEnvironment) -> Queue:
         """The queue for this request's body; it changes when the request is marked."""
         return self._pictures if _SINGLE in environ else self._others
+
+    def note_read(self, environ: WSGIEnvironment) -> None:
+        """Some of this request's body is about to be read."""
+        client = _client.get()
+        if _SINGLE in environ or client != self._last_client:
+            self._last_client, self._alone_since = client, self._clock()
+
+    def step_bytes(self, environ: WSGIEnvironment) -> int:
+        """The size of the next step of this request's body."""
+        alone = self._clock() - self._alone_since >= _ALONE_SECONDS
+        return _LARGE_STEP_BYTES if _SINGLE in environ or alone else _STEP_BYTES
 
 
 class Pace:
@@ -99,10 +117,10 @@ class Pace:
 
     def wait(self) -> None:
         """Return when the body may be read. Call it before each read."""
+        self._pacing.note_read(self._environ)
         if self._left <= 0:
-            queue = self._pacing.queue(self._environ)
-            queue.wait()
-            self._left = queue.step_bytes
+            self._pacing.queue(self._environ).wait()
+            self._left = self._pacing.step_bytes(self._environ)
 
     def note(self, size: int) -> None:
         """Count the bytes of a read."""

@@ -163,3 +163,86 @@ def test_a_photo_has_larger_steps_than_a_folder() -> None:
         read(Pace(counted, environ), [2**16] * 49)  # 3 MB
         steps[name] = len(counted.waited)
     assert steps == {"photo": 3, "folder": 12}
+
+
+def steps_of_a_folder(pacing: Pacing) -> int:
+    """How often a folder of 5 MB waits."""
+    waited: list[None] = []
+
+    class Counted(Pace):
+        def wait(self) -> None:
+            waited.extend([None] * (self._left <= 0))
+            super().wait()
+
+    read(Counted(pacing, {}), [2**16] * 80)
+    return len(waited)
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def picture(pacing: Pacing, environ: dict[str, Any]) -> None:
+    mark_single_picture(environ)
+    read(Pace(pacing, environ), [1000])
+
+
+def small_body_of_another_client(pacing: Pacing, environ: dict[str, Any]) -> None:
+    def send() -> None:
+        note_client("other")
+        read(Pace(pacing, environ), [9])
+
+    run(send)
+
+
+def test_a_folder_that_comes_alone_has_large_steps_after_a_second() -> None:
+    clock = Clock()
+    alone = Pacing(clock)
+    assert steps_of_a_folder(alone) == 19
+    clock.now += 0.9
+    assert steps_of_a_folder(alone) == 19
+    clock.now += 0.1
+    assert steps_of_a_folder(alone) == 5
+
+
+@pytest.mark.parametrize("disturb", [picture, small_body_of_another_client])
+def test_a_folder_has_small_steps_for_a_second_after_anything_else(
+    disturb: Callable[[Pacing, dict[str, Any]], None],
+) -> None:
+    clock = Clock()
+    beside = Pacing(clock)
+    clock.now += 5
+    disturb(beside, {})
+    assert steps_of_a_folder(beside) == 19
+    clock.now += 1
+    assert steps_of_a_folder(beside) == 5
+
+
+def test_folders_of_two_clients_never_have_large_steps() -> None:
+    clock = Clock()
+    both, waited = Pacing(clock), list[int]()
+
+    def upload(client: str) -> None:
+        note_client(client)
+        for _ in range(3):
+            clock.now += 0.6
+            waited.append(steps_of_a_folder(both))
+
+    run(lambda: upload("a"), lambda: upload("b"))
+    assert waited == [19] * 6
+
+
+def test_large_steps_end_within_a_body_when_a_picture_comes() -> None:
+    clock = Clock()
+    pacing_now = Pacing(clock)
+    clock.now += 1
+    pace, waited = Pace(pacing_now, {}), list[int]()
+    for number in range(6):
+        read(pace, [2**18])
+        waited.append(pace._left)
+        if number == 1:
+            picture(pacing_now, {})
+    assert waited == [0, 3 * 2**18, 2**19, 2**18, 0, 0]
