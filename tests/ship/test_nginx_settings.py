@@ -70,7 +70,10 @@ def test_nginx_waits_longer_than_the_application(directives: dict[str, list[list
     settings = Settings()
     [[read_timeout]] = directives["proxy_read_timeout"]
     [[body_timeout]] = directives["client_body_timeout"]
-    assert _seconds(read_timeout) >= settings.max_wait_seconds + 10
+    [[send_timeout]] = directives["proxy_send_timeout"]
+    longest = settings.max_wait_seconds + settings.body_wait_seconds
+    assert _seconds(read_timeout) >= longest + 10
+    assert _seconds(send_timeout) >= 2 * settings.body_wait_seconds
     assert _seconds(body_timeout) >= 2 * settings.slow_upload_seconds
 
 
