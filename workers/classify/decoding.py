@@ -5,7 +5,8 @@ time. If its header says that it has many pixels, it is not even tried. A slow p
 into the queue and gets a batch of its own. A batch also ends when its budget is spent.
 
 Many pictures of one client, each of them fast enough, must not delay those of another either. So
-the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile.
+the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile. A
+client that has lately sent a slow picture begins a few rounds later.
 """
 
 from __future__ import annotations
@@ -23,7 +24,12 @@ from shared.jobs import Lane, Outcome, PartRef
 from shared.records.work import PartWork
 from shared.settings import Settings
 from workers.classify.reading import PictureReader, Place, Read
+from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoder, Trial
+
+#: So long that three pictures of each other client come first, which are not slow and so do not
+#: spend the budget of a batch.
+_ROUNDS_LATER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,7 @@ class BatchDecoding:
         *,
         pictures_at_once: int,
         slow: bool,
+        slow_clients: SlowClients,
     ) -> None:
         """`read` reads pictures that did not come with `works`. `slow`: the batch may be slow."""
         self._decoder = decoder
@@ -104,14 +111,14 @@ class BatchDecoding:
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
         if budget.trial is not None:
-            every = _in_rounds(every)
+            every = _in_rounds(every, slow_clients)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
         self._trial = budget.trial
-        if budget.trial and len(every) == 1:
+        if budget.trial and len(every) == 1 and (slow or every[0].client not in slow_clients):
             # No other picture waits for its try, and a second one would take longer.
             self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
         self._decodes_slow = slow or budget.trial is None
-        self._slow_clients: set[str] = set()  #: Of those pictures that this batch found slow.
+        self._slow_clients = slow_clients
         self._spent = 0.0
 
     @property
@@ -134,8 +141,8 @@ class BatchDecoding:
         """Decode until the engine has enough pictures of whole parts.
 
         A run also ends before and after a slow picture, so that the others do not wait for it, and
-        before another picture of a client that had a slow one. It ends early if its pictures took
-        long together.
+        before a picture of a client that has lately sent a slow one. It ends early if its pictures
+        took long together.
         """
         run = Run()
         longest = self._spent + (self._trial.cpu_seconds if self._trial else math.inf)
@@ -173,11 +180,16 @@ class BatchDecoding:
         return picture.slow
 
 
-def _in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
+def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:
     """The first picture of each client, then the second of each, and so on."""
-    counts: Counter[str] = Counter()
+    counts = Counter(dict.fromkeys(_slow_of(pictures, slow_clients), _ROUNDS_LATER))
     numbered = []
     for picture in pictures:
-        numbered.append((counts[picture.client], picture))
-        counts[picture.client] += 1
+        client = picture.client
+        numbered.append((counts[client], picture))
+        counts[client] += 1
     return [picture for _, picture in sorted(numbered, key=lambda each: each[0])]
+
+
+def _slow_of(pictures: Sequence[_Picture], slow_clients: SlowClients) -> set[str]:
+    return {client for picture in pictures if (client := picture.client) in slow_clients}

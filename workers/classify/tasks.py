@@ -18,6 +18,7 @@ from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
 from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
 from workers.classify.judge import Judge
+from workers.classify.slow_clients import SlowClients
 from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
 from workers.engine import Engine
@@ -52,6 +53,7 @@ class BatchClassifier:
         self._thumbnails = thumbnails
         self._lane = lane
         self._budget = budget
+        self._slow_clients = SlowClients()
 
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False, slow: bool = False) -> int:
         """Classify and commit parts. Returns the number of images that were processed.
@@ -76,6 +78,7 @@ class BatchClassifier:
             self._budget,
             pictures_at_once=self._engine.pictures_at_once,
             slow=slow,
+            slow_clients=self._slow_clients,
         )
         while not decoding.over:
             # Each run is committed at its end, so the first clients do not wait for the last

@@ -2,120 +2,33 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from redis import Redis
 
 from shared import keys
-from shared.errors import DecodeTimeout
-from shared.jobs import PART_SIZE, JobState, Lane, NewItem, NewJob, PartRef, new_job_id
-from shared.message import ALONE, IMAGES
+from shared.jobs import PART_SIZE, JobState, Lane, PartRef
 from shared.records.job_records import JobRecords
-from shared.result_cache import ResultCache
-from shared.settings import Settings
-from shared.thumbnails import Thumbnails
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
-from tests.workers.engine.tiny_export import tiny_settings
+from tests.workers.classify.scripted import (
+    BUDGET,
+    GOOD,
+    HEAVY,
+    HOSTILE,
+    LARGE,
+    LIMIT,
+    TRIAL,
+    Make,
+    ScriptedDecoder,
+    load_side,
+    outcomes,
+    submit,
+    taken,
+)
 from workers.classify.decoding import DecodeBudget
-from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import DecodeLimits
-from workers.engine import load_engine
-
-SETTINGS = Settings(lane=Lane.INTERACTIVE)
-LIMIT = SETTINGS.max_decode_seconds
-BUDGET = DecodeBudget.of(SETTINGS)
-TRIAL = BUDGET.trial.cpu_seconds if BUDGET.trial else 0.0
-#: The seconds that the decoder below needs. HEAVY is just not slow.
-GOOD, HEAVY, LARGE, HOSTILE = b"0.02", b"0.29", b"1", b"1000"
-#: Its header says that it has many pixels.
-MANY_PIXELS = b"2.5 many"
-
-
-class ScriptedDecoder:
-    """Needs as many seconds as the bytes say, up to the limit. No time passes.
-
-    A picture of many pixels ends its first try at once.
-    """
-
-    def __init__(self, side: int) -> None:
-        self._pixels = np.zeros((side, side, 3), np.uint8)
-        self.seconds = 0.0  #: Of the present batch.
-
-    def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
-        if trial and b"many" in data:
-            return Decoded(DecodeTimeout(), 0.0)
-        needed, limit = float(data.split()[0]), trial.cpu_seconds if trial else LIMIT
-        self.seconds += min(needed, limit)
-        pixels = DecodeTimeout() if needed > limit else self._pixels
-        return Decoded(pixels, 1000 * min(needed, limit))
-
-
-Make = Callable[..., BatchClassifier]
-
-
-@pytest.fixture
-def classifier(redis: Redis, jobs: JobRecords, tmp_path: Path) -> Make:
-    engine = load_engine(tiny_settings(tmp_path))
-
-    def make(decoder: object = None, budget: DecodeBudget = BUDGET) -> BatchClassifier:
-        return BatchClassifier(
-            decoder or ScriptedDecoder(engine.model.preset.crop_size),  # type: ignore[arg-type]
-            engine,
-            redis,
-            jobs.parts,
-            ResultCache(redis, ttl_seconds=60),
-            Thumbnails(redis, ttl_seconds=60),
-            lane=Lane.INTERACTIVE,
-            budget=budget,
-        )
-
-    return make
-
-
-def submit(jobs: JobRecords, *pictures: bytes, client: str = "") -> PartRef:
-    """A job of these pictures."""
-    items = [NewItem(name="p", digest=f"{data!r}", data=data) for data in pictures]
-    job_id = new_job_id()
-    job = NewJob(id=job_id, lane=Lane.INTERACTIVE, top_k=1, items=items, client=client)
-    jobs.submitter.accept([job])
-    return PartRef(job_id, 0, len(items))
-
-
-def taken(redis: Redis) -> list[tuple[list[PartRef], bool]]:
-    """The parts of each message that waits, and whether they run alone. Then none waits.
-
-    Parts of a job are put back into the queue of its model version.
-    """
-    queues: Any = redis.keys(f"{keys.queue(Lane.INTERACTIVE)}*")
-    texts = [text for queue in queues for text in reversed(redis.lrange(queue, 0, -1))]
-    messages = [json.loads(text) for text in texts]
-    if queues:
-        redis.delete(*queues)
-    bodies = [json.loads(base64.b64decode(each["body"])) for each in messages]
-    return [
-        ([PartRef(*part) for part in body[0][0]], message["headers"][IMAGES] == ALONE)
-        for body, message in zip(bodies, messages, strict=True)
-    ]
-
-
-def outcomes(jobs: JobRecords, ref: PartRef) -> list[str]:
-    """What became of each picture: `succeeded`, the code of its error, or `waiting`."""
-    items = jobs.reader.part_items(ref.job_id, ref.number)
-    return [
-        (
-            (item.outcome.error.code if item.outcome.error else item.outcome.state.value)
-            if item.outcome
-            else "waiting"
-        )
-        for item in items
-    ]
 
 
 def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it_has(
@@ -129,53 +42,6 @@ def test_good_pictures_are_answered_in_the_first_batch_however_many_slow_ones_it
     again = taken(redis)
     tried = hostile[:4]  # for 0.3 s each
     assert again == [(hostile[4:], False), *(([ref], True) for ref in tried)]
-
-
-@pytest.mark.parametrize("many_pixels", [False, True])
-def test_a_slow_picture_gets_all_of_its_time_in_a_batch_of_its_own(
-    classifier: Make, jobs: JobRecords, redis: Redis, many_pixels: bool
-) -> None:
-    slow = submit(jobs, MANY_PIXELS if many_pixels else str(0.9 * LIMIT).encode())
-    others = [submit(jobs, GOOD) for _ in range(3)]
-    taken(redis)
-    assert classifier().classify([slow, *others]) == 3
-    assert outcomes(jobs, slow) == ["waiting"]
-    assert taken(redis) == [([slow], True)]
-    assert classifier().classify([slow], slow=True) == 1
-    assert outcomes(jobs, slow) == ["succeeded"]
-
-
-@pytest.mark.parametrize("slow", [HOSTILE, MANY_PIXELS])
-@pytest.mark.parametrize("again", [False, True])
-def test_a_batch_that_may_not_be_slow_ends_soon(
-    classifier: Make, jobs: JobRecords, redis: Redis, slow: bytes, again: bool
-) -> None:
-    """Also if its only picture is slow, and if recovery has queued that again with others."""
-    ref, decoder = submit(jobs, slow), ScriptedDecoder(load_side(classifier))
-    taken(redis)
-    if again:
-        classifier().classify([ref])
-        assert taken(redis) == [([ref], True)]
-    assert classifier(decoder).classify([ref]) == 0
-    assert decoder.seconds == (BUDGET.batch if slow == HOSTILE and not again else 0.0)
-    assert taken(redis) == [([ref], True)]
-    assert classifier().classify([ref], slow=True) == 1
-
-
-def test_a_part_with_slow_pictures_loses_none_of_them(
-    classifier: Make, jobs: JobRecords, redis: Redis
-) -> None:
-    ref = submit(jobs, MANY_PIXELS, GOOD, HOSTILE, LARGE, GOOD)
-    taken(redis)
-    assert classifier().classify([ref]) == 2
-    batches = 0
-    while parts := taken(redis):
-        assert parts == [([ref], True)]
-        assert classifier().classify([ref], slow=True) == 1
-        batches += 1
-    ok = "succeeded"
-    assert outcomes(jobs, ref) == [ok, ok, "decode_timeout", ok, ok]
-    assert jobs.reader.get(ref.job_id).state == JobState.COMPLETED and batches == 3
 
 
 def test_pictures_of_one_client_are_decoded_in_the_order_of_their_arrival(
@@ -246,22 +112,6 @@ def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     assert seen == ["waiting", "waiting", "succeeded", "succeeded", "succeeded"]
 
 
-def test_an_answer_leaves_before_the_next_picture_of_a_client_with_a_slow_one(
-    classifier: Make, jobs: JobRecords
-) -> None:
-    hostile = [submit(jobs, HOSTILE, client="hostile") for _ in range(2)]
-    good = submit(jobs, GOOD, client="good")
-    seen = []
-
-    class Watching(ScriptedDecoder):
-        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
-            seen.append(outcomes(jobs, good)[0])
-            return super().decode(data, trial=trial)
-
-    classifier(Watching(load_side(classifier))).classify([*hostile, good])
-    assert seen == ["waiting", "waiting", "succeeded"]
-
-
 def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:
@@ -286,10 +136,6 @@ def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(
     assert {jobs.reader.get(ref.job_id).state for ref in refs} == {JobState.COMPLETED}
     assert int(redis.get("outstanding_images:interactive") or 0) == 0
     assert not redis.zcard("outstanding:interactive") and not redis.keys("images:*")
-
-
-def load_side(classifier: Make) -> int:
-    return classifier()._engine.model.preset.crop_size
 
 
 def test_a_picture_that_waits_for_a_later_batch_has_used_no_attempt(
