@@ -47,7 +47,8 @@ def main() -> None:
             expect(page.locator("#single-predictions li")).to_have_count(5)
             _save(page, "picture")
             _save(_classified(browser, url, pictures, color_scheme="dark"), "page-dark")
-            phone = {"viewport": {"width": 390, "height": 780}, "is_mobile": True}
+            size = {"width": 390, "height": 780}
+            phone = {"viewport": size, "is_mobile": True, "has_touch": True}
             _save(_classified(browser, url, pictures, **phone), "phone")
             browser.close()
 
