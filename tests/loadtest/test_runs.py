@@ -84,3 +84,16 @@ def test_the_slowest_stage_is_named_as_the_limit(
     for model, decoding, both, drained in (rates[:4], rates[4:]):
         assert both < min(model, decoding) and drained > 0
     assert len(re.findall("^The limit: .*(?:model|decoding)", ended.stdout, re.M)) == 2
+
+
+def test_the_least_that_a_picture_needs_is_the_sum_of_its_steps(
+    pictures: list[Path], model_environment: dict[str, str], tmp_path: Path
+) -> None:
+    few = [Path(shutil.copy(each, tmp_path)) for each in pictures[:2]]  # each becomes a photo
+    environment = model_environment | {"DATA_DIR": str(tmp_path / "data")}
+    ended = run("loadtest.floor", few, environment, "--rounds", "1")
+    assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
+    times = [float(ms) for ms in re.findall(r"^  [^:]+: ([\d.]+) \(", ended.stdout, re.M)]
+    assert len(times) == 12, "six of each set of pictures"
+    for *steps, everything in (times[:6], times[6:]):
+        assert everything == pytest.approx(sum(steps), abs=0.04)

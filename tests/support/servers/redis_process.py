@@ -24,7 +24,8 @@ from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 #: What docs/deploy.md asks of each Redis.
-KEEPS = ("appendonly", "yes", "appendfsync", "no", "save", "", "maxmemory", "256mb")
+KEEPS: tuple[str, ...] = ("appendonly", "yes", "appendfsync", "no", "save", "")
+KEEPS += ("maxmemory", "256mb")
 #: A replica need not wait for others before its first copy.
 KEEPS += ("repl-diskless-sync-delay", "0")
 
