@@ -37,3 +37,26 @@ def test_a_pool_process_has_minutes_to_load_the_model(redis_url: str) -> None:
         [sys.executable, "-c", read], cwd=_ROOT, env=os.environ | {"REDIS_URL": redis_url}
     )
     assert float(printed) >= 300
+
+
+def test_a_worker_of_one_process_has_another_for_slow_pictures(redis_url: str) -> None:
+    """It holds no more messages for that."""
+    read = (
+        "from workers.app import Settings, Lane, make_worker\n"
+        "for lane in Lane:\n"
+        "  for processes in (1, 2, 4):\n"
+        "    conf = make_worker(Settings(lane=lane, worker_processes=processes)).conf\n"
+        "    started = conf.worker_concurrency\n"
+        "    print(lane.value, started, started * conf.worker_prefetch_multiplier)"
+    )
+    printed = subprocess.check_output(
+        [sys.executable, "-c", read], cwd=_ROOT, env=os.environ | {"REDIS_URL": redis_url}
+    )
+    assert printed.decode().splitlines() == [
+        "interactive 2 32",
+        "interactive 2 64",
+        "interactive 4 128",
+        "bulk 1 2",
+        "bulk 2 4",
+        "bulk 4 8",
+    ]
