@@ -11,6 +11,7 @@ from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from workers.engine import INSTALL_TORCH, cpu, find_export
 from workers.engine.graph import fill
+from workers.engine.package import packages_hint
 from workers.engine.package_check import check_loaded
 
 #: The status of the program if PyTorch is needed and not installed. Dockerfile.worker uses it.
@@ -40,7 +41,8 @@ def _write(settings: Settings) -> Path:
     try:
         from workers.engine.onnx_export import write_export  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
-        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}") from error
+        hint = packages_hint(settings)
+        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}{hint}") from error
     return write_export(settings)
 
 

@@ -12,6 +12,7 @@ from shared.errors import ModelError, TorchNeeded, WeightsUnreachable
 from shared.settings import Settings
 from workers.engine import INSTALL_TORCH, find_export, uses_torch
 from workers.engine.graph.graph import weights_of
+from workers.engine.package import packages_hint
 from workers.engine.weights.download import download
 
 
@@ -30,7 +31,8 @@ def fetch(settings: Settings) -> None:
         from workers.engine import torchvision_model  # Imports torch, which takes seconds.
     except ModuleNotFoundError as error:
         what = f"MODEL={settings.model}"
-        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}") from error
+        hint = packages_hint(settings)
+        raise TorchNeeded(f"{what} needs PyTorch once. {INSTALL_TORCH}{hint}") from error
     torchvision_model.fetch(settings)
 
 

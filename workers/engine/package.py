@@ -38,6 +38,9 @@ _FILE_NAME = re.compile(r"\w[\w.-]*")
 
 Activation = Literal["softmax", "sigmoid", "none"]
 
+#: Names of packages in a message.
+_SHOWN = 8
+
 Score = Annotated[float, Field(ge=0, le=1)]
 
 #: Of a label, if several may be right for a picture and the package has no threshold: it is more
@@ -171,6 +174,17 @@ class Package(_Entry):
 
 def packages_folder(settings: Settings) -> Path:
     return settings.models_dir / "packages"
+
+
+def packages_hint(settings: Settings) -> str:
+    """A sentence for an error about MODEL: which packages there are. Empty if there are none.
+
+    A misspelled name of a package looks like a network of torchvision.
+    """
+    folder = packages_folder(settings)
+    names = sorted(path.parent.name for path in folder.glob(f"[!.]*/{DESCRIPTION_FILE}"))
+    more = ", …" if len(names) > _SHOWN else ""
+    return f" The packages in {folder} are {', '.join(names[:_SHOWN])}{more}." if names else ""
 
 
 def find_package(settings: Settings) -> Path | None:

@@ -20,6 +20,7 @@ from shared.settings import Settings
 from workers.decode.preprocessing import Preset
 from workers.engine.export_file import file_digest, weights_file, weights_source
 from workers.engine.model import Model, architecture, describe
+from workers.engine.package import packages_hint
 from workers.engine.weights.download import download
 from workers.engine.weights.weights_file import Description, read_description, reading
 
@@ -75,7 +76,7 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
     path = weights_file(settings)
     in_file = read_description(path) if path else None
     name = architecture(settings, in_file)
-    published = published_weights(name)
+    published = published_weights(name, packages=packages_hint(settings))
     described = in_file or description(published)
     if weights_source(settings) == "random":
         described = replace(described, variant="random weights")
@@ -91,13 +92,15 @@ def load(settings: Settings) -> tuple[Classifier, Model]:
 
 def fetch(settings: Settings) -> None:
     """Download torchvision's weights for the settings. Raises ModelError as `download` does."""
-    download(published_weights(settings.model).url, settings)
+    published = published_weights(settings.model, packages=packages_hint(settings))
+    download(published.url, settings)
 
 
-def published_weights(name: str, option: str = "MODEL=") -> Any:
+def published_weights(name: str, option: str = "MODEL=", packages: str = "") -> Any:
     """torchvision's best weights for a model: a URL, a preset and labels.
 
-    Raises ModelError, which begins with `option` and the name, if it has no such model.
+    Raises ModelError, which begins with `option` and the name and ends with `packages`, if it has
+    no such model.
     """
     names = torchvision.models.list_models(module=torchvision.models)
     if name in names:
@@ -106,7 +109,9 @@ def published_weights(name: str, option: str = "MODEL=") -> Any:
         raise ModelError(f"{option}{name} is a model that does not classify pictures")
     close = difflib.get_close_matches(name, names)
     hint = f"Did you mean {' or '.join(close)}?" if close else f"Use one of {', '.join(names)}."
-    raise ModelError(f"{option}{name} is not a classification model of torchvision. {hint}")
+    raise ModelError(
+        f"{option}{name} is not a classification model of torchvision. {hint}{packages}"
+    )
 
 
 def description(published: Any) -> Description:

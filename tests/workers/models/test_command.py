@@ -17,6 +17,8 @@ from workers.engine import find_export, load_engine
 from workers.engine.package import find_package
 from workers.models.__main__ import main
 
+ROOT = Path(__file__).parents[3]
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -78,6 +80,26 @@ def test_a_worker_refuses_a_package_that_was_changed(folder: Path) -> None:
     path.write_text(path.read_text().replace('"red"', '"rot"'))
     with pytest.raises(ModelError, match="was changed after"):
         load_engine(Settings(model="pets"))
+
+
+@pytest.mark.parametrize("command", ["export", "fetch"])
+def test_a_misspelled_package_is_not_taken_for_a_network_alone(folder: Path, command: str) -> None:
+    """Somebody might install PyTorch for it, which downloads 3 GB."""
+    main(ADD)
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"from workers.engine.{command} import main; sys.exit(main())"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"DATA_DIR": str(folder / "data"), "MODEL": "pet"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode and run.stderr.startswith("MODEL=pet needs PyTorch once.")
+    assert run.stderr.endswith(f"The packages in {folder}/data/models/packages are pets.\n")
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,12 @@ def test_for_an_unknown_model_the_error_names_similar_ones(tmp_path: Path) -> No
         export(settings(tmp_path, model="resnet-50"))
     with pytest.raises(ModelError, match="Use one of alexnet, "):
         export(settings(tmp_path, model="gpt"))
+    own = settings(tmp_path, model="pet")
+    package = own.models_dir / "packages" / "pets"
+    package.mkdir(parents=True)
+    (package / "model.json").touch()
+    with pytest.raises(ModelError, match="not a classification model .*/packages are pets.$"):
+        export(own)
 
 
 @pytest.mark.parametrize(
