@@ -6,6 +6,7 @@ import faulthandler
 import os
 import resource
 import signal
+import struct
 import time
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from shared.errors import ClassifierError, DecodeFailed, DecodeTimeout
 from tests.pipeline.hostile.hostile_pictures import encoded
 from tests.workers.decode.one_call import heic_of_many_turns, tiff_of_large_tiles
 from tests.workers.decode.preset import PRESET
-from workers.decode import decoder
+from workers.decode import apart, decoder
 from workers.decode.decoder import Decoder, Trial
 from workers.decode.limits import DecodeLimits
 from workers.decode.preprocessing import decode
@@ -44,7 +45,7 @@ def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     assert processor_time() - started < 2
 
 
-@pytest.mark.parametrize("form", ["HEIF", "AVIF", "TIFF"])
+@pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
     data = encoded(Image.linear_gradient("L").convert("RGB"), form)
     pixels, _ = DECODER.decode(data)
@@ -52,10 +53,20 @@ def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
 
 
 def test_an_error_of_a_picture_keeps_its_code_and_its_words() -> None:
-    pixels, _ = DECODER.decode(encoded(Image.new("L", (7200, 7200)), "TIFF"))
+    limits = DecodeLimits(pixels=4000, cpu_seconds=3, memory_bytes=400 * 2**20)
+    pixels, _ = Decoder(PRESET, limits).decode(heic_of_many_turns(64, 0))
     assert isinstance(pixels, ClassifierError)
     assert pixels.code == "too_many_pixels"
-    assert "7200" in str(pixels)
+    assert "64 x 64" in str(pixels)
+
+
+@pytest.mark.parametrize(("prefix", "order"), [("<", b"II*\0"), (">", b"MM\0*")])
+def test_of_tiff_files_only_those_with_tiles_have_a_process_of_their_own(
+    prefix: str, order: bytes
+) -> None:
+    assert apart.is_needed(order + b"picture" + struct.pack(prefix + "HHII", 322, 3, 1, 16))
+    assert apart.is_needed(order + b"picture" + struct.pack(prefix + "HHII", 322, 4, 1, 16))
+    assert not apart.is_needed(encoded(Image.linear_gradient("L"), "TIFF", compression="tiff_lzw"))
 
 
 def killed_by(number: signal.Signals) -> Callable[..., None]:
@@ -68,7 +79,7 @@ def killed_by(number: signal.Signals) -> Callable[..., None]:
 
 def test_a_decoder_that_crashes_fails_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGSEGV))
-    pixels, _ = DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+    pixels, _ = DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
     assert isinstance(pixels, DecodeFailed)
 
 
@@ -77,7 +88,7 @@ def test_a_process_that_something_else_kills_leaves_its_picture_undecided(
 ) -> None:
     monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGKILL))
     with pytest.raises(RuntimeError, match="-9"):
-        DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+        DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
 
 
 def test_no_process_is_left_when_the_batch_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +114,7 @@ def test_no_process_is_left_when_the_batch_ends_first(monkeypatch: pytest.Monkey
     before = signal.signal(signal.SIGALRM, end)
     try:
         with pytest.raises(OutOfTimeError):
-            DECODER.decode(encoded(Image.new("L", (9, 9)), "TIFF"))
+            DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
     finally:
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(ChildProcessError):
