@@ -40,8 +40,9 @@ _Caller = Caller[NewJob, None]
 #: Longest wait for requests that are about to submit. Some client may always have one.
 _EXPECTED_SECONDS = 0.05
 
-#: Pictures of one client in the queue: those of two micro-batches.
-_MOST_OF_CLIENT = 2 * PART_SIZE
+#: Pictures of one client in the queue: those of a micro-batch. Twice as many are classified no
+#: faster, and would delay others twice as long.
+_MOST_OF_CLIENT = PART_SIZE
 
 #: A message that left so long ago does not count for its clients any more.
 _LONGEST_SECONDS = 60.0
