@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from flask import current_app, request
 from redis import Redis
 
-from shared.errors import DailyLimitReached, JobNotFound, TooManyOutstanding, TooMuchKept
+from shared.errors import (
+    DailyLimitReached,
+    JobNotFound,
+    TooManyOutstanding,
+    TooMuchKept,
+    Unavailable,
+)
 from shared.jobs import Job
 from shared.observe import log
 from shared.operation.purge import Purge
@@ -96,6 +102,17 @@ def own_job(job_id: str) -> Job:
     if job.owner != owner():
         raise JobNotFound
     return job
+
+
+def stored_job(job_id: str) -> Job:
+    """A job that this request has stored.
+
+    Raises Unavailable if it is gone: a failover has lost it before its client heard of it.
+    """
+    try:
+        return own_job(job_id)
+    except JobNotFound as lost:
+        raise Unavailable from lost
 
 
 def raise_objection() -> None:

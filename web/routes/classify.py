@@ -8,7 +8,7 @@ from flask import Response, request, url_for
 from flask_openapi import APIBlueprint, Tag
 
 from shared import errors
-from shared.errors import InvalidRequest, JobCancelled, JobNotFound
+from shared.errors import InvalidRequest, JobCancelled, JobNotFound, Unavailable
 from shared.jobs import ItemState, Lane, Outcome, new_job_id
 from shared.records.claims import Claim
 from shared.sizes import too_large
@@ -18,7 +18,7 @@ from web.http.answers import answer, documented, request_body
 from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
 from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, contents, no_picture, read_upload
-from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, body, own_job, owner, room
+from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, body, owner, room, stored_job
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
@@ -85,7 +85,7 @@ def classify(query: ClassifyQuery) -> Response:
         del asked
         body().free_memory()
         if outcome is None:
-            outcome = waiter.until(lambda: _outcome(job_id, waiter, embeddings), _seconds(query))
+            outcome = _await(job_id, waiter, embeddings, _seconds(query))
     return _answer(job_id, name, outcome, min_score)
 
 
@@ -99,7 +99,7 @@ def _classify_once(query: ClassifyQuery) -> Response:
     with backend().commits.waiting(job_id) as waiter:
         outcome = _outcome(job_id, waiter, embeddings)
         if outcome is None:
-            outcome = waiter.until(lambda: _outcome(job_id, waiter, embeddings), _seconds(query))
+            outcome = _await(job_id, waiter, embeddings, _seconds(query))
     return _answer(job_id, name, outcome, min_score)
 
 
@@ -189,6 +189,17 @@ def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | 
     return outcome
 
 
+def _await(job_id: str, waiter: Waiter, embeddings: bool, seconds: float) -> Outcome | None:
+    """The outcome of a stored picture, or None after `seconds`.
+
+    Raises Unavailable if its job is gone: a failover has lost it before its client heard of it.
+    """
+    try:
+        return waiter.until(lambda: _outcome(job_id, waiter, embeddings), seconds)
+    except JobNotFound as lost:
+        raise Unavailable from lost
+
+
 def _outcome(job_id: str, waiter: Waiter, embeddings: bool) -> Outcome | None:
     """The picture's outcome, as the notice brought it or as its record has it.
 
@@ -206,7 +217,7 @@ def _outcome(job_id: str, waiter: Waiter, embeddings: bool) -> Outcome | None:
 
 def _answer(job_id: str, name: str, outcome: Outcome | None, min_score: float) -> Response:
     if outcome is None:
-        job = backend().view.schema(own_job(job_id))
+        job = backend().view.schema(stored_job(job_id))
         return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
     if outcome.state is ItemState.SUCCEEDED:
         return answer(Classification.of(job_id, name, outcome, min_score))

@@ -16,7 +16,7 @@ from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
 from web.intake.uploads import FORM, Upload, contents, no_picture, read_upload
-from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, own_job, owner, room
+from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, owner, room, stored_job
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
@@ -215,7 +215,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
 
 
 def _accepted(job_id: str) -> Response:
-    job = backend().view.schema(own_job(job_id))
+    job = backend().view.schema(stored_job(job_id))
     return answer(job, 202, location=url_for("jobs.read", job_id=job_id))
 
 
@@ -251,7 +251,7 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         return job.id
 
     job_id = idempotency.once(backend().jobs, claim, make)
-    stored = own_job(job_id)
+    stored = stored_job(job_id)
     known = backend().answers.positions(
         digests, stored.model_version, embeddings=bool(stored.embeddings)
     )

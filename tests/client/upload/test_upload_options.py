@@ -170,6 +170,7 @@ def test_an_upload_stops_at_the_failure_that_reaches_the_limit(
 ) -> None:
     monkeypatch.setattr(planner, "_FIRST_FILES", 2)
     monkeypatch.setattr(planner, "_GROWTH", 1)
+    monkeypatch.setattr(running.Running, "read_later_jobs", lambda running: None)
     (folder / "c.jpg").unlink()  # so that each job has pictures of one kind
     for k in range(8):
         (folder / f"x{k}.jpg").write_text(f"soon {k}")

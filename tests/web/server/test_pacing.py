@@ -165,6 +165,11 @@ def test_a_photo_has_larger_steps_than_a_folder() -> None:
     assert steps == {"photo": 3, "folder": 12}
 
 
+@pytest.fixture(autouse=True)
+def client_of_no_other_test() -> None:
+    note_client("")
+
+
 def steps_of_a_folder(pacing: Pacing) -> int:
     """How often a folder of 5 MB waits."""
     waited: list[None] = []
