@@ -99,7 +99,7 @@ def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
 
 def test_every_published_table_has_its_markers() -> None:
     page = document.PERFORMANCE.read_text()
-    for name in ("cpu", "overload", "peers"):
+    for name in ("cpu", "overload", "peers", "peers-openvino"):
         assert page.count(f"<!-- {name}: ") == page.count(f"<!-- end of {name} -->") == 1
 
 
