@@ -2,9 +2,9 @@
 
     python -m loadtest.floor PICTURES
 
-The steps are done alone, by the plainest program: no HTTP, no forms and no records. So the sum is
-the least that a service needs which hashes pictures and keeps them in Redis and its append-only
-file. The figures are milliseconds of processor time for a picture, of both sides of Redis.
+A plain program does the steps alone, without HTTP, forms and records. A service that hashes
+pictures and keeps them in Redis and its append-only file needs at least their sum. The figures are
+milliseconds of processor time for a picture, of both sides of Redis.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ def main() -> None:
 def _one_round(pictures: Sequence[bytes]) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "socket"
-        options = dict(zip(KEEPS[::2], KEEPS[1::2], strict=True)) | {"maxmemory": "1gb"}
-        words = [word for pair in options.items() for word in pair]
-        server = RedisProcess(Path(folder), *words, "unixsocket", str(path))
+        # Of two settings of one name, Redis takes the last.
+        server = RedisProcess(Path(folder), *KEEPS, "maxmemory", "1gb", "unixsocket", str(path))
         server.start()
         try:
             with Redis(unix_socket_path=str(path), socket_timeout=60) as redis:

@@ -10,7 +10,7 @@ from typing import Any
 from shared.errors import ModelError, TorchNeeded
 from workers.engine.package import Package
 from workers.models import huggingface
-from workers.models.json_file import read_object
+from workers.models.files.json_file import read_object
 from workers.models.labels import read_labels
 from workers.models.making import Made, write_package
 from workers.models.onnx_file import Choices, from_onnx

@@ -9,7 +9,7 @@ from shared.errors import ModelError
 from workers.engine.export_file import file_digest
 from workers.engine.package import Activation, Source
 from workers.models.graph import ends_of
-from workers.models.json_file import read_object
+from workers.models.files.json_file import read_object
 from workers.models.labels import labels_of
 from workers.models.making import Made
 from workers.models.onnx_file import Choices, packed, read_onnx

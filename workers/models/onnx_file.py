@@ -16,7 +16,7 @@ from shared.errors import ModelError
 from workers.decode.preprocessing import Preset
 from workers.engine.export_file import file_digest
 from workers.engine.package import Activation, Source
-from workers.models.file_head import refuse_pointer
+from workers.models.files.head import refuse_pointer
 from workers.models.graph import Ends, Layout, ends_of, wrapped
 from workers.models.making import Made
 from workers.models.presets import Wish

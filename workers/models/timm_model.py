@@ -10,8 +10,8 @@ from torch import nn
 from shared.errors import ModelError
 from workers.engine.export_file import file_digest
 from workers.engine.package import Source
-from workers.models.checkpoint import load_into, read_checkpoint
-from workers.models.json_file import read_object
+from workers.models.files.checkpoint import load_into, read_checkpoint
+from workers.models.files.json_file import read_object
 from workers.models.labels import labels_of
 from workers.models.making import Made
 from workers.models.onnx_file import Choices

@@ -21,7 +21,7 @@ from workers.decode.preprocessing import Preset
 from workers.engine.export_file import file_digest
 from workers.engine.package import Activation, Source
 from workers.engine.torchvision_model import build, description, published_weights
-from workers.models.checkpoint import load_into, read_checkpoint
+from workers.models.files.checkpoint import load_into, read_checkpoint
 from workers.models.graph import ends_of
 from workers.models.making import Made, Reference
 from workers.models.onnx_file import Choices, packed

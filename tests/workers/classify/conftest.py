@@ -7,11 +7,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from shared.jobs import Lane
 from shared.records.job_records import JobRecords
-from shared.result_cache import ResultCache
-from shared.thumbnails import Thumbnails
 from tests.workers.engine.tiny_export import tiny_settings
+from tests.workers.classify.new_classifier import new_classifier
 from tests.workers.classify.scripted import (
     BUDGET,
     Make,
@@ -27,15 +25,7 @@ def classifier(redis: Redis, jobs: JobRecords, tmp_path: Path) -> Make:
     engine = load_engine(tiny_settings(tmp_path))
 
     def make(decoder: object = None, budget: DecodeBudget = BUDGET) -> BatchClassifier:
-        return BatchClassifier(
-            decoder or ScriptedDecoder(engine.model.preset.crop_size),  # type: ignore[arg-type]
-            engine,
-            redis,
-            jobs.parts,
-            ResultCache(redis, ttl_seconds=60),
-            Thumbnails(redis, ttl_seconds=60),
-            lane=Lane.INTERACTIVE,
-            budget=budget,
-        )
+        scripted = decoder or ScriptedDecoder(engine.model.preset.crop_size)
+        return new_classifier(engine, redis, jobs, decoder=scripted, budget=budget)
 
     return make

@@ -16,12 +16,8 @@ from shared import keys
 from shared.jobs import ItemState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
-from shared.thumbnails import Thumbnails
+from tests.workers.classify.new_classifier import new_classifier
 from tests.workers.engine.tiny_export import tiny_settings
-from workers.classify.decoding import DecodeBudget
-from workers.classify.tasks import BatchClassifier
-from workers.decode.decoder import Decoder
-from workers.decode.limits import DecodeLimits
 from workers.engine import Engine, load_engine
 
 SIZE = 6
@@ -52,19 +48,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return load_engine(tiny_settings(tmp_path_factory.mktemp("tiny")))
 
 
-def classifier(engine: Any, redis: Redis, jobs: JobRecords) -> BatchClassifier:
-    return BatchClassifier(
-        Decoder(engine.model.preset, DecodeLimits(pixels=10**8, cpu_seconds=9, memory_bytes=2**30)),
-        engine,
-        redis,
-        jobs.parts,
-        ResultCache(redis, ttl_seconds=60),
-        Thumbnails(redis, ttl_seconds=60),
-        lane=Lane.INTERACTIVE,
-        budget=DecodeBudget(batch=60),
-    )
-
-
 def submit(jobs: JobRecords, files: Sequence[Path], embeddings: int) -> PartRef:
     items = [NewItem(name="", digest=each.name, data=each.read_bytes()) for each in files]
     job = NewJob(
@@ -86,7 +69,7 @@ def test_only_those_that_ask_get_one(
     engine = EmbeddingEngine(tiny)
     asking, other = submit(jobs, pictures[:3], SIZE), submit(jobs, pictures[3:5], 0)
     assert embeddings(jobs, asking) == [b""] * 3, "nothing is written yet"
-    classifier(engine, redis, jobs).classify([asking, other])
+    new_classifier(engine, redis, jobs).classify([asking, other])
     assert engine.calls == ["embed"]
     assert embeddings(jobs, other) == [b"", b""]
     assert not any(name.startswith(b"e") for name in redis.hkeys(keys.part(other.job_id, 0)))
@@ -102,7 +85,7 @@ def test_nothing_is_computed_if_nobody_asks(
     tiny: Engine, redis: Redis, jobs: JobRecords, pictures: list[Path]
 ) -> None:
     engine = EmbeddingEngine(tiny)
-    classifier(engine, redis, jobs).classify([submit(jobs, pictures[:3], 0)])
+    new_classifier(engine, redis, jobs).classify([submit(jobs, pictures[:3], 0)])
     assert engine.calls == ["predict"]
     assert not redis.keys("embedding:*")
 
@@ -121,11 +104,11 @@ def test_the_cache_answers_those_that_ask_only_with_an_embedding(
             assert len(outcome.embedding) == 2 * SIZE
         return outcome is not None
 
-    classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], 0)])
+    new_classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], 0)])
     assert answers(False) and not answers(True)
-    classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], SIZE)])
+    new_classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], SIZE)])
     assert answers(False) and answers(True)
-    classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], 0)])
+    new_classifier(engine, redis, jobs).classify([submit(jobs, pictures[:1], 0)])
     assert answers(True), "a job that does not ask leaves the embedding there"
 
 
@@ -135,7 +118,7 @@ def test_a_model_without_the_embedding_never_answers_without_a_word(
     """That of the job may be gone, and then another model answers it."""
     for engine in (tiny, EmbeddingEngine(tiny, size=3)):
         asking, other = submit(jobs, pictures[:2], SIZE), submit(jobs, pictures[:1], 0)
-        classifier(engine, redis, jobs).classify([asking, other])
+        new_classifier(engine, redis, jobs).classify([asking, other])
         for item in jobs.reader.items(asking.job_id, 0, 2):
             assert item.outcome and item.outcome.error
             assert item.outcome.error.code == "no_embedding"
@@ -155,6 +138,6 @@ def test_the_memory_is_taken_when_a_picture_is_accepted(
         tiny.predict(pixels),
         np.ones((len(pixels), 1280), np.float32),
     )
-    classifier(engine, redis, jobs).classify([ref])
+    new_classifier(engine, redis, jobs).classify([ref])
     after = redis.memory_usage(key, samples=0)
     assert after and after - before < 4 * 1000, "only the labels came"

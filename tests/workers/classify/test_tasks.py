@@ -13,13 +13,10 @@ from redis import Redis
 from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
-from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
+from tests.workers.classify.new_classifier import new_classifier
 from tests.workers.engine.tiny_export import tiny_settings
-from workers.decode.limits import DecodeLimits
-from workers.decode.decoder import Decoder
 from workers.engine import Engine, load_engine
-from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 
 
@@ -48,17 +45,7 @@ def engine(tmp_path: Path) -> MortalEngine:
 
 @pytest.fixture
 def classifier(engine: MortalEngine, redis: Redis, jobs: JobRecords) -> BatchClassifier:
-    limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
-    return BatchClassifier(
-        Decoder(engine.model.preset, limits),
-        engine,
-        redis,
-        jobs.parts,
-        ResultCache(redis, ttl_seconds=60),
-        Thumbnails(redis, ttl_seconds=60),
-        lane=Lane.INTERACTIVE,
-        budget=DecodeBudget(batch=60),
-    )
+    return new_classifier(engine, redis, jobs)
 
 
 def submit(jobs: JobRecords, pictures: Sequence[Path], sizes: Sequence[int]) -> list[PartRef]:

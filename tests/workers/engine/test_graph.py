@@ -18,6 +18,7 @@ from client.cli.demo import sample_pictures
 from shared.errors import ModelError, TorchNeeded
 from shared.settings import Settings
 from tests.workers.engine.state_dict import default_state, pth_bytes
+from tests.workers.engine.without_torch import run_without_torch
 from workers.decode.preprocessing import PREPROCESSING_VERSION, decode
 from workers.engine import find_export, load_engine
 from workers.engine.export import export
@@ -210,18 +211,7 @@ def test_what_no_graph_is_shipped_for_needs_torch(tmp_path: Path) -> None:
 def test_without_torch_the_error_names_the_command_that_installs_it(
     tmp_path: Path, command: str
 ) -> None:
-    program = (
-        "import sys; sys.modules['torch'] = None\n"
-        f"from workers.engine.{command} import main; sys.exit(main())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env={"DATA_DIR": str(tmp_path), "MODEL": "resnet50"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_without_torch(command, tmp_path, "resnet50")
     assert run.returncode == (3 if command == "export" else 2)
     assert run.stderr == (
         "MODEL=resnet50 needs PyTorch once. "

@@ -12,6 +12,7 @@ import pytest
 
 from shared.errors import ModelError
 from shared.settings import Settings
+from tests.workers.engine.without_torch import run_without_torch
 from tests.workers.models.onnx_models import LABELS, SIDE, write_model
 from workers.engine import find_export, load_engine
 from workers.engine.package import find_package
@@ -86,18 +87,7 @@ def test_a_worker_refuses_a_package_that_was_changed(folder: Path) -> None:
 def test_a_misspelled_package_is_not_taken_for_a_network_alone(folder: Path, command: str) -> None:
     """Somebody might install PyTorch for it, which downloads 3 GB."""
     main(ADD)
-    program = (
-        "import sys; sys.modules['torch'] = None\n"
-        f"from workers.engine.{command} import main; sys.exit(main())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env={"DATA_DIR": str(folder / "data"), "MODEL": "pet"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_without_torch(command, folder / "data", "pet")
     assert run.returncode and run.stderr.startswith("MODEL=pet needs PyTorch once.")
     assert run.stderr.endswith(f"The packages in {folder}/data/models/packages are pets.\n")
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from shared.errors import ModelError
-from workers.models.file_head import refuse_no_checkpoint, refuse_pointer
+from workers.models.files.head import refuse_no_checkpoint, refuse_pointer
 
 State = dict[str, torch.Tensor]
 
