@@ -85,4 +85,5 @@ def _below(pictures: int) -> Iterator[str]:
 def _not_written(pictures: int) -> Iterator[str]:
     if pictures:
         more = count_text(pictures, "more picture is", "more pictures are")
-        yield f"  at least {more} done; --resume adds their rows and does not send them again"
+        rows, them = ("its row", "it") if pictures == 1 else ("their rows", "them")
+        yield f"  at least {more} done; --resume adds {rows} and does not send {them} again"
