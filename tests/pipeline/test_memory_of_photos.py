@@ -98,8 +98,9 @@ def test_1000_photos_at_once_do_not_fill_a_web_process(own: LocalService, photo:
     statuses = asyncio.run(crowd())
     grown = growth(web, before)
     print(statuses, grown)
-    # Above its share a client gets 429. Where too much of a body is in memory, it gets 503.
-    assert statuses.keys() <= {202, 429, 503} and statuses[202] >= 20
+    # Above its share a client gets 429. Where too much of a body is in memory, it gets 503. A busy
+    # client that sends no 64 KiB within ten seconds gets 408.
+    assert statuses.keys() <= {202, 408, 429, 503} and statuses[202] > 0, statuses
     # One client gets half of MAX_BODY_MEMORY_BYTES. It may be there twice, for copies of bodies.
     assert grown["web"] < 256
 

@@ -36,7 +36,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from shared.settings import Settings
 from web.server.addresses import network_of
-from web.server.heads import read_in_turn
+from web.server.heads import Head, read_in_turn
 from web.server.heartbeat import Heartbeat
 from web.server.pacing import Queue
 from web.server.shares import Shares
@@ -125,16 +125,20 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Close idle connections of addresses that may open few more, while the process lives."""
         while True:
             gevent.sleep(_IDLE_SECONDS)
-            latest = time.monotonic() - _IDLE_SECONDS
-            closed: Counter[str] = Counter()
-            for client, since in list(self._idle.items()):
-                address = self._addresses[client]
-                # One connection less is one more that is free, and one less that is held.
-                left = self._connections.left(address) + 2 * closed[address]
-                if left < _SPARE and since < latest and not _has_sent(client):
-                    closed[address] += 1
-                    del self._idle[client]
-                    _stop_reading(client)
+            self._close_those_idle_since(time.monotonic() - _IDLE_SECONDS)
+
+    def _close_those_idle_since(self, latest: float) -> None:
+        closed: Counter[str] = Counter()
+        for client, since in list(self._idle.items()):
+            address = self._addresses[client]
+            # One connection less is one more that is free, and one less that is held.
+            left = self._connections.left(address) + 2 * closed[address]
+            # The server has read the request of a client that waits for its turn.
+            idle = since < latest and client not in Head.waiting and not _has_sent(client)
+            if left < _SPARE and idle:
+                closed[address] += 1
+                del self._idle[client]
+                _stop_reading(client)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)

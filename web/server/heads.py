@@ -34,6 +34,7 @@ class Head(Request):  # type: ignore[misc]
     """A request whose head is limited as a whole, and read when it is its address's turn."""
 
     entrance: ClassVar[Entrance | None] = None  #: None if all heads come from a proxy.
+    waiting: ClassVar[set[Any]] = set()  #: The sockets whose client waits for its turn here.
 
     @property
     def max_buffer_headers(self) -> int:
@@ -48,12 +49,16 @@ class Head(Request):  # type: ignore[misc]
         try:
             super().read_into(unreader, buf, stop=stop)
         finally:  # to close a connection takes time, too
-            self._wait()
+            self._wait(unreader.sock)
 
-    def _wait(self) -> None:
+    def _wait(self, client: Any) -> None:
         # A Unix socket has no addresses.
         if self.entrance and isinstance(self.peer_addr, tuple):
-            self.entrance.read_head(client_at(self.peer_addr[0]))
+            self.waiting.add(client)
+            try:
+                self.entrance.read_head(client_at(self.peer_addr[0]))
+            finally:
+                self.waiting.discard(client)
 
 
 class FewLines(logging.Filter):

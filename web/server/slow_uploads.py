@@ -74,8 +74,6 @@ class _Body(io.RawIOBase):
             size = read_into(self._body, self._client, buffer)
             self._pace.note(size)
             return size
-        # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
-        self._client.shutdown(socket.SHUT_RD)
         raise RequestTimeout(
             f"The upload stood still: 64 KiB took longer than {self._seconds:g} s. "
             "Send the request again."

@@ -24,8 +24,8 @@ from web.server.request_body import give_way, read_into
 #: All dropped bytes go here. One buffer serves every request, because nothing reads it.
 _DROPPED = bytearray(2**18)
 
-#: After this the rest is left to gunicorn, which closes the connection in its own time.
-_LONGEST_SECONDS = 5.0
+#: After this the connection is closed. Hundreds of photos that are refused at once come slowly.
+_LONGEST_SECONDS = 30.0
 
 
 class UnreadBody:
@@ -51,10 +51,14 @@ def _has_body(environ: WSGIEnvironment) -> bool:
 
 def _drop(body: Any, client: socket.socket) -> None:
     # An error means that the client has gone, or that what it sent is no body.
-    with gevent.Timeout(_LONGEST_SECONDS, False), suppress(OSError, ParseException):
+    with suppress(OSError, ParseException):
         flags = _uncopied(client)
-        while read_into(body, client, _DROPPED, flags):
-            let_others_run()
+        with gevent.Timeout(_LONGEST_SECONDS, False):
+            while read_into(body, client, _DROPPED, flags):
+                let_others_run()
+            return
+        # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
+        client.shutdown(socket.SHUT_RD)
 
 
 def _uncopied(client: socket.socket) -> int:

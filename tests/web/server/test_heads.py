@@ -81,8 +81,10 @@ def test_a_head_is_parsed_when_it_is_the_turn_of_its_address(
     head = reading(connection)
     some_rounds()
     assert gate.came == ["address 127.0.0.1"] and not head.ready()
+    assert Head.waiting == {connection.far}
     gate.open.set()
     assert isinstance(head.get(timeout=10), read)
+    assert not Head.waiting
 
 
 def test_a_head_that_trickles_waits_with_each_piece(connect: Connect, gate: Gate) -> None:
