@@ -17,34 +17,35 @@ from typing import Any
 from billiard.process import current_process
 from celery import Celery, signals
 
-from shared.observe import log, metrics, tracing
 from shared import keys
-from shared.serving import model_info
 from shared.errors import ModelError
+from shared.jobs import Lane, PartRef
+from shared.message import CLASSIFY
+from shared.observe import log, metrics, tracing
 from shared.observe.exposition import start_over
 from shared.observe.start import read_settings
 from shared.records.job_records import JobRecords
-from shared.jobs import Lane, PartRef
-from shared.message import CLASSIFY
-from shared.serving.model_info import version_of
-from shared.serving.presence import SECONDS, Presence
 from shared.redis_client import connect
 from shared.result_cache import ResultCache
-from shared.thumbnails import Thumbnails
+from shared.serving import model_info
+from shared.serving.model_info import version_of
+from shared.serving.presence import SECONDS, Presence
 from shared.settings import Settings
-from workers.upkeep import health, lane_watch, metrics as worker_metrics, priority, redis_check
+from shared.thumbnails import Thumbnails
+from workers.batching.micro_batch import MicroBatch
+from workers.broker import transport
 from workers.celery_app import make_celery
+from workers.classify.decoding import DecodeBudget
+from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
 from workers.engine import cpu, find_export, load_engine, require_card, unused_card, uses_torch
 from workers.engine.package import find_package
-from workers.batching.micro_batch import MicroBatch
+from workers.upkeep import health, lane_watch, metrics as worker_metrics, priority, redis_check
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.self_report import SelfReport
 from workers.upkeep.shared_text import SharedText
 from workers.upkeep.stall_detector import StallDetector
-from workers.classify.decoding import DecodeBudget
-from workers.classify.tasks import BatchClassifier
 
 logger = logging.getLogger(__name__)
 
@@ -220,8 +221,10 @@ def _when_loaded(consumer: Any, tick: Callable[[], None]) -> None:
         if announcement := _model.read():
             timer.cancel()
             consumer.consume_also(keys.queue(settings.lane, version_of(announcement)))
+            transport.wait_briefly(False)
             tick()  # web then uses the new queue
 
+    transport.wait_briefly(True)
     timer = consumer.timer.call_repeatedly(0.1, check)
 
 

@@ -10,7 +10,8 @@ leave this path and end the worker:
 - Redis refuses the acknowledgement, or kombu's note about a message: ResponseError. This ends a
   worker unless `broker_channel_error_retry` is set.
 
-While the operator has paused a lane, its workers take no messages: `pause`.
+While the operator has paused a lane, its workers take no messages: `pause`. Until a worker consumes
+all of its queues, it waits for messages briefly: `wait_briefly`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError, ResponseEr
 
 from shared import clock
 from shared.redis_client import connections
+
+_BRIEF_SECONDS = 0.1
 
 
 def use() -> None:
@@ -39,6 +42,15 @@ def pause(paused: bool) -> None:
     It holds for all queues and over reconnects. One message may still come.
     """
     Channel.paused = paused
+
+
+def wait_briefly(brief: bool) -> None:
+    """Let each wait of this process for a message be brief, or end that.
+
+    A queue that is added counts from the next wait on. Without this, its first message would wait
+    until the one that has begun ends.
+    """
+    Channel.wait_seconds = _BRIEF_SECONDS if brief else None
 
 
 class NotAcknowledged(ResponseError):
@@ -86,6 +98,8 @@ class Channel(redis.Channel):  # type: ignore[misc]
 
     #: Of this process: while it is set, no channel takes messages from its queues.
     paused = False
+    #: Of this process: the longest wait for a message; None for kombu's own.
+    wait_seconds: float | None = None
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Called by kombu before each wait for a message.
@@ -93,7 +107,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
         A wait that has begun is not ended: its message has perhaps left the queue already.
         """
         if not self.paused:
-            super()._brpop_start(timeout)
+            super()._brpop_start(self.wait_seconds or timeout)
 
     @property
     def is_open(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -126,4 +127,26 @@ def test_a_paused_process_takes_no_message_of_any_channel(connection: Connection
         transport.pause(False)
     with Consumer(connection, QUEUE, on_message=received.append):
         connection.drain_events(timeout=5)
+    assert len(received) == 1
+
+
+def test_a_queue_that_is_added_counts_at_once_while_waits_are_brief(
+    connection: Connection,
+) -> None:
+    added = Queue("interactive.v2")
+    received: list[Any] = []
+    transport.wait_briefly(True)
+    try:
+        with Consumer(connection, QUEUE, on_message=received.append) as consumer:
+            with pytest.raises(TimeoutError):
+                connection.drain_events(timeout=0.02)
+            assert connection.default_channel._in_poll, "a wait for the first queue has begun"
+            consumer.add_queue(added)
+            consumer.consume()
+            Producer(connection).publish("a part", routing_key=added.name, declare=[added])
+            began = time.monotonic()
+            connection.drain_events(timeout=5)
+            assert time.monotonic() - began < 0.5, "kombu's own wait lasts a second"
+    finally:
+        transport.wait_briefly(False)
     assert len(received) == 1
