@@ -7,8 +7,6 @@ Each pool process loads the engine once and classifies.
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -16,9 +14,9 @@ from typing import Any
 
 from billiard.process import current_process
 from celery import Celery, signals
+from redis import Redis
 
 from shared import keys
-from shared.errors import ModelError
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
 from shared.observe import log, metrics, tracing
@@ -39,9 +37,15 @@ from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
-from workers.engine import cpu, find_export, load_engine, require_card, unused_card, uses_torch
-from workers.engine.package import find_package
-from workers.upkeep import health, lane_watch, metrics as worker_metrics, priority, redis_check
+from workers.engine import Engine, load_engine
+from workers.upkeep import (
+    health,
+    lane_watch,
+    metrics as worker_metrics,
+    model_check,
+    priority,
+    redis_check,
+)
 from workers.upkeep.reconciler import Reconciler
 from workers.upkeep.self_report import SelfReport
 from workers.upkeep.shared_text import SharedText
@@ -122,39 +126,9 @@ def _configure_logging(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _ensure_export(**_: Any) -> None:
-    """Make the export in a process of its own, so that torch's memory is freed."""
+def _check_model(**_: Any) -> None:
     log.configure(settings, SERVICE)  # Celery sets up logging only later.
-    try:
-        require_card(settings)
-        if settings.lane is Lane.INTERACTIVE:  # One line is enough.
-            _log_what_is_unused()
-        if uses_torch(settings):
-            return
-        if not find_export(settings):
-            logger.info("exporting the model; this happens once")
-        elif not cpu.may_be_refused(settings) and not find_package(settings):
-            return
-        command = [sys.executable, "-m", "workers.engine.export"]
-        exported = subprocess.run(command, check=False, capture_output=True, text=True)
-        if exported.returncode:
-            raise ModelError(exported.stderr.strip())
-    except ModelError as error:
-        # Without a model every batch would fail, so the worker does not start.
-        logger.critical("%s", error)
-        raise SystemExit(2) from error
-
-
-def _log_what_is_unused() -> None:
-    if unused_card(settings):
-        packaged = find_package(settings)
-        use = "model packages do not use it" if packaged else "to use it, run `make torch` once"
-        logger.warning("this machine has a graphics card; %s", use)
-    elif not uses_torch(settings) and cpu.unused_bf16(settings):
-        logger.warning(
-            "this processor computes in bf16, which is twice as fast; to use it, run "
-            "`make openvino` once"
-        )
+    model_check.at_start(settings)
 
 
 redis_check.at_start(settings)
@@ -236,14 +210,6 @@ def _serve_metrics() -> None:
     )
 
 
-def _decode_limits() -> DecodeLimits:
-    return DecodeLimits(
-        pixels=settings.max_image_pixels,
-        cpu_seconds=settings.max_decode_seconds,
-        memory_bytes=settings.max_decode_bytes,
-    )
-
-
 @signals.worker_process_init.connect
 def _load(**_: Any) -> None:
     """Set up a pool process after the fork, because sessions and connections cannot be shared."""
@@ -255,7 +221,7 @@ def _load(**_: Any) -> None:
     redis = connect(settings.redis_url, max_connections=1)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     _classifier = BatchClassifier(
-        Decoder(engine.model.preset, _decode_limits()),
+        Decoder(engine.model.preset, DecodeLimits.of(settings)),
         engine,
         redis,
         JobRecords.from_settings(redis, settings).parts,
@@ -265,6 +231,11 @@ def _load(**_: Any) -> None:
         budget=DecodeBudget.of(settings),
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
+    _announce(engine, redis)
+
+
+def _announce(engine: Engine, redis: Redis) -> None:
+    """Say what this process serves: to web, to the main process and in the log."""
     model = engine.model
     info = model_info.ModelInfo(
         name=model.name,

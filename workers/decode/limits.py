@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.errors import DecodeTimeout, TooMuchMemory
+from shared.settings import Settings
 
 #: Only Linux has it. Elsewhere the memory for decoding is not limited.
 _STATM = Path("/proc/self/statm")
@@ -42,6 +43,14 @@ class DecodeLimits:
     pixels: int  #: By the picture's header. `decode` checks it.
     cpu_seconds: float
     memory_bytes: int  #: Beyond what the process uses before decoding.
+
+    @classmethod
+    def of(cls, settings: Settings) -> DecodeLimits:
+        return cls(
+            pixels=settings.max_image_pixels,
+            cpu_seconds=settings.max_decode_seconds,
+            memory_bytes=settings.max_decode_bytes,
+        )
 
     @contextmanager
     def enforced(self, cpu_seconds: float | None = None) -> Iterator[None]:
