@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -21,6 +22,15 @@ StartNginx = Callable[[Sequence[int]], AbstractContextManager[str]]
 def http(service: LocalService) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.base_url, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def many_sockets() -> Iterator[None]:
+    """Allows more open files than the 1,024 of a shell."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture(scope="module")

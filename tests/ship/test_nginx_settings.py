@@ -77,6 +77,14 @@ def test_nginx_waits_longer_than_the_application(directives: dict[str, list[list
     assert _seconds(body_timeout) >= 2 * settings.slow_upload_seconds
 
 
+def test_an_idle_connection_ends_in_http_and_not_in_the_stream(
+    directives: dict[str, list[list[str]]],
+) -> None:
+    [[stream]] = directives["proxy_timeout"]
+    for name in ("keepalive_timeout", "client_body_timeout", "proxy_read_timeout"):
+        assert _seconds(directives[name][0][0]) < _seconds(stream)
+
+
 def test_nginx_closes_an_idle_connection_before_web_does(
     directives: dict[str, list[list[str]]], gunicorn: dict[str, Any]
 ) -> None:
@@ -101,7 +109,8 @@ def test_each_console_keeps_its_usual_port(directives: dict[str, list[list[str]]
         f"http://flower:{flower}",
     }
     assert {args[0] for args in consoles["listen"]} == {a.rpartition(":")[2] for a in addresses}
-    assert directives["listen"][0][0] == "8080" and len(directives["listen"]) == 1
+    assert [args[0] for args in directives["listen"]] == ["8080", "unix:/tmp/nginx.sock"]
+    assert directives["proxy_pass"] == [["unix:/tmp/nginx.sock"], ["http://web"]]
 
 
 def test_a_console_answers_whether_the_others_run_or_not(tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from tests.support.waiting import wait_until
 
 _SHIPPED = Path(__file__).parents[2] / "nginx"
 
+#: In Debian's nginx this module is a file of its own. nginx's own packages have it built in.
+_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
 
 @contextmanager
 def running_nginx(program: str, folder: Path, ports: Sequence[int]) -> Iterator[str]:
@@ -23,7 +26,8 @@ def running_nginx(program: str, folder: Path, ports: Sequence[int]) -> Iterator[
     log = folder / "log"
     with log.open("wb") as output:
         command = [program, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"]
-        options = f"daemon off; user {getpass.getuser()};"
+        module = f"load_module {_STREAM};" if _STREAM.exists() else ""
+        options = f"daemon off; user {getpass.getuser()}; {module}"
         server = subprocess.Popen([*command, "-g", options], stdout=output, stderr=output)
 
     def listens() -> bool:

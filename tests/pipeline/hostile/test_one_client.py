@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import pytest
 from tests.support.connection import Connection, head
 from tests.support.local_service import LocalService, local_service
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("many_sockets")]
 
 CLASSIFY = "/api/v1/classify"
 PICTURE = b"\xff\xd8\xff\xe0 not a whole picture"
@@ -37,14 +36,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalService]:
         running.start_web()
         running.await_web()
         yield running
-
-
-@pytest.fixture(autouse=True)
-def many_sockets() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def another_client_is_answered(service: LocalService) -> None:

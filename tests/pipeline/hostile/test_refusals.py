@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import runpy
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -129,15 +128,6 @@ def test_a_web_process_keeps_no_more_requests_waiting_than_it_may(tmp_path: Path
     assert (len(kept), len(refused)) == (5, 15)
     assert max(refused) < min(kept)
     assert later.status_code == 202
-
-
-@pytest.fixture
-def many_sockets() -> Iterator[None]:
-    """Allows more open files than the 1,024 of a shell."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,9 @@ from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long
+
+#: Of one address, in nginx.conf.
+_CONNECTIONS = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +146,23 @@ def test_many_uploads_of_one_address_leave_room_for_others(shared: str) -> None:
         assert b"application/problem+json" in refused
         answer = other.post("/api/v1/classify?wait=0", content=b"\xff\xd8\xff no picture")
         assert answer.status_code == 202
+
+
+@pytest.mark.usefixtures("many_sockets")
+def test_connections_of_one_address_leave_room_for_others(shared: str) -> None:
+    """Heads that never end would otherwise take all connections and all memory of nginx."""
+    asking = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"  # nginx itself answers
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        httpx.Client(transport=transport, base_url=shared, timeout=10) as other,
+        ExitStack() as crowd,
+    ):
+        for _ in range(_CONNECTIONS):
+            client = crowd.enter_context(Connection(shared, asking))
+            assert client.receive().startswith(b"HTTP/1.1 404 ")
+        with suppress(ConnectionError), Connection(shared, asking) as refused:
+            assert refused.receive() == b""
+        assert other.get("/livez").is_success
 
 
 def _first_answered(connections: Sequence[Connection]) -> Connection:
