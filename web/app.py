@@ -206,7 +206,9 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
         bodies.sizes(settings),
         owner_of=partial(auth.owner_of, keys),
     )
-    app.wsgi_app = UnreadBody(ShortPaths(refusing))  # type: ignore[assignment,method-assign]
+    app.wsgi_app = UnreadBody(  # type: ignore[assignment,method-assign]
+        ShortPaths(refusing), seconds=settings.slow_upload_seconds
+    )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
     app.wsgi_app = OriginGuard(app.wsgi_app, settings)  # type: ignore[assignment,method-assign]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -29,10 +30,14 @@ _LONGEST_SECONDS = 30.0
 
 
 class UnreadBody:
-    """Middleware. It goes outside of any other that replaces `wsgi.input`."""
+    """Middleware. It goes outside of any other that replaces `wsgi.input`.
 
-    def __init__(self, app: WSGIApplication) -> None:
+    It closes a connection that brings less than 256 KiB within `seconds`.
+    """
+
+    def __init__(self, app: WSGIApplication, *, seconds: float) -> None:
         self._app = app
+        self._seconds = seconds
         self._chunks = Queue()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -42,23 +47,30 @@ class UnreadBody:
         answer = self._app(environ, start)
         if client is None or not _has_body(environ):
             return answer
-        return ClosingIterator(answer, lambda: _drop(body, client))
+        return ClosingIterator(answer, lambda: self._drop(body, client))
+
+    def _drop(self, body: Any, client: socket.socket) -> None:
+        give_up = time.monotonic() + _LONGEST_SECONDS
+        # An error means that the client has gone, or that what it sent is no body.
+        with suppress(OSError, ParseException):
+            while (
+                time.monotonic() < give_up and (size := self._drop_some(body, client)) is not None
+            ):
+                if not size:
+                    return
+                let_others_run()
+            # Otherwise gunicorn would read the rest, however long that takes.
+            client.shutdown(socket.SHUT_RD)
+
+    def _drop_some(self, body: Any, client: socket.socket) -> int | None:
+        """How many bytes were dropped, which is none at the end; None if they come too slowly."""
+        with gevent.Timeout(self._seconds, False):
+            return read_into(body, client, _DROPPED, _uncopied(client))
+        return None
 
 
 def _has_body(environ: WSGIEnvironment) -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
-
-
-def _drop(body: Any, client: socket.socket) -> None:
-    # An error means that the client has gone, or that what it sent is no body.
-    with suppress(OSError, ParseException):
-        flags = _uncopied(client)
-        with gevent.Timeout(_LONGEST_SECONDS, False):
-            while read_into(body, client, _DROPPED, flags):
-                let_others_run()
-            return
-        # Otherwise gunicorn would read the rest, however long that takes, to reuse the connection.
-        client.shutdown(socket.SHUT_RD)
 
 
 def _uncopied(client: socket.socket) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -15,7 +16,7 @@ from web.server.unread_body import UnreadBody
 Connect = Callable[[], Connection]
 
 
-def answer(connection: Connection) -> None:
+def answer(connection: Connection, seconds: float = 10) -> None:
     """Answer a request without reading its body, as gunicorn does."""
     request = next(connection.parser)
     environ: Any = {
@@ -23,7 +24,8 @@ def answer(connection: Connection) -> None:
         "wsgi.input": request.body,
         "CONTENT_LENGTH": str(request.body.reader.length),
     }
-    answered: Any = UnreadBody(lambda *_: [b"refused"])(environ, lambda *_: lambda _: None)
+    refusing = UnreadBody(lambda *_: [b"refused"], seconds=seconds)
+    answered: Any = refusing(environ, lambda *_: lambda _: None)
     answered.close()
 
 
@@ -37,11 +39,27 @@ def test_the_connection_carries_the_next_request_after_a_body_that_comes_late(
     assert next(connection.parser).method == "POST"
 
 
+def test_a_body_that_stands_still_is_read_no_more(connect: Connect) -> None:
+    connection = connect()
+    connection.client.sendall(HEAD % 100_000 + bytes(70_000))
+    answer(connection, seconds=0.05)
+    assert connection.far.recv(1) == b""
+
+
 def test_a_body_that_never_ends_is_read_no_more(
     connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread_body, "_LONGEST_SECONDS", 0.05)
     connection = connect()
-    connection.client.sendall(HEAD % 100_000 + bytes(70_000))
+
+    def send() -> None:
+        with suppress(OSError):
+            connection.client.sendall(HEAD % 10**12)
+            while True:
+                connection.client.sendall(bytes(2**16))
+
+    sending = gevent.spawn(send)
     answer(connection)
-    assert connection.far.recv(1) == b""
+    assert next(connection.parser, None) is None
+    connection.far.close()
+    sending.join(10)
