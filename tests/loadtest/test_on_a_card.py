@@ -58,7 +58,7 @@ def test_a_dry_run_measures_each_stage_and_the_service(
     pictures: list[Path], model_environment: dict[str, str], tmp_path: Path
 ) -> None:
     _copy(pictures[:6], tmp_path)
-    few = ["--device", "cpu", "--only", "rates", "--processes", "1", "--seconds", "4"]
+    few = ["--device", "cpu", "--only", "rates", "--processes", "1", "--seconds", "2"]
     ended = _run(tmp_path, *few, **model_environment)
     assert ended.returncode == 0, ended.stdout + ended.stderr[-3000:]
     row = r"^\| ([^|:]+?)(?:: [^|]+)? \| (\d+) \|$"
