@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from shared.jobs import PART_SIZE, Lane
+from shared.serving.model_versions import workers
 from tests.pipeline.jobs import completed, results
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
@@ -28,26 +29,44 @@ HALF = 3 * PART_SIZE
 pytestmark = pytest.mark.long
 
 
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[2]
+
+
 class Exchange:
-    """The service with old workers, and with new ones beside them."""
+    """The service with workers of two model versions. Before each test, all of them run."""
 
     def __init__(self, service: LocalService, folder: Path) -> None:
         self.service = service
         self.http = httpx.Client(base_url=service.base_url, timeout=60, trust_env=False)
-        self._labels = folder / "labels.txt"
-        self._labels.write_text("".join(f"new {n}\n" for n in range(10)))
-        service.start_all()
-        self.old = self.current()
-        self.start_new()
-        names = self.promote().stdout.split("\n")
-        [self.new] = [line.split()[0] for line in names if line.startswith("  ")]
-        assert self.current() == self.old, "new workers alone change nothing"
+        labels = folder / "labels.txt"
+        labels.write_text("".join(f"new {n}\n" for n in range(10)))
+        service.start_web()
+        self._start_workers("")
+        service.await_ready()
+        self._settings = {"": {}, "-new": {"MODEL_LABELS": str(labels)}}
+        self.start_all()
+        #: What follows the lane in the names of a version's workers.
+        self._ending = {self.old: "", self.new: "-new"}
 
-    def start_new(self) -> None:
-        labels = {"MODEL_LABELS": str(self._labels)}
+    def start_all(self) -> None:
+        """Start the workers that are missing. `old` is the version that is current."""
+        self.old = self.current()
+        for ending, settings in self._settings.items():
+            if f"{Lane.BULK}{ending}" not in self.service.processes:
+                self._start_workers(ending, **settings)
+        with closing(self.service.redis()) as redis:
+            wait_until(lambda: all(len(workers(redis, lane)) == 2 for lane in Lane), 60)
+            [self.new] = {*workers(redis, Lane.BULK)} - {self.old}
+        assert self.promote().stdout.count(f"* {self.old}") == 1, "new workers change nothing"
+
+    def _start_workers(self, ending: str, **settings: str) -> None:
         for lane in Lane:
-            self.service.start_worker(lane, name=f"{lane}-new", **labels)
-        wait_until(lambda: all(self.promote().stdout.count(f"{lane} 1") == 2 for lane in Lane), 60)
+            self.service.start_worker(lane, "hasty_app", name=f"{lane}{ending}", **settings)
+
+    def stop_old(self) -> None:
+        for lane in Lane:
+            self.service.stop(f"{lane}{self._ending[self.old]}")
 
     def promote(self, *version: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "workers.promote", *version]
@@ -89,28 +108,41 @@ def picture(number: int, tail: str) -> bytes:
     return file.getvalue() + tail.encode()
 
 
-@pytest.fixture
-def exchange(tmp_path: Path, model_environment: dict[str, str]) -> Iterator[Exchange]:
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, model_environment: dict[str, str]
+) -> Iterator[Exchange]:
+    folder = tmp_path_factory.mktemp("exchange")
     environment = model_environment | {
-        "DATA_DIR": str(tmp_path),
+        "DATA_DIR": str(folder),
         "WORKER_PROCESSES": "1",
         "MODEL_WEIGHTS": "demonstration",
         "MODEL_GRACE_SECONDS": "20",
         "PART_DEADLINE_SECONDS": "10",
         "BATCH_TIME_LIMIT_SECONDS": "8",
         "RECONCILE_SECONDS": "0.5",
+        "PYTHONPATH": f"{_ROOT}:{_HERE}",
     }
     command = [sys.executable, "-m", "workers.engine.export"]
     subprocess.run(command, env=environment, check=True)
-    with local_service(tmp_path, environment) as service:
-        running = Exchange(service, tmp_path)
-        with closing(running.http):
-            yield running
+    with local_service(folder, environment) as service:
+        exchange = Exchange(service, folder)
+        with closing(exchange.http):
+            yield exchange
+
+
+@pytest.fixture
+def exchange(running: Exchange) -> Exchange:
+    running.start_all()
+    return running
 
 
 def test_each_job_is_answered_by_one_version_through_an_exchange_and_the_way_back(
     exchange: Exchange,
 ) -> None:
+    listed = exchange.promote().stdout
+    for line in (f"* {exchange.old}", f"  {exchange.new}"):
+        assert f"{line}  workers: interactive 1, bulk 1  waiting: 0" in listed.splitlines()
     before = exchange.open()
     exchange.put(before, 0, 1, 2, tail="a")
     assert exchange.classify("one") == exchange.old
@@ -140,8 +172,7 @@ def test_what_waits_for_workers_that_were_removed_is_answered_by_the_current_ver
     exchange.put(job, 0, 1, 2, tail="b")
     wait_until(lambda: exchange.http.get(f"/jobs/{job}").json()["counts"]["succeeded"] == HALF, 60)
     exchange.switch(exchange.new)
-    for lane in Lane:
-        exchange.service.stop(lane)
+    exchange.stop_old()
     exchange.put(job, 3, 4, 5, tail="b")
     assert exchange.classify("three") == exchange.new
     assert exchange.versions_of(job) == {exchange.old, exchange.new}
@@ -151,7 +182,6 @@ def test_what_waits_for_workers_that_were_removed_is_answered_by_the_current_ver
 def test_without_a_command_the_new_model_is_current_once_the_old_workers_have_gone(
     exchange: Exchange,
 ) -> None:
-    for lane in Lane:
-        exchange.service.stop(lane)
+    exchange.stop_old()
     wait_until(lambda: exchange.current() == exchange.new, 60)
     assert exchange.classify("four") == exchange.new
