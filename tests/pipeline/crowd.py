@@ -43,7 +43,7 @@ class Crowd:
         elif answer.status_code == 202:
             self.unfinished.append(answer.json()["id"])
         elif answer.status_code in (429, 503):
-            time.sleep(0.05)
+            time.sleep(0.2)  # the cores are for what recovers
         else:
             self.unexpected.append(f"{answer.status_code} {answer.text}")
 

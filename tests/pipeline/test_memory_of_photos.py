@@ -8,7 +8,7 @@ import io
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -22,15 +22,25 @@ from tests.support.local_service import LocalService, local_service
 pytestmark = pytest.mark.long
 
 MEGABYTE = 2**20
+_PIECE = 2**18
 
 
 @pytest.fixture
 def own(tmp_path: Path, model_environment: dict[str, str]) -> Iterator[LocalService]:
-    """A service of one web process, and of one pool process for each lane."""
+    """A service of one web process. A test that needs a worker starts one."""
     environment = model_environment | {"WEB_PROCESSES": "1", "WORKER_PROCESSES": "1"}
     with local_service(tmp_path, environment) as service:
-        service.start_all()
+        service.start_web()
+        service.await_web()
         yield service
+
+
+def start_worker(service: LocalService) -> int:
+    """Start the worker of the bulk lane; gives the id of its only pool process."""
+    service.start_worker(Lane.BULK)
+    service.await_ready()
+    [pool] = service.pool_processes(Lane.BULK)
+    return pool
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,7 @@ def test_a_micro_batch_of_the_largest_pictures_is_never_in_memory_whole(
     own: LocalService, pictures: list[Path]
 ) -> None:
     """32 pictures of 20 MB have 640 MB. Neither web nor a pool process holds them together."""
-    [pool] = own.pool_processes(Lane.BULK)
+    pool = start_worker(own)
     processes = {"web": own.web_process(), "pool": pool, "main": own.processes["bulk"].pid}
     size = 20 * MEGABYTE
     with httpx.Client(base_url=own.base_url, timeout=120, trust_env=False) as http:
@@ -82,9 +92,17 @@ def test_a_micro_batch_of_the_largest_pictures_is_never_in_memory_whole(
 
 
 def test_1000_photos_at_once_do_not_fill_a_web_process(own: LocalService, photo: bytes) -> None:
+    length = {"Content-Length": str(len(photo) + 4)}
+
+    async def body(number: int) -> AsyncIterator[bytes]:
+        """In pieces, because a thousand whole bodies would fill the memory of the tests."""
+        for start in range(0, len(photo), _PIECE):
+            yield photo[start : start + _PIECE]
+        yield b"%04d" % number
+
     async def send(client: httpx.AsyncClient, number: int) -> int:
-        body = photo + b"%d" % number
-        return (await client.post("/api/v1/classify?wait=0", content=body)).status_code
+        sent = await client.post("/api/v1/classify?wait=0", content=body(number), headers=length)
+        return sent.status_code
 
     async def crowd() -> Counter[int]:
         limits = httpx.Limits(max_connections=1000)
@@ -119,8 +137,7 @@ def test_the_command_needs_little_memory_for_a_folder_of_photos(
     )
     table = tmp_path / "labels.csv"
     command = [sys.executable, "-c", program, "upload", str(folder), "--output", str(table)]
-    [pool] = own.pool_processes(Lane.BULK)
-    processes = {"web": own.web_process(), "pool": pool}
+    processes = {"web": own.web_process(), "pool": start_worker(own)}
     before = sizes(processes)
     done = subprocess.run(
         [*command, "--url", own.base_url], capture_output=True, text=True, timeout=300, check=False

@@ -55,13 +55,13 @@ def test_the_main_process_does_not_load_openvino(service: LocalService) -> None:
 
 
 def test_a_pool_process_that_dies_is_replaced(service: LocalService, pictures: list[Path]) -> None:
-    files = [each.read_bytes() + b"killed %d" % k for k in range(3) for each in pictures[:64]]
+    files = [each.read_bytes() + b"killed %d" % k for k in range(2) for each in pictures[:64]]
     with service.may_die(Lane.BULK):
         job_ids = [submit(service, files[k : k + 64]) for k in range(0, len(files), 64)]
         wait_until(lambda: _succeeded(service, job_ids[0]), seconds=60)
         victim = service.pool_processes(Lane.BULK)[-1]
         os.kill(victim, signal.SIGKILL)
-        assert [finish(service, each)["succeeded"] for each in job_ids] == 3 * [64]
+        assert [finish(service, each)["succeeded"] for each in job_ids] == 2 * [64]
         wait_until(lambda: victim not in service.pool_processes(Lane.BULK))
         wait_until(lambda: len(service.pool_processes(Lane.BULK)) == 2)
 
@@ -73,14 +73,14 @@ def test_a_pool_process_that_stands_still_in_a_batch_is_replaced(
 
     The limit does not begin where a process stops between two batches. So both stop, under load.
     """
-    victims = service.pool_processes(Lane.BULK)
-    files = [each.read_bytes() + b"still %d" % k for k in range(6) for each in pictures[:64]]
+    files = [each.read_bytes() + b"still %d" % k for k in range(4) for each in pictures[:64]]
     with service.may_die(Lane.BULK):
         job_ids = [submit(service, files[k : k + 64]) for k in range(0, len(files), 64)]
         wait_until(lambda: _succeeded(service, job_ids[0]), seconds=60)
+        victims = service.pool_processes(Lane.BULK)
         for each in victims:
             os.kill(each, signal.SIGSTOP)
-        assert [finish(service, each)["succeeded"] for each in job_ids] == 6 * [64]
+        assert [finish(service, each)["succeeded"] for each in job_ids] == 4 * [64]
         present = service.pool_processes(Lane.BULK)
         assert len(present) == 2 and {*victims} != {*present}
         for each in {*victims} & {*present}:

@@ -18,6 +18,7 @@ from shared import keys
 from shared.jobs import Lane, PartRef
 from shared.message import message
 from shared.settings import Settings
+from tests.pipeline.jobs import completed
 from tests.support.local_service import LocalService, local_service
 from tests.support.waiting import wait_until
 from workers.celery_app import make_celery
@@ -54,9 +55,8 @@ def submit(service: LocalService, pictures: list[bytes]) -> str:
 
 def finish(service: LocalService, job_id: str) -> dict[str, int]:
     """The counts of a job that has completed."""
-    job = httpx.get(f"{service.base_url}/jobs/{job_id}?wait=40", timeout=60).json()
-    assert job["state"] == "completed", job
-    counts: dict[str, int] = job["counts"]
+    with httpx.Client(base_url=service.base_url, timeout=60) as http:
+        counts: dict[str, int] = completed(http, job_id)["counts"]
     return counts
 
 
@@ -132,14 +132,15 @@ def test_a_worker_that_was_frozen_goes_on_when_it_wakes(
     hasty: LocalService, pictures: list[Path]
 ) -> None:
     hasty.stop(Lane.BULK)
-    hasty.start_worker(Lane.BULK, STALL_SECONDS="2")
+    patient = {"BATCH_TIME_LIMIT_SECONDS": "20", "PART_DEADLINE_SECONDS": "30"}
+    hasty.start_worker(Lane.BULK, STALL_SECONDS="2", **patient)
     hasty.await_ready()
     group = hasty.processes[Lane.BULK].pid
     os.killpg(group, signal.SIGSTOP)
     try:
         # Redis hands the first message to the worker. The others wait in the queue.
         job_ids = [submit(hasty, [pictures[0].read_bytes() + b"%d" % k]) for k in range(3)]
-        time.sleep(8)
+        time.sleep(5)  # longer than a worker may stand still
     finally:
         os.killpg(group, signal.SIGCONT)
     assert [finish(hasty, job_id)["succeeded"] for job_id in job_ids] == [1, 1, 1]

@@ -9,15 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.pipeline.outages.outages import (
-    OUTAGES,
     Outage,
     await_accepted,
     await_readiness,
+    frozen,
+    killed,
     submit,
 )
 from tests.support.local_service import LocalService
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
+
+#: To clients a Redis that was stopped looks like one that was killed: it refuses connections.
+OUTAGES = pytest.mark.parametrize("outage", [killed, frozen])
 
 #: Seconds. The promise is 2; the rest is for the clients' own threads, which share two cores.
 IN_TIME = 2.5

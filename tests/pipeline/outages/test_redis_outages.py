@@ -15,6 +15,7 @@ from redis import Redis, ResponseError
 from shared.jobs import Lane
 from tests.pipeline.crowd import Crowd, assert_all_labelled
 from tests.support.local_service import LocalService, local_service
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.long
 
@@ -26,6 +27,10 @@ _SETTINGS = {
     "WORKER_PROCESSES": "1",
     "WEB_PROCESSES": "1",
 }
+
+
+#: What a worker says that Redis refuses.
+WAITS = "waiting for Redis at"
 
 
 @pytest.fixture(scope="module")
@@ -115,12 +120,13 @@ def test_a_worker_waits_while_redis_refuses_writes(
         with refusing(redis):  # type: ignore[attr-defined]
             with pytest.raises(ResponseError):
                 redis.set("refused", "x" * 100)
-            time.sleep(2.5)
+            wait_until(lambda: WAITS in service.log(Lane.INTERACTIVE)[already:])
+            time.sleep(1)  # it still waits
         crowd.wait_for_labels(10)
     assert_all_labelled(service, crowd)
     assert worker.poll() is None and service.processes[Lane.INTERACTIVE] is worker
     log = service.log(Lane.INTERACTIVE)[already:]
-    assert log.count("waiting for Redis at") == log.count("Redis accepts writes again") == 1
+    assert log.count(WAITS) == log.count("Redis accepts writes again") == 1
 
 
 def test_a_redis_that_comes_back_empty_gets_the_model_again(
