@@ -125,7 +125,7 @@ def test_bad_files_become_rows_and_unusual_names_become_text(
     assert len(rows) == 9
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [3, pytest.param(6, marks=pytest.mark.long)])
 def test_an_upload_that_is_killed_at_any_moment_and_resumed_loses_and_repeats_nothing(
     uploads: Uploads, fill: Callable[..., list[str]], service: LocalService, kills: int
 ) -> None:
