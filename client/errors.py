@@ -4,6 +4,7 @@ ImageClassifierError
 ├── UsageError                  the arguments are wrong; nothing was done
 ├── NoAnswer                    a broken connection, or a timeout
 │   └── CannotConnect           nothing listens at the address
+├── WrongAnswer                 another program answers, or a service of another kind
 ├── NotFinished                 the wait is over and the job still runs
 └── Refused                     the service answered with an error: `status`, `code`
     ├── NotAuthenticated
@@ -20,6 +21,7 @@ ImageClassifierError
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -53,6 +55,17 @@ class CannotConnect(NoAnswer):
                 f"Nothing answers at {address} ({reason})."
                 " Start the service, or set IMAGE_CLASSIFIER_URL to its address."
             )
+
+
+class WrongAnswer(ImageClassifierError):
+    """The answer is none of an image classifier, such as the page of a router or a proxy."""
+
+    def __init__(self, address: str, reason: Exception) -> None:
+        super().__init__(
+            f"{address} answers, but not as an image classifier does"
+            f" ({textwrap.shorten(repr(reason), 120)}). Check the address, and whether a proxy or"
+            " a login page answers instead."
+        )
 
 
 class NotFinished(ImageClassifierError):

@@ -58,7 +58,7 @@ class AsyncConnection(Requests):
                     return
                 if isinstance(step, Emit):
                     yield step.value
-                    go_on = partial(next, steps)
+                    go_on = partial(self.next_step, steps, step, None)
                 else:
                     go_on = await self._done(steps, step, streams)
         finally:
@@ -76,7 +76,7 @@ class AsyncConnection(Requests):
             return partial(steps.throw, error)
         if isinstance(result, Stream) and streams is not None:
             streams.append(result)
-        return partial(steps.send, result)
+        return partial(self.next_step, steps, step, result)
 
     async def _result(self, step: Step) -> Any:
         match step:
@@ -94,7 +94,7 @@ class AsyncConnection(Requests):
 
     async def _send(
         self, request: httpx.Request, stream: bool
-    ) -> httpx.Response | Stream | httpx.TransportError:
+    ) -> httpx.Response | Stream | httpx.RequestError:
         try:
             response = await self._http.send(request, stream=stream)
             if stream and response.is_success:
@@ -102,7 +102,7 @@ class AsyncConnection(Requests):
             await response.aread()
             await response.aclose()
             return response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
     async def _together(self, calls_: Sequence[Steps[Any]], concurrency: int) -> list[Any]:
@@ -124,7 +124,7 @@ async def _line(opened: Stream) -> str | None:
     try:
         line: str = await anext(opened.lines)
         return line
-    except (StopAsyncIteration, httpx.TransportError):
+    except (StopAsyncIteration, httpx.RequestError):
         await opened.response.aclose()
         return None
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import struct
 import threading
 import time
 import uuid
@@ -16,7 +17,14 @@ from typing import Any, cast
 import httpx
 
 from .. import errors
-from ..errors import CannotConnect, ImageClassifierError, NoAnswer, Refused, TryLater
+from ..errors import (
+    CannotConnect,
+    ImageClassifierError,
+    NoAnswer,
+    Refused,
+    TryLater,
+    WrongAnswer,
+)
 from ..version import __version__
 from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
@@ -25,6 +33,12 @@ from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together
 
 #: The service ended an upload that was too slow. It stored nothing.
 _REQUEST_TIMEOUT = 408
+
+#: What a call raises when it reads an answer that has other fields than the service's.
+_UNREADABLE = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    struct.error,
+)
 
 #: Called before each retry, with the error and the seconds until the next attempt.
 OnRetry = Callable[[ImageClassifierError, float], None]
@@ -112,6 +126,15 @@ class Requests:
         opened: Stream = yield from self._repeated(Send(request, stream=True))
         return opened
 
+    def next_step(self, steps: Steps[Any], done: Step, result: Any) -> Step:
+        """Give a call the result of a step. Raises WrongAnswer if the call cannot read it."""
+        try:
+            return steps.send(result)
+        except _UNREADABLE as error:
+            if isinstance(done, Pause | Work | Together):  # nothing that the service has sent
+                raise
+            raise WrongAnswer(_address(self._builder.base_url), error) from error
+
     def _repeated(self, send: Send) -> Steps[Any]:
         give_up = time.monotonic() + self.retries.total_seconds
         attempt = 0
@@ -128,9 +151,9 @@ class Requests:
             attempt += 1
 
     def _outcome(
-        self, send: Send, received: httpx.Response | Stream | httpx.TransportError
+        self, send: Send, received: httpx.Response | Stream | httpx.RequestError
     ) -> httpx.Response | Stream | ImageClassifierError:
-        if isinstance(received, httpx.TransportError):
+        if isinstance(received, httpx.RequestError):
             return _no_answer(send.request, received)
         self._answered = True
         if isinstance(received, Stream) or received.is_success:
@@ -192,7 +215,7 @@ class Connection(Requests):
             while True:
                 if isinstance(step, Emit):
                     yield step.value
-                    step = steps.send(None)
+                    step = self.next_step(steps, step, None)
                     continue
                 try:
                     result = self._result(step)
@@ -201,7 +224,7 @@ class Connection(Requests):
                     continue
                 if isinstance(result, Stream):
                     streams.append(result)
-                step = steps.send(result)
+                step = self.next_step(steps, step, result)
         except StopIteration as ended:
             value: T = ended.value
             return value
@@ -226,7 +249,7 @@ class Connection(Requests):
 
     def _send(
         self, request: httpx.Request, stream: bool
-    ) -> httpx.Response | Stream | httpx.TransportError:
+    ) -> httpx.Response | Stream | httpx.RequestError:
         try:
             response = self._http.send(request, stream=stream)
             if stream and response.is_success:
@@ -234,7 +257,7 @@ class Connection(Requests):
             response.read()
             response.close()
             return response
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             return error
 
 
@@ -242,14 +265,18 @@ def _line(opened: Stream) -> str | None:
     try:
         line: str = next(opened.lines)
         return line
-    except (StopIteration, httpx.TransportError):
+    except (StopIteration, httpx.RequestError):
         opened.response.close()
         return None
 
 
-def _no_answer(request: httpx.Request, error: httpx.TransportError) -> NoAnswer:
-    # The address as the user knows it, without a password.
-    address = f"{request.url.scheme}://{request.url.netloc.decode()}"
+def _address(url: httpx.URL) -> str:
+    """The address as the user knows it, without a password."""
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _no_answer(request: httpx.Request, error: httpx.RequestError) -> NoAnswer:
+    address = _address(request.url)
     # Some of these errors have no message.
     message = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".")
     reason = message or type(error).__name__

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .connection import Connection
+from .steps import Steps
 
 #: Jobs in one answer.
 _PAGE = 100
@@ -76,8 +77,11 @@ class Operator:
         return workers
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self._connection.call(method, f"/operator{path}", **request).json()
-        return answer
+        return self._connection.run(self._answer(method, f"/operator{path}", **request))
+
+    def _answer(self, method: str, path: str, **request: Any) -> Steps[dict[str, Any]]:
+        response = yield from self._connection.request(method, path, **request)
+        return dict(response.json())
 
 
 def _segment(text: str) -> str:

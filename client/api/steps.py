@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Send:
-    """Send a request. The result is the response, or the httpx.TransportError.
+    """Send a request. The result is the response, or the httpx.RequestError.
 
     With `stream`, the result of a success is a Stream.
     """
