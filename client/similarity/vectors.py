@@ -47,10 +47,13 @@ def read_vectors(table: Path) -> Vectors:
             if vector is None:
                 without += 1
                 continue
-            paths.append(row.get("raw_path") or row["path"])
+            paths.append(_path_of(row))
             vectors.append(vector)
             versions.add(row["model_version"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        embeddings = np.stack(vectors) if vectors else np.empty((0, 0), np.float16)
+        if embeddings.ndim != 2:
+            raise ValueError("an embedding is no list of numbers")
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"{shown} is not a table of `image-classifier upload`: {error!r}"
         ) from error
@@ -64,7 +67,14 @@ def read_vectors(table: Path) -> Vectors:
             f"{shown} has embeddings of several models, which cannot be compared:"
             f" {', '.join(sorted(map(str, versions)))}."
         )
-    return Vectors(paths, np.stack(vectors), without)
+    return Vectors(paths, embeddings, without)
+
+
+def _path_of(row: dict[str, Any]) -> str:
+    path = row.get("raw_path") or row["path"]
+    if not isinstance(path, str):
+        raise TypeError("a path is no text")
+    return path
 
 
 def _json_lines(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float16] | None]]:

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import IO
 
 from ..api.parts import PART_SIZE
 from .plan import Plan, PlannedFile, path_key
@@ -36,6 +37,9 @@ PART_BYTES = 15 * 2**20
 
 #: Bytes of the largest picture that can be sent.
 MAX_REQUEST_BYTES = 48 * 2**20
+
+#: Bytes that are read and hashed at once.
+_PIECE_BYTES = 2**18
 
 #: A file that changes while it is hashed is hashed again, so many times in all.
 _READS = 3
@@ -120,7 +124,9 @@ class Planner:
                     if before.st_size > MAX_REQUEST_BYTES:
                         return PlannedFile(path=path, error=_too_large(before.st_size))
                     file.seek(0)
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                    digest, size = _digest(file)
+                    if size > MAX_REQUEST_BYTES:
+                        return PlannedFile(path=path, error=_too_large(size))
                     after = os.fstat(file.fileno())
                     if _unchanged(before, after):
                         break
@@ -161,6 +167,18 @@ class _Group:
         self._digests.add(file.digest)
         self._bytes += file.size
         self._part_bytes += file.size
+
+
+def _digest(file: IO[bytes]) -> tuple[str, int]:
+    """SHA-256 of a file in hex, and the bytes that were read: at most one piece too many.
+
+    A file may have more bytes than its status says: it grows, or it is one of /proc without an end.
+    """
+    sha, size = hashlib.sha256(), 0
+    while size <= MAX_REQUEST_BYTES and (piece := file.read(_PIECE_BYTES)):
+        sha.update(piece)
+        size += len(piece)
+    return sha.hexdigest(), size
 
 
 def _too_large(size: int) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import scripted_server
 
 SIZE = 64
+ROW: dict[str, Any] = {"path": "a", "model_version": "m"}
 
 
 def vectors(*, copies: int = 3, pictures: int = 40) -> NDArray[np.float16]:
@@ -125,8 +126,11 @@ def test_usearch_finds_the_same_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "content, message",
     [
-        ({"path": "a", "model_version": "m"}, "has no embeddings. Make it with: image-classifier"),
+        (ROW, "has no embeddings. Make it with: image-classifier"),
         ({"embedding": [1.0]}, "is not a table of `image-classifier upload`: KeyError"),
+        (ROW | {"embedding": 1.0}, "an embedding is no list of numbers"),
+        (ROW | {"embedding": [[1.0]]}, "an embedding is no list of numbers"),
+        (ROW | {"embedding": [1.0], "path": 5}, "a path is no text"),
     ],
 )
 def test_a_table_that_cannot_be_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,3 +47,16 @@ def test_a_picture_of_more_bytes_is_sent_alone(tmp_path: Path) -> None:
 def test_few_jobs_are_under_way_however_small_they_are(tmp_path: Path) -> None:
     [plan] = plans(tmp_path, 300)
     assert upload._WINDOW // upload._room(plan) == 48
+
+
+def test_a_file_with_more_bytes_than_its_status_says_is_not_read_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of /proc has no end, and another program may write faster than this one reads."""
+    monkeypatch.setattr(planner, "MAX_REQUEST_BYTES", 1000)
+    monkeypatch.setattr(planner, "_PIECE_BYTES", 100)
+    nothing = SimpleNamespace(st_size=0, st_mtime_ns=0)
+    monkeypatch.setattr("client.upload.planner.os.fstat", lambda file: nothing)
+    [plan] = plans(tmp_path, 1000, 1001, 50_000)
+    codes = [file.error and file.error[0] for file in plan.files]
+    assert codes == [None, "image_too_large", "image_too_large"]
