@@ -82,7 +82,7 @@ sys.modules["torch"] = types.ModuleType("torch")
 sys.modules["torch"].__spec__ = util.spec_from_loader("torch", None)
 sys.modules["torch"].cuda = types.SimpleNamespace(device_count=lambda: 0)
 import workers.app
-workers.app._ensure_export()
+workers.app._check_model()
 """
 
 
