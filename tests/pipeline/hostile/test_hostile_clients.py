@@ -148,11 +148,14 @@ def test_no_answer_contains_versions(hasty: LocalService) -> None:
     assert httpx.get(f"{hasty.base_url}/livez").headers["Server"] == "gunicorn"
 
 
-def assert_answers_agree(service: LocalService, folder: Path, *which: str, seconds: int) -> None:
-    """schemathesis makes right and wrong requests from the OpenAPI document, from a fixed seed."""
+def assert_answers_agree(service: LocalService, folder: Path, *which: str) -> None:
+    """schemathesis makes right and wrong requests from the OpenAPI document, from a fixed seed.
+
+    Their number is fixed, so that a slow machine tests the same.
+    """
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{service.base_url}/openapi.json"),
-        *("--seed", "1", "--max-examples", "10", "--max-time", f"{seconds}", "--no-color"),
+        *("--seed", "1", "--max-examples", "20", "--no-color"),
         *("--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
         # No schema can say that bytes are a picture, or that there are as many names as files.
         *("--exclude-checks", "positive_data_acceptance"),
@@ -179,7 +182,7 @@ def test_every_answer_agrees_with_the_openapi_document(hasty: LocalService, tmp_
     # A stream of events ends with its job, and some of these jobs never end. An operator can close
     # lanes, and then nothing is accepted any more.
     which = ["--exclude-operation-id", "followJob", "--exclude-path-regex", "/operator/"]
-    assert_answers_agree(hasty, tmp_path, *which, seconds=20)
+    assert_answers_agree(hasty, tmp_path, *which)
 
 
 @pytest.mark.long
@@ -187,7 +190,7 @@ def test_every_answer_to_an_operator_agrees_with_the_openapi_document(
     hasty: LocalService, tmp_path: Path
 ) -> None:
     try:
-        assert_answers_agree(hasty, tmp_path, *("--include-path-regex", "/operator/"), seconds=15)
+        assert_answers_agree(hasty, tmp_path, "--include-path-regex", "/operator/")
     finally:
         for lane in Lane:
             url = f"{hasty.base_url}/api/v1/operator/lanes/{lane}"
