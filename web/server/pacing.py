@@ -21,13 +21,13 @@ before it is read, so a slow client delays no other client.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from weakref import WeakValueDictionary
 from wsgiref.types import WSGIEnvironment
 
 import gevent
-from gevent.lock import BoundedSemaphore
+from gevent.event import Event
 
 _LARGE_STEP_BYTES = 2**20
 _STEP_BYTES = 2**18
@@ -66,19 +66,58 @@ def let_others_run() -> None:
 
 
 class Queue:
-    """Bodies leave it one at a time, each after a pause. They return after each step."""
+    """Bodies leave it one at a time, each after a pause. They return after each step.
+
+    Each is handed its turn. A semaphore of gevent wakes the first that waits later, and two that
+    return at once would take it from all others for ever.
+    """
 
     def __init__(self, pause_seconds: float = _NO_PAUSE_SECONDS) -> None:
         self._pause_seconds = pause_seconds
-        self._first = BoundedSemaphore()
-        #: By client: only the first of its bodies waits beside those of other clients.
-        self._own_first: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+        self._busy = False  #: Whether one has its turn, or has been handed it.
+        self._served = ""  #: The client whose turn it is, or was.
+        #: The bodies that wait, by client. The client that was served last is at the end.
+        self._waiting: dict[str, deque[Event]] = {}
 
     def wait(self, more_seconds: float = 0) -> None:
         """Return when this body leaves the queue. Its pause is longer by `more_seconds`."""
         let_others_run()  # or a body that was just read would go before those that wait
-        with self._own_first.setdefault(_client.get(), BoundedSemaphore()), self._first:
+        client = _client.get()
+        if self._busy:
+            self._wait_for_turn(client)
+        self._busy, self._served = True, client
+        try:
             gevent.sleep(self._pause_seconds + more_seconds)
+        finally:
+            self._hand_over()
+
+    def _wait_for_turn(self, client: str) -> None:
+        place = Event()
+        self._waiting.setdefault(client, deque()).append(place)
+        try:
+            place.wait()
+        except BaseException:  # the greenlet was killed, perhaps just after it was handed its turn
+            if place.is_set():
+                self._hand_over()
+            else:
+                self._leave(client, place)
+            raise
+
+    def _hand_over(self) -> None:
+        """Let the first body of the next client have its turn."""
+        if more := self._waiting.pop(self._served, None):
+            self._waiting[self._served] = more  # behind those that have come meanwhile
+        self._busy = bool(self._waiting)
+        if self._busy:
+            client, line = next(iter(self._waiting.items()))
+            line.popleft().set()
+            if not line:
+                del self._waiting[client]
+
+    def _leave(self, client: str, place: Event) -> None:
+        self._waiting[client].remove(place)
+        if not self._waiting[client]:
+            del self._waiting[client]
 
 
 class Pacing:

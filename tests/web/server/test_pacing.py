@@ -68,6 +68,24 @@ def test_clients_take_their_steps_in_rotation_however_many_bodies_they_send(mark
     assert log[:last].count("many") <= 8  # if bodies went in rotation, it would be 250
 
 
+def test_a_body_that_returns_at_once_passes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few that return in the same moment would otherwise keep all others waiting."""
+    monkeypatch.setattr(pacing, "let_others_run", lambda: None)
+    queue, log = Queue(), list[str]()
+    run(body(queue, log, "a", 3), body(queue, log, "b", 3))
+    assert "".join(log) == "ababab"
+
+
+def test_a_body_that_ends_while_it_waits_leaves_its_turn_to_others() -> None:
+    queue, log = Queue(pause_seconds=0.01), list[str]()
+    bodies = [gevent.spawn(body(queue, log, name, 1)) for name in "abc"]
+    gevent.sleep(0.005)  # the first has its turn
+    bodies[1].kill()
+    gevent.joinall(bodies, timeout=10, raise_error=True)
+    run(body(queue, log, "d", 1))
+    assert "".join(log) == "acd"
+
+
 def steps_before_news(wait: Callable[[], object]) -> int:
     """How many steps pass from the moment when bytes arrive until they are handled."""
     near, far = socket.socketpair()
