@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,7 @@ from .connection import OnRetry, Requests, headers_for
 from .events import JobEvent
 from .http_client import async_http_client
 from .pictures import Source
+from .received import Received
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
@@ -96,12 +98,14 @@ class AsyncConnection(Requests):
         self, request: httpx.Request, stream: bool
     ) -> httpx.Response | Stream | httpx.RequestError:
         try:
-            response = await self._http.send(request, stream=stream)
+            response = await self._http.send(request, stream=True)
             if stream and response.is_success:
                 return Stream(response, response.aiter_lines())
-            await response.aread()
-            await response.aclose()
-            return response
+            async with aclosing(response):
+                received = Received(response)
+                async for piece in response.aiter_bytes():
+                    received.add(piece)
+            return received.whole()
         except httpx.RequestError as error:
             return error
 

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, cast
 
 import httpx
@@ -28,6 +29,7 @@ from ..errors import (
 from ..version import __version__
 from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
+from .received import Received, address_of
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
@@ -133,7 +135,7 @@ class Requests:
         except _UNREADABLE as error:
             if isinstance(done, Pause | Work | Together):  # nothing that the service has sent
                 raise
-            raise WrongAnswer(_address(self._builder.base_url), error) from error
+            raise WrongAnswer(address_of(self._builder.base_url), error) from error
 
     def _repeated(self, send: Send) -> Steps[Any]:
         give_up = time.monotonic() + self.retries.total_seconds
@@ -251,12 +253,14 @@ class Connection(Requests):
         self, request: httpx.Request, stream: bool
     ) -> httpx.Response | Stream | httpx.RequestError:
         try:
-            response = self._http.send(request, stream=stream)
+            response = self._http.send(request, stream=True)
             if stream and response.is_success:
                 return Stream(response, response.iter_lines())
-            response.read()
-            response.close()
-            return response
+            with closing(response):
+                received = Received(response)
+                for piece in response.iter_bytes():
+                    received.add(piece)
+            return received.whole()
         except httpx.RequestError as error:
             return error
 
@@ -270,13 +274,8 @@ def _line(opened: Stream) -> str | None:
         return None
 
 
-def _address(url: httpx.URL) -> str:
-    """The address as the user knows it, without a password."""
-    return f"{url.scheme}://{url.netloc.decode()}"
-
-
 def _no_answer(request: httpx.Request, error: httpx.RequestError) -> NoAnswer:
-    address = _address(request.url)
+    address = address_of(request.url)
     # Some of these errors have no message.
     message = re.sub(r"^\[Errno -?\d+\] ", "", str(error)).rstrip(".")
     reason = message or type(error).__name__

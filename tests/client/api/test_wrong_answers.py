@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from client import AsyncImageClassifier, ImageClassifier, NoAnswer, Retries, errors
+from client.api import received
 from client.api.operator import Operator
 from client.cli.command import main
 from client.cli.exits import Exit
@@ -85,3 +87,30 @@ def test_an_answer_that_cannot_be_unpacked_is_no_answer() -> None:
     with scripted_server(in_order(packed)) as server:
         with ImageClassifier(server.url, retries=retries) as service, pytest.raises(NoAnswer):
             service.usage()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_without_an_end_does_not_fill_the_memory(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(received, "MOST_BYTES", 10_000)
+    body = b" " * 2_000_000
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    answer = Answer(200, raw=gzip.compress(body) if packed else body, headers=headers)
+
+    async def ask(url: str) -> None:
+        async with AsyncImageClassifier(url) as service:
+            await service.usage()
+
+    with scripted_server(in_order(answer)) as server, ImageClassifier(server.url) as service:
+        with pytest.raises(errors.WrongAnswer, match="more than 10000 bytes"):
+            service.usage()
+        with pytest.raises(errors.WrongAnswer, match="more than 10000 bytes"):
+            asyncio.run(ask(server.url))
+
+
+def test_a_packed_answer_is_read() -> None:
+    body = gzip.compress(b'{"labels": [{"name": "cat"}]}')
+    packed = Answer(200, raw=body, headers={"Content-Encoding": "gzip"})
+    with scripted_server(in_order(packed)) as server, ImageClassifier(server.url) as service:
+        assert service.labels() == ["cat"]
