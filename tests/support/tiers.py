@@ -93,6 +93,16 @@ WATCHED = "watched"
 #: that the running service or the browser of its fixtures is started once. They take longest.
 GROUPS = ("service", "page", WATCHED)
 
+#: Long files, which start before the others. Else one would still run when the others have ended.
+LONGEST = (
+    "workers/models/with_torch/test_kinds.py",
+    "pipeline/delivery/test_openvino_worker.py",
+    "upgrade/test_previous_release.py",
+    "pipeline/delivery/test_model_exchange.py",
+    "loadtest/test_on_a_card.py",
+    "pipeline/servers/test_sentinel.py",
+)
+
 
 class Scheduling(LoadScopeScheduling):
     """The tests of a group run in one process, and so do those of a file that are in no group."""
@@ -145,7 +155,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     groups: dict[str, str] = {}
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
-        if group := _group(item.path, fixtures):
+        if group := _group(item, fixtures):
             groups[item.nodeid] = group
         if WATCHED in fixtures:
             item.add_marker("long")
@@ -159,11 +169,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         unfinished.replace(worker["groups_file"])
 
 
-def _group(path: Path, fixtures: list[str]) -> str | None:
-    """All tests of the page are a group; elsewhere a group is named after its fixture."""
-    if path.is_relative_to(_TESTS / "page"):
+def _group(item: pytest.Item, fixtures: list[str]) -> str | None:
+    """All tests of the page are a group; elsewhere a group is named after its fixture.
+
+    A file that has its own fixture of this name shares it with no other file.
+    """
+    if item.path.is_relative_to(_TESTS / "page"):
         return "page"
-    return next((name for name in GROUPS if name in fixtures), None)
+    own = vars(getattr(item, "module", None) or object)
+    return next((name for name in GROUPS if name in fixtures and name not in own), None)
 
 
 @functools.cache
@@ -181,5 +195,9 @@ def _has(item: pytest.Item, *markers: str) -> bool:
 
 
 def _rank(item: pytest.Item, group: str | None) -> int:
-    """Sorts the tests: the groups, then other slow tests, then the fast ones."""
-    return GROUPS.index(group) if group else len(GROUPS) + _has(item, "fast")
+    """Sorts the tests: the groups, the longest files, other slow tests, then the fast ones."""
+    if group:
+        return GROUPS.index(group)
+    if item.path in {_TESTS / each for each in LONGEST}:
+        return len(GROUPS)
+    return len(GROUPS) + 1 + _has(item, "fast")

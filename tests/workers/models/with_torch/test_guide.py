@@ -22,6 +22,7 @@ import torchvision
 from client import ImageClassifier
 from safetensors.torch import save_file
 from shared.errors import ModelError
+from shared.jobs import Lane
 from shared.settings import Settings
 from tests.support.local_service import local_service
 from tests.workers.models.onnx_models import LABELS, SIDE, answer, write_model
@@ -114,7 +115,9 @@ def test_the_service_answers_as_the_file_of_the_package(
     environment = model_environment | {"MODEL": str(package), "MODEL_WEIGHTS": "DEFAULT"}
     source = np.random.default_rng(8)
     with local_service(tmp_path / "service", environment) as service:
-        service.start_all()
+        service.start_worker(Lane.INTERACTIVE)
+        service.start_web()
+        service.await_ready()
         with ImageClassifier(service.base_url) as client:
             assert client.labels() == list(LABELS)
             info = client.model_info()
