@@ -42,14 +42,14 @@ class DecodeBudget:
 
     @classmethod
     def of(cls, settings: Settings) -> DecodeBudget:
-        """A batch ends well within its time limit, and an interactive one soon for other clients.
+        """A batch ends well within its time limit, and soon for other clients.
 
         In a second it decodes some ten photos of 12 megapixels.
         """
         most = settings.batch_time_limit_seconds / 3
-        if settings.lane is Lane.BULK:
-            return cls(batch=most)
         seconds = settings.max_decode_seconds
+        if settings.lane is Lane.BULK:
+            return cls(batch=min(seconds, most))
         trial = Trial(cpu_seconds=seconds / 10, pixels=settings.max_image_pixels // 3)
         return cls(batch=min(seconds / 3, most), trial=trial)
 
@@ -110,8 +110,7 @@ class BatchDecoding:
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
-        if budget.trial is not None:
-            every = _in_rounds(every, slow_clients)
+        every = _in_rounds(every, slow_clients) if budget.trial else _whole_parts_in_rounds(every)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
         self._trial = budget.trial
         if budget.trial and len(every) == 1 and (slow or every[0].client not in slow_clients):
@@ -120,6 +119,7 @@ class BatchDecoding:
         self._decodes_slow = slow or budget.trial is None
         self._slow_clients = slow_clients
         self._spent = 0.0
+        self._begun: PartWork | None = None  #: The part whose picture was decoded last.
 
     @property
     def over(self) -> bool:
@@ -129,9 +129,12 @@ class BatchDecoding:
         return self._left[0].slow and not self._decodes_slow
 
     def left(self) -> dict[PartRef, set[int]]:
-        """The parts that are not finished: reference -> positions of slow pictures."""
+        """The parts that are not finished: reference -> positions of slow pictures.
+
+        The part that spent the budget is the last, or it would spend the next one, too.
+        """
         parts: dict[PartRef, set[int]] = {}
-        for picture in self._left:
+        for picture in sorted(self._left, key=lambda each: each.work is self._begun):
             slow = parts.setdefault(picture.work.ref, set())
             if picture.slow:
                 slow.add(picture.position)
@@ -162,6 +165,7 @@ class BatchDecoding:
     def _decode(self, picture: _Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
         work, position = picture.work, picture.position
+        self._begun = work
         data = self._pictures.take(picture.place, (each.place for each in self._left))
         if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
@@ -189,6 +193,17 @@ def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[
         numbered.append((counts[client], picture))
         counts[client] += 1
     return [picture for _, picture in sorted(numbered, key=lambda each: each[0])]
+
+
+def _whole_parts_in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
+    """The first part of each client, then the second of each. A part is committed as a whole."""
+    first: dict[PartRef, int] = {}
+    counts: Counter[str] = Counter()
+    for picture in pictures:
+        if picture.work.ref not in first:
+            first[picture.work.ref] = counts[picture.client]
+            counts[picture.client] += 1
+    return sorted(pictures, key=lambda picture: first[picture.work.ref])
 
 
 def _slow_of(pictures: Sequence[_Picture], slow_clients: SlowClients) -> set[str]:

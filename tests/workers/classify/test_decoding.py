@@ -10,6 +10,7 @@ from redis import Redis
 from shared import keys
 from shared.jobs import PART_SIZE, JobState, Lane, PartRef
 from shared.records.job_records import JobRecords
+from shared.settings import Settings
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from tests.workers.classify.scripted import (
     BUDGET,
@@ -94,6 +95,22 @@ def test_a_picture_waits_for_few_heavy_pictures_of_another_client(
     assert batches == ahead // PART_SIZE + 1
     answered = [ref for ref in heavy if outcomes(jobs, ref) == ["succeeded"]]
     assert len(answered) <= 4 * batches  # 0.29 s each
+
+
+def test_a_bulk_part_waits_for_few_pictures_of_another_client(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    """Its batch has the parts of one that are slow to decode in front of it."""
+    budget = DecodeBudget.of(Settings(lane=Lane.BULK))
+    slow = [submit(jobs, *[LARGE] * 10, client="slow") for _ in range(2)]
+    stranger = submit(jobs, *[GOOD] * 4, client="stranger")
+    taken(redis)
+    queue, decoder = [*slow, stranger], ScriptedDecoder(load_side(classifier))
+    while "waiting" in outcomes(jobs, stranger):
+        classifier(decoder, budget).classify(queue)
+        queue = [ref for refs, _ in taken(redis) for ref in refs]
+    assert outcomes(jobs, stranger) == ["succeeded"] * 4
+    assert decoder.seconds < 3 * LIMIT
 
 
 def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
