@@ -68,8 +68,8 @@ def let_others_run() -> None:
 class Queue:
     """Bodies leave it one at a time, each after a pause. They return after each step.
 
-    Each is handed its turn. A semaphore of gevent wakes the first that waits later, and two that
-    return at once would take it from all others for ever.
+    Each is handed its turn. A semaphore of gevent wakes the first that waits later, and those
+    that return at once would take it from all others for ever.
     """
 
     def __init__(self, pause_seconds: float = _NO_PAUSE_SECONDS) -> None:
