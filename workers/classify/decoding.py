@@ -37,8 +37,8 @@ class DecodeBudget:
     """Seconds that decoding may take."""
 
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
-    #: Limits of the first try of a picture. A run ends after the same time. None without.
-    trial: Trial | None = None
+    run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
+    trial: Trial | None = None  #: Limits of the first try of a picture. None without.
 
     @classmethod
     def of(cls, settings: Settings) -> DecodeBudget:
@@ -48,10 +48,11 @@ class DecodeBudget:
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
+        run = seconds / 10
         if settings.lane is Lane.BULK:
-            return cls(batch=min(seconds, most))
-        trial = Trial(cpu_seconds=seconds / 10, pixels=settings.max_image_pixels // 3)
-        return cls(batch=min(seconds / 3, most), trial=trial)
+            return cls(batch=min(seconds, most), run=run)
+        trial = Trial(cpu_seconds=run, pixels=settings.max_image_pixels // 3)
+        return cls(batch=min(seconds / 3, most), run=run, trial=trial)
 
 
 @dataclass(frozen=True)
@@ -148,14 +149,14 @@ class BatchDecoding:
         took long together.
         """
         run = Run()
-        longest = self._spent + (self._trial.cpu_seconds if self._trial else math.inf)
+        ends_at = self._spent + self._budget.run
         while not self.over:
             picture = self._left.popleft()
             slow = self._decode(picture, run)
             if slow or self.over or self._may_be_slow(self._left[0]):
                 break
             whole = self._left[0].work is not picture.work
-            if self._spent >= longest or (whole and run.pictures >= self._pictures_at_once):
+            if self._spent >= ends_at or (whole and run.pictures >= self._pictures_at_once):
                 break
         return run
 
@@ -196,7 +197,7 @@ def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[
 
 
 def _whole_parts_in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
-    """The first part of each client, then the second of each. A part is committed as a whole."""
+    """The first part of each client, then the second of each."""
     first: dict[PartRef, int] = {}
     counts: Counter[str] = Counter()
     for picture in pictures:
