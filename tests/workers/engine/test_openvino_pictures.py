@@ -14,6 +14,10 @@ from workers.engine import bf16_check, load_engine
 from workers.engine.bf16_check import LARGEST_CHANGE
 from workers.engine.openvino_engine import OpenvinoEngine, computes_bf16
 
+#: The bound of the check holds for the check's own pictures. Of 100 real ones, one changed by 0.055
+#: on an AMD EPYC.
+LARGEST_CHANGE_OF_REAL_ONES = 1.5 * LARGEST_CHANGE
+
 
 @pytest.fixture(scope="module")
 def settings(model_environment: dict[str, str]) -> Settings:
@@ -56,7 +60,7 @@ def test_bf16_gives_nearly_the_same_probabilities(
     in_bf16: OpenvinoEngine, pixels: NDArray[np.uint8], expected: NDArray[np.float32]
 ) -> None:
     actual = in_bf16.predict(pixels)
-    assert 1e-5 < np.abs(actual - expected).max() <= LARGEST_CHANGE
+    assert 1e-5 < np.abs(actual - expected).max() <= LARGEST_CHANGE_OF_REAL_ONES
     assert (actual.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
 
 
