@@ -112,14 +112,17 @@ def test_a_worker_counts_outcomes_and_the_time_of_each_stage(
     def images() -> float | None:
         return value(watched.scrape(Lane.BULK), finished, lane="bulk", outcome="succeeded")
 
+    def busy() -> float | None:
+        return value(watched.scrape(Lane.BULK), "classifier_worker_busy_processes", lane="bulk")
+
     wait_until(lambda: images() == before + 40)  # counted once the client has its answer
+    wait_until(lambda: busy() == 0)  # the main process hears of it last
     text = watched.scrape(Lane.BULK)
     for stage in ("queue", "fetch", "preprocess", "inference", "commit"):
         assert value(text, f"classifier_{stage}_duration_seconds_sum", lane="bulk"), stage
     assert value(text, "classifier_batch_images_sum", lane="bulk") == before + 40
     assert value(text, "classifier_part_starts_total", lane="bulk", attempt="1")
     assert value(text, "classifier_worker_processes", lane="bulk") == 1
-    assert value(text, "classifier_worker_busy_processes", lane="bulk") == 0
     assert value(watched.scrape(), "classifier_model_info") == 1
 
 
