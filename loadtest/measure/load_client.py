@@ -95,6 +95,7 @@ class _Load:
         self._patience = patience
         self._most_connections = most_connections
         self._open = 0
+        self._opening = 0
         self._began = 0.0
 
     def run(self, streams: Sequence[Stream]) -> Report:
@@ -134,7 +135,7 @@ class _Load:
         due = chance.expovariate(stream.rate)
         while due < self._seconds:
             await asyncio.sleep(max(0.0, due - self._now()))
-            if self._open < self._most_connections or self._idle:
+            if self._open + self._opening < self._most_connections or self._idle:
                 task = asyncio.create_task(self._ask(stream, next(requests), due))
                 asking.add(task)
                 task.add_done_callback(asking.discard)
@@ -164,7 +165,11 @@ class _Load:
                 return connection
         host, _, port = self._host.partition(":")
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: _Connection(self), host, int(port))
+        self._opening += 1
+        try:
+            _, connection = await loop.create_connection(lambda: _Connection(self), host, int(port))
+        finally:
+            self._opening -= 1
         return connection
 
     def opened(self, change: int) -> None:

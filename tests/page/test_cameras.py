@@ -26,6 +26,7 @@ def test_each_picture_of_a_phone_and_a_camera_gets_its_label(
     page.set_input_files("#folder", folder)
     expect(page.locator("#notice")).to_contain_text("2 files were skipped: 1 .mov, 1 .txt.")
     expect(page.locator("#figures")).to_contain_text(f"{COUNT} pictures labelled", timeout=_LONG_MS)
+    expect(page.locator(".cell .bar span")).to_have_count(COUNT)
     shown = page.locator(".cell").evaluate_all(
         "cells => cells.map((cell) => [cell.title, cell.querySelector('.label').textContent])"
     )

@@ -145,6 +145,7 @@ def test_a_folder_is_read_with_its_inner_folders_and_other_files_are_skipped(
     expect(page.locator("#job-title")).to_have_text("noise-2, 2 pictures")
     expect(page.locator("#notice")).to_contain_text("3 files were skipped: 2 .txt, 1 .mp4.")
     expect(page.locator("#figures")).to_contain_text("2 pictures labelled")
+    expect(page.locator(".cell")).to_have_count(2)
     titles = page.locator(".cell").evaluate_all("cells => cells.map((cell) => cell.title)")
     assert titles == ["noise-2/deep/9.png", "noise-2/deep/10.png"]
 

@@ -190,10 +190,10 @@ def test_pictures_are_filtered_by_label_state_and_probability_and_sorted(
     cells = page.locator(".cell")
 
     page.select_option("#sort", "uncertain")
-    shares = page.locator("[data-state=succeeded] .bar span").evaluate_all(
-        "bars => bars.map((bar) => parseFloat(bar.style.width))"
-    )
-    assert len(shares) == 20 and shares == sorted(shares)
+    bars = page.locator("[data-state=succeeded] .bar span")
+    expect(bars).to_have_count(20)
+    shares = bars.evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
+    assert shares == sorted(shares)
     page.select_option("#sort", "certain")
     middle = sum(sorted(shares)[10:12]) / 2
     page.fill("#least", f"{middle:.6f}")

@@ -19,9 +19,9 @@ def test_the_threshold_decides_which_labels_are_unsure_and_is_in_the_address(
     page.set_input_files("#pictures", noise(12))
     expect(page.locator("#figures")).to_contain_text("12 pictures labelled")
     cells, unsure = page.locator(".cell"), page.locator(".cell.unsure")
-    shares = page.locator(".cell .bar span").evaluate_all(
-        "bars => bars.map((bar) => parseFloat(bar.style.width))"
-    )
+    bars = page.locator(".cell .bar span")
+    expect(bars).to_have_count(12)
+    shares = bars.evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
     shares.sort()
     threshold = f"{(shares[5] + shares[6]) / 2:.6f}"
     below = sum(share < float(threshold) for share in shares)
