@@ -83,6 +83,7 @@ class Memory:
 
     @property
     def most(self) -> float:
+        self._look()  # a phase may be shorter than the time between two samples
         return self._most / 1e6
 
     def close(self) -> None:
@@ -90,7 +91,10 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._end.wait(_SAMPLE_SECONDS):
-            self._most = max([self._most, *_renderers()])
+            self._look()
+
+    def _look(self) -> None:
+        self._most = max([self._most, *_renderers()])
 
 
 def _renderers() -> Iterator[int]:
