@@ -28,7 +28,7 @@ from .api.records import (
     Usage,
     UsageLimits,
 )
-from .api.retries import Retries
+from .api.transport.retries import Retries
 from .api.service import ImageClassifier
 from .errors import ImageClassifierError, NoAnswer, NotFinished, Refused
 from .version import __version__

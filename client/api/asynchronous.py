@@ -12,14 +12,14 @@ from typing import Any, Self
 import httpx
 
 from . import calls, settings
-from .connection import OnRetry, Requests, headers_for
+from .transport.connection import OnRetry, Requests, headers_for
 from .events import JobEvent
-from .http_client import async_http_client
+from .transport.http_client import async_http_client
 from .pictures import Source
-from .received import Received
+from .transport.received import Received
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
-from .retries import Retries
-from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
+from .transport.retries import Retries
+from .transport.steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
 
 class AsyncConnection(Requests):

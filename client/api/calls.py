@@ -15,8 +15,8 @@ from urllib.parse import quote
 from .. import errors
 from ..errors import NotFinished
 from ..text import path_text
-from .body import PictureFile
-from .connection import Requests, file_field
+from .transport.body import PictureFile
+from .transport.connection import Requests, file_field
 from .events import EventLines
 from .parts import (
     CONCURRENCY,
@@ -31,7 +31,7 @@ from .parts import (
 )
 from .pictures import Source, is_path, read, several
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
-from .steps import Emit, Pause, ReadLine, Steps, Together, Work, work
+from .transport.steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
 #: The longest time that one request waits for a job. Proxies allow more.
 HOLD_SECONDS = 30.0

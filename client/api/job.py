@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import calls
-from .connection import Connection
+from .transport.connection import Connection
 from .events import JobEvent
 from .records import Item, JobStatus
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
-from .connection import Connection
-from .steps import Steps
+from .transport.connection import Connection
+from .transport.steps import Steps
 
 #: Jobs in one answer.
 _PAGE = 100

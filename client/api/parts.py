@@ -9,9 +9,9 @@ from functools import partial
 from typing import Any
 
 from ..errors import ImagesNeeded, InvalidRequest
-from .body import PictureFile, RawBody, size_of
-from .connection import FormField, Requests, file_field, text_field
-from .steps import Steps, Work
+from .transport.body import PictureFile, RawBody, size_of
+from .transport.connection import FormField, Requests, file_field, text_field
+from .transport.steps import Steps, Work
 
 #: Items of every part except a job's last.
 PART_SIZE = 32

@@ -8,11 +8,11 @@ from typing import Self
 
 from . import calls, settings
 from .parts import CONCURRENCY
-from .connection import Connection, OnRetry
+from .transport.connection import Connection, OnRetry
 from .job import Job
 from .pictures import Source
 from .records import Classification, DeadLetter, JobStatus, ModelInfo, Usage
-from .retries import Retries
+from .transport.retries import Retries
 
 __all__ = ["CONCURRENCY", "ImageClassifier", "Source"]
 

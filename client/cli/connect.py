@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ..api.connection import OnRetry
-from ..api.retries import Retries
+from ..api.transport.connection import OnRetry
+from ..api.transport.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError
 from .output import print_error

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import settings
-from ..api.retries import Retries
+from ..api.transport.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError, Refused
 from ..text import escaped, path_text

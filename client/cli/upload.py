@@ -13,7 +13,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from ..api.retries import Retries
+from ..api.transport.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError, ModelNotReady, NotFound, UsageError
 from ..tables.rows import EMBEDDING, flat_columns

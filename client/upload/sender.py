@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..api.connection import Connection
+from ..api.transport.connection import Connection
 from ..api.job import Job
 from ..api.parts import (
     OpenJob,

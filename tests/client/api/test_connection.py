@@ -49,9 +49,9 @@ class Time:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses of every connection, which take no time."""
     time = Time()
-    monkeypatch.setattr("client.api.connection.time", time)
+    monkeypatch.setattr("client.api.transport.connection.time", time)
     threading = SimpleNamespace(Event=lambda: time)
-    monkeypatch.setattr("client.api.connection.threading", threading)
+    monkeypatch.setattr("client.api.transport.connection.threading", threading)
     return time.pauses
 
 
@@ -127,7 +127,7 @@ def test_the_key_is_sent_and_a_redirect_is_not_followed() -> None:
 def test_a_service_that_accepts_and_never_answers_is_no_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.api.http_client.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("client.api.transport.http_client.TIMEOUT_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with ImageClassifier(url, retries=Retries(total_seconds=0)) as service:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from client import AsyncImageClassifier, ImageClassifier, NoAnswer, Retries, errors
-from client.api import received
+from client.api.transport import received
 from client.api.operator import Operator
 from client.cli.command import main
 from client.cli.exits import Exit

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from ..errors import ImageClassifierError
+from ...errors import ImageClassifierError
 
 C = TypeVar("C", httpx.Client, httpx.AsyncClient)
 

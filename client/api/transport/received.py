@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from ..errors import WrongAnswer
+from ...errors import WrongAnswer
 
 #: The longest body, unpacked. A page of 1,000 results with 1,000 labels each has 100 MB.
 MOST_BYTES = 2**28

@@ -17,8 +17,8 @@ from typing import Any, cast
 
 import httpx
 
-from .. import errors
-from ..errors import (
+from ... import errors
+from ...errors import (
     CannotConnect,
     ImageClassifierError,
     NoAnswer,
@@ -26,7 +26,7 @@ from ..errors import (
     TryLater,
     WrongAnswer,
 )
-from ..version import __version__
+from ...version import __version__
 from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
 from .received import Received, address_of

@@ -1,0 +1,1 @@
+"""How a call reaches the service: the steps of a call, its connection, retries and bodies."""
