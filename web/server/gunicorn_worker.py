@@ -133,7 +133,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             address = self._addresses[client]
             # One connection less is one more that is free, and one less that is held.
             left = self._connections.left(address) + 2 * closed[address]
-            # The server has read the request of a client that waits for its turn.
+            # A client in Head.waiting has sent its request, which waits for its turn.
             idle = since < latest and client not in Head.waiting and not _has_sent(client)
             if left < _SPARE and idle:
                 closed[address] += 1

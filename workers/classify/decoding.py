@@ -45,7 +45,7 @@ class DecodeBudget:
         """A batch ends well within its time limit, and soon for other clients.
 
         In a second it decodes some ten photos of 12 megapixels. A run of the bulk lane has the time
-        for a whole part of them: shorter runs made it a tenth slower.
+        for a whole part of them, because shorter runs took a tenth more time.
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
