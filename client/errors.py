@@ -27,6 +27,8 @@ from typing import Any, ClassVar
 
 import httpx
 
+from .text import address_of
+
 
 class ImageClassifierError(Exception):
     """The base class of every exception of this package."""
@@ -61,11 +63,14 @@ class WrongAnswer(ImageClassifierError):
     """The answer is none of an image classifier, such as the page of a router or a proxy."""
 
     def __init__(self, address: str, reason: Exception) -> None:
-        super().__init__(
-            f"{address} answers, but not as an image classifier does"
-            f" ({textwrap.shorten(repr(reason), 120)}). Check the address, and whether a proxy or"
-            " a login page answers instead."
-        )
+        super().__init__(_not_of_a_service(address, textwrap.shorten(repr(reason), 120)))
+
+
+def _not_of_a_service(address: str, reason: str) -> str:
+    return (
+        f"{address} answers, but not as an image classifier does ({reason})."
+        " Check the address, and whether a proxy or a login page answers instead."
+    )
 
 
 class NotFinished(ImageClassifierError):
@@ -260,6 +265,9 @@ _BY_STATUS: dict[int, type[Refused]] = {
     504: TryLater,
 }
 
+#: The server of the service, or a proxy before it, may answer so without a code.
+_OF_SERVERS = frozenset((400, 408, 413, 414, 429, 431, 500, 502, 503, 504))
+
 
 def refusal(response: httpx.Response) -> Refused:
     """The exception for an error answer, whose body has been read."""
@@ -271,8 +279,11 @@ def refusal(response: httpx.Response) -> Refused:
     status = response.status_code
     code = str(problem.get("code") or f"http_{status}")
     error = Refused.by_code.get(code) or _BY_STATUS.get(status, Refused)
+    message = str(problem.get("detail") or response.reason_phrase)
+    if "code" not in problem and status not in _OF_SERVERS:
+        message = _not_of_a_service(address_of(response.request.url), message)
     return error(
-        str(problem.get("detail") or response.reason_phrase),
+        message,
         status=status,
         code=code,
         retry_after=_seconds(response.headers.get("Retry-After")),

@@ -6,11 +6,18 @@ import math
 import os
 import re
 
+import httpx
+
 #: Control characters, the ends of lines and paragraphs, controls of text direction, and half
 #: characters. They could steer a terminal, forge a line or hide text.
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+
+
+def address_of(url: httpx.URL) -> str:
+    """The address as the user knows it, without a password."""
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def path_text(path: str) -> str:

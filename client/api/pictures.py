@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from collections.abc import Iterable
@@ -13,6 +14,9 @@ from ..text import path_text
 
 #: The name of a picture that has none.
 _NAME = "picture"
+
+#: Bytes of the largest picture that is read. No service takes one of so many.
+MOST_BYTES = 2**28
 
 #: Modes of PIL images that PNG can carry. Others are converted to RGB.
 _MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
@@ -33,17 +37,18 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | P
 
 
 def read(picture: Source) -> tuple[str, bytes]:
-    """The name and the bytes of a picture. Raises OSError, and TypeError for anything else."""
+    """The name and the bytes of a picture. Raises TypeError for anything else.
+
+    Raises OSError if it cannot be read or has more than MOST_BYTES. A device may have no end.
+    """
     if isinstance(picture, bytes | bytearray | memoryview):
         return _NAME, bytes(picture)
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
-        return path_text(path.name), path.read_bytes()
+        with path.open("rb") as file:
+            return path_text(path.name), _whole(file)
     if hasattr(picture, "read"):
-        data = picture.read()
-        if not isinstance(data, bytes):
-            raise TypeError("The file gives text. Open it in binary mode.")
-        return _name_of(picture, "name"), data
+        return _name_of(picture, "name"), _whole(picture)
     if hasattr(picture, "save") and hasattr(picture, "getexif"):
         return _name_of(picture, "filename"), _png(picture)
     raise TypeError(f"{type(picture).__name__} is no path, bytes, file or image of Pillow.")
@@ -65,6 +70,17 @@ def several(pictures: Iterable[Source]) -> list[Source]:
 
 def is_path(picture: Source) -> bool:
     return isinstance(picture, str | os.PathLike)
+
+
+def _whole(file: Any) -> bytes:
+    data = bytearray()
+    while piece := file.read(MOST_BYTES + 1 - len(data)):
+        if not isinstance(piece, bytes):
+            raise TypeError("The file gives text. Open it in binary mode.")
+        data += piece
+        if len(data) > MOST_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return bytes(data)
 
 
 def _png(image: PilImage) -> bytes:

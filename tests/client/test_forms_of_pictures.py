@@ -100,3 +100,12 @@ def test_an_item_without_predictions_has_no_label() -> None:
     assert (unsure.labels, Item.of(found).labels) == ((), ("tabby",))
     several = Item.of(found | {"label": "tabby", "labels": ["tabby", "owl"]})
     assert (several.label, several.labels) == ("tabby", ("tabby", "owl"))
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_picture_without_an_end_is_not_read(
+    opened: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "MOST_BYTES", 10_000)
+    with open("/dev/zero", "rb") as endless, pytest.raises(OSError, match="File too large"):
+        pictures.read(endless if opened else "/dev/zero")

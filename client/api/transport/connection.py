@@ -26,10 +26,11 @@ from ...errors import (
     TryLater,
     WrongAnswer,
 )
+from ...text import address_of
 from ...version import __version__
 from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
-from .received import Received, address_of
+from .received import Received
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import httpx
 
 from ...errors import WrongAnswer
+from ...text import address_of
 
 #: The longest body, unpacked. A page of 1,000 results with 1,000 labels each has 100 MB.
 MOST_BYTES = 2**28
 
 #: Headers that say how a body was sent. They are wrong for one that is unpacked.
 _OF_THE_TRANSFER = ("Content-Encoding", "Content-Length", "Transfer-Encoding")
-
-
-def address_of(url: httpx.URL) -> str:
-    """The address as the user knows it, without a password."""
-    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 class Received:

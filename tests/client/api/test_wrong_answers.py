@@ -76,6 +76,22 @@ def test_the_command_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        (Answer(404, raw=b"<h1>Not found</h1>"), True),  # as most programs at a wrong port
+        (Answer(405, {"detail": "Method Not Allowed"}), True),
+        (Answer(413, raw=b"<h1>nginx</h1>"), False),
+        (Answer(404, {"code": "job_not_found", "detail": "There is no such job."}), False),
+    ],
+)
+def test_a_refusal_by_another_program_names_the_address(answer: Answer, named: bool) -> None:
+    with scripted_server(in_order(answer)) as server, ImageClassifier(server.url) as service:
+        with pytest.raises(errors.Refused) as raised:
+            service.usage()
+        assert (f"{server.url} answers, but not as" in str(raised.value)) is named
+
+
 def test_a_mistake_of_the_caller_stays_one() -> None:
     with ImageClassifier("http://127.0.0.1:1") as service, pytest.raises(ValueError):
         service.submit([b"picture"], custom_ids=["one", "too many"])
