@@ -35,7 +35,7 @@ demo: $(VENV)/demo.stamp ## classify a few pictures, or FOLDER=..., and show a t
 
 torch: $(VENV)/torch.stamp ## install PyTorch: for other models, a graphics card, training
 
-openvino: $(VENV)/openvino.stamp ## install OpenVINO, twice as fast on processors with bf16
+openvino: $(VENV)/openvino.stamp ## install OpenVINO, which is faster on processors with bf16
 
 check: $(VENV)/check.stamp ## style, types, import contracts and the fast tests; 90 seconds, without torch
 	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
