@@ -190,6 +190,7 @@ class NewItem:
     custom_id: str | None = None
     outcome: Outcome | None = None
     stored: int = 0  #: Bytes of a picture that is in Redis already; `data` is empty then.
+    sent: bool = False  #: Whether the client sent the bytes, also if `data` is empty.
 
     @property
     def size(self) -> int:

@@ -2,7 +2,7 @@
 
 Pictures are deleted when their results are written. The page shows the thumbnails when a job is
 opened again. A thumbnail has the digest of its picture as its key, so two jobs with the same
-picture share it. Only the owner of a job with this picture gets it.
+picture share it. Only the owner of a job that has sent the bytes of the picture gets it.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def part_fields(
         "top_k": top_k,
         "accepted_at": now,
         "trace": trace,
-        **({"thumbnails": True} if options.thumbnails else {}),
+        **({"thumbnails": True, "sent": _sent(items)} if options.thumbnails else {}),
         "items": [[item.name, item.custom_id, item.digest] for item in items],
     }
     outcomes = {
@@ -125,6 +125,11 @@ def part_fields(
             if not item.outcome or item.outcome.embedding
         }
     return fields
+
+
+def _sent(items: Sequence[NewItem]) -> list[int]:
+    """Positions of the items with an outcome whose bytes came all the same."""
+    return [k for k, item in enumerate(items) if item.outcome and item.sent]
 
 
 def _options(job: JobOptions) -> Fields:
@@ -233,3 +238,18 @@ def _unfinished(job_state: str) -> ItemState:
 def digests(spec: bytes) -> list[str]:
     """The digests of a part's pictures, in order."""
     return [item[2] for item in json.loads(spec)["items"]]
+
+
+def sent_digest(position: int, spec: bytes, outcome: bytes | None) -> str | None:
+    """The digest of an item whose bytes came; None if its part has only the digest.
+
+    Without its bytes, an item is answered by the result cache. An earlier release did not say which
+    of these items had been sent, so they count as not sent.
+    """
+    fields = json.loads(spec)
+    items, sent = fields["items"], fields.get("sent", ())
+    if position >= len(items):
+        return None
+    if outcome and Outcome.from_json(outcome).cache_hit and position not in sent:
+        return None
+    return str(items[position][2])

@@ -130,6 +130,14 @@ class JobReader:
         spec: Any = self._redis.hget(keys.part(job_id, number), "spec")
         return codec.digests(spec) if spec else None
 
+    def sent_digest(self, job_id: str, index: int) -> str | None:
+        """The digest of a picture, if the job has sent its bytes, and not only its digest."""
+        number, position = divmod(index, PART_SIZE)
+        names = ["spec", codec.outcome_field(position)]
+        stored: Any = self._redis.hmget(keys.part(job_id, number), names)
+        spec, outcome = stored
+        return codec.sent_digest(position, spec, outcome) if spec else None
+
     def missing_parts(self, job_id: str) -> list[int]:
         """Numbers of the parts that an open job still waits for. Raises JobNotFound."""
         # No transaction: a full Redis refuses it, even if it only reads.

@@ -150,4 +150,5 @@ def new_items(uploads: Sequence[Upload], outcomes: Sequence[Outcome | None]) -> 
             data=b"" if outcome or not upload.read else upload.read(),
             custom_id=upload.custom_id,
             outcome=outcome,
+            sent=upload.read is not None,
         )

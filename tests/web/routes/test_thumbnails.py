@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +14,13 @@ from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from redis import Redis
 
+from shared import keys
+from shared.jobs import Lane, PartRef
+from shared.records.job_records import JobRecords
 from shared.thumbnails import Thumbnails
 from tests.support.bodies import JPEG
-from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_job, picture, put
+from tests.web.submit.open_jobs.new_jobs import KNOWN, code, digest, learn, open_job, picture, put
+from web.http import api_keys
 
 SMALL = JPEG + b" small"
 
@@ -95,3 +101,43 @@ def test_a_picture_of_which_only_the_digest_came_is_answered_without_a_thumbnail
     items = [{"name": f"{k}.jpg", "digest": digest(k)} for k in range(2)]
     assert put(client, job["id"], 0, [], items).status_code == 201
     assert client.get(f"/jobs/{job['id']}").json["state"] == "completed"
+    assert code(client.get(f"/jobs/{job['id']}/items/1/thumbnail")) == (404, "thumbnail_not_found")
+
+
+def test_the_digest_of_a_picture_of_another_key_gives_no_thumbnail(
+    make_app: Callable[..., OpenAPI], redis: Redis, tmp_path: Path
+) -> None:
+    learn(redis, 0, 1)
+    (tmp_path / "keys").write_text("".join(f"{api_keys.line(n, n)}\n" for n in "ab"))
+    client = make_app(api_keys_file=tmp_path / "keys").test_client()
+    read = {}
+    for name in "ab":
+        client.environ_base["HTTP_X_API_KEY"] = name
+        job = open_job(client, total=1, thumbnails=True)["job"]
+        items = [{"name": "1.jpg", "digest": digest(1)}]
+        sent = (
+            put(client, job["id"], 0, [1]) if name == "a" else put(client, job["id"], 0, [], items)
+        )
+        assert sent.status_code == 201
+        again = put(client, job["id"], 0, [1])  # changes nothing
+        assert again.status_code == 200
+        read[name] = client.get(f"/jobs/{job['id']}/items/0/thumbnail").status_code
+    assert read == {"a": 200, "b": 404}
+
+
+def test_a_part_of_an_earlier_release_shows_what_a_worker_has_seen(
+    client: FlaskClient, redis: Redis, jobs: JobRecords
+) -> None:
+    """That release did not say whether the pictures that its cache answered had been sent."""
+    seen = filled(client, thumbnails=True)
+    pipe = redis.pipeline(transaction=False)
+    jobs.parts.commit(pipe, PartRef(seen, 0, 2), Lane.BULK, dict.fromkeys(range(2), KNOWN))
+    pipe.execute()
+    learn(redis, 1)
+    answered = filled(client, thumbnails=True)
+    for job_id, status in ((seen, 200), (answered, 404)):
+        part = keys.part(job_id, 0)
+        spec = json.loads(redis.hget(part, "spec") or b"")
+        spec.pop("sent", None)
+        redis.hset(part, "spec", json.dumps(spec))
+        assert client.get(f"/jobs/{job_id}/items/1/thumbnail").status_code == status

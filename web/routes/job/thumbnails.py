@@ -8,7 +8,6 @@ from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
 
 from shared.errors import InvalidRequest, JobNotFound, ThumbnailNotFound
-from shared.jobs import PART_SIZE
 from web.http.answers import documented
 from web.routes.backend import backend, own_job
 from web.schemas.job import ItemPath
@@ -31,13 +30,14 @@ blueprint = APIBlueprint("thumbnails", __name__, url_prefix="/api/v1", abp_tags=
     operation_id="getThumbnail",
 )
 def read(path: ItemPath) -> Response:
-    """Read the thumbnail of a picture, if its job asked for thumbnails."""
+    """Read the thumbnail of a picture.
+
+    Its job must have asked for thumbnails, and must have sent the picture and not only its digest.
+    """
     job = own_job(path.job_id)
-    digests = backend().jobs.digests(job.id, path.index // PART_SIZE) if job.thumbnails else None
-    position = path.index % PART_SIZE
-    if digests is None or position >= len(digests):
-        raise ThumbnailNotFound
-    jpeg = backend().thumbnails.get(digests[position])
+    # A digest alone gives nothing: it may be of a picture of another client.
+    digest = backend().jobs.sent_digest(job.id, path.index) if job.thumbnails else None
+    jpeg = backend().thumbnails.get(digest) if digest else None
     if jpeg is None:
         raise ThumbnailNotFound
     kind = request.accept_mimetypes.best_match(["image/jpeg", "application/octet-stream"])
