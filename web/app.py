@@ -148,7 +148,9 @@ def _backend(settings: Settings) -> Backend:
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     thumbnails_kept = Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds)
     answers = CachedAnswers(cache, thumbnails_kept, model)
-    submission = Submission(records.reader, answers, admission, coalescer, model)
+    submission = Submission(
+        *(records.reader, answers, admission, coalescer, model), thumbnails=settings.thumbnails
+    )
     commits = CommitListener(
         redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
     )

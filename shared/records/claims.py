@@ -20,6 +20,9 @@ class Claim(NamedTuple):
     owner: str  #: Name of the API key; empty if keys are off. Claims of other owners are separate.
     key: str  #: The client's key for the request.
     fingerprint: str  #: A hash of all that the request asks for.
+    #: The same without `thumbnails`, if the request asks for them: an earlier release did not count
+    #: them. Otherwise empty.
+    without_thumbnails: str = ""
 
     @property
     def name(self) -> str:
@@ -46,9 +49,11 @@ def claimed(redis: Redis, claim: Claim) -> str | None:
     job_id, _, fingerprint = stored.decode().partition(" ")
     if not redis.exists(keys.job(job_id)):
         return None
-    if fingerprint != claim.fingerprint:
-        raise IdempotencyKeyReused
-    return job_id
+    if fingerprint == claim.fingerprint:
+        return job_id
+    if fingerprint == claim.without_thumbnails and redis.hexists(keys.job(job_id), "thumbnails"):
+        return job_id
+    raise IdempotencyKeyReused
 
 
 def begin(

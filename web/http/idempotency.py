@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
@@ -25,15 +25,22 @@ class Key(NamedTuple):
     call: str  #: Stable name of the call: it is part of what is stored.
     value: str
 
-    def claim(self, *asked: object, **options: object) -> Claim:
+    def claim(self, *asked: object, thumbnails: bool = False, **options: object) -> Claim:
         """The claim of this request. `asked` has all that is its own: options, names, digests.
 
         `options` were added by later releases. One that is 0 or empty is left out, so that a client
         can send a request of an earlier release again.
         """
+        without = self._fingerprint(asked, options)
+        if not thumbnails:
+            return Claim(self.owner, self.value, without)
+        fingerprint = self._fingerprint(asked, options | {"thumbnails": True})
+        return Claim(self.owner, self.value, fingerprint, without)
+
+    def _fingerprint(self, asked: Sequence[object], options: Mapping[str, object]) -> str:
         more = {name: value for name, value in options.items() if value}
         text = json.dumps([self.call, *asked, *([more] if more else [])], default=str)
-        return Claim(self.owner, self.value, hashlib.sha256(text.encode()).hexdigest())
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def key_of(headers: Headers, owner: str, call: str) -> Key | None:

@@ -98,7 +98,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
             top_k=query.top_k or DEFAULT_TOP_K,
             min_score=query.min_score or 0,
             webhook=webhook,
-            thumbnails=_thumbnails(query.thumbnails),
+            thumbnails=query.thumbnails,
             embeddings=query.embeddings,
             key=_key(),
         )
@@ -157,6 +157,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         [(each.name, each.digest) for each in uploads],
         webhook,
         min_score=form.min_score,
+        thumbnails=query.thumbnails,
         embeddings=query.embeddings or form.embeddings,
     )
 
@@ -172,7 +173,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             min_score=form.min_score,
             claim=claim,
             webhook=webhook,
-            thumbnails=_thumbnails(query.thumbnails),
+            thumbnails=query.thumbnails,
             embeddings=query.embeddings or form.embeddings,
         )
         return job_id
@@ -207,7 +208,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         top_k=form.top_k,
         min_score=form.min_score,
         webhook=webhook,
-        thumbnails=_thumbnails(query.thumbnails),
+        thumbnails=query.thumbnails,
         embeddings=query.embeddings or form.embeddings,
         key=_key(),
     )
@@ -236,13 +237,14 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         client=client().name,
         weight=client().limits.weight,
         webhook=_webhook(query.webhook, opened.webhook),
-        thumbnails=_thumbnails(query.thumbnails or opened.thumbnails),
+        thumbnails=query.thumbnails or opened.thumbnails,
     )
     key = _key()
     embeddings = query.embeddings or opened.embeddings
     claim = key and key.claim(
         *(job.lane, job.top_k, job.total, digests, job.webhook),
         min_score=job.min_score,
+        thumbnails=job.thumbnails,
         embeddings=embeddings,
     )
 
@@ -267,11 +269,6 @@ def _lane(in_query: Lane | None, in_body: Lane | None) -> Lane | None:
     if in_query and in_body and in_query is not in_body:
         raise InvalidRequest("lane: the address and the body name different lanes.")
     return in_query or in_body
-
-
-def _thumbnails(asked: bool) -> bool:
-    """Whether workers keep thumbnails. A job says so, because an operator may have them off."""
-    return asked and backend().settings.thumbnails
 
 
 def _webhook(in_query: str | None, in_body: str | None) -> str | None:

@@ -115,6 +115,7 @@ class ArchiveJobs:
         claim = key and key.claim(
             *(job.lane, job.top_k, job.webhook, digest),
             min_score=job.min_score,
+            thumbnails=thumbnails,
             embeddings=embeddings,
         )
         stored = self._open(job, room.client, claim, embeddings)

@@ -31,12 +31,16 @@ class Submission:
         admission: Admission,
         coalescer: Coalescer,
         model: CurrentModel,
+        *,
+        thumbnails: bool,
     ) -> None:
+        """Without `thumbnails`, no job gets them, also if it asks."""
         self._jobs = jobs
         self._answers = answers
         self._admission = admission
         self._coalescer = coalescer
         self._model = model
+        self._thumbnails = thumbnails
 
     def submit(
         self,
@@ -60,6 +64,7 @@ class Submission:
         and as `Room.fill` does if there is no room; then nothing is stored.
         """
         log.note(job_id=job_id)
+        thumbnails = thumbnails and self._thumbnails
         with room, tracing.upload() as trace:
             with self._coalescer.expecting():
                 version = self._model.served(lane)
@@ -113,7 +118,13 @@ class Submission:
             room.fill(job.lane, Need(records=footprint.of_open_job(job.total)))
             version = self._model.served(job.lane)
             numbers = self._model.embedding(version) if embeddings else 0
-            self._admission.open(replace(job, model_version=version, embeddings=numbers), claim)
+            job = replace(
+                job,
+                model_version=version,
+                embeddings=numbers,
+                thumbnails=job.thumbnails and self._thumbnails,
+            )
+            self._admission.open(job, claim)
 
     def put_part(self, job: Job, number: int, uploads: Sequence[Upload], room: Room) -> PutPart:
         """Store and queue a part of an open job, all of it or nothing, and give back `room`.

@@ -68,6 +68,8 @@ def test_an_unknown_job_is_not_found(client: FlaskClient) -> None:
 def test_an_operator_may_have_thumbnails_off(make_app: Callable[..., OpenAPI]) -> None:
     client = make_app(thumbnails=False).test_client()
     assert open_job(client, total=2, thumbnails=True)["job"]["thumbnails"] is False
+    sent = {"files": [(io.BytesIO(picture(1)), "1.jpg")]}
+    assert client.post("/jobs?thumbnails=true", data=sent).json["thumbnails"] is False
 
 
 @pytest.mark.parametrize("asked", [False, True])
