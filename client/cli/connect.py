@@ -14,10 +14,17 @@ from .output import print_error
 PATIENCE_SECONDS = 15.0
 
 
-def connect(options: argparse.Namespace, *, on_retry: OnRetry | None = None) -> ImageClassifier:
+def connect(
+    options: argparse.Namespace,
+    *,
+    on_retry: OnRetry | None = None,
+    retries: Retries | None = None,
+) -> ImageClassifier:
     # A wrong address is reported at once. A service that restarts is waited for.
-    retries = Retries(total_seconds=PATIENCE_SECONDS, wait_for_service=False)
-    return ImageClassifier(options.url, retries=retries, on_retry=on_retry or _report_retry)
+    usual = Retries(total_seconds=PATIENCE_SECONDS, wait_for_service=False)
+    return ImageClassifier(
+        options.url, retries=retries or usual, on_retry=on_retry or _report_retry
+    )
 
 
 def _report_retry(error: ImageClassifierError, pause: float) -> None:

@@ -14,8 +14,7 @@ from shlex import quote
 from typing import Any
 
 from ..api.transport.retries import Retries
-from ..api.service import ImageClassifier
-from ..errors import ImageClassifierError, ModelNotReady, NotFound, UsageError
+from ..errors import ImageClassifierError, UsageError
 from ..tables.rows import EMBEDDING, flat_columns
 from ..tables.table import Table, check_table_path
 from ..text import path_text
@@ -27,7 +26,7 @@ from ..upload.skipped import FOLDERS, Skipped
 from ..upload.retry import Retry
 from ..upload.upload import TooManyFailures, Upload
 from ..upload.walk import PICTURES, Walk
-from . import upload_options
+from . import first_questions, upload_options
 from .connect import connect
 from .exits import Exit
 from .output import disk_message, print_error, print_json, print_line, service_message
@@ -153,14 +152,21 @@ def _upload(
         "embeddings": options.embeddings,
     }
     with ExitStack() as stack:
-        service = stack.enter_context(connect(options, on_retry=_RetryReports(progress)))
-        _check_key(service)
+        service = stack.enter_context(
+            connect(
+                options,
+                on_retry=_RetryReports(progress),
+                retries=first_questions.retries(options.patience),
+            )
+        )
+        first_questions.check_key(service)
         if options.embeddings:
-            _check_embedding(service)
+            first_questions.check_embedding(service)
         if options.overwrite:
             files.remove()
         journal = stack.enter_context(Journal(files.journal, header))
-        _check_model(service, journal, options)
+        if (begun := journal.past.model_version) and not options.any_model:
+            first_questions.check_model(service, begun, str(options.output))
         service.connection.retries = Retries(total_seconds=options.patience)
         leading = ["path", "raw_path"] if options.raw_path else ["path"]
         # An earlier release may have begun this table with fewer columns.
@@ -198,42 +204,6 @@ def _upload(
             threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
         status, error = _outcome(upload, planner, table)
         return upload, status, error
-
-
-def _check_key(service: ImageClassifier) -> None:
-    """Raises Refused if the service does not accept the key, before a table is begun."""
-    with suppress(NotFound):  # a service of an earlier release
-        service.usage()
-
-
-def _check_embedding(service: ImageClassifier) -> None:
-    """Raises UsageError if the model has no embedding, before a table is begun."""
-    try:
-        model = service.model_info()
-    except ModelNotReady:
-        return  # The first job is refused then, or answered by a model that has one.
-    if not model.embedding:
-        raise UsageError(
-            f"The model {model.version} has no embedding. Leave --embeddings out, or serve a model"
-            " that has one (docs/similar.md)."
-        )
-
-
-def _check_model(service: ImageClassifier, journal: Journal, options: argparse.Namespace) -> None:
-    """Raises UsageError if another model version has begun the table."""
-    begun = journal.past.model_version
-    if begun is None or options.any_model:
-        return
-    try:
-        present = service.model_info().version
-    except ModelNotReady:
-        return  # No worker is there now. The upload goes on, and its pictures wait for one.
-    if present != begun:
-        raise UsageError(
-            f"{path_text(str(options.output))} has rows of the model {begun}, and the service has"
-            f" {present}. Give --any-model to add rows of that model, or --overwrite to start"
-            " again."
-        )
 
 
 def _outcome(upload: Upload, planner: Planner, table: Table) -> tuple[Exit, str | None]:

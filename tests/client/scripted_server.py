@@ -46,10 +46,12 @@ Script = Callable[[Request], Answer | Cut]
 
 
 @contextmanager
-def scripted_server(script: Script, *, kept: int | None = None) -> Iterator[ScriptedServer]:
+def scripted_server(
+    script: Script, *, kept: int | None = None, port: int = 0
+) -> Iterator[ScriptedServer]:
     """Calls `script` for each request, from several threads.
 
-    Of a body, it gets the first `kept` bytes.
+    Of a body, it gets the first `kept` bytes. Port 0 stands for a free one.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -86,7 +88,7 @@ def scripted_server(script: Script, *, kept: int | None = None) -> Iterator[Scri
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that was killed closes its connections."""
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", port), Handler)
     scripted = ScriptedServer(f"http://127.0.0.1:{server.server_port}", [])
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

@@ -160,7 +160,8 @@ def test_nothing_that_listens_is_one_line_with_address_and_variable(
             (tmp_path / "x.jpg").touch()
         arguments += ["--url", "127.0.0.1:1"]
         if arguments[0] == "upload":
-            arguments += ["--output", str(tmp_path / "table.csv")]
+            # It would wait for the service.
+            arguments += ["--output", str(tmp_path / "table.csv"), "--patience", "0"]
         assert main(arguments) == Exit.SERVICE
         captured = capsys.readouterr()
         [line] = captured.err.splitlines()

@@ -21,6 +21,7 @@ from ... import errors
 from ...errors import (
     CannotConnect,
     ImageClassifierError,
+    ModelNotReady,
     NoAnswer,
     Refused,
     TryLater,
@@ -166,6 +167,8 @@ class Requests:
 
     def _may_pass(self, error: ImageClassifierError) -> bool:
         """Whether the same request may succeed later."""
+        if isinstance(error, ModelNotReady):
+            return self.retries.wait_for_model
         if isinstance(error, Refused):
             return isinstance(error, TryLater) or error.status == _REQUEST_TIMEOUT
         if isinstance(error, CannotConnect) and not self._answered:

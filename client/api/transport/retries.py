@@ -15,6 +15,7 @@ class Retries:
     longest_seconds: float = 20
     #: Also retry while the service cannot be reached and has never answered.
     wait_for_service: bool = True
+    wait_for_model: bool = True  #: Also retry while no worker has loaded a model.
 
     def pause(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait after a failed attempt. Attempts are counted from 0.
