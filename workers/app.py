@@ -229,6 +229,8 @@ def _load(**_: Any) -> None:
         Thumbnails(redis, ttl_seconds=settings.result_ttl_seconds),
         lane=settings.lane,
         budget=DecodeBudget.of(settings),
+        # The decoding of a batch takes a third of its time limit at most.
+        patience=settings.batch_time_limit_seconds / 2,
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     _announce(engine, redis)

@@ -6,9 +6,29 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
+
 from shared.message import ALONE, IMAGES
 
 logger = logging.getLogger(__name__)
+
+
+#: Characters.
+_LONGEST_REASON = 500
+
+
+class BatchFailed(Exception):
+    """A pool process returns this when its batch fails. It has logged why.
+
+    The error itself stays in the pool process for two reasons. A MemoryError, which Celery never
+    catches, would end the worker. And an error with its traceback may not fit into the pipe to the
+    main process, so Celery reads it in pieces. If the connection to Redis breaks meanwhile, Celery
+    forgets the first piece, and then reads no further result of this process.
+    """
+
+    @classmethod
+    def because_of(cls, error: Exception) -> BatchFailed:
+        return cls(f"{type(error).__name__}: {error}"[:_LONGEST_REASON])
 
 
 class Batch:
@@ -30,16 +50,23 @@ class Batch:
 
     def on_success(self, value_and_runtime: tuple[Any, float]) -> None:
         value, runtime = value_and_runtime
+        if isinstance(value, BatchFailed):
+            self._fail(_with_traceback(value))
+            return
         for request in self._done():
             request.on_success((0, value, runtime))
 
     def on_failure(self, exc_info: Any) -> None:
+        """The pool process could not return a result: it died, or its time was up."""
         logger.error(
             "batch of %d messages failed",
             len(self.requests),
             exc_info=exc_info.exc_info,
             extra={"task.id": [request.id for request in self.requests]},
         )
+        self._fail(exc_info)
+
+    def _fail(self, exc_info: Any) -> None:
         for request in self._done():
             # With return_ok, Celery does not log the same traceback again for each message.
             request.on_failure(exc_info, return_ok=True)
@@ -52,6 +79,14 @@ class Batch:
         """The requests. Frees the slot first, because the callbacks may raise."""
         self._on_done(self)
         return self.requests
+
+
+def _with_traceback(error: BatchFailed) -> ExceptionInfo:
+    """In the form in which Celery wants an error."""
+    try:
+        raise error
+    except BatchFailed:
+        return ExceptionInfo()
 
 
 def put_back(request: Any) -> None:

@@ -1,8 +1,11 @@
-"""Sends Celery's task events in groups.
+"""Sends Celery's events in groups, and never waits for Redis with one.
 
 Celery flushes its buffer of task events in the next pass of its event loop. That is a publish to
 Redis for nearly every event, and the event `task-received` delays its message on the way to a free
 process. Flower does not need its events sooner than after 50 ms.
+
+Celery repeats an event of the worker, such as its heartbeat, until Redis takes it. Meanwhile the
+event loop stands still: no result of a pool process is read, and the worker seems dead.
 """
 
 from __future__ import annotations
@@ -10,6 +13,17 @@ from __future__ import annotations
 from typing import Any
 
 _SECONDS = 0.05
+
+
+def send_events_once(consumer: Any) -> None:
+    """Let the consumer's event dispatcher keep an event that Redis does not take.
+
+    It sends the event after the next connect. Call this at every connect, as the function below.
+    """
+    dispatcher = consumer.event_dispatcher
+    if dispatcher:
+        send = dispatcher.send
+        dispatcher.send = lambda *args, **options: send(*args, **options | {"retry": False})
 
 
 def flush_events_together(consumer: Any) -> None:

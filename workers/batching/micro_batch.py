@@ -21,6 +21,7 @@ pool. The versions of celery, billiard and kombu are pinned for that reason.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections import deque
@@ -31,21 +32,16 @@ from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
 from shared.observe import log
-from workers.batching.batch import Batch, images, put_back, runs_alone
-from workers.batching.event_flush import flush_events_together
+from workers.batching.batch import Batch, BatchFailed, images, put_back, runs_alone
+from workers.batching.event_flush import flush_events_together, send_events_once
 from workers.batching.frozen_processes import end_frozen_processes
+from workers.batching.results import read_results
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
 #: threads spin while they wait for each other. Beside other batches they cost more than they save.
 _QUIET_SECONDS = 0.25
 
-
-class BatchOutOfMemory(Exception):
-    """A pool process ran out of memory on a batch.
-
-    It replaces MemoryError, which Celery never catches. A MemoryError that a request's callback
-    raises in the worker's main process would end the worker.
-    """
+logger = logging.getLogger(__name__)
 
 
 class MicroBatch(Task):  # type: ignore[misc]
@@ -69,6 +65,8 @@ class MicroBatch(Task):  # type: ignore[misc]
             self.batcher = Batcher(self, consumer.pool)
             end_frozen_processes(self.batcher, app.conf.task_time_limit, consumer.timer)
         self.batcher.forget_old_connection(consumer)
+        read_results(consumer.pool)
+        send_events_once(consumer)
         flush_events_together(consumer)
         return default_strategy(self, app, _Gathering(consumer, self.batcher.add), **kwargs)
 
@@ -276,9 +274,11 @@ def _run(
     """In a pool process: call the task's function with the entries of all messages."""
     started = time.monotonic()
     log.fields.set({"task.id": ids})
+    value: Any
     try:
         entries = [entry for each in lists for entry in each]
         value = current_app.tasks[task_name].run(entries, alone=alone, slow=slow)
-    except MemoryError:
-        raise BatchOutOfMemory(f"out of memory on a batch of {len(lists)} messages") from None
+    except Exception as error:
+        logger.exception("batch of %d messages failed", len(lists))
+        value = BatchFailed.because_of(error)
     return value, time.monotonic() - started

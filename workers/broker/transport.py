@@ -16,10 +16,10 @@ all of its queues, it waits for messages briefly: `wait_briefly`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES, redis
-from redis.exceptions import ConnectionError as RedisConnectionError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError, RedisError, ResponseError
 
 from shared import clock
 from shared.redis_client import connections
@@ -64,9 +64,45 @@ class NotAcknowledged(ResponseError):
 class QoS(redis.QoS):  # type: ignore[misc]
     """Acknowledges messages, unless their channel is closed.
 
-    The messages of a closed channel are in the queue again, or come back after the visibility
-    timeout. A second delivery changes no result.
+    The messages of a closed channel are in the queue again, or return with the next connection. A
+    second delivery changes no result.
     """
+
+    #: Of this process: tags of messages that Redis could not take back when their channel closed.
+    unrestored: ClassVar[list[str]] = []
+    #: Of this process: messages that have left their queue, and that Redis could not note.
+    unnoted: ClassVar[list[Any]] = []
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """Called by kombu with each message that it has taken from a queue."""
+        try:
+            super().append(message, delivery_tag)
+        except RedisError:
+            self.unnoted.append(message)
+            raise
+
+    def restore_unacked(self, client: Any = None) -> None:
+        """Called by kombu when the channel closes, which may be because Redis is away."""
+        while self._delivered:
+            try:
+                self.restore_by_tag(next(iter(self._delivered)), client=client)
+            except RedisError:
+                self.unrestored.extend(self._delivered)
+                self._delivered.clear()
+            else:
+                self._delivered.popitem(last=False)
+
+    def restore_the_rest(self) -> None:
+        """Return the messages of closed channels to their queues. Raises RedisError."""
+        while self.unnoted:
+            message = self.unnoted[-1]
+            super().append(message, message.delivery_tag)
+            self.unnoted.pop()
+            self.unrestored.append(message.delivery_tag)
+            self._delivered.pop(message.delivery_tag)
+        while self.unrestored:
+            self.restore_by_tag(self.unrestored[-1])
+            self.unrestored.pop()
 
     def ack(self, delivery_tag: str) -> None:
         if self.channel.is_open:
@@ -134,6 +170,7 @@ class Transport(redis.Transport):  # type: ignore[misc]
         try:
             # With XX it adds nothing. Redis refuses it whenever it would refuse a real write.
             channel.client.zadd(channel.unacked_index_key, {"": 0}, xx=True)
+            channel.qos.restore_the_rest()
         except ResponseError:
             self._avail_channels.remove(channel)
             channel.close()

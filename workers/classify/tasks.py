@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from redis import Redis
+from redis.exceptions import RedisError
 
 from shared import clock
 from shared.errors import NoEmbedding
@@ -18,6 +19,7 @@ from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
 from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
 from workers.classify.judge import Judge
+from workers.classify.outage import after_outage, is_outage
 from workers.classify.slow_clients import SlowClients
 from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
@@ -42,7 +44,9 @@ class BatchClassifier:
         *,
         lane: Lane,
         budget: DecodeBudget,
+        patience: float,
     ) -> None:
+        """`patience` is how many seconds a batch waits for the end of an outage of Redis."""
         self._decoder = decoder
         self._engine = engine
         self._version = engine.model.version
@@ -53,6 +57,7 @@ class BatchClassifier:
         self._thumbnails = thumbnails
         self._lane = lane
         self._budget = budget
+        self._patience = patience
         self._slow_clients = SlowClients()
 
     def classify(self, refs: Sequence[PartRef], *, alone: bool = False, slow: bool = False) -> int:
@@ -63,9 +68,21 @@ class BatchClassifier:
         slow pictures back into the queue.
 
         A picture that cannot be decoded becomes an error of its item. If anything raises here, the
-        parts that are not committed stay outstanding and are delivered again. Pictures for which
-        the batch has no time left are put back into the queue.
+        parts that are not committed stay outstanding and are delivered again. After an outage of
+        Redis they are so at once. Pictures for which the batch has no time left are put back into
+        the queue.
         """
+        try:
+            return self._classify(refs, alone=alone, slow=slow)
+        except RedisError as error:
+            if is_outage(error):
+                after_outage(lambda: self._return(refs), seconds=self._patience)
+            raise
+
+    def _return(self, refs: Iterable[PartRef]) -> None:
+        self._parts.put_back({ref: () for ref in refs}, self._lane, self._version)
+
+    def _classify(self, refs: Sequence[PartRef], *, alone: bool, slow: bool) -> int:
         report = BatchReport(self._lane, clock.now(self._redis))
         with report.stage("fetch"):
             works = self._parts.start(refs, self._lane, self._version)

@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError, ResponseEr
 
 from quickstart import redis_server
 from tests.support.ports import free_port
+from tests.support.servers.redis_process import KEEPS, RedisProcess
 from workers.broker import transport
 
 QUEUE = Queue("interactive")
@@ -90,6 +91,45 @@ def test_an_acknowledgement_without_redis_is_a_channel_error(
         getattr(message, how)()
     assert isinstance(raised.value, connection.channel_errors)
     assert not isinstance(raised.value, connection.connection_errors)
+
+
+def test_what_a_dead_redis_could_not_take_back_returns_with_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    transport.use()
+    redis = RedisProcess(tmp_path / "redis", *KEEPS)
+    redis.start()
+    url = f"redis://127.0.0.1:{redis.port}/0"
+    try:
+        with Connection(url) as connection:
+            receive(connection)
+            redis.stop(signal.SIGKILL)
+        redis.start()
+        with Connection(url) as connection, redis.redis() as client:
+            assert not client.llen(QUEUE.name)
+            connection.connect()
+            assert client.llen(QUEUE.name) == 1 and not client.hlen("unacked")
+            assert not transport.QoS.unrestored
+    finally:
+        redis.stop(signal.SIGKILL)
+
+
+def test_a_message_that_a_frozen_redis_could_not_note_returns_with_the_next_connection(
+    server: redis_server.Server, connection: Connection
+) -> None:
+    Producer(connection).publish("a part", routing_key=QUEUE.name, declare=[QUEUE])
+    received: list[Any] = []
+    with Redis.from_url(server.url) as client, Consumer(connection, QUEUE) as consumer:
+        consumer.register_callback(lambda *message: received.append(message))
+        client.execute_command("ACL", "SETUSER", "default", "-zadd")
+        with pytest.raises(ResponseError):
+            connection.drain_events(timeout=5)
+        client.execute_command("ACL", "SETUSER", "default", "+zadd")
+        assert not received and not client.llen(QUEUE.name) and not client.hlen("unacked")
+        with Connection(server.url) as another:
+            another.connect()
+            assert client.llen(QUEUE.name) == 1 and not client.hlen("unacked")
+    assert not transport.QoS.unnoted and not transport.QoS.unrestored
 
 
 def test_no_connection_is_made_while_redis_refuses_writes(

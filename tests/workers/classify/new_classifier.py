@@ -23,6 +23,7 @@ def new_classifier(
     *,
     decoder: Any = None,
     budget: DecodeBudget | None = None,
+    patience: float = 10,
 ) -> BatchClassifier:
     """Without a decoder of the test it decodes for real, with wide limits."""
     limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)
@@ -35,4 +36,5 @@ def new_classifier(
         Thumbnails(redis, ttl_seconds=60),
         lane=Lane.INTERACTIVE,
         budget=budget or DecodeBudget(batch=60),
+        patience=patience,
     )

@@ -1,0 +1,31 @@
+"""Reads the results that pool processes have sent while there was no connection to Redis.
+
+Celery's event loop runs only while there is a connection, and it looks at its timers first. After a
+long outage it would kill a process for its time limit, although its result has long been there.
+"""
+
+from __future__ import annotations
+
+import select
+from typing import Any
+
+#: Messages of one process: that it has accepted a batch, and its result.
+_MOST = 2
+
+
+def read_results(pool: Any) -> None:
+    """Read what is there, without waiting. `pool` is Celery's prefork pool."""
+    processes = pool._pool
+    for fd in list(processes._fileno_to_outq) if _has_run(processes) else []:
+        for _ in range(_MOST):
+            # poll() and not select(), because a descriptor may be above 1023.
+            readable = select.poll()
+            readable.register(fd, select.POLLIN)
+            if not readable.poll(0):
+                break
+            processes.handle_result_event(fd)
+
+
+def _has_run(processes: Any) -> bool:
+    """Whether there was an event loop. Before that, Celery cannot read a result."""
+    return bool(processes._registered_with_event_loop)
