@@ -127,12 +127,12 @@ class LocalService:
         deaths = []
         for name in self.processes.keys() - self._mortal:
             if self.processes[name].poll() is not None:
-                deaths.append(f"{name} ended: {self.log(name)[-2000:]}")
+                deaths.append(f"{name} ended: {self._troubles(name)}")
                 continue
             now = set(self._children_now(name))
             # A process that a test has killed is listed until its parent has noticed.
             if gone := self._children.get(name, now) - now - self._killed:
-                deaths.append(f"{name} lost processes {sorted(gone)}: {self.log(name)[-2000:]}")
+                deaths.append(f"{name} lost processes {sorted(gone)}: {self._troubles(name)}")
             self._children[name] = now
         return deaths
 
@@ -157,6 +157,11 @@ class LocalService:
     def log(self, name: str) -> str:
         return (self.logs / f"{name}.log").read_text()
 
+    def _troubles(self, name: str) -> str:
+        """The last lines of a log, without those that tell of usual things."""
+        lines = self.log(name).splitlines()
+        return "\n".join([line[:600] for line in lines if '"log.level":"info"' not in line][-20:])
+
     def await_web(self, seconds: float = 20) -> None:
         """Return when web answers. No worker needs to run."""
         deadline = time.monotonic() + seconds
@@ -174,7 +179,7 @@ class LocalService:
         while time.monotonic() < deadline:
             for name, process in self.processes.items():
                 if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended: {self.log(name)[-2000:]}")
+                    raise RuntimeError(f"{name} ended: {self._troubles(name)}")
             with suppress(httpx.TransportError):
                 known = httpx.get(f"{self.base_url}/api/v1/model/info", trust_env=False).is_success
                 health = httpx.get(f"{self.base_url}/api/v1/health", trust_env=False)
