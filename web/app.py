@@ -56,6 +56,7 @@ from web.routes.backend import Backend, raise_objection
 from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
+from web.server.long_headers import LongHeaders
 from web.server.pacing import Pacing
 from web.server.shares import Shares
 from web.server.slow_uploads import SlowUploads
@@ -213,4 +214,5 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
     )
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
-    app.wsgi_app = OriginGuard(app.wsgi_app, settings)  # type: ignore[assignment,method-assign]
+    guarded = OriginGuard(app.wsgi_app, settings)
+    app.wsgi_app = LongHeaders(guarded)  # type: ignore[assignment,method-assign]
