@@ -76,7 +76,7 @@ def documented(
     """`responses` of a route: its answers, and the errors that it can answer with.
 
     Any call may be refused in an outage. A call that is not open to all may also be refused because
-    it has no key or comes too often; one with a body, because the upload stands still.
+    it has no key or comes too often; one with a body, because the upload is broken or stands still.
     """
     if not open_to_all:
         problems += (NotAuthenticated, ApiKeyExpired, Forbidden, RateLimited, Unavailable)
@@ -85,6 +85,7 @@ def documented(
         by_status.setdefault(_status(error), {})[error.code] = str(error.__doc__)
     if has_body:
         by_status[HTTPStatus.REQUEST_TIMEOUT] = {"request_timeout": "The upload stood still."}
+        by_status[HTTPStatus.BAD_REQUEST] = {"bad_request": "The body has no end, or bad chunks."}
     responses: dict[str | int, Any] = dict(answers.items())
     return responses | {status: _problems(status, by_status[status]) for status in by_status}
 

@@ -6,9 +6,16 @@ import socket
 from collections.abc import Callable, Iterator
 
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.errors import NoMoreData, ParseException
+from werkzeug.exceptions import BadRequest
 
 #: Chunks that are read at once. Each takes some microseconds, and may have a single byte.
 _CHUNKS = 64
+
+_MALFORMED = (
+    "The chunks of the body are malformed, or the last one is missing. Send the request again, or "
+    "send the body with a Content-Length."
+)
 
 
 def give_way(body: Body, wait: Callable[[], None]) -> None:
@@ -35,10 +42,16 @@ def read_into(
     A body of known length comes from the socket itself, with `flags` of recv(2). Others come from
     gunicorn. An exception may interrupt this at any point: the body's own count stays right, so
     gunicorn finds the next request.
+
+    Raises BadRequest if the body is in malformed chunks. The connection ends with the answer then.
     """
     if isinstance(body.reader, LengthReader):
         return _read_from_socket(body.reader, client, buffer, flags)
-    data = body.read(len(buffer))
+    try:
+        data = body.read(len(buffer))
+    except (NoMoreData, ParseException) as error:
+        body.reader.req.force_close()  # nobody knows where the next request begins
+        raise BadRequest(_MALFORMED) from error
     buffer[: len(data)] = data
     return len(data)
 

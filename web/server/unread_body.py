@@ -16,7 +16,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import gevent
-from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import ClosingIterator
 
 from web.server.pacing import Queue, let_others_run
@@ -52,7 +52,9 @@ class UnreadBody:
     def _drop(self, body: Any, client: socket.socket) -> None:
         give_up = time.monotonic() + _LONGEST_SECONDS
         # An error means that the client has gone, or that what it sent is no body.
-        with suppress(OSError, ParseException):
+        with suppress(OSError, BadRequest):
+            if body.failed:  # the client sees the end at once, although its bytes are still read
+                client.shutdown(socket.SHUT_WR)
             while (
                 time.monotonic() < give_up and (size := self._drop_some(body, client)) is not None
             ):
@@ -65,6 +67,8 @@ class UnreadBody:
     def _drop_some(self, body: Any, client: socket.socket) -> int | None:
         """How many bytes were dropped, which is none at the end; None if they come too slowly."""
         with gevent.Timeout(self._seconds, False):
+            if body.failed:
+                return client.recv_into(_DROPPED, 0, _uncopied(client))
             return read_into(body, client, _DROPPED, _uncopied(client))
         return None
 

@@ -114,6 +114,30 @@ def test_a_refused_body_of_unknown_length_is_read_to_its_end(full: LocalService)
         assert re.findall(rb"HTTP/1.1 (\d+)", client.rest()) == [b"503", b"200"]
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json",
+        "application/zip",
+        "multipart/form-data; boundary=b",
+        "application/vnd.image-classifier.part",
+    ],
+)
+def test_malformed_chunks_are_the_fault_of_the_client(full: LocalService, kind: str) -> None:
+    line = "POST /jobs HTTP/1.1"
+    if kind.endswith(".part"):
+        opened = httpx.post(f"{full.base_url}/jobs", json={"total": 1}).json()
+        line = f"PUT /jobs/{opened['job']['id']}/parts/0 HTTP/1.1"
+    lines = [line, "Host: localhost", f"Content-Type: {kind}", "Transfer-Encoding: chunked"]
+    for chunks in (b"-1\r\nabc\r\n0\r\n\r\n", b"3\r\nabc" + bytes(1_000_000)):
+        with Connection(full.base_url, "\r\n".join([*lines, "", ""]).encode()) as client:
+            client.send(chunks)
+            answer = client.rest()
+            assert answer.startswith(b"HTTP/1.1 400 ") and b'"bad_request"' in answer
+            assert b"Connection: close" in answer
+    assert "unhandled error" not in full.log("web")
+
+
 def test_a_web_process_keeps_no_more_requests_waiting_than_it_may(tmp_path: Path) -> None:
     """The lane has room and no worker runs. One client gets five of nine places."""
     own = {"MAX_CONCURRENT_SUBMISSIONS": "9", "WAIT_SECONDS": "3", "WEB_PROCESSES": "1"}

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 from gunicorn.http import get_parser
+from werkzeug.exceptions import BadRequest
 
 from web.server.request_body import give_way, read_into
 
@@ -105,3 +106,29 @@ def test_a_body_of_many_chunks_gives_way(ends: tuple[socket.socket, socket.socke
     assert buffer[:1000] == b"a" * 1000
     assert len(pauses) == 15
     assert next(parser).path == "/next"
+
+
+MALFORMED = {
+    "negative": b"-1\r\nabc\r\n0\r\n\r\n",
+    "not hex": b"zz\r\nabc\r\n0\r\n\r\n",
+    "no size": b"\r\nabc\r\n0\r\n\r\n",
+    "bad extension": b"3;a=\x01\r\nabc\r\n0\r\n\r\n",
+    "no line end": b"3\r\nabcXX0\r\n\r\n",
+    "long line": b"0" * 20_000 + b"3\r\nabc\r\n0\r\n\r\n",
+    "bad trailer": b"3\r\nabc\r\n0\r\nbad trailer\r\n\r\n",
+    "no last chunk": b"3\r\nabc\r\n",
+    "half a chunk": b"5\r\nab",
+}
+
+
+@pytest.mark.parametrize("chunks", MALFORMED.values(), ids=MALFORMED)
+def test_malformed_chunks_are_refused_and_end_the_connection(
+    ends: tuple[socket.socket, socket.socket], chunks: bytes
+) -> None:
+    near, far = ends
+    near.sendall(_CHUNKED + chunks)
+    near.shutdown(socket.SHUT_WR)
+    request = next(parser_of(far))
+    with pytest.raises(BadRequest, match="chunks of the body are malformed"):
+        read_into(request.body, far, bytearray(20_000))
+    assert request.should_close()
