@@ -8,7 +8,6 @@ from __future__ import annotations
 from functools import partial
 
 from flask_openapi import Info, OpenAPI
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shared.jobs import Lane
 from shared.observe import log, tracing
@@ -58,6 +57,7 @@ from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
 from web.server.long_headers import LongHeaders
 from web.server.pacing import Pacing
+from web.server.proxies import Proxies
 from web.server.shares import Shares
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
@@ -213,6 +213,7 @@ def _guard(app: OpenAPI, backend: Backend) -> None:
         ShortPaths(refusing), seconds=settings.slow_upload_seconds
     )
     if settings.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore
+        proxied = Proxies(app.wsgi_app, trusted=settings.trusted_proxies)
+        app.wsgi_app = proxied  # type: ignore[assignment,method-assign]
     guarded = OriginGuard(app.wsgi_app, settings)
     app.wsgi_app = LongHeaders(guarded)  # type: ignore[assignment,method-assign]

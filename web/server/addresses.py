@@ -11,14 +11,14 @@ _IPV6_PREFIX = 64
 
 @lru_cache(4096)  # a request would take four microseconds more
 def network_of(address: str) -> str:
-    """An IPv4 address as it is, and the network of an IPv6 address."""
+    """An IPv4 address, also one that is written as IPv6, or the network of an IPv6 address."""
     try:
         ip = ip_address(address)
     except ValueError:  # a socket has none
         return address
-    if not isinstance(ip, IPv6Address) or ip.ipv4_mapped:
+    if not isinstance(ip, IPv6Address):
         return address
-    return str(IPv6Network((int(ip), _IPV6_PREFIX), strict=False))
+    return str(ip.ipv4_mapped or IPv6Network((int(ip), _IPV6_PREFIX), strict=False))
 
 
 def client_at(address: str) -> str:

@@ -24,7 +24,7 @@ def name(address: str | None, key: str | None = None) -> str:
         # A customer of a provider has all addresses of a network, and could use each once.
         ("2001:db8:1:2:3:4:5:6", "address 2001:db8:1:2::/64"),
         ("2001:db8:1:2::1", "address 2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.7", "address ::ffff:192.0.2.7"),
+        ("::ffff:192.0.2.7", "address 192.0.2.7"),
         (None, "address "),
     ],
 )

@@ -81,6 +81,19 @@ def test_the_address_that_the_last_proxy_named_counts(make_app: Callable[..., Op
     assert [statuses(app, 1, headers=each)[0] for each in forged] == [404, 429]
 
 
+@pytest.mark.parametrize(
+    "entries",
+    [["192.0.2.7:1", "192.0.2.7:2"], ["192.0.2.7", "::ffff:192.0.2.7"], ["unknown", "hidden"]],
+    ids=["ports", "mapped", "no address"],
+)
+def test_another_spelling_of_an_address_is_no_other_client(
+    make_app: Callable[..., OpenAPI], entries: list[str]
+) -> None:
+    app = make_app(rate_limit_per_minute=1, trusted_proxies=1)
+    forwarded = [{"X-Forwarded-For": entry} for entry in entries]
+    assert [statuses(app, 1, headers=each)[0] for each in forwarded] == [404, 429]
+
+
 def test_an_outage_is_503_with_limits_too() -> None:
     app = create_app(Settings(redis_url="redis://127.0.0.1:1/0", rate_limit_per_minute=5))
     try:
