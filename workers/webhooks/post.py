@@ -8,6 +8,7 @@ followed, proxies are not used, and the body of the answer is not read.
 from __future__ import annotations
 
 import http.client
+import io
 import ipaddress
 import socket
 import ssl
@@ -16,11 +17,14 @@ import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from shared.addresses.webhook_address import Target, is_public
 
 _AGENT = "image-classifier-webhooks/1"
+
+#: Bytes of the longest head of an answer, with the interim answers (status 100) before it.
+_LONGEST_HEAD = 2**16
 
 
 class Answer(NamedTuple):
@@ -91,8 +95,36 @@ def _resolve(target: Target, *, allow_private: bool) -> list[str]:
     return addresses
 
 
+class HeadTooLong(http.client.HTTPException):
+    """The answer does not begin, or its head does not end."""
+
+
+class _Head(io.BufferedReader):
+    """The bytes of an answer, of which only a head of limited length is read.
+
+    http.client reads interim answers without end, which takes all of a core.
+    """
+
+    _left = _LONGEST_HEAD
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise HeadTooLong
+        return line
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fp = _Head(self.fp.detach())
+
+
 class _Connection(http.client.HTTPConnection):
     """A connection to one of the checked addresses. A timer closes it when its time is over."""
+
+    response_class = _Response
 
     def __init__(self, target: Target, addresses: Sequence[str], seconds: float) -> None:
         super().__init__(target.host, target.port)

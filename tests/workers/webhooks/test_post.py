@@ -110,6 +110,25 @@ def continue_for_ever(connection: socket.socket) -> None:
         time.sleep(0.01)
 
 
+def continue_quickly(connection: socket.socket) -> None:
+    read_request(connection)
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000)
+
+
+def continue_with_headers(connection: socket.socket) -> None:
+    read_request(connection)
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\nX-Long: " + b"a" * 60_000 + b"\r\n\r\n")
+
+
+def never_end_the_head(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"X-Long: " + b"a" * 60_000 + b"\r\n")
+
+
 def say_nothing(connection: socket.socket) -> None:
     connection.settimeout(10)
     while connection.recv(65_536):
@@ -125,6 +144,25 @@ def test_a_receiver_that_never_ends_its_answer_is_cut_off(answer: object, tls: b
     with raw_receiver(answer) as port:  # type: ignore[arg-type]
         with pytest.raises(NotDelivered, match="it took too long|TimeoutError"):
             send(Target(tls, "localhost", port, "/"))
+
+
+@pytest.mark.parametrize("answer", [continue_quickly, continue_with_headers, never_end_the_head])
+def test_a_head_without_end_is_read_for_a_short_time(answer: object) -> None:
+    """What is read in 15 s would take all of a core."""
+    with raw_receiver(answer) as port:  # type: ignore[arg-type]
+        target, before = local(port), time.thread_time()
+        with pytest.raises(NotDelivered, match="HeadTooLong"):
+            post(target, BODY, {}, allow_private=True, seconds=15)
+    assert time.thread_time() - before < 1
+
+
+def test_an_interim_answer_comes_before_the_answer() -> None:
+    def say(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\nHTTP/1.1 204 None\r\n\r\n")
+
+    with raw_receiver(say) as port:
+        assert send(local(port)) == HTTPStatus.NO_CONTENT
 
 
 def test_a_failure_that_is_kept_leaves_no_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
