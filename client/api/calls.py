@@ -75,8 +75,7 @@ def classify(
     if embeddings:
         [item] = yield from _lines(connection, job_id, 0)
     else:
-        response = yield from connection.request("GET", f"{_path(job_id)}/results")
-        [item] = map(Item.of, response.json()["items"])
+        [item], _ = yield from _page(connection, job_id, 0)
     return _classification(job_id, item)
 
 
@@ -147,17 +146,39 @@ def results(connection: Requests, job_id: str, *, embeddings: bool) -> Steps[Non
         return
     offset: int | None = 0
     while offset is not None:
-        params = {"offset": offset, "limit": _PAGE}
-        response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
-        page = response.json()
-        for each in page["items"]:
-            yield Emit(Item.of(each))
-        offset = page["next_offset"]
+        items, offset = yield from _page(connection, job_id, offset)
+        for item in items:
+            yield Emit(item)
 
 
-def _lines(connection: Requests, job_id: str, offset: int) -> Steps[list[Item]]:
+def some_results(
+    connection: Requests, job_id: str, first: int, most: int, *, embeddings: bool
+) -> Steps[list[Item]]:
+    """At least one of the items from `first` on, and at most `most`. The job has so many."""
+    if embeddings:
+        items = yield from _lines(connection, job_id, first, min(most, _LINES))
+    else:
+        items, _ = yield from _page(connection, job_id, first, min(most, _PAGE))
+    if not items:
+        raise ValueError("no results")
+    return items[:most]
+
+
+def _page(
+    connection: Requests, job_id: str, offset: int, limit: int = _PAGE
+) -> Steps[tuple[list[Item], int | None]]:
+    """A page of items, and the offset of the next page."""
+    params = {"offset": offset, "limit": limit}
+    response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
+    page = response.json()
+    return list(map(Item.of, page["items"])), page["next_offset"]
+
+
+def _lines(
+    connection: Requests, job_id: str, offset: int, limit: int = _LINES
+) -> Steps[list[Item]]:
     """Some items, from the one at `offset` on, with their embeddings."""
-    params = {"format": "jsonl", "offset": offset, "limit": _LINES}
+    params = {"format": "jsonl", "offset": offset, "limit": limit}
     response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
     return [Item.of(json.loads(line)) for line in response.text.split("\n") if line]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..upload.upload import Failure
+from ..upload.writer import Failure
 from ..upload.skipped import skipped_line
 from ..text import count_text, size_text
 from .progress import duration

@@ -1,11 +1,12 @@
 """The journal of an upload. It lies beside the table, so that a later run can resume.
 
-The journal is JSON Lines, and is only appended to. It has four kinds of lines:
+The journal is JSON Lines, and is only appended to. It has five kinds of lines:
 
     plan     the files of one job, with its Idempotency-Key. The line is on the disk before the
              job is opened, so that a later run gets the same job for the same key.
     unread   a file of a plan that could not be read when it was to be sent
-    written  the rows of a plan are in the table, with the table's length after them
+    partly   the next rows of a plan are in the table, with the table's length after them
+    written  the same, and there are no more. Releases that know no `partly` write all rows again.
     retry    the rows of some files are no longer in the table, and the files are planned again
 
 The service knows the rest: the job of each key, and its missing parts.
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import UsageError
-from .plan import Plan, PlannedFile, path_key
+from .plan import Plan, PlannedFile, path_key, row_count
 
 _VERSION = 1
 
@@ -41,7 +42,7 @@ class Past:
 
     plans: dict[int, Plan] = field(
         default_factory=dict
-    )  #: Plans whose rows are not written, by number.
+    )  #: Plans whose rows are not all written, by number.
     next_number: int = 0
     table_length: int = 0
     counts: Counter[str] = field(default_factory=Counter)  #: Of the rows in the table.
@@ -96,8 +97,12 @@ class Journal:
         table_length: int,
         counts: Mapping[str, int],
         model_version: str | None = None,
+        *,
+        are_all: bool = True,
     ) -> None:
-        entry = {"written": plan.number, "length": table_length, "counts": dict(counts)}
+        """Note that the table has the next rows of a plan. `are_all`: no rows are left."""
+        kind = "written" if are_all else "partly"
+        entry = {kind: plan.number, "length": table_length, "counts": dict(counts)}
         self._append(entry | ({"model": model_version} if model_version else {}))
 
     def retry(self, paths: Sequence[str], table_length: int, counts: Mapping[str, int]) -> None:
@@ -114,6 +119,10 @@ class Journal:
             for entry in map(json.loads, lines):
                 if "plan" in entry:
                     plans[entry["plan"]] = [values[0] for values in entry["files"]]
+                elif "partly" in entry:
+                    left = plans[entry["partly"]]
+                    rows += left[: row_count(entry["counts"])]
+                    del left[: row_count(entry["counts"])]
                 elif "written" in entry:
                     rows += plans.pop(entry["written"])
                 elif "retry" in entry:
@@ -165,8 +174,11 @@ def _apply(entry: Mapping[str, Any], past: Past) -> None:
         past.paths.update(each.key for each in files)
     elif "unread" in entry:
         past.plans[entry["unread"]].unread[entry["file"]] = entry["message"]
-    elif "written" in entry:
-        del past.plans[entry["written"]]
+    elif "partly" in entry or "written" in entry:
+        if "partly" in entry:
+            past.plans[entry["partly"]].written.update(entry["counts"])
+        else:
+            del past.plans[entry["written"]]
         past.table_length = entry["length"]
         past.counts.update(entry["counts"])
         past.model_version = entry.get("model", past.model_version)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -48,6 +49,8 @@ class Plan:
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
     #: The error message for each file that could not be read when it was to be sent, by position.
     unread: dict[int, str] = field(default_factory=dict)
+    #: Its rows in the table, by state, and its errors by code. Rows are written in order.
+    written: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def items(self) -> Sequence[int]:
@@ -68,6 +71,11 @@ class Plan:
             if not each.error:
                 first.setdefault(each.digest, position)
         return first
+
+
+def row_count(counts: Mapping[str, int]) -> int:
+    """The number of rows. Error codes are counted beside the states."""
+    return sum(number for name, number in counts.items() if not name.startswith("code:"))
 
 
 def path_key(path: str) -> bytes:

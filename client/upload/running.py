@@ -1,4 +1,4 @@
-"""The jobs of an upload whose rows are not written, with their counts as they were read last."""
+"""The jobs of an upload whose rows are not all written, with their counts as read last."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ..api.records import Counts, ItemError
 from ..api.service import ImageClassifier
 from ..text import path_text
+from .plan import row_count
 from .sender import Sender, SentPlan
 
 #: How often the counts of the later jobs are read. The service works on all jobs at the same time.
@@ -23,11 +24,14 @@ class Running:
 
     @property
     def succeeded(self) -> int:
-        return sum(counts.succeeded for _, counts in self._jobs.values())
+        """Pictures without rows, at least: equal files are one picture of a job."""
+        jobs = self._jobs.values()
+        return sum(max(0, each.succeeded - sent.plan.written["succeeded"]) for sent, each in jobs)
 
     @property
     def failed(self) -> int:
-        return sum(counts.failed for _, counts in self._jobs.values())
+        jobs = self._jobs.values()
+        return sum(max(0, each.failed - sent.plan.written["failed"]) for sent, each in jobs)
 
     @property
     def earlier(self) -> int:
@@ -40,7 +44,7 @@ class Running:
         self._jobs[sent.job.job_id] = sent, counts
 
     def written(self, sent: SentPlan) -> None:
-        """The job has rows now."""
+        """All rows of the job are written."""
         if sent.job:
             self._jobs.pop(sent.job.job_id, None)
 
@@ -57,11 +61,12 @@ class Running:
                 self.note(sent, self._service.job(job_id).status().counts)
 
     def failures(self) -> Iterator[tuple[str, ItemError]]:
-        """The paths of failed pictures, each with its error."""
+        """The paths of failed pictures without rows, each with its error."""
         for job_id, (sent, counts) in self._jobs.items():
             for item in self._service.job(job_id).results() if counts.failed else ():
-                if item.error:
-                    yield path_text(sent.plan.files[sent.plan.items[item.index]].path), item.error
+                position = sent.plan.items[item.index]
+                if item.error and position >= row_count(sent.plan.written):
+                    yield path_text(sent.plan.files[position].path), item.error
 
 
 def _is_done(counts: Counts) -> bool:

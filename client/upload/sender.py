@@ -21,10 +21,11 @@ from ..api.parts import (
     part_range,
     put_part,
 )
+from ..api.records import Item
 from ..errors import JobCancelled, JobClosed, PartConflict
 from ..text import path_text
 from .journal import Journal
-from .plan import Plan
+from .plan import Plan, row_count
 from .planner import MAX_REQUEST_BYTES, reason
 from .progress import Progress
 from .window import Stopped
@@ -40,7 +41,9 @@ class SentPlan:
     plan: Plan
     job: OpenJob | None  #: None if no file of the plan can be sent.
     parts: list[Future[None]] = field(default_factory=list)
-    #: Pictures that the service had classified when this run opened the job again.
+    #: The results of the job up to the first that is missing, as far as they are read.
+    items: list[Item] = field(default_factory=list)
+    #: Pictures without rows that the service had classified when this run opened the job again.
     finished_before: int = 0
     #: Set when the job has ended: the service has cached its results, or never will.
     ended: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +79,7 @@ class Sender:
         self._stopping = connection.stopping
         #: The unfinished job that holds each digest.
         self._unfinished: dict[str, SentPlan] = {}
-        self._sent: list[SentPlan] = []  #: Whose rows are not written.
+        self._sent: list[SentPlan] = []  #: Whose rows are not all written.
         self._counting = threading.Lock()
         self.counts: Counter[str] = Counter()  #: What this run has sent.
         self.job_ids: list[str] = []
@@ -111,7 +114,8 @@ class Sender:
             counts = Job(self._connection, job.job_id).status().counts
             done = counts.succeeded + counts.failed + counts.cancelled
             # Equal files have one item, and each of them has a row.
-            sent.finished_before = done * len(plan.files) // len(digests)
+            finished = done * len(plan.files) // len(digests)
+            sent.finished_before = max(0, finished - row_count(plan.written))
             parts = self._connection.run(missing_parts(self._connection, job))
         self._sent.append(sent)
         for number in parts:
@@ -120,7 +124,7 @@ class Sender:
 
     @property
     def unwritten(self) -> list[SentPlan]:
-        """The plans with a job whose rows are not written, the oldest first."""
+        """The plans with a job whose rows are not all written, the oldest first."""
         return list(self._sent)
 
     def finish(self, sent: SentPlan) -> None:

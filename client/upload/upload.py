@@ -2,7 +2,8 @@
 
     feeder thread    plans files, notes each plan in the journal and opens its job
     sending threads  read and send parts
-    calling thread   waits for the oldest job, writes its rows and notes that they are written
+    calling thread   follows the oldest job, writes its rows as its pictures are done, and notes
+                     that they are written
 
 All of this happens at the same time. At most a few thousand images are between planning and
 writing. So memory does not grow with the folder, and a killed run leaves little to do again.
@@ -16,23 +17,23 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import islice
-from typing import NamedTuple
+from itertools import islice, takewhile
 
+from ..api import calls
 from ..api.job import Job
-from ..api.records import Item, ItemError
+from ..api.records import Item
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError
-from ..tables.rows import Row, row
 from ..tables.table import Table
-from ..text import count_text, path_text
+from ..text import count_text
 from .journal import Journal
 from .plan import Plan
-from .planner import MAX_FILES, UNREADABLE, Planner
+from .planner import MAX_FILES, Planner
 from .progress import Progress
 from .running import Running
 from .sender import Sender, SentPlan
 from .window import Stopped, Window
+from .writer import FIRST_FAILURES, Failure, Writer
 
 #: Images that are planned and not written yet. It is large enough that workers never wait for
 #: the next job.
@@ -45,23 +46,15 @@ _MOST_JOBS = 48
 #: The longest wait for requests that are under way when an upload ends early.
 _END_SECONDS = 2.0
 
-#: How often the progress of a job is read. Its end is known at once.
-_PROGRESS_SECONDS = 1.0
+#: How often the results of a job are read. Its end is known at once.
+_PROGRESS_SECONDS = 0.5
 
 #: The same with a limit on failures, so that the upload stops soon.
 _FAILURES_SECONDS = 0.2
 
-#: Failures that the summary names.
-_FIRST_FAILURES = 5
-
 
 class TooManyFailures(ImageClassifierError):
     """As many pictures have failed as `max_failures` says."""
-
-
-class Failure(NamedTuple):
-    path: str
-    error: ItemError
 
 
 class Upload:
@@ -84,11 +77,9 @@ class Upload:
         self._service = service
         self._planner = planner
         self._journal = journal
-        self._table = table
         self._progress = progress
         self._max_failures = max_failures
         self._progress_seconds = _PROGRESS_SECONDS if max_failures is None else _FAILURES_SECONDS
-        self._raw_path = raw_path
         self._embeddings = embeddings
         self._sender = Sender(
             service.connection,
@@ -104,11 +95,12 @@ class Upload:
         self._sent: queue.Queue[SentPlan | BaseException | None] = queue.Queue()
         #: True for each plan as soon as it is planned, and False after the last one.
         self._planned: queue.Queue[bool] = queue.Queue()
-        self.counts: Counter[str] = Counter(journal.past.counts)  #: Of the rows in the table.
+        self._writer = Writer(table, journal, self._sender, progress, raw_path=raw_path)
+        self.failures = self._writer.failures
+        self.counts = self._writer.counts
         self._failed_before = _failures(self.counts)
         #: Pictures that earlier runs have classified, as far as `_show` counts them.
         self._earlier = self.counts["succeeded"] + self._failed_before
-        self.failures: list[Failure] = []  #: The first ones of this run.
         self.is_done = False  #: Each file has a row.
         self.too_many: TooManyFailures | None = None  #: Also if the last picture reached the limit.
         self.not_written = 0  #: Pictures that are done and have no row yet, as far as is known.
@@ -164,36 +156,17 @@ class Upload:
             yield plan, True
 
     def _write(self, sent: SentPlan) -> None:
-        """Wait for a job's end, and write its rows."""
+        """Write the rows of a job as its pictures are done, until it ends."""
         self._planned.get()
-        counts: Counter[str] = Counter()
-        items = self._results(sent)
-        files = sent.plan.files
-        duplicates = sum(not each.error for each in files) - len(items)
-        rows = list(self._rows(sent.plan, items, counts))
-        self._table.append(rows)
-        versions = [item.model_version for item in items if item.model_version]
-        self._journal.written(
-            sent.plan, self._table.commit(), counts, versions[-1] if versions else None
-        )
-        self.counts += counts
+        if sent.job:
+            self._await_end(sent, self._service.job(sent.job.job_id))
+        self._writer.write(sent)
         self._earlier += sent.finished_before
         self._running.written(sent)
-        below = sum(each["below_threshold"] for each in rows)
-        self._sender.count(added=len(files), duplicates=duplicates, below_threshold=below)
         self._sender.finish(sent)
         self._window.leave(_room(sent.plan))
         self._show()
         self._check_failures(are_written=True)
-
-    def _results(self, sent: SentPlan) -> list[Item]:
-        if sent.job is None:
-            return []
-        job = self._service.job(sent.job.job_id)
-        self._await_end(sent, job)
-        for part in sent.parts:
-            part.result()
-        return list(job.results(embeddings=self._embeddings))
 
     def _await_end(self, sent: SentPlan, job: Job) -> None:
         self._show()  # From now on the time is spent on pictures.
@@ -203,30 +176,30 @@ class Upload:
             self._running.note(sent, status.counts)
             if status.ended:
                 sent.ended.set()
+                for part in sent.parts:
+                    part.result()
+                self._read_results(sent, job)
                 return
+            self._read_results(sent, job, status.counts.total - status.counts.queued)
+            self._writer.write(sent)
             self._running.read_later_jobs()
             self._show()
             self._check_failures()
 
-    def _rows(self, plan: Plan, items: list[Item], counts: Counter[str]) -> Iterator[Row]:
-        for position, (file, item) in enumerate(zip(plan.files, plan.item_of, strict=True)):
-            if item is None:
-                assert file.error, "a file without an error has an item"
-                result = _failed(*file.error)
-            elif message := plan.unread.get(plan.items[item]):
-                result = _failed(UNREADABLE, message)
-            else:
-                result = items[item]
-            counts[result.state] += 1
-            if result.error:
-                counts[f"code:{result.error.code}"] += 1
-                if len(self.failures) < _FIRST_FAILURES:
-                    self.failures.append(Failure(path_text(file.path), result.error))
-                if file.error or position in plan.unread:
-                    self._progress.report(f"{path_text(file.path)}: {result.error.message}")
-            path = path_text(file.path)
-            leading = {"path": path, "raw_path": path} if self._raw_path else {"path": path}
-            yield row(result, **leading)
+    def _read_results(self, sent: SentPlan, job: Job, done: int | None = None) -> None:
+        """Read the results up to the first that is missing. Only `done` are there, if given."""
+        connection = self._service.connection
+        stop = len(sent.plan.items) if done is None else done
+        while (left := stop - len(sent.items)) > 0:
+            read = connection.run(
+                calls.some_results(
+                    connection, job.id, len(sent.items), left, embeddings=self._embeddings
+                )
+            )
+            finished = read if done is None else list(takewhile(_is_done, read))
+            sent.items += finished
+            if len(finished) < len(read):
+                return
 
     def _show(self) -> None:
         """Show the rows in the table, and the present counts of the jobs without rows."""
@@ -255,9 +228,9 @@ class Upload:
     def _name_failures(self) -> None:
         """Name the first failed pictures that have no rows, unless the service is away."""
         with suppress(ImageClassifierError):
-            for path, error in islice(self._running.failures(), _FIRST_FAILURES):
+            for path, error in islice(self._running.failures(), FIRST_FAILURES):
                 self.failures.append(Failure(path, error))
-        del self.failures[_FIRST_FAILURES:]
+        del self.failures[FIRST_FAILURES:]
 
 
 def _room(plan: Plan) -> int:
@@ -269,5 +242,5 @@ def _failures(counts: Counter[str]) -> int:
     return counts["failed"] + counts["cancelled"]
 
 
-def _failed(code: str, message: str) -> Item:
-    return Item(index=0, name="", state="failed", error=ItemError(code, message))
+def _is_done(item: Item) -> bool:
+    return item.state != "queued"

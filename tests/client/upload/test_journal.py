@@ -8,7 +8,7 @@ import pytest
 
 from client.errors import UsageError
 from client.upload.journal import Journal
-from client.upload.plan import Plan, PlannedFile, path_key
+from client.upload.plan import Plan, PlannedFile, path_key, row_count
 
 HEADER = {"folder": "/pictures", "top_k": 1}
 
@@ -32,6 +32,24 @@ def test_a_plan_whose_rows_are_not_written_is_left_to_do(tmp_path: Path) -> None
     assert past.plans[1].unread == {1: "Permission denied"}
     assert (past.next_number, past.table_length, past.counts["succeeded"]) == (2, 123, 1)
     assert past.paths == set(map(path_key, ["a.jpg", "b.jpg", "caf\udce9.jpg"]))
+
+
+def test_a_plan_with_some_rows_is_continued_behind_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.journal"
+    first = plan(0, "a.jpg", "b.jpg", "c.jpg")
+    with Journal(path, HEADER) as journal:
+        journal.plan(first)
+        journal.written(first, 90, {"failed": 1, "code:empty_file": 1}, are_all=False)
+        journal.written(first, 123, {"succeeded": 1}, are_all=False)
+    with Journal(path, HEADER) as journal:
+        past = journal.past
+        assert journal.paths_of_rows() == ["a.jpg", "b.jpg"]
+        assert row_count(past.plans[0].written) == 2 == row_count(past.counts)
+        assert past.table_length == 123
+        journal.written(first, 150, {"succeeded": 1})
+        assert journal.paths_of_rows() == ["a.jpg", "b.jpg", "c.jpg"]
+    with Journal(path, HEADER) as journal:
+        assert not journal.past.plans and journal.past.counts["succeeded"] == 2
 
 
 def test_a_torn_last_line_is_ignored_wherever_it_is_torn(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -22,12 +23,13 @@ from tests.client.upload.uploads import Uploads
 
 
 class Jobs(ScriptedJobs):
-    """Part 1 of the first job can be held until the test releases it."""
+    """A part of the first job can be held until the test releases it."""
 
     holding = False
+    held = 1
 
     def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
-        if self.holding and number == 1:
+        if self.holding and number == self.held:
             self.hold()
             return Cut()
         return super().put(job, number, body)
@@ -60,6 +62,14 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def noted_rows(uploads: Uploads) -> int:
+    """The rows of a running upload that its next run will keep."""
+    journal = uploads.table.with_name(uploads.table.name + ".journal")
+    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]
+    return sum(each["counts"]["succeeded"] for each in whole if "partly" in each)
+
+
 def test_ctrl_c_ends_an_upload_without_waiting_for_the_service(
     uploads: Uploads, jobs: Jobs
 ) -> None:
@@ -78,6 +88,48 @@ def test_ctrl_c_ends_an_upload_without_waiting_for_the_service(
     assert set(Counter(jobs.digests).values()) == {1}
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_killed_upload_leaves_the_rows_of_finished_parts(
+    uploads: Uploads, jobs: Jobs, ending: str
+) -> None:
+    uploads.table = uploads.table.with_suffix(ending)
+    names = fill(uploads, 100)
+    for copy, original in (("0010-copy.jpg", names[3]), ("0099-copy.jpg", names[4])):
+        (uploads.folder / copy).write_bytes((uploads.folder / original).read_bytes())
+        names.append(copy)
+    jobs.holding, jobs.held = True, 2
+    process = uploads.start()
+    # The first two parts, and the copy of a file in the first one.
+    until(lambda: noted_rows(uploads) == 65)
+    process.kill()
+    process.communicate()
+    jobs.holding = False
+    summary = uploads.run("--resume")
+    assert (summary["pictures"], summary["succeeded"], summary["added"]) == (102, 102, 37)
+    if ending == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+        assert parquet.read_table(uploads.table)["path"].to_pylist() == sorted(names)
+    else:
+        assert uploads.paths() == sorted(names)
+    assert set(Counter(jobs.digests).values()) == {1}
+
+
+def test_failed_rows_of_a_killed_upload_are_classified_again(uploads: Uploads, jobs: Jobs) -> None:
+    """Its job has written some rows, and goes on behind them."""
+    names = fill(uploads, 100)
+    (uploads.folder / names[5]).write_text("bad")
+    jobs.holding, jobs.held = True, 2
+    process = uploads.start()
+    until(lambda: noted_rows(uploads) == 63)
+    process.kill()
+    process.communicate()
+    jobs.holding = False
+    (uploads.folder / names[5]).write_text("mended")
+    summary = uploads.run("--retry-failed")
+    assert (summary["pictures"], summary["succeeded"], summary["failed"]) == (100, 100, 0)
+    assert uploads.paths() == [*names[:5], *names[6:], names[5]]
+
+
 @pytest.mark.parametrize("most_bytes", [5_000, 17_000], ids=["journal", "table"])
 def test_an_upload_ends_on_a_full_disk_and_is_resumed_later(
     uploads: Uploads, jobs: Jobs, most_bytes: int
@@ -89,7 +141,7 @@ def test_an_upload_ends_on_a_full_disk_and_is_resumed_later(
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 
     summary = uploads.run(expect=Exit.DISK, preexec_fn=limit)
-    assert "File too large" in summary["error"] and summary["pictures"] == 0
+    assert "File too large" in summary["error"] and summary["pictures"] < 100
     uploads.run("--resume")
     assert uploads.paths() == names
     assert len(jobs.digests) == len(set(jobs.digests)) == 100
