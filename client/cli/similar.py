@@ -70,6 +70,11 @@ def _run(options: argparse.Namespace) -> Exit:
     )
     if vectors.without:
         print_line(f"  left out: {count_text(vectors.without, 'picture')} without an embedding")
+    if vectors.unusable:
+        print_line(
+            f"  left out: {count_text(vectors.unusable, 'picture')} with an embedding that cannot"
+            " be compared, because it has only zeros, or a number is infinite or NaN"
+        )
     return Exit.OK
 
 

@@ -22,6 +22,7 @@ class Vectors:
     paths: list[str]
     embeddings: NDArray[np.float16]  #: Of shape (pictures, size).
     without: int  #: Pictures that have none, because they failed.
+    unusable: int = 0  #: Pictures whose embedding has no direction, so it has no cosine.
 
 
 def check_table(table: Path) -> None:
@@ -67,7 +68,13 @@ def read_vectors(table: Path) -> Vectors:
             f"{shown} has embeddings of several models, which cannot be compared:"
             f" {', '.join(sorted(map(str, versions)))}."
         )
-    return Vectors(paths, embeddings, without)
+    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1))
+    return Vectors(
+        [paths[number] for number in usable],
+        embeddings[usable],
+        without,
+        unusable=len(paths) - len(usable),
+    )
 
 
 def _path_of(row: dict[str, Any]) -> str:
@@ -83,7 +90,8 @@ def _json_lines(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float1
     with open(table, encoding="utf-8") as lines:
         for row in map(json.loads, lines):
             vector = row.pop(EMBEDDING, None)
-            yield row, None if vector is None else np.array(vector, np.float16)
+            with np.errstate(over="ignore"):  # A number that is too large becomes infinite.
+                yield row, None if vector is None else np.array(vector, np.float16)
 
 
 def _parquet(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float16] | None]]:

@@ -67,6 +67,32 @@ def test_near_and_equal_pictures_are_grouped(tmp_path: Path, capsys: Any, name: 
     assert [each["similarity"] for each in found[0]] == pytest.approx(best, abs=2e-4)
 
 
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+@pytest.mark.parametrize("most_compared", [groups._MOST_COMPARED, 0])
+def test_embeddings_without_a_direction_are_left_out(
+    tmp_path: Path, capsys: Any, name: str, most_compared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "_MOST_COMPARED", most_compared)
+    embeddings = vectors()
+    embeddings[20:22], embeddings[22:24, 5], embeddings[24:26, 6] = 0, np.nan, np.inf
+    embeddings[26] = -np.inf
+    save(tmp_path / name, embeddings)
+    text = run(capsys, str(tmp_path / name), "--min-similarity", "0.95")
+    assert "2 groups with 8 of 33 pictures\n" in text
+    assert "left out: 7 pictures with an embedding that cannot be compared" in text
+    assert "nan" not in text
+
+
+def test_a_table_in_which_no_embedding_has_a_direction_has_no_groups(
+    tmp_path: Path, capsys: Any
+) -> None:
+    save(tmp_path / "t.jsonl", np.zeros((3, SIZE), np.float16))
+    assert "0 groups with 0 of 0 pictures" in run(capsys, str(tmp_path / "t.jsonl"))
+    line = json.dumps(ROW | {EMBEDDING: [1e10, 1]})
+    (tmp_path / "t.jsonl").write_text(f"{line}\n{line}\n")
+    assert "left out: 2 pictures with an emb" in run(capsys, str(tmp_path / "t.jsonl"))
+
+
 def test_the_forms_of_the_groups(tmp_path: Path, capsys: Any) -> None:
     table = str(tmp_path / "t.jsonl")
     save(Path(table), vectors())
