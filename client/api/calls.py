@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 from .. import errors
@@ -31,6 +31,7 @@ from .parts import (
 )
 from .pictures import Source, is_path, read, several
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
+from .types import checked
 from .transport.steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
 #: The longest time that one request waits for a job. Proxies allow more.
@@ -171,7 +172,10 @@ def _page(
     params = {"offset": offset, "limit": limit}
     response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
     page = response.json()
-    return list(map(Item.of, page["items"])), page["next_offset"]
+    items, following = _in_order(page["items"], offset), page["next_offset"]
+    if following is not None and following <= offset:
+        raise ValueError(f"next_offset: {following}")
+    return items, following
 
 
 def _lines(
@@ -180,7 +184,15 @@ def _lines(
     """Some items, from the one at `offset` on, with their embeddings."""
     params = {"format": "jsonl", "offset": offset, "limit": limit}
     response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
-    return [Item.of(json.loads(line)) for line in response.text.split("\n") if line]
+    return _in_order([json.loads(line) for line in response.text.split("\n") if line], offset)
+
+
+def _in_order(items: Sequence[Mapping[str, Any]], offset: int) -> list[Item]:
+    """Raises ValueError if these are not the items from the one at `offset` on."""
+    read = list(map(Item.of, items))
+    if [item.index for item in read] != list(range(offset, offset + len(read))):
+        raise ValueError("items are missing")
+    return read
 
 
 def follow(connection: Requests, job_id: str, *, items: bool) -> Steps[None]:
@@ -215,9 +227,11 @@ def jobs(connection: Requests) -> Steps[None]:
         page = response.json()
         for each in page["jobs"]:
             yield Emit(JobStatus.of(each))
-        before = page["next_before"]
-        if before is None:
+        if page["next_before"] is None:
             return
+        if page["next_before"] == before:
+            raise ValueError(f"next_before: {before}")
+        before = checked(str, page["next_before"])
 
 
 def check(connection: Requests) -> Steps[None]:
@@ -231,7 +245,7 @@ def model_info(connection: Requests) -> Steps[ModelInfo]:
 
 def labels(connection: Requests) -> Steps[list[str]]:
     response = yield from connection.request("GET", "/model/labels")
-    return [each["name"] for each in response.json()["labels"]]
+    return [checked(str, each["name"]) for each in response.json()["labels"]]
 
 
 def usage(connection: Requests) -> Steps[Usage]:

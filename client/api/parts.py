@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ImagesNeeded, InvalidRequest
 from .transport.body import PictureFile, RawBody, size_of
 from .transport.connection import FormField, Requests, file_field, text_field
+from .types import checked
 from .transport.steps import Steps, Work
 
 #: Items of every part except a job's last.
@@ -84,7 +85,7 @@ def open_job(
             f" parts of {PART_SIZE}. Update the client."
         )
     return OpenJob(
-        job_id=answer["job"]["id"],
+        job_id=checked(str, answer["job"]["id"]),
         cached=frozenset(answer["known"]),
         raw=RAW_PART in answer.get("part_types", ()),
     )
@@ -109,8 +110,7 @@ def parts_at_once(parts: Iterable[Sequence[Picture]]) -> int:
 def missing_parts(connection: Requests, job: OpenJob) -> Steps[list[int]]:
     """The numbers of the parts that the service does not have yet."""
     response = yield from connection.request("GET", f"/jobs/{job.job_id}/parts")
-    missing: list[int] = response.json()["missing"]
-    return missing
+    return [checked(int, number) for number in response.json()["missing"]]
 
 
 def put_part(

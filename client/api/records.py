@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from .embedding import decoded
+from .types import checked, tests_of
 
 
 class _Record:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
-        """From JSON. Fields that this version does not know are ignored."""
-        names = {each.name for each in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: value for name, value in answer.items() if name in names})
+        """From JSON. Fields that this version does not know are ignored.
+
+        Raises TypeError if a field is missing or has a value of another type.
+        """
+        tests = tests_of(cls)  # type: ignore[arg-type]
+        known = {name: value for name, value in answer.items() if name in tests}
+        for name, value in known.items():
+            if not tests[name](value):
+                raise TypeError(f"{name}: {value!r}")
+        return cls(**known)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ class _Outcome(_Record):
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Self:
         durations = answer.get("durations")
-        predictions = tuple(map(Prediction.of, answer.get("predictions", ())))
+        predictions = tuple(map(Prediction.of, checked(list, answer.get("predictions", []))))
         # Services of earlier releases do not send the labels, and know no threshold.
         best = () if answer.get("below_threshold") else predictions[:1]
         labels = answer.get("labels", [each.class_name for each in best])
@@ -68,7 +76,7 @@ class _Outcome(_Record):
             dict(answer)
             | {
                 "predictions": predictions,
-                "labels": tuple(labels),
+                "labels": tuple(checked(list, labels)),
                 "embedding": decoded(answer.get("embedding") or ""),
                 "durations": durations and Durations.of(durations),
             }

@@ -189,7 +189,8 @@ class Upload:
     def _read_results(self, sent: SentPlan, job: Job, done: int | None = None) -> None:
         """Read the results up to the first that is missing. Only `done` are there, if given."""
         connection = self._service.connection
-        stop = len(sent.plan.items) if done is None else done
+        total = len(sent.plan.items)
+        stop = total if done is None else min(done, total)
         while (left := stop - len(sent.items)) > 0:
             read = connection.run(
                 calls.some_results(

@@ -56,6 +56,7 @@ def scripted_server(
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # Head and body are two packets, and each would wait 40 ms.
 
         def _answer(self) -> None:
             size = int(self.headers.get("Content-Length", 0))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +48,86 @@ def test_each_call_says_that_the_answer_is_not_of_the_service(
     with scripted_server(in_order(answer)) as server, ImageClassifier(server.url) as service:
         with pytest.raises(errors.WrongAnswer, match=rf"^{server.url} answers, but not as"):
             call(service)
+
+
+COUNTS = {"total": 1, "queued": 0, "succeeded": 1, "failed": 0}
+JOB = dict.fromkeys(["created_at", "started_at", "finished_at", "expires_at"], 0.0)
+JOB |= {"id": "j", "state": "completed", "lane": "bulk", "top_k": 5, "model_version": "m"}
+JOB |= {"counts": COUNTS}
+ITEM = {"index": 0, "name": "a", "state": "succeeded", "labels": ["cat"], "model_version": "m"}
+ITEM |= {"predictions": [{"class_id": 1, "class_name": "cat", "probability": 0.5}]}
+ITEM |= {"durations": {"queue_ms": 1, "preprocess_ms": 1, "inference_ms": 1}}
+RIGHT: dict[str, dict[str, Any]] = {
+    "classify": ITEM | {"job_id": "j"},
+    "submit": {"job": JOB, "part_size": 32, "known": []},
+    "status": JOB,
+    "results": {"items": [ITEM], "next_offset": None},
+    "embeddings": ITEM,
+    "jobs": {"jobs": [JOB], "next_before": None},
+    "usage": dict.fromkeys(["bytes_held", "bytes_kept", "images_today"], 0)
+    | {"client": "c", "outstanding_images": {"bulk": 1}, "limits": {"images": 5}, "day_ends_at": 0},
+}
+WRONG: list[Any] = [5, "five", {}, {"a": {}}, [[]], None, 1e300]
+
+
+def mutations(value: Any) -> Iterator[Any]:
+    """The same JSON with another value at each place."""
+    if isinstance(value, list):
+        yield from ([each] for inside in value for each in mutations(inside))
+    elif isinstance(value, dict):
+        for name, inside in value.items():
+            yield from (value | {name: each} for each in mutations(inside))
+    yield from (each for each in WRONG if each != value)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_field_with_a_value_of_another_type_ends_nothing_with_a_traceback(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_text("picture")
+    arguments = {"classify": [str(tmp_path / "a.jpg")], "status": ["j"], "usage": []}
+    answers = [RIGHT[name]]
+    with scripted_server(lambda request: Answer(200, answers[-1])) as server:
+        with ImageClassifier(server.url, retries=Retries(total_seconds=0)) as service:
+            for answer in mutations(RIGHT[name]):
+                answers.append(answer)
+                with suppress(errors.WrongAnswer):
+                    CALLS[name](service)
+                if name in arguments:
+                    assert main(["--url", server.url, name, *arguments[name]]) in Exit
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong"),
+    [
+        ("results", {"items": 5, "next_offset": None}),
+        ("results", {"items": [ITEM | {"labels": "cat"}], "next_offset": None}),
+        ("results", {"items": [ITEM | {"error": {}}], "next_offset": None}),
+        ("results", {"items": [ITEM], "next_offset": 0}),  # it would be read for ever
+        ("results", {"items": [ITEM | {"index": 7}], "next_offset": None}),
+        ("jobs", {"jobs": [], "next_before": "j"}),
+        ("status", JOB | {"counts": COUNTS | {"total": "1"}}),
+        ("status", JOB | {"expires_at": 1e300}),
+        ("classify", RIGHT["classify"] | {"labels": [{}]}),
+        ("submit", {"job": {"id": {}}, "part_size": 32, "known": []}),
+    ],
+)
+def test_a_wrong_type_is_found_where_the_answer_is_read(call: str, wrong: dict[str, Any]) -> None:
+    with scripted_server(in_order(Answer(200, wrong))) as server:
+        with ImageClassifier(server.url) as service, pytest.raises(errors.WrongAnswer):
+            CALLS[call](service)
+
+
+@pytest.mark.parametrize("action", ["jobs", "lanes", "dead-letters", "workers"])
+@pytest.mark.parametrize("wrong", [5, {"a": 5}, [5], [{"id": []}]])
+def test_a_wrong_type_ends_the_command_of_an_operator_in_one_line(
+    action: str, wrong: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = {action.replace("-", "_"): wrong, "next_before": None}
+    with scripted_server(in_order(Answer(200, answer))) as server:
+        assert main(["--url", server.url, "operator", action]) == Exit.SERVICE
+    [line] = capsys.readouterr().err.splitlines()
+    assert "answers, but not as an image classifier" in line
 
 
 def test_the_asynchronous_client_says_so_too() -> None:
