@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +16,7 @@ from urllib.parse import quote
 
 from .. import errors
 from ..errors import NotFinished
+from ..regular_file import RegularFile
 from ..text import path_text
 from .transport.body import PictureFile
 from .transport.connection import Requests, file_field
@@ -29,7 +32,7 @@ from .parts import (
     parts_at_once,
     put_part,
 )
-from .pictures import Source, is_path, read, several
+from .pictures import MOST_BYTES, Source, is_path, read, several
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .types import checked
 from .transport.steps import Emit, Pause, ReadLine, Steps, Together, Work, work
@@ -276,7 +279,9 @@ def _picture(source: Source) -> Picture:
         digest = hashlib.sha256(data).hexdigest()
         return Picture(name=name, digest=digest, size=len(data), content=partial(bytes, data))
     path = Path(cast(str, source))
-    with path.open("rb", buffering=0) as file:
+    with RegularFile(path) as file:
+        if os.fstat(file.fileno()).st_size > MOST_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
     content = partial(PictureFile, path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ..errors import UsageError
+from ..regular_file import RegularFile
 from ..text import path_text
 
 #: The name of a picture that has none.
@@ -45,7 +46,7 @@ def read(picture: Source) -> tuple[str, bytes]:
         return _NAME, bytes(picture)
     if isinstance(picture, str | os.PathLike):
         path = Path(picture)
-        with path.open("rb") as file:
+        with RegularFile(path) as file:
             return path_text(path.name), _whole(file)
     if hasattr(picture, "read"):
         return _name_of(picture, "name"), _whole(picture)

@@ -44,11 +44,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> Exit:
     for path in options.pictures:
-        if Path(path).is_dir():
-            raise UsageError(
-                f"{path_text(path)} is a folder. Classify its pictures with:"
-                f" image-classifier upload {quote(path_text(path))}"
-            )
+        _check(path)
     failed = False
     with connect(options) as service:
         for path in options.pictures:
@@ -59,6 +55,24 @@ def _run(options: argparse.Namespace) -> Exit:
             else:
                 _print(answer)
     return Exit.SOME_FAILED if failed else Exit.OK
+
+
+def _check(path: str) -> None:
+    """Raises UsageError if this is no file, before a picture is sent."""
+    shown = path_text(path)
+    if path == "-":
+        if sys.stdin.isatty():
+            raise UsageError("Standard input is a terminal. Send a file: classify - < picture.jpg")
+    elif Path(path).is_dir():
+        raise UsageError(
+            f"{shown} is a folder. Classify its pictures with:"
+            f" image-classifier upload {quote(shown)}"
+        )
+    elif Path(path).is_fifo():
+        raise UsageError(
+            f"{shown} is a pipe. Classify what it gives with:"
+            f" image-classifier classify - < {quote(shown)}"
+        )
 
 
 def _classify(service: ImageClassifier, path: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from ..api.parts import PART_SIZE
+from ..regular_file import RegularFile
 from .plan import Plan, PlannedFile, path_key
 from .walk import OnSkip, Walk
 
@@ -118,7 +119,7 @@ class Planner:
 
     def _hash(self, path: str) -> PlannedFile:
         try:
-            with open(os.path.join(self.walk.folder, path), "rb", buffering=0) as file:
+            with RegularFile(os.path.join(self.walk.folder, path)) as file:
                 for _ in range(_READS):
                     before = os.fstat(file.fileno())
                     if before.st_size > MAX_REQUEST_BYTES:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
+from io import BufferedReader
 
 from ..api.transport.connection import Connection
 from ..api.job import Job
@@ -23,6 +24,7 @@ from ..api.parts import (
 )
 from ..api.records import Item
 from ..errors import JobCancelled, JobClosed, PartConflict
+from ..regular_file import RegularFile
 from ..text import path_text
 from .journal import Journal
 from .plan import Plan, row_count
@@ -188,7 +190,7 @@ class Sender:
             raise Stopped
         file = plan.files[position]
         try:
-            with open(os.path.join(self._folder, file.path), "rb") as opened:
+            with BufferedReader(RegularFile(os.path.join(self._folder, file.path))) as opened:
                 data = opened.read(MAX_REQUEST_BYTES)
                 now = os.fstat(opened.fileno())
         except OSError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,11 @@ from PIL import Image
 
 from client import ImageClassifier, Item, errors
 from client.api import pictures
+from client.cli.command import main
+from client.cli.exits import Exit
+from client.regular_file import RegularFile
+from client.upload.planner import Planner
+from client.upload.walk import Walk
 from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import scripted_server
 
@@ -102,10 +109,61 @@ def test_an_item_without_predictions_has_no_label() -> None:
     assert (several.label, several.labels) == ("tabby", ("tabby", "owl"))
 
 
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    """Nobody writes into it, so that opening it as a file would wait for ever."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    return tmp_path / "pipe.jpg"
+
+
+@pytest.mark.parametrize("call", ["classify", "submit"])
+def test_a_pipe_is_not_waited_for(call: str, pipe: Path) -> None:
+    with ImageClassifier("http://127.0.0.1:1") as service:
+        with pytest.raises(OSError, match="It is a pipe, not a file"):
+            service.classify(pipe) if call == "classify" else service.submit([pipe])
+
+
+def test_the_command_says_how_to_classify_what_a_pipe_gives(pipe: Path, capsys: Any) -> None:
+    assert main(["classify", str(pipe)]) == Exit.USAGE
+    assert f"image-classifier classify - < {pipe}" in capsys.readouterr().err
+
+
+def test_a_picture_is_not_read_from_a_terminal(monkeypatch: Any, capsys: Any) -> None:
+    ours, terminal = pty.openpty()
+    with open(terminal) as typed:
+        monkeypatch.setattr("sys.stdin", typed)
+        assert main(["classify", "-"]) == Exit.USAGE
+    os.close(ours)
+    assert "Standard input is a terminal" in capsys.readouterr().err
+
+
+def test_a_file_that_has_nothing_now_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As /proc/kmsg, which only root can read: it looks like a file, and waits for messages."""
+    (tmp_path / "a.jpg").touch()
+    reading, writing = os.pipe2(os.O_NONBLOCK)
+    monkeypatch.setattr("client.regular_file.os.open", lambda *_: reading)
+    file = RegularFile(tmp_path / "a.jpg")
+    with file, pytest.raises(BlockingIOError, match="Reading it would wait"):
+        file.read(1)
+    os.close(writing)
+
+
+@pytest.mark.skipif(not os.access("/proc/kmsg", os.R_OK), reason="only root reads /proc/kmsg")
+def test_an_upload_does_not_wait_for_a_message_of_the_kernel(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("/proc/kmsg")
+    walk = Walk(folder=str(tmp_path), recursive=False)
+    [plan] = Planner(walk=walk, on_skip=lambda *_: None, threads=1).plans()
+    [file] = plan.files
+    assert file.error and file.error[0] == "unreadable_file"
+
+
 @pytest.mark.parametrize("opened", [False, True])
 def test_a_picture_without_an_end_is_not_read(
     opened: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "MOST_BYTES", 10_000)
-    with open("/dev/zero", "rb") as endless, pytest.raises(OSError, match="File too large"):
+    match = "File too large" if opened else "It is a device, not a file"
+    with open("/dev/zero", "rb") as endless, pytest.raises(OSError, match=match):
         pictures.read(endless if opened else "/dev/zero")

@@ -13,6 +13,8 @@ from typing import IO
 
 import httpx
 
+from ...regular_file import RegularFile
+
 #: httpx copies what the socket does not accept of a piece, each time. A whole photo would be copied
 #: several times.
 _PIECE_BYTES = 2**18
@@ -46,7 +48,7 @@ class PictureFile:
             self.close()
             return b""
         if self._file is None:
-            self._file = open(self._path, "rb", buffering=0)
+            self._file = RegularFile(self._path)
             self._file.seek(self._position)
         data = self._file.read(min(size, left))
         if not data or os.fstat(self._file.fileno()).st_size != self.size:
