@@ -142,6 +142,11 @@ def _read(query: ClassifyQuery) -> Asked:
     form = None
     if request.mimetype != FORM:
         name, data = None, request.get_data(cache=False)
+        if not data:
+            raise errors.EmptyFile(
+                "The request has no picture. Send it as the body, or in the field `file` of a form "
+                f"({FORM})."
+            )
     else:
         form = _valid_form()
         name, data = form.file.filename, contents(form.file.stream)

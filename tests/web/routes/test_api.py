@@ -75,6 +75,17 @@ def test_bad_input_is_refused_with_its_own_code(
     assert not redis.exists(*(f"outstanding:{lane}" for lane in Lane))
 
 
+@pytest.mark.parametrize("content_type", [None, "image/jpeg", "application/json"])
+def test_a_request_without_a_body_hears_how_to_send_a_picture(
+    client: FlaskClient, content_type: str | None
+) -> None:
+    problem = client.post(CLASSIFY, content_type=content_type).json
+    assert problem["detail"] == (
+        "The request has no picture. Send it as the body, or in the field `file` of a form"
+        " (multipart/form-data)."
+    )
+
+
 @pytest.mark.parametrize("path", ["/jobs/nothing", "/api/v1/jobs/nothing", "/jobs/nothing/results"])
 def test_an_unknown_job_is_404_and_never_a_state(client: FlaskClient, path: str) -> None:
     response = client.get(path)
