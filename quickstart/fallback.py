@@ -15,6 +15,8 @@ from shared.settings import Settings
 #: A user who has set one of these wants that model and no other.
 _NAMED = {"model", "model_weights", "model_labels"}
 
+_NOW = "Now the demonstration model classifies. The next start tries the download again."
+
 
 def fallback(settings: Settings) -> dict[str, str]:
     """Download torchvision's weights unless this machine has them, or choose the bundled model.
@@ -38,5 +40,5 @@ def fallback(settings: Settings) -> dict[str, str]:
     reason = fetched.stderr.strip()
     if fetched.returncode != os.EX_UNAVAILABLE:
         raise ClassifierError(reason)
-    print(f"{reason}\nUntil then, the demonstration model classifies.", flush=True)
+    print(f"{reason}\n{_NOW}", flush=True)
     return {"MODEL_WEIGHTS": "demonstration"}

@@ -57,7 +57,7 @@ def test_a_network_that_refuses_leaves_the_demonstration_model(
     alone.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
     assert fallback(Settings()) == {"MODEL_WEIGHTS": "demonstration"}
     shown = capfd.readouterr().out
-    assert "cannot be downloaded" in shown and "demonstration model" in shown
+    assert "cannot be downloaded" in shown and "Now the demonstration model classifies" in shown
 
 
 @pytest.mark.long

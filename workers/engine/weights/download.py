@@ -52,8 +52,10 @@ def download(url: str, settings: Settings) -> Path:
     except (OSError, HTTPException, _OtherFile) as error:
         unreachable = isinstance(error, _NETWORK_ERRORS)
         raise (WeightsUnreachable if unreachable else ModelError)(
-            f"The weights cannot be downloaded from {url}: {_reason(error)}. Let this machine "
-            "reach the network once, or set MODEL_WEIGHTS=<file>, or MODEL_WEIGHTS=demonstration."
+            f"The weights cannot be downloaded from {url}: {_reason(error)}. Connect this machine "
+            "to the network and try again. Or set MODEL_WEIGHTS=<file> if you have the weights. Or "
+            "set MODEL_WEIGHTS=demonstration for a small model with ten classes, which needs no "
+            "download."
         ) from error
     return path
 

@@ -123,7 +123,7 @@ def test_if_weights_cannot_be_downloaded_the_error_names_remedies(tmp_path: Path
     )
     assert refused.returncode == 2
     words = [f"MODEL_WEIGHTS={each}" for each in ("<file>", "demonstration")]
-    for remedy in ("reach the network once", *words):
+    for remedy in ("Connect this machine to the network", *words):
         assert remedy in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not list((tmp_path / "models").glob("*.onnx"))
