@@ -156,10 +156,11 @@ class Sets:
         return self.figures[name]
 
     def table(self) -> str:
+        """Median and aim of each figure, and its range if a set has several rounds."""
         head, line = ["measured"], ["---"]
         for name in self.figures:
-            head += [TITLES[name], "range", "aim"]
-            line += 3 * ["--:"]
+            head += [TITLES[name], *(["range"] if self._has_rounds(name) else []), "aim"]
+            line += ["--:"] * (3 if self._has_rounds(name) else 2)
         rows = [
             [figure.title, *(cell for name in self.figures for cell in self._cells(figure, name))]
             for figure in FIGURES
@@ -169,13 +170,16 @@ class Sets:
             f"| {' | '.join(row)} |".replace("| ---", "|---") for row in [head, line, *rows]
         )
 
-    def _cells(self, figure: Figure, name: str) -> tuple[str, str, str]:
-        """Median, range and aim."""
-        values = self[name].values.get(figure.name)
-        if not values:
-            return "", "", ""
-        spread = f"{min(values):.3g} to {max(values):.3g}"
-        return f"{self[name].median(figure.name):.3g}", spread, _aim(figure, name)
+    def _has_rounds(self, name: str) -> bool:
+        return any(len(values) > 1 for values in self[name].values.values())
+
+    def _cells(self, figure: Figure, name: str) -> list[str]:
+        """The cells of a figure in the columns of a set."""
+        median = spread = aim = ""
+        if values := self[name].values.get(figure.name):
+            median, aim = f"{self[name].median(figure.name):.3g}", _aim(figure, name)
+            spread = f"{min(values):.3g} to {max(values):.3g}"
+        return [median, spread, aim] if self._has_rounds(name) else [median, aim]
 
     def to_json(self) -> str:
         rounded = {
