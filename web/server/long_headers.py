@@ -1,4 +1,4 @@
-"""Headers that Werkzeug splits at each comma are not read if they are long.
+"""Headers that Werkzeug splits at commas or semicolons are not read if they are long.
 
 Each piece takes microseconds, and a head has room for 28,000 of them. All other clients of the
 process would wait for up to 100 ms.
@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 #: The headers that are read. A request may be answered as if it did not have them.
 _SPLIT = (
     *("HTTP_ACCEPT", "HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"),
-    *("HTTP_AUTHORIZATION", "HTTP_CONNECTION"),
+    *("HTTP_AUTHORIZATION", "HTTP_CONNECTION", "CONTENT_TYPE"),
 )
 
 #: Characters. Those of browsers and our API keys have fewer than 300.

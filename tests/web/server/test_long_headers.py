@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 
 from web.server.long_headers import LongHeaders
 
-SPLIT = ["ACCEPT", "IF_NONE_MATCH", "IF_MATCH", "AUTHORIZATION", "CONNECTION"]
+SPLIT = ["HTTP_ACCEPT", "HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_AUTHORIZATION"]
+SPLIT += ["HTTP_CONNECTION", "CONTENT_TYPE"]
 
 
 def passed_on(environ: dict[str, Any]) -> dict[str, Any]:
@@ -22,9 +23,9 @@ def passed_on(environ: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SPLIT)
 def test_only_a_long_header_is_dropped(name: str) -> None:
     other = {"HTTP_COOKIE": "a" * 8000}
-    short = {f"HTTP_{name}": "a" * 512} | other
+    short = {name: "a" * 512} | other
     assert passed_on(dict(short)) == short
-    assert passed_on({f"HTTP_{name}": "a" * 513} | other) == other
+    assert passed_on({name: "a" * 513} | other) == other
 
 
 def test_a_long_header_accept_counts_as_none(client: FlaskClient) -> None:
