@@ -16,9 +16,11 @@ would stand in front of the picture of another. So a client may have a limited n
 the queue, and clients share a message in rotation.
 
 Each job keeps its own record, and each part its own deadline and commit. Nothing depends on a
-notice of a commit: after `patience_seconds` a message no longer counts as unfinished. A job that
-has waited so long leaves, even if its client has all that it may have in the queue. It is stored
-then, and waits for its round as the parts of large jobs do (shared.records.fairness.rounds).
+notice of a commit: after a quarter of `patience_seconds` a message no longer counts as unfinished.
+It then waits behind something else, and to gather for as long would double the wait. A job that has
+waited for all of `patience_seconds` leaves, even if its client has all that it may have in the
+queue. It is stored then, and waits for its round as the parts of large jobs do
+(shared.records.fairness.rounds).
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class Coalescer(SingleFlight[NewJob, None]):
         self._accept = accept
         self._max_unfinished = max_unfinished
         self._patience = patience_seconds
+        self._gathering = patience_seconds / 4
         self._expected_seconds = expected_seconds
         self._expected = 0
         self._under_way: list[_Message] = []  #: The oldest first.
@@ -184,4 +187,4 @@ class Coalescer(SingleFlight[NewJob, None]):
         while self._under_way and self._under_way[0].sent_at <= now - _LONGEST_SECONDS:
             for job_id in list(self._under_way[0].client_of):
                 self._forget(job_id)
-        return sum(message.sent_at > now - self._patience for message in self._under_way)
+        return sum(message.sent_at > now - self._gathering for message in self._under_way)

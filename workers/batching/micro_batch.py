@@ -100,6 +100,7 @@ class Batcher:
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
         self._consumer: Any = None  #: None until there is a connection.
         self._last_was_alone = False
+        self._overtaken: Any = None  #: The oldest message, if smaller ones have gone before it.
         self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
@@ -222,17 +223,23 @@ class Batcher:
         return self._alone if self._last_was_alone else self._waiting
 
     def _take(self, waiting: deque[Any]) -> list[Any]:
-        """The next batch, in order; empty if all its requests were revoked or expired."""
+        """The next batch; empty if all its requests were revoked or expired.
+
+        Small messages come first, because a user waits for a single picture. They overtake the
+        oldest message only once.
+        """
+        oldest = waiting[0]
+        in_order = list(waiting) if oldest is self._overtaken else sorted(waiting, key=images)
         requests: list[Any] = []
         room = self._task.max_batch_size
-        while waiting:
-            request = waiting[0]
+        for request in in_order:
             if requests and images(request) > room:
                 break
-            waiting.popleft()
+            waiting.remove(request)
             if not request.revoked():
                 requests.append(request)
                 room -= images(request)
+        self._overtaken = oldest if oldest in waiting else None
         self._prefetch()
         return requests
 

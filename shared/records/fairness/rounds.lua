@@ -107,10 +107,15 @@ local function room_in_queue(queue, deadline, taken)
   return math.max(READY, 2 * taken) - redis.call('LLEN', queue)
 end
 
+-- The room that a part takes in the queue.
+local function room_of(queue, member)
+  return lane_of(queue) == 'interactive' and tonumber(member:match('(%d+)$')) or 1
+end
+
 -- Queue a part that has waited. Returns the room that it takes, and its share of a round. Both are 0
 -- if its records have expired.
 local function queue_part(queue, member, deadline)
-  local name, images = member:match('^(.*):(%d+)$')
+  local name = member:match('^(.*):%d+$')
   local job_id, number = name:match('^(.*):(%d+)$')
   local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
   local outstanding = OUTSTANDING_KEY:format(lane_of(queue))
@@ -129,12 +134,14 @@ local function queue_part(queue, member, deadline)
   if lane_of(queue) == 'interactive' then
     redis.call('ZADD', READY_KEY:format(queue), deadline, member)
     redis.call('EXPIRE', READY_KEY:format(queue), 6 * READY_SECONDS)
-    return images, 1 / (weight or 1)
   end
-  return 1, 1 / (weight or 1)
+  return room_of(queue, member), 1 / (weight or 1)
 end
 
--- Queue waiting parts in the order of their rounds. `taken` parts were just started.
+-- Queue waiting parts in the order of their rounds. `taken` parts were just started. If the next part
+-- does not fit, it waits until more is started, and so do those behind it. Two parts of 30 images
+-- would otherwise stand before a single picture where one is meant to. An empty queue has room for
+-- any part.
 local function feed(queue, deadline, taken)
   if next_of(queue, '') then
     join_clients(queue, '')
@@ -152,6 +159,8 @@ local function feed(queue, deadline, taken)
     local member, round = next_of(queue, client)
     if not member then
       redis.call('ZREM', clients, client)
+    elseif room_of(queue, member) > room then
+      return
     elseif stop_waiting(queue, client, member) then
       redis.call('SET', ROUND_KEY:format(queue), math.max(round, last_round(queue)))
       local used, share = queue_part(queue, member, deadline)

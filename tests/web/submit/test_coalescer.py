@@ -162,6 +162,17 @@ def test_a_job_leaves_when_its_patience_ends_even_if_a_notice_was_lost() -> None
     assert sent.messages[1:] == [["a"]]
 
 
+def test_a_job_does_not_gather_long_behind_a_message_that_waits() -> None:
+    """The message may wait behind a large part. Then the wait would double."""
+    sent = Sent()
+    coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)
+    coalescer.submit(new_job("slow"))
+    coalescer._under_way[0].sent_at -= 16
+    thread = submit_in_thread(coalescer, "a")
+    until(lambda: sent.messages == [["slow"], ["a"]])
+    thread.join(timeout=5)
+
+
 def test_a_full_job_leaves_alone() -> None:
     sent = Sent()
     coalescer = Coalescer(sent, max_unfinished=1, patience_seconds=60)

@@ -126,6 +126,30 @@ def test_a_single_picture_finds_one_part_of_a_large_job_before_it(
     assert [ref.job_id for ref in first] == [single] and second[0].images == PART_SIZE
 
 
+@pytest.mark.parametrize("images", [PART_SIZE - 2, PART_SIZE // 2 + 1, 5])
+def test_the_parts_before_a_single_picture_fit_into_a_batch(
+    jobs: JobRecords, redis: Redis, images: int
+) -> None:
+    lane = Lane.INTERACTIVE
+    for _ in range(20):
+        accept(jobs, "flood", images=images)
+    seen = 0
+    while ready := queued(redis, lane):
+        assert sum(ref.images for message in ready for ref in message) <= PART_SIZE
+        [ref] = take(redis, lane)
+        assert jobs.parts.start([ref], lane)
+        seen += 1
+    assert seen == 20
+
+
+def test_a_part_that_does_not_fit_is_not_overtaken(jobs: JobRecords, redis: Redis) -> None:
+    lane = Lane.INTERACTIVE
+    accept(jobs, "first", images=5)
+    accept(jobs, "large", images=PART_SIZE)
+    accept(jobs, "small", images=1)
+    assert work(redis, jobs, lane, 3) == "fls"
+
+
 def test_each_worker_of_the_interactive_lane_finds_a_part(jobs: JobRecords, redis: Redis) -> None:
     redis.zadd(keys.workers(Lane.INTERACTIVE), {"a": 1, "b": 1, "c": 1})
     redis.zadd(keys.serving(Lane.INTERACTIVE), {"m-1 a": 1})
