@@ -51,6 +51,8 @@ webhooks_under_way        sorted set: jobs whose webhook is being delivered, by 
                           lease; expires with the last lease
 webhook_host:<host>       sorted set: the same for the webhooks to this host
 webhook_client:<client>   sorted set: the same for the webhooks of this client
+webhook_later:<client>    the latest time until which a webhook of this client was postponed,
+                          because too many were due
 webhooks                  list: Celery's queue of the worker that delivers webhooks
 reconciling:<lane>        lock: one worker reconciles a lane at a time
 lane_states               hash: lane -> JSON: what the operator wants of the lane. A lane without it
@@ -121,6 +123,10 @@ def webhook_host(host: str) -> str:
 
 def webhook_client(client: str) -> str:
     return f"webhook_client:{client}"
+
+
+def webhook_later(client: str) -> str:
+    return f"webhook_later:{client}"
 
 
 def open_jobs(client: str) -> str:

@@ -46,6 +46,7 @@ _CONSTANTS: dict[str, str | int] = {
     "PARTS_KEY": f"'{keys.parts(_ANY)}'",
     "WEBHOOK_HOST_KEY": f"'{keys.webhook_host(_ANY)}'",
     "WEBHOOK_CLIENT_KEY": f"'{keys.webhook_client(_ANY)}'",
+    "WEBHOOK_LATER_KEY": f"'{keys.webhook_later(_ANY)}'",
     "ACCOUNT_KEY": f"'{keys.account(_ANY)}'",
     "FINISHED_KEY": f"'{keys.finished(_ANY)}'",
     "WAITING_KEY": f"'{keys.waiting(_ANY)}'",

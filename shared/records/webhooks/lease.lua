@@ -2,11 +2,12 @@
 --
 -- uses: webhooks/under_way
 -- keys: webhooks_due, webhooks_under_way
--- arguments: now, lease_until, most, most_of_host, most_of_client, examined, later
+-- arguments: now, lease_until, most, most_of_host, most_of_client, examined, later, apart
 -- The times are in Unix seconds. At most `most` webhooks are leased, and at most `most_of_host` of
 -- each host at a time. A client has at most as many as it leaves of twice `most_of_client`, and a
 -- first one in any case. If many wait for that, `examined` of them are due again `later`, so that
--- the next call gets to the others.
+-- the next call gets to the others. Those of one client are due again one after the other, so many
+-- seconds `apart`. A client with any number of them then leaves time to examine those of others.
 -- Returns their job ids, the longest due first.
 local function count(key)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
@@ -24,6 +25,15 @@ local function add(key, job_id)
     -- Twice the lease, because the start of the try extends it once.
     redis.call('EXPIRE', key, math.ceil(2 * (lease_until - now)))
   end
+end
+
+-- Let a webhook be due again later.
+local function postpone(job_id)
+  local client = redis.call('HGET', string.format(JOB_KEY, job_id), 'client')
+  local latest = string.format(WEBHOOK_LATER_KEY, client or '')
+  local at = math.max(later, (redis.call('GET', latest) or 0) + apart)
+  redis.call('SET', latest, at, 'EX', math.ceil(at - now))
+  redis.call('ZADD', webhooks_due, at, job_id)
 end
 
 local due = redis.call('ZRANGEBYSCORE', webhooks_due, '-inf', now, 'LIMIT', 0, examined)
@@ -46,7 +56,7 @@ for _, job_id in ipairs(due) do
 end
 if #due == tonumber(examined) then
   for _, job_id in ipairs(waiting) do
-    redis.call('ZADD', webhooks_due, later, job_id)
+    postpone(job_id)
   end
 end
 return leased

@@ -36,6 +36,10 @@ _EXAMINED = 1000
 #: Seconds until they are examined again, if so many wait for their host or client.
 _LATER_SECONDS = 5.0
 
+#: Seconds between those of one client that are examined again. It is more than can be delivered,
+#: and a small part of what the calls can examine.
+_APART_SECONDS = 0.02
+
 
 class Lease(NamedTuple):
     """A webhook that only this worker may deliver, until `until`."""
@@ -124,6 +128,7 @@ class WebhookOutbox:
             most_of_client=MOST_OF_CLIENT,
             examined=_EXAMINED,
             later=now + _LATER_SECONDS,
+            apart=_APART_SECONDS,
         )
         return [Lease(job_id.decode(), until) for job_id in job_ids]
 

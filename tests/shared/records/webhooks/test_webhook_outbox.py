@@ -144,6 +144,28 @@ def test_a_long_list_for_one_host_does_not_hide_the_others(
     assert len(due(redis)) == 1502, "none is lost"
 
 
+def test_a_crowd_of_due_webhooks_of_one_client_does_not_delay_others(
+    outbox: WebhookOutbox, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.records.webhooks.outbox._EXAMINED", 100)
+    crowd = add(redis, "http://silent.example/", 3000, client="crowd")
+    for poll in range(120):
+        now = 100 + poll / 2
+        other = f"other {poll}"
+        redis.hset(keys.job(other), mapping={"webhook": "http://other.example/", "client": "other"})
+        redis.zadd(keys.WEBHOOKS_DUE, {other: now})
+        for lease in leased(outbox, now):
+            attempt = outbox.begin(lease, until=lease.until)
+            assert attempt
+            if lease.job_id not in crowd:
+                outbox.settle(attempt.lease)
+        if poll >= 60:  # Each of the crowd was examined once.
+            assert redis.zscore(keys.WEBHOOKS_DUE, f"other {poll - 1}") is None, poll
+    assert crowd <= {name.decode() for name in due(redis)}, "none is lost"
+    assert max(due(redis).values()) < 100 + 60 + 3000 * 0.02 + 80
+    assert redis.ttl(keys.webhook_later("crowd")) > 0
+
+
 def test_a_client_that_names_many_hosts_leaves_threads_for_others(
     outbox: WebhookOutbox, redis: Redis
 ) -> None:
