@@ -5,7 +5,7 @@ Admission asks for room for them before they are stored. A test compares with a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from shared.jobs import parts_of
@@ -13,7 +13,7 @@ from shared.thumbnails import MOST_BYTES
 
 #: The record of a job, with its idempotency claim, its place in the list of jobs, and a long
 #: webhook address.
-_JOB = 5_000
+_JOB = 6_000
 
 #: An item in its part's record, without its names, and a share of the part's own keys.
 _ITEM = 400
@@ -67,17 +67,41 @@ def _of_text(text: str) -> int:
 # are the most that is possible.
 
 #: The record of a job and its place in lists; the keys of a part; the result of an image.
-_KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 1_500, 500, 700
+_KEPT_JOB, _KEPT_PART, _KEPT_RESULT = 750, 500, 700
+
+#: An idempotency claim without its name; a webhook that is due.
+_KEPT_CLAIM, _KEPT_WEBHOOK = 200, 100
+
+#: Redis stores the record of a job as a table if one of its texts is longer. That takes more.
+_LONGEST_TEXT, _KEPT_TABLE = 64, 1_100
 
 
-def kept_of_job(total: int = 0) -> int:
-    """Bytes of a job without its parts. `total` is that of a job that is opened for parts."""
-    return _KEPT_JOB + parts_of(total) // 8
+def kept_of_job(fields: Mapping[str, Any], claim: str | None, total: int = 0) -> int:
+    """Bytes of a job's record with these fields and of its claim, without its parts.
+
+    `claim` is the Redis key of the idempotency claim. `total` is that of a job that is opened for
+    parts.
+    """
+    sizes = list(_sizes(fields))
+    kept = parts_of(total) // 8
+    if claim:
+        sizes.append(len(claim.encode()))
+        kept += _KEPT_CLAIM + sizes[-1]  # The name is a Redis key, and in the job's record.
+    if "webhook" in fields:
+        kept += _KEPT_WEBHOOK
+    if max(sizes, default=0) > _LONGEST_TEXT:
+        kept += _KEPT_TABLE
+    return _KEPT_JOB + sum(sizes) + kept
 
 
 def kept_of_part(fields: Mapping[str, Any], *, thumbnails: bool) -> int:
     """Bytes of a part's record with these fields, once it has all results."""
-    texts = sum(len(value.encode()) for value in fields.values() if isinstance(value, str))
-    texts += sum(len(value) for value in fields.values() if isinstance(value, bytes))
     of_pending = _KEPT_RESULT + (_THUMBNAIL if thumbnails else 0)
-    return _KEPT_PART + texts + int(fields["pending"]) * of_pending
+    return _KEPT_PART + sum(_sizes(fields)) + int(fields["pending"]) * of_pending
+
+
+def _sizes(fields: Mapping[str, Any]) -> Iterator[int]:
+    """Bytes of each text."""
+    for value in fields.values():
+        if isinstance(value, str | bytes):
+            yield len(value.encode() if isinstance(value, str) else value)

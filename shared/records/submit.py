@@ -79,9 +79,9 @@ class JobSubmitter:
         now = clock.now(self._redis)
         lane = jobs[0].lane
         pipe = begin(self._redis, claim, jobs[0].id, ttl=self._ttl, needed=staged_keys(jobs))
-        entries = {
-            ref: entry for job in jobs for ref, entry in self._add_job(pipe, job, now).items()
-        }
+        entries: dict[PartRef, Entry] = {}
+        for job in jobs:
+            entries |= self._add_job(pipe, job, now, claim)
         self._list(pipe, jobs, now)
         sizes = {ref: entry.size for ref, entry in entries.items() if ref.images}
         deadline = now + self._deadline
@@ -115,14 +115,16 @@ class JobSubmitter:
             raise TooManyOpenJobs(retry_after_seconds=_OPEN_JOBS_RETRY_SECONDS)
         now = clock.now(self._redis)
         pipe = begin(self._redis, claim, job.id, ttl=self._ttl)
-        pipe.hset(keys.job(job.id), mapping=codec.open_job_fields(job, now, self._ttl))
+        fields = codec.open_job_fields(job, now, self._ttl)
+        pipe.hset(keys.job(job.id), mapping=fields)
         pipe.expire(keys.job(job.id), 2 * self._ttl)
         pipe.setbit(keys.parts(job.id), parts_of(job.total) - 1, 0)
         pipe.expire(keys.parts(job.id), 2 * self._ttl)
         owned_jobs.add(pipe, job.owner, [job.id], now=now, ttl=self._ttl)
         pipe.hset(open_jobs, job.id, job.total)
         pipe.expire(open_jobs, 2 * self._ttl)
-        entry = Entry(keys.job(job.id), "", job.client, kept=footprint.kept_of_job(job.total))
+        kept = footprint.kept_of_job(fields, claim and claim.name, job.total)
+        entry = Entry(keys.job(job.id), "", job.client, kept=kept)
         account.accept(pipe, job.lane, [entry], now=now, ttl=self._ttl)
         self._execute(pipe, claim)
 
@@ -203,10 +205,13 @@ class JobSubmitter:
         for owner, job_ids in by_owner.items():
             owned_jobs.add(pipe, owner, job_ids, now=now, ttl=self._ttl)
 
-    def _add_job(self, pipe: Pipeline, job: NewJob, now: float) -> dict[PartRef, Entry]:
+    def _add_job(
+        self, pipe: Pipeline, job: NewJob, now: float, claim: Claim | None
+    ) -> dict[PartRef, Entry]:
         """Add a job and its parts to a transaction; gives the parts."""
         key, seconds = keys.job(job.id), self._seconds(job)
-        pipe.hset(key, mapping=codec.job_fields(job, now, self._ttl))
+        fields = codec.job_fields(job, now, self._ttl)
+        pipe.hset(key, mapping=fields)
         pipe.expire(key, seconds)
         if job.webhook and not job.pending:
             pipe.zadd(keys.WEBHOOKS_DUE, {job.id: now})
@@ -217,17 +222,16 @@ class JobSubmitter:
         entries = {}
         for start in range(0, len(job.items), PART_SIZE):
             items = job.items[start : start + PART_SIZE]
-            pending = sum(item.outcome is None for item in items)
-            ref = PartRef(job.id, start // PART_SIZE, pending)
+            ref = PartRef(job.id, start // PART_SIZE, sum(not item.outcome for item in items))
             kept = self._add_part(pipe, ref, items, job, now)
             entries[ref] = Entry(
                 key,
                 keys.part(job.id, ref.number),
                 job.client,
                 len(items),
-                pending,
+                ref.images,
                 job.pending_bytes(ref.number),
-                kept + (0 if start else footprint.kept_of_job()),
+                kept + (0 if start else footprint.kept_of_job(fields, claim and claim.name)),
             )
         return entries
 
@@ -248,8 +252,7 @@ class JobSubmitter:
 
     def _seconds(self, job: NewJob) -> int:
         """How long the records of a new job live, unless it ends earlier."""
-        # Records live twice as long as images. So an image that waited too long still becomes an
-        # item with an error that its owner can read.
+        # Twice as long as images: one that waited too long still becomes an item with an error.
         return 2 * self._ttl if job.pending else self._ttl
 
 
