@@ -11,6 +11,7 @@ now and then, and all of them read it when the subscription comes back.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -24,6 +25,7 @@ from redis.exceptions import RedisError, TimeoutError
 from shared import keys
 from shared.errors import ClassifierError
 from shared.jobs import JobState
+from web.server.departures import DEPARTURES
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +48,28 @@ class Waiter:
     def __init__(self) -> None:
         self.ended = threading.Event()
         self.outcome: str | None = None  #: Outcome of a job of one image, as JSON, if it came.
+        self._left = False  #: Whether the client has gone.
 
-    def until(self, read: Callable[[], T | None], seconds: float) -> T | None:
-        """What `read` returns once the job has ended; None when the time is over."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+    def until(
+        self, read: Callable[[], T | None], seconds: float, client: socket.socket | None = None
+    ) -> T | None:
+        """What `read` returns once the job has ended.
+
+        None when the time is over, or soon after `client` has closed its connection.
+        """
+        with DEPARTURES.noticed(client, self._leave):
+            return self._until(read, time.monotonic() + seconds)
+
+    def _leave(self) -> None:
+        self._left = True
+        self.ended.set()
+
+    def _until(self, read: Callable[[], T | None], deadline: float) -> T | None:
+        while (left := deadline - time.monotonic()) > 0 and not self._left:
             self.ended.wait(min(left, _READ_SECONDS))
             self.ended.clear()
+            if self._left:
+                return None
             try:
                 result = read()
             except RedisError:  # the job is stored and outlives an outage, so the wait goes on

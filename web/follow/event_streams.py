@@ -10,10 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
-
-import gevent
 
 from shared.breaker import Breaker
 from shared.errors import Overloaded
@@ -21,6 +17,7 @@ from shared.jobs import Job
 from shared.records.read import JobReader
 from web.follow.commit_listener import CommitListener
 from web.follow.job_feed import JobFeed, Pages
+from web.server.departures import DEPARTURES
 from web.server.shares import Shares
 
 #: A stream ends after this. Its client opens it again, which spreads streams over new processes.
@@ -31,8 +28,6 @@ _RETRY_AFTER_SECONDS = 5
 
 #: In an outage Redis is asked again after this.
 AWAY_SECONDS = 1.0
-
-_READABLE = 1  #: Of gevent's event loop.
 
 
 class EventStream:
@@ -53,11 +48,7 @@ class EventStream:
         self._ends_at = clock() + seconds
         self._on_close = on_close
         self._client = client
-        self._watcher: Any = client and gevent.get_hub().loop.io(client.fileno(), _READABLE)
-        self._readable = False
         feed.followers.add(self._woken)
-        if self._watcher:
-            self._watcher.start(self._on_readable)
 
     @property
     def over(self) -> bool:
@@ -66,11 +57,9 @@ class EventStream:
 
     def wait(self, seconds: float) -> None:
         """Return when the feed may have news, the stream is over, or the time has passed."""
-        self._woken.wait(max(0.0, min(seconds, self._ends_at - self._clock())))
+        with DEPARTURES.noticed(self._client, self.end):
+            self._woken.wait(max(0.0, min(seconds, self._ends_at - self._clock())))
         self._woken.clear()
-        if self._readable:
-            self._readable = False
-            self._check_client()
 
     def end(self) -> None:
         self._ends_at = 0
@@ -78,25 +67,8 @@ class EventStream:
 
     def close(self) -> None:
         """Call it when the response has ended, in whatever way."""
-        if self._watcher:
-            self._watcher.close()
         self.feed.followers.discard(self._woken)
         self._on_close(self)
-
-    def _on_readable(self) -> None:
-        # gevent's loop calls this, so it may not block. Without the stop it would call it again
-        # and again.
-        self._watcher.stop()
-        self._readable = True
-        self._woken.set()
-
-    def _check_client(self) -> None:
-        """End the stream if the client has gone. If not, it has sent its next request early."""
-        assert self._client
-        with suppress(OSError):
-            if self._client.recv(1, socket.MSG_PEEK):
-                return
-        self.end()
 
 
 class EventStreams:

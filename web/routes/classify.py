@@ -195,12 +195,13 @@ def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | 
 
 
 def _await(job_id: str, waiter: Waiter, embeddings: bool, seconds: float) -> Outcome | None:
-    """The outcome of a stored picture, or None after `seconds`.
+    """The outcome of a stored picture; None after `seconds`, or when the client has gone.
 
     Raises Unavailable if its job is gone: a failover has lost it before its client heard of it.
     """
+    client = request.environ.get("gunicorn.socket")
     try:
-        return waiter.until(lambda: _outcome(job_id, waiter, embeddings), seconds)
+        return waiter.until(lambda: _outcome(job_id, waiter, embeddings), seconds, client)
     except JobNotFound as lost:
         raise Unavailable from lost
 

@@ -55,7 +55,9 @@ def read(path: JobPath, query: WaitQuery) -> Response:
         job = own_job(path.job_id)
         if not job.state.ended and seconds:
             slots.give_back(request.environ)
-            job = waiter.until(lambda: _ended(path.job_id), seconds) or own_job(path.job_id)
+            client = request.environ.get("gunicorn.socket")
+            ended = waiter.until(lambda: _ended(path.job_id), seconds, client)
+            job = ended or own_job(path.job_id)
     return answer(backend().view.schema(job))
 
 

@@ -13,6 +13,8 @@ single one takes that long, it begins alone.
 A client may send the last bytes of hundreds of bodies at the same moment. So a request whose body
 comes later than its head goes on in the same way, when the body is here.
 
+A client may have closed its connection while its request waited. Then the request does not begin.
+
 A head has waited already (web.server.heads), so its request begins at once if both have the same
 client. A request with an API key has another one: the head's client is an address.
 """
@@ -28,6 +30,7 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.event import Event
 
+from web.server.departures import ClientGone, has_gone
 from web.server.pacing import let_others_run, note_client
 
 #: How long requests may begin in one round. The last one may exceed it.
@@ -39,6 +42,9 @@ _GO_ON = "classifier.go_on"
 #: The client whose head this greenlet has just read in its turn.
 _head_of: ContextVar[str] = ContextVar("head_of", default="")
 
+#: Whether that head had to wait for its turn.
+_head_waited: ContextVar[bool] = ContextVar("head_waited", default=False)
+
 
 class Entrance:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -49,13 +55,14 @@ class Entrance:
         self._letting_in = False
 
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
-        """Return when a request of `client` may begin."""
+        """Return when a request of `client` may begin. Raises ClientGone if it waited in vain."""
         note_client(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
-        if _head_of.get() != client:
-            self.take_turn(client)
+        waited = _head_waited.get() if _head_of.get() == client else self.take_turn(client)
         _head_of.set("")
+        if waited and has_gone(environ["gunicorn.socket"]):
+            raise ClientGone
         begun = _round_now()
 
         def go_on() -> None:
@@ -66,23 +73,24 @@ class Entrance:
 
     def read_head(self, client: str) -> None:
         """Return when the bytes of a head that `client` has sent may be read."""
-        self.take_turn(client)
+        _head_waited.set(self.take_turn(client))
         _head_of.set(client)
 
-    def take_turn(self, client: str) -> None:
-        """Return when it is the turn of something else that `client` has sent."""
+    def take_turn(self, client: str) -> bool:
+        """Return when it is the turn of something that `client` has sent. False without a wait."""
         if not self._letting_in and self._round != _round_now():
             self._round = _round_now()
             self._waiting.clear()
         if client not in self._waiting:
             self._waiting[client] = deque()
-            return
+            return False
         place = Event()
         self._waiting[client].append(place)
         if not self._letting_in:
             self._letting_in = True
             gevent.spawn(self._let_in)
         place.wait()
+        return True
 
     def _let_in(self) -> None:
         """Let requests of each client go on in each round, while any client has some."""

@@ -4,17 +4,22 @@ One thread serves all clients of a process, in the order in which they ask. A cl
 hundreds of connections would delay each other client by hundreds of answers, and its questions
 would use all connections to Redis. So a question waits while others of the same client are under
 way. Submissions do not wait here: they have limits of their own.
+
+A client may close its connection meanwhile. Its question then leaves without an answer.
 """
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from types import TracebackType
 from weakref import WeakValueDictionary
 from wsgiref.types import WSGIEnvironment
 
 from gevent.lock import BoundedSemaphore
 
+from web.server.departures import DEPARTURES, ClientGone, has_gone
 from web.server.pacing import let_others_run
 
 #: Questions of one client that are under way at a time.
@@ -30,10 +35,11 @@ _SLOT = "classifier.slot"
 class Slot:
     """The slot of one question. Use it as a context manager around each step of the answer."""
 
-    def __init__(self, places: BoundedSemaphore) -> None:
+    def __init__(self, places: BoundedSemaphore, client: socket.socket | None = None) -> None:
         self._places = places
+        self._client = client
         self.held = False
-        self.came = True  #: False if the last wait for it took too long.
+        self.came = True  #: False if the last wait took too long, or the client has gone.
 
     def give_back(self) -> None:
         """End the slot early, because the rest of the step only waits."""
@@ -44,9 +50,16 @@ class Slot:
     def __enter__(self) -> Slot:
         self.held = self._places.acquire(blocking=False)
         if not self.held:
-            self.held = self.came = self._places.acquire(timeout=_LONGEST_SECONDS)
-            let_others_run()
+            self._wait()
         return self
+
+    def _wait(self) -> None:
+        with suppress(ClientGone), DEPARTURES.ending(self._client):
+            self.held = self._places.acquire(timeout=_LONGEST_SECONDS)
+        let_others_run()
+        if has_gone(self._client):
+            self.give_back()
+        self.came = self.held
 
     def __exit__(
         self,
@@ -64,7 +77,8 @@ class Slots:
 
     def of(self, client: str, environ: WSGIEnvironment) -> Slot:
         """The slot for a request of `client`."""
-        slot = Slot(self._places.setdefault(client, BoundedSemaphore(_AT_ONCE)))
+        places = self._places.setdefault(client, BoundedSemaphore(_AT_ONCE))
+        slot = Slot(places, environ.get("gunicorn.socket"))
         environ[_SLOT] = slot
         return slot
 

@@ -1,20 +1,16 @@
 """Admission in front of Flask: a submission for which there is no room is refused.
 
-Its body has not been read then. It waits for memory for some seconds, and for nothing else. Under
-overload most requests are refused, on the cores that the accepted ones need, and a refusal by the
-application would cost nearly as much as an accepted picture.
+Its body has not been read then. It waits for memory for some seconds, and for nothing else.
+
+A request of any kind is dropped here if its client has closed the connection before it began.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
-from http import HTTPStatus
+from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from redis.exceptions import RedisError
@@ -22,18 +18,15 @@ from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded, TryLater
 from shared.jobs import Lane
-from shared.observe import metrics
-from shared.observe.tracing import TraceContext
-from web.http import auth, clients, requests, security_headers
+from web.http import auth, clients
 from web.http.api_keys import Scope
-from web.http.errors import problem_body, status_for
 from web.intake.uploads import FORM_OVERHEAD
+from web.server.departures import DEPARTURES, ClientGone, has_gone
 from web.server.entrance import ENTRANCE, go_on
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
-
-logger = logging.getLogger(__name__)
+from web.submit.refusals import Refusals
 
 #: In the WSGI environment: the room that a submission has reserved, and the outage that the
 #: application has to report.
@@ -48,8 +41,6 @@ _PROBES = frozenset({"/livez", "/readyz"})
 
 #: A client asks more at a time than can be answered.
 _RETRY_AFTER_SECONDS = 5
-
-_HEADERS = [("Content-Type", "application/problem+json"), *security_headers.FOR_DATA.items()]
 
 #: Reserves room for a request, or raises TryLater or RedisError.
 Reserve = Callable[[Request, Room], None]
@@ -111,34 +102,47 @@ class EarlyRefusals:
         self._app = app
         self._admission = admission
         self._bodies = bodies
-        self._routes = {rule: _Route(rule, reservations[rule], sizes[rule]) for rule in sizes}
+        self._routes = {
+            rule: _Route(rule, reservations[rule], sizes[rule], Refusals(rule, _method(rule)))
+            for rule in sizes
+        }
+        self._others = Refusals("unknown", "other")
         self._owner_of = owner_of
         self._slots = Slots()
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        began = time.perf_counter()
         route = self._route(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         request = Request(environ)
         owner = self._owner_of(request)  # without a valid key, the address counts
         name = clients.name_of(request)
-        if route is None and environ["PATH_INFO"] in _PROBES:
-            # A probe may come from the address of a busy client, and waits for other probes alone.
-            ENTRANCE.wait(f"probes of {name}", environ)
-            return self._app(environ, start)
-        ENTRANCE.wait(name, environ)
-        if route is None:
-            return self._answer_in_turn(request, start)
-        if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):
-            return self._app(environ, start)
-        # However the request ends, its room is given back here, if that is not done yet.
-        client = clients.of(request)
-        with self._bodies.of(client.name) as body, self._admission.room(client) as room:
-            environ[BODY], environ[ROOM] = body, room
-            return self._submit(route, request, start)
+        try:
+            if route is None and environ["PATH_INFO"] in _PROBES:
+                # It may come from the address of a busy client, and waits for other probes alone.
+                ENTRANCE.wait(f"probes of {name}", environ)
+                return self._app(environ, start)
+            ENTRANCE.wait(name, environ)
+            if route is None:
+                return self._answer_in_turn(name, environ, start)
+            if owner is None or not auth.has_scope(environ, Scope.CLASSIFY):
+                return self._app(environ, start)
+            # However the request ends, its room is given back here, if that is not done yet.
+            client = clients.of(request)
+            with self._bodies.of(client.name) as body, self._admission.room(client) as room:
+                environ[BODY], environ[ROOM] = body, room
+                return self._submit(route, request, start)
+        except TryLater as refusal:
+            refusals = route.refusals if route else self._others
+            return refusals.answer(refusal, environ, start, began)
 
-    def _answer_in_turn(self, request: Request, start: StartResponse) -> Iterable[bytes]:
-        environ = request.environ
-        with self._slots.of(clients.name_of(request), environ) as slot:
+    def _answer_in_turn(
+        self, name: str, environ: WSGIEnvironment, start: StartResponse
+    ) -> Iterable[bytes]:
+        client = environ.get("gunicorn.socket")
+        with self._slots.of(name, environ) as slot:
             if not slot.came:
+                if has_gone(client):
+                    raise ClientGone
                 environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             return self._app(environ, start)
 
@@ -148,71 +152,25 @@ class EarlyRefusals:
         return self._routes[_PART] if method == "PUT" and path.startswith(_JOBS) else None
 
     def _submit(self, route: _Route, request: Request, start: StartResponse) -> Iterable[bytes]:
-        began = time.perf_counter()
         environ = request.environ
         try:
-            environ[BODY].take(route.size(request), route.path)
+            with DEPARTURES.ending(environ.get("gunicorn.socket")):
+                environ[BODY].take(route.size(request), route.path)
             go_on(environ)  # bodies that have waited may get their memory at the same moment
             route.reserve(request, environ[ROOM])
-        except TryLater as refusal:
-            status = HTTPStatus(status_for(type(refusal)))
-            body = _body(status, refusal.code, str(refusal))
-            headers = [*_HEADERS, *_own_headers(environ, refusal, len(body))]
-            start(f"{status.value} {status.phrase}", headers)
-            route.note_refusal(status, refusal.code, time.perf_counter() - began)
-            return [body]
         except RedisError as outage:
             environ[OBJECTION] = outage
         return self._app(environ, start)
 
 
-@lru_cache(maxsize=100)  # to make it would cost more than the rest of a refusal
-def _body(status: HTTPStatus, code: str, text: str) -> bytes:
-    return problem_body(status, code, text).encode()
+def _method(rule: str) -> str:
+    return "PUT" if rule == _PART else "POST"
 
 
-def _own_headers(environ: WSGIEnvironment, refusal: TryLater, length: int) -> list[tuple[str, str]]:
-    parent = TraceContext.from_header(environ.get("HTTP_TRACEPARENT", ""))
-    return [
-        ("Content-Length", str(length)),
-        ("Retry-After", str(refusal.retry_after_seconds)),
-        ("X-Request-Id", requests.id_of(environ.get("HTTP_X_REQUEST_ID", ""))),
-        ("traceparent", TraceContext.below(parent).header),
-    ]
+class _Route(NamedTuple):
+    """A path that accepts pictures."""
 
-
-class _Route:
-    """A path that accepts pictures, and its refusals, which are all counted.
-
-    The refusals of a second share one log line: a line for each would cost more than the refusal.
-    """
-
-    def __init__(self, path: str, reserve: Reserve, size: Callable[[Request], Size]) -> None:
-        self.path = path
-        self.reserve = reserve
-        self.size = size
-        self._method = "PUT" if path == _PART else "POST"
-        self._duration = metrics.HTTP_DURATION.labels(path)
-        # Also before the first refusal, so that Prometheus sees it.
-        metrics.REFUSALS.labels(Overloaded.code, path)
-        self._not_logged: Counter[tuple[HTTPStatus, str]] = Counter()
-
-    def note_refusal(self, status: HTTPStatus, code: str, seconds: float) -> None:
-        metrics.HTTP_REQUESTS.labels(self.path, self._method, int(status)).inc()
-        self._duration.observe(seconds)
-        metrics.REFUSALS.labels(code, self.path).inc()
-        self._not_logged[status, code] += 1
-        if self._not_logged.total() == 1:
-            timer = threading.Timer(1.0, self._log)  # a greenlet, in the web process
-            timer.daemon = True
-            timer.start()
-
-    def _log(self) -> None:
-        counts, self._not_logged = self._not_logged, Counter()
-        for (status, code), count in counts.items():
-            fields: dict[str, str | int] = {
-                "http.request.method": self._method,
-                "http.route": self.path,
-                "http.response.status_code": int(status),
-            }
-            logger.info("refused %d requests: %s", count, code, extra=fields)
+    path: str
+    reserve: Reserve
+    size: Callable[[Request], Size]
+    refusals: Refusals

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from wsgiref.types import WSGIEnvironment
 
 import gevent
 from gevent.event import Event
 
+from tests.web.server.conftest import Connection
+from web.server.departures import ClientGone
 from web.server.entrance import Entrance, go_on
 from web.server.pacing import let_others_run
 
@@ -142,3 +146,24 @@ def test_a_request_does_not_wait_again_after_its_head() -> None:
     entrance.wait("address", ENVIRON)
     gevent.spawn(entrance.wait, "address", ENVIRON).join(10)
     assert other.ready()
+
+
+def test_a_request_whose_client_has_gone_while_it_waited_does_not_begin(
+    connect: Callable[[], Connection],
+) -> None:
+    entrance, staying, gone = Entrance(), connect(), connect()
+    begun: list[Connection] = []
+
+    def enter(connection: Connection) -> None:
+        try:
+            entrance.wait("client", {"gunicorn.socket": connection.far})
+            begun.append(connection)
+        except ClientGone:
+            pass
+
+    # Whoever does not wait is answered, because it may have closed its sending half alone.
+    connections = [gone, gone, staying]
+    gone.client.shutdown(socket.SHUT_WR)
+    greenlets = [gevent.spawn(enter, each) for each in connections]
+    gevent.joinall(greenlets, timeout=10, raise_error=True)
+    assert begun == [gone, staying]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from wsgiref.types import WSGIEnvironment
 
 import gevent
 import pytest
 
+from tests.web.server.conftest import Connection
 from web.server import slots
+from web.server.departures import DEPARTURES
 from web.server.slots import Slots
 
 
@@ -70,6 +72,20 @@ def test_a_wait_for_a_turn_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not late.came
     held[0].give_back()
     with all_slots.of("client", {}) as next_one:
+        assert next_one.came
+
+
+def test_a_question_whose_client_has_gone_waits_no_more(
+    monkeypatch: pytest.MonkeyPatch, connect: Callable[[], Connection]
+) -> None:
+    monkeypatch.setattr(DEPARTURES, "_seconds", 0.01)
+    all_slots, connection = Slots(), connect()
+    held = [all_slots.of("client", {}).__enter__() for _ in range(4)]
+    connection.client.close()
+    with gevent.Timeout(5), all_slots.of("client", {"gunicorn.socket": connection.far}) as gone:
+        assert not gone.came and not gone.held
+    held[0].give_back()
+    with gevent.Timeout(5), all_slots.of("client", {}) as next_one:
         assert next_one.came
 
 

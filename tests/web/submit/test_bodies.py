@@ -216,7 +216,7 @@ def test_a_picture_that_is_stored_takes_no_memory_while_its_client_waits(
     class Waiter:
         outcome = None
 
-        def until(self, done: Callable[[], object], seconds: float) -> None:
+        def until(self, done: Callable[[], object], seconds: float, client: object) -> None:
             """Another client comes while this one waits."""
             if len(started) < 4:
                 post()

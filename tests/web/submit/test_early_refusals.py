@@ -19,7 +19,7 @@ from shared.settings import Settings
 from tests.monitoring.scrapes import value
 from tests.support.bodies import JPEG
 from tests.web.submit.asking import submit, unread
-from web.submit import bodies, early_refusals
+from web.submit import bodies, early_refusals, refusals
 from web.submit.admission import Admission
 from web.submit.bodies import Bodies
 from web.submit.early_refusals import EarlyRefusals
@@ -106,7 +106,7 @@ def test_the_refusals_of_a_second_share_one_log_line(
     submit(client).close()
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(early_refusals.threading, "Timer", Timer)
+        patch.setattr(refusals.threading, "Timer", Timer)
         for _ in range(20):
             unread(client, "/jobs?lane=bulk", 1000).close()
         [log] = timers
