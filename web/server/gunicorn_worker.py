@@ -17,8 +17,8 @@ in each round of the event loop.
 A client that does not read its answer loses its connection. Streams have a limit of their own for
 each piece (web.server.slow_downloads), and the kernel limits all other answers.
 
-Behind a proxy that is trusted, all connections come from the proxy. It limits those of each address
-itself.
+Behind a proxy that is trusted, all connections come from the proxy. Clients share the requests then
+(web.server.places).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from web.server.addresses import network_of
 from web.server.heads import Head, read_in_turn
 from web.server.heartbeat import Heartbeat
 from web.server.pacing import Queue
+from web.server.places import PLACES
 from web.server.shares import Shares
 
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
@@ -77,6 +78,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         # A single proxy gets half of this, which is all.
         limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
         self._connections = Shares(limit)
+        PLACES.limit(int(self.worker_connections))
         read_in_turn(self.log.error_log, behind_proxy=self._behind_proxy)
         self._early_requests = Queue()
         self._last_requests_are_over = False
@@ -113,6 +115,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle_request(listener, req, client, addr)
         except TimeoutError as error:  # the client reads too slowly, see web.server.slow_downloads
             raise StopIteration from error
+        finally:
+            PLACES.give_back()
         if _has_buffered(req) or _has_sent(client):
             self._early_requests.wait()
         # The process may have been asked to stop after this answer left. The client does not know

@@ -2,7 +2,8 @@
 
 Its body has not been read then. It waits for memory for some seconds, and for nothing else.
 
-A request of any kind is dropped here if its client has closed the connection before it began.
+A request of any kind is refused here if its client has too many under way, or if its client has
+closed the connection before the request began.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from web.http.api_keys import Scope
 from web.intake.uploads import FORM_OVERHEAD
 from web.server.departures import DEPARTURES, ClientGone, has_gone
 from web.server.entrance import ENTRANCE, go_on
+from web.server.places import PLACES
 from web.server.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
@@ -121,6 +123,8 @@ class EarlyRefusals:
                 # It may come from the address of a busy client, and waits for other probes alone.
                 ENTRANCE.wait(f"probes of {name}", environ)
                 return self._app(environ, start)
+            if not PLACES.take(name):
+                raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             ENTRANCE.wait(name, environ)
             if route is None:
                 return self._answer_in_turn(name, environ, start)

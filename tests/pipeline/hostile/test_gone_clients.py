@@ -101,3 +101,21 @@ def test_waits_that_their_client_has_left_keep_nobody_out(service: LocalService,
             wait_until(lambda: held(service) >= 100)
     with asking(service, "10.0.0.2") as http:
         assert http.post("/api/v1/classify?wait=0", content=PICTURE).status_code == 202
+
+
+def test_a_client_behind_a_proxy_gets_half_of_the_places(service: LocalService, job: str) -> None:
+    wait = request(f"{job}?wait=55", "10.0.0.1")
+    with ExitStack() as crowd:
+        waiting = [
+            crowd.enter_context(Connection(service.base_url, wait)) for _ in range(PLACES - 50)
+        ]
+        wait_until(lambda: sum(each.has_answer() for each in waiting) >= PLACES // 2 - 50)
+        with asking(service, "10.0.0.2") as http:
+            assert http.get(job).is_success
+        with asking(service, "10.0.0.1") as http:
+            refused = http.get(job)
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert int(refused.headers["Retry-After"]) > 0
+        assert sum(not each.has_answer() for each in waiting) == PLACES // 2
+    with asking(service, "10.0.0.1") as http:
+        wait_until(lambda: http.get(job).is_success, 5)
