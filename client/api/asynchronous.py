@@ -18,6 +18,7 @@ from .transport.http_client import async_http_client
 from .pictures import Source
 from .transport.received import Received
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
+from .results import all_results
 from .transport.retries import Retries
 from .transport.steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
@@ -150,7 +151,7 @@ class AsyncJob:
         return await self._connection.run(calls.wait(self._connection, self.id, timeout))
 
     def results(self, *, embeddings: bool = False) -> AsyncIterator[Item]:
-        steps = calls.results(self._connection, self.id, embeddings=embeddings)
+        steps = all_results(self._connection, self.id, embeddings=embeddings)
         return self._connection.iterate(steps)
 
     def events(self, *, items: bool = True) -> AsyncIterator[JobEvent]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 
 from .. import errors
@@ -34,17 +33,15 @@ from .parts import (
 )
 from .pictures import MOST_BYTES, Source, is_path, read, several
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
+from .results import job_path, some_results
 from .types import checked
 from .transport.steps import Emit, Pause, ReadLine, Steps, Together, Work, work
 
 #: The longest time that one request waits for a job. Proxies allow more.
 HOLD_SECONDS = 30.0
 
-#: Items in one answer, and jobs.
-_PAGE, _JOBS_PAGE = 1000, 100
-
-#: Items with embeddings in one answer: about a megabyte.
-_LINES = 256
+#: Jobs in one answer.
+_JOBS_PAGE = 100
 
 
 def classify(
@@ -76,10 +73,7 @@ def classify(
         yield from wait(connection, job_id, max(0.0, give_up - time.monotonic()))
     except NotFinished as late:
         raise NotFinished(job_id, timeout) from late
-    if embeddings:
-        [item] = yield from _lines(connection, job_id, 0)
-    else:
-        [item], _ = yield from _page(connection, job_id, 0)
+    [item] = yield from some_results(connection, job_id, 0, 1, embeddings=embeddings)
     return _classification(job_id, item)
 
 
@@ -124,7 +118,7 @@ def submit(
 
 
 def status(connection: Requests, job_id: str, *, wait: float | None = None) -> Steps[JobStatus]:
-    response = yield from connection.request("GET", _path(job_id), params={"wait": wait})
+    response = yield from connection.request("GET", job_path(job_id), params={"wait": wait})
     return JobStatus.of(response.json())
 
 
@@ -139,72 +133,13 @@ def wait(connection: Requests, job_id: str, timeout: float | None) -> Steps[JobS
             raise NotFinished(job_id, timeout)
 
 
-def results(connection: Requests, job_id: str, *, embeddings: bool) -> Steps[None]:
-    """Emits each Item. Only JSON Lines have embeddings."""
-    if embeddings:
-        read = 0
-        while items := (yield from _lines(connection, job_id, read)):
-            for item in items:
-                yield Emit(item)
-            read += len(items)
-        return
-    offset: int | None = 0
-    while offset is not None:
-        items, offset = yield from _page(connection, job_id, offset)
-        for item in items:
-            yield Emit(item)
-
-
-def some_results(
-    connection: Requests, job_id: str, first: int, most: int, *, embeddings: bool
-) -> Steps[list[Item]]:
-    """At least one of the items from `first` on, and at most `most`. The job has so many."""
-    if embeddings:
-        items = yield from _lines(connection, job_id, first, min(most, _LINES))
-    else:
-        items, _ = yield from _page(connection, job_id, first, min(most, _PAGE))
-    if not items:
-        raise ValueError("no results")
-    return items[:most]
-
-
-def _page(
-    connection: Requests, job_id: str, offset: int, limit: int = _PAGE
-) -> Steps[tuple[list[Item], int | None]]:
-    """A page of items, and the offset of the next page."""
-    params = {"offset": offset, "limit": limit}
-    response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
-    page = response.json()
-    items, following = _in_order(page["items"], offset), page["next_offset"]
-    if following is not None and following <= offset:
-        raise ValueError(f"next_offset: {following}")
-    return items, following
-
-
-def _lines(
-    connection: Requests, job_id: str, offset: int, limit: int = _LINES
-) -> Steps[list[Item]]:
-    """Some items, from the one at `offset` on, with their embeddings."""
-    params = {"format": "jsonl", "offset": offset, "limit": limit}
-    response = yield from connection.request("GET", f"{_path(job_id)}/results", params=params)
-    return _in_order([json.loads(line) for line in response.text.split("\n") if line], offset)
-
-
-def _in_order(items: Sequence[Mapping[str, Any]], offset: int) -> list[Item]:
-    """Raises ValueError if these are not the items from the one at `offset` on."""
-    read = list(map(Item.of, items))
-    if [item.index for item in read] != list(range(offset, offset + len(read))):
-        raise ValueError("items are missing")
-    return read
-
-
 def follow(connection: Requests, job_id: str, *, items: bool) -> Steps[None]:
     """Emits each JobEvent. A connection that breaks is opened again after the last event."""
     lines = EventLines()
     while True:
         headers = {"Last-Event-ID": lines.last_id} if lines.last_id else {}
         stream = yield from connection.stream(
-            f"{_path(job_id)}/events", params={"items": items}, headers=headers
+            f"{job_path(job_id)}/events", params={"items": items}, headers=headers
         )
         while (line := (yield ReadLine(stream))) is not None:
             event = lines.feed(line)
@@ -217,7 +152,7 @@ def follow(connection: Requests, job_id: str, *, items: bool) -> Steps[None]:
 
 
 def cancel(connection: Requests, job_id: str) -> Steps[JobStatus]:
-    response = yield from connection.request("DELETE", _path(job_id))
+    response = yield from connection.request("DELETE", job_path(job_id))
     return JobStatus.of(response.json())
 
 
@@ -266,11 +201,6 @@ def retry_dead_letter(connection: Requests, letter_id: str) -> Steps[str]:
     path = f"/dead-letters/{quote(letter_id, safe=':')}/retry"
     response = yield from connection.request("POST", path)
     return JobStatus.of(response.json()).id
-
-
-def _path(job_id: str) -> str:
-    # The id may be anything that a user typed. It must stay one segment of the path.
-    return f"/jobs/{quote(job_id, safe='')}"
 
 
 def _picture(source: Source) -> Picture:

@@ -8,6 +8,7 @@ from . import calls
 from .transport.connection import Connection
 from .events import JobEvent
 from .records import Item, JobStatus
+from .results import all_results
 
 
 class Job:
@@ -37,7 +38,7 @@ class Job:
 
         With `embeddings`, items of a job that asked for embeddings have them.
         """
-        steps = calls.results(self._connection, self.id, embeddings=embeddings)
+        steps = all_results(self._connection, self.id, embeddings=embeddings)
         return self._connection.iterate(steps)
 
     def events(self, *, items: bool = True) -> Iterator[JobEvent]:

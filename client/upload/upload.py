@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice, takewhile
 
-from ..api import calls
+from ..api.results import some_results
 from ..api.job import Job
 from ..api.records import Item
 from ..api.service import ImageClassifier
@@ -193,9 +193,7 @@ class Upload:
         stop = total if done is None else min(done, total)
         while (left := stop - len(sent.items)) > 0:
             read = connection.run(
-                calls.some_results(
-                    connection, job.id, len(sent.items), left, embeddings=self._embeddings
-                )
+                some_results(connection, job.id, len(sent.items), left, embeddings=self._embeddings)
             )
             finished = read if done is None else list(takewhile(_is_done, read))
             sent.items += finished
