@@ -56,9 +56,9 @@ from web.http.short_paths import ShortPaths
 from web.schemas.problem import Problem
 from web.server.gunicorn_worker import ON_STOP
 from web.server.long_headers import LongHeaders
-from web.server.pacing import Pacing
+from web.server.fairness.pacing import Pacing
 from web.server.proxies import Proxies
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 from web.server.slow_uploads import SlowUploads
 from web.server.unread_body import UnreadBody
 from web.submit import bodies, early_refusals

@@ -25,7 +25,7 @@ from redis.exceptions import RedisError, TimeoutError
 from shared import keys
 from shared.errors import ClassifierError
 from shared.jobs import JobState
-from web.server.departures import DEPARTURES
+from web.server.fairness.departures import DEPARTURES
 
 logger = logging.getLogger(__name__)
 

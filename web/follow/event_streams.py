@@ -17,8 +17,8 @@ from shared.jobs import Job
 from shared.records.read import JobReader
 from web.follow.commit_listener import CommitListener
 from web.follow.job_feed import JobFeed, Pages
-from web.server.departures import DEPARTURES
-from web.server.shares import Shares
+from web.server.fairness.departures import DEPARTURES
+from web.server.fairness.shares import Shares
 
 #: A stream ends after this. Its client opens it again, which spreads streams over new processes.
 _LONGEST_SECONDS = 1800.0

@@ -11,7 +11,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.sansio.multipart import Event, Field, File, MultipartDecoder
 
 from shared.errors import InvalidRequest
-from web.server.pacing import Queue
+from web.server.fairness.pacing import Queue
 
 #: The heads of parts are parsed in steps of about two milliseconds, one step of one form in each
 #: round of the event loop. A form of a few hundred kilobytes may have 500 files, or thousands of

@@ -23,7 +23,7 @@ from web.intake.uploads import (
     pieces,
 )
 from web.schemas.submission import PartEntry
-from web.server.pacing import let_others_run
+from web.server.fairness.pacing import let_others_run
 
 #: Hashing this many bytes takes a few milliseconds, in which no other client is served.
 _LARGE_BYTES = 2**20

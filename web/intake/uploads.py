@@ -17,7 +17,7 @@ from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, Un
 from shared.formats import recognised
 from shared.jobs import NewItem, Outcome
 from shared.sizes import too_large
-from web.server.pacing import let_others_run
+from web.server.fairness.pacing import let_others_run
 
 #: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
 FORM_OVERHEAD = 64 * 2**10

@@ -31,7 +31,7 @@ from web.http import auth, clients
 from web.http.api_keys import ApiKeys
 from web.http.clients import Client
 from web.intake.archives.uploads import ArchiveUploads
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 from web.submit.admission import Admission, Room
 from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import BODY, Body

@@ -22,7 +22,7 @@ from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, body, owner, room, s
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
-from web.server.pacing import mark_single_picture
+from web.server.fairness.pacing import mark_single_picture
 
 _TAG = Tag(name="Classify", description="One picture, and its labels in the answer.")
 

@@ -12,7 +12,7 @@ from web.http.answers import answer, documented
 from web.http.prefer import wait_seconds
 from web.routes.backend import backend, own_job, owner
 from web.schemas.job import JobList, JobPath, JobSchema, JobsQuery, WaitQuery
-from web.server import slots
+from web.server.fairness import slots
 
 #: `submissions.py` and `parts.py` add their calls to it.
 _TAG = Tag(name="Jobs", description="Many pictures at a time.")

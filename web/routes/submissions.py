@@ -21,7 +21,7 @@ from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery, largest_open_request
-from web.server.pacing import Queue, let_others_run
+from web.server.fairness.pacing import Queue, let_others_run
 
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"

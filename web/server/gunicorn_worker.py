@@ -18,7 +18,7 @@ A client that does not read its answer loses its connection. Streams have a limi
 each piece (web.server.slow_downloads), and the kernel limits all other answers.
 
 Behind a proxy that is trusted, all connections come from the proxy. Clients share the requests then
-(web.server.places).
+(web.server.fairness.places).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from shared.settings import Settings
 from web.server.addresses import network_of
 from web.server.heads import Head, read_in_turn
 from web.server.heartbeat import Heartbeat
-from web.server.pacing import Queue
-from web.server.places import PLACES
-from web.server.shares import Shares
+from web.server.fairness.pacing import Queue
+from web.server.fairness.places import PLACES
+from web.server.fairness.shares import Shares
 
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
 #: ends the answers that would go on by themselves.

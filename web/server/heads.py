@@ -1,8 +1,8 @@
 """The heads of requests: their size, and the order in which they are read.
 
 A client may open connections, send its heads byte by byte, or send heads that are none. So heads go
-through the entrance, too (web.server.entrance): each time that bytes of one have come. An address
-that sends one head at a time never waits.
+through the entrance, too (web.server.fairness.entrance): each time that bytes of one have come. An
+address that sends one head at a time never waits.
 
 Behind a proxy that is trusted, all heads come from the proxy. It sends only whole ones.
 """
@@ -18,7 +18,7 @@ from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 
 from web.server.addresses import client_at
-from web.server.entrance import ENTRANCE, Entrance
+from web.server.fairness.entrance import ENTRANCE, Entrance
 
 #: Bytes of the longest head of a request. gunicorn allows 100 headers of 8 KiB.
 _LONGEST = 2**16

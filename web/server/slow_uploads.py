@@ -14,8 +14,8 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import gevent
 from werkzeug.exceptions import RequestTimeout
 
-from web.server import entrance
-from web.server.pacing import Pace, Pacing
+from web.server.fairness import entrance
+from web.server.fairness.pacing import Pace, Pacing
 from web.server.request_body import has_ended, read_into
 
 

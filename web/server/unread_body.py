@@ -19,7 +19,7 @@ import gevent
 from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import ClosingIterator
 
-from web.server.pacing import Queue, let_others_run
+from web.server.fairness.pacing import Queue, let_others_run
 from web.server.request_body import give_way, read_into
 
 #: All dropped bytes go here. One buffer serves every request, because nothing reads it.

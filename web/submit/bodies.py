@@ -17,8 +17,8 @@ from shared.settings import Settings
 from web.intake.archives.uploads import AT_ONCE, TYPES
 from web.intake.uploads import FORM_OVERHEAD
 from web.schemas.submission import largest_open_request
-from web.server.lines import Lines
-from web.server.shares import Shares
+from web.server.fairness.lines import Lines
+from web.server.fairness.shares import Shares
 
 #: In the WSGI environment: the body of a submission.
 BODY = "classifier.body"

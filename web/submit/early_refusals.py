@@ -22,10 +22,10 @@ from shared.jobs import Lane
 from web.http import auth, clients
 from web.http.api_keys import Scope
 from web.intake.uploads import FORM_OVERHEAD
-from web.server.departures import DEPARTURES, ClientGone, has_gone
-from web.server.entrance import ENTRANCE, go_on
-from web.server.places import PLACES
-from web.server.slots import Slots
+from web.server.fairness.departures import DEPARTURES, ClientGone, has_gone
+from web.server.fairness.entrance import ENTRANCE, go_on
+from web.server.fairness.places import PLACES
+from web.server.fairness.slots import Slots
 from web.submit.admission import Admission, Room
 from web.submit.bodies import BODY, Bodies, Size
 from web.submit.refusals import Refusals

@@ -19,7 +19,7 @@ from shared.observe import metrics
 from shared.observe.tracing import TraceContext
 from web.http import requests, security_headers
 from web.http.errors import problem_body, status_for
-from web.server.departures import ClientGone
+from web.server.fairness.departures import ClientGone
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from web.follow import job_feed
 from web.follow.event_streams import EventStreams
 from web.routes.backend import Backend
 from web.routes.job import events as routes
-from web.server.slots import Slots
+from web.server.fairness.slots import Slots
 
 
 def test_items_come_as_they_finish_and_then_the_end(

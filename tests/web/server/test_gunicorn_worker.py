@@ -8,7 +8,7 @@ from typing import Any
 from tests.web.server.conftest import Connection
 from web.server.gunicorn_worker import Worker
 from web.server.heads import Head
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 
 ADDRESS = "10.0.0.1"
 

@@ -14,7 +14,7 @@ from gunicorn.http.parser import RequestParser
 
 from tests.web.server.conftest import Connection
 from web.server.heads import FewLines, Head, read_in_turn
-from web.server.pacing import let_others_run
+from web.server.fairness.pacing import let_others_run
 
 Connect = Callable[[], Connection]
 

@@ -10,7 +10,7 @@ import pytest
 from werkzeug.exceptions import RequestTimeout
 
 from tests.web.server.conftest import HEAD, Connection
-from web.server.pacing import Pacing
+from web.server.fairness.pacing import Pacing
 from web.server.slow_uploads import SlowUploads
 
 

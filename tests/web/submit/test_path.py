@@ -70,4 +70,4 @@ def test_a_picture_passes_the_files_that_the_document_lists(path_of_a_picture: l
     assert len(steps) <= 12
     assert set(steps) <= set(path_of_a_picture)
     web = {path for path in path_of_a_picture if path.startswith("web/")}
-    assert web <= {*steps, *others, "web/server/pacing.py"}
+    assert web <= {*steps, *others, "web/server/fairness/pacing.py"}

@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import Overloaded, TryLater
 from shared.observe import metrics
-from web.server.departures import ClientGone
+from web.server.fairness.departures import ClientGone
 from web.submit.refusals import Refusals
 
 ROUTE = "/of a test"

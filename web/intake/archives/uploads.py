@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded, RequestTooLarge
 from web.intake.archives.archive import HEAD_BYTES, may_be_archive
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 from web.server.threads import in_thread
 
 #: Content types of a body that is the archive itself.

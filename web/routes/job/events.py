@@ -17,7 +17,7 @@ from web.http.answers import documented, streamed
 from web.routes.backend import backend, client, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import EventsHeader, EventsQuery
-from web.server.slots import in_slots
+from web.server.fairness.slots import in_slots
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 

@@ -19,7 +19,7 @@ from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, own_job
 from web.routes.jobs import blueprint
 from web.schemas.job import RAW_PART, JobPath, MissingParts, PartSchema
 from web.schemas.submission import PartForm, PartPath
-from web.server.pacing import mark_single_picture
+from web.server.fairness.pacing import mark_single_picture
 from web.submit.bodies import BODY, SPOOLED_BYTES
 
 _WITHOUT_FILES = "application/x-www-form-urlencoded"

@@ -24,8 +24,8 @@ from web.schemas.results import (
     ResultFormat,
     ResultsQuery,
 )
-from web.server.pacing import let_others_run
-from web.server.slots import in_slots
+from web.server.fairness.pacing import let_others_run
+from web.server.fairness.slots import in_slots
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
 

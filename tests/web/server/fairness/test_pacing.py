@@ -9,8 +9,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from web.server import pacing
-from web.server.pacing import (
+from web.server.fairness import pacing
+from web.server.fairness.pacing import (
     Pace,
     Pacing,
     Queue,

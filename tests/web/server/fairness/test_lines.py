@@ -8,7 +8,7 @@ import gevent
 import pytest
 from gevent import Greenlet
 
-from web.server.lines import Lines
+from web.server.fairness.lines import Lines
 
 LONG = 20.0  #: Seconds; no test waits so long.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gevent
 
-from web.server.places import Places
+from web.server.fairness.places import Places
 
 
 def take(places: Places, client: str) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 
 from gevent.event import Event
 
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 
 
 class _Waiting:

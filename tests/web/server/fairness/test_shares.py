@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 
 
 def take_all(shares: Shares, client: str) -> int:

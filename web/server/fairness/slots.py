@@ -19,8 +19,8 @@ from wsgiref.types import WSGIEnvironment
 
 from gevent.lock import BoundedSemaphore
 
-from web.server.departures import DEPARTURES, ClientGone, has_gone
-from web.server.pacing import let_others_run
+from web.server.fairness.departures import DEPARTURES, ClientGone, has_gone
+from web.server.fairness.pacing import let_others_run
 
 #: Questions of one client that are under way at a time.
 _AT_ONCE = 4

@@ -10,9 +10,9 @@ import gevent
 from gevent.event import Event
 
 from tests.web.server.conftest import Connection
-from web.server.departures import ClientGone
-from web.server.entrance import Entrance, go_on
-from web.server.pacing import let_others_run
+from web.server.fairness.departures import ClientGone
+from web.server.fairness.entrance import Entrance, go_on
+from web.server.fairness.pacing import let_others_run
 
 ENVIRON: WSGIEnvironment = {"gunicorn.socket": None}
 

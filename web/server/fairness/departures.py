@@ -22,7 +22,7 @@ import gevent
 from gevent.monkey import get_original
 
 from shared.errors import Overloaded
-from web.server.pacing import let_others_run
+from web.server.fairness.pacing import let_others_run
 
 _SECONDS = 0.5
 

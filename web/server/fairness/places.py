@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from web.server.shares import Shares
+from web.server.fairness.shares import Shares
 
 #: The client whose request this greenlet answers, if that has a place.
 _client: ContextVar[str] = ContextVar("client_with_a_place", default="")

@@ -30,8 +30,8 @@ from wsgiref.types import WSGIEnvironment
 import gevent
 from gevent.event import Event
 
-from web.server.departures import ClientGone, has_gone
-from web.server.pacing import let_others_run, note_client
+from web.server.fairness.departures import ClientGone, has_gone
+from web.server.fairness.pacing import let_others_run, note_client
 
 #: How long requests may begin in one round. The last one may exceed it.
 _ROUND_SECONDS = 0.004

@@ -9,9 +9,9 @@ import gevent
 import pytest
 
 from tests.web.server.conftest import Connection
-from web.server import slots
-from web.server.departures import DEPARTURES
-from web.server.slots import Slots
+from web.server.fairness import slots
+from web.server.fairness.departures import DEPARTURES
+from web.server.fairness.slots import Slots
 
 
 def test_four_questions_of_a_client_are_under_way_at_a_time() -> None:

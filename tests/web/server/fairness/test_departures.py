@@ -14,7 +14,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from web.server.departures import ClientGone, Departures, has_gone
+from web.server.fairness.departures import ClientGone, Departures, has_gone
 
 #: Of TCP: a client's end and the service's end.
 Pair = tuple[Any, Any]

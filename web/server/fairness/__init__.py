@@ -1,0 +1,1 @@
+"""How the clients of a web process share it and take turns."""
