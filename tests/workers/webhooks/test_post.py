@@ -151,7 +151,8 @@ def test_a_head_without_end_is_read_for_a_short_time(answer: object) -> None:
     """What is read in 15 s would take all of a core."""
     with raw_receiver(answer) as port:  # type: ignore[arg-type]
         target, before = local(port), time.thread_time()
-        with pytest.raises(NotDelivered, match="HeadTooLong"):
+        # Python 3.14 has a limit of its own for interim answers: HTTPException.
+        with pytest.raises(NotDelivered, match="^(HeadTooLong|HTTPException)$"):
             post(target, BODY, {}, allow_private=True, seconds=15)
     assert time.thread_time() - before < 1
 
