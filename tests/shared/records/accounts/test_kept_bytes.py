@@ -66,4 +66,5 @@ def test_an_account_is_near_the_truth(
         make(jobs, redis, url, key)
     used = in_redis(redis) - used
     kept = account.read(redis, CLIENT).kept - kept
-    assert used / 1.3 < kept < 1.3 * used
+    # The tables of all keys are not counted above, and releases of Redis differ.
+    assert used / 1.2 < kept < 1.5 * used
