@@ -109,12 +109,14 @@ def test_other_requests_are_answered_while_a_large_archive_is_read(
     service: LocalService, large: Path, kind: str
 ) -> None:
     command = [sys.executable, "-c", UPLOAD, f"{service.base_url}/jobs", kind, str(large)]
+    started = time.monotonic()
     with Watch(service) as watch:
         upload = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - started
     assert json.loads(upload.stdout)["counts"]["failed"] == 60, upload.stdout
     # A share of the time, since a web process that stands still for a second is one slow answer.
     slow = sum(each for each in watch.seconds if each > 0.1)
-    assert slow < 0.3 * sum(watch.seconds), sorted(watch.seconds)[-10:]
+    assert slow < 0.3 * seconds, sorted(watch.seconds)[-10:]
     assert median(watch.seconds) < 0.1
     assert max(watch.resident) - watch.resident[0] < 100 * 2**20
 
