@@ -17,7 +17,6 @@ from typing import Any, cast
 
 import httpx
 
-from ... import errors
 from ...errors import (
     CannotConnect,
     ImageClassifierError,
@@ -32,6 +31,7 @@ from ...version import __version__
 from .body import Body, PictureFile, RawBody
 from .http_client import http_client, proxy_variable
 from .received import Received
+from .refusal import refusal
 from .retries import Retries
 from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together, Work
 
@@ -163,7 +163,7 @@ class Requests:
         if isinstance(received, Stream) or received.is_success:
             return received
         # A redirect counts as an error. Following it would send the key to another address.
-        return errors.refusal(received)
+        return refusal(received)
 
     def _may_pass(self, error: ImageClassifierError) -> bool:
         """Whether the same request may succeed later."""
