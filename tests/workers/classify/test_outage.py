@@ -59,24 +59,17 @@ def paused(redis: Redis) -> Callable[[], object]:
     return lambda: redis.client_pause(1500, all=True)
 
 
-def test_a_redis_that_stands_still_before_the_commit(
-    make: Callable[..., BatchClassifier], redis: Redis, jobs: JobRecords
+@pytest.mark.parametrize("before", ["the start", "the commit"])
+def test_a_redis_that_stands_still(
+    make: Callable[..., BatchClassifier], redis: Redis, jobs: JobRecords, before: str
 ) -> None:
     ref = submit(jobs, GOOD, GOOD)
     taken(redis)
-    classifier = make(paused(redis))
-    with pytest.raises(RedisError):
-        classifier.classify([ref])
-    assert_done_by_the_next_delivery(classifier, redis, jobs, ref)
-
-
-def test_a_redis_that_stands_still_before_the_start(
-    make: Callable[..., BatchClassifier], redis: Redis, jobs: JobRecords
-) -> None:
-    ref = submit(jobs, GOOD, GOOD)
-    taken(redis)
-    classifier = make()
-    paused(redis)()
+    if before == "the start":
+        classifier = make()
+        paused(redis)()
+    else:
+        classifier = make(paused(redis))
     with pytest.raises(RedisError):
         classifier.classify([ref])
     assert_done_by_the_next_delivery(classifier, redis, jobs, ref)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from types import TracebackType
 from weakref import WeakValueDictionary
 from wsgiref.types import WSGIEnvironment
 
@@ -61,12 +60,7 @@ class Slot:
             self.give_back()
         self.came = self.held
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.give_back()
 
 
