@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 from redis.exceptions import ConnectionError, RedisError
 
@@ -31,12 +30,7 @@ class Breaker:
         if self._succeeded_at <= self._failed_at > self._clock() - self._seconds:
             raise ConnectionError("Redis could not be reached a moment ago.")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             self.note_success()
         elif isinstance(error, RedisError):

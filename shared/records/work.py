@@ -157,12 +157,12 @@ class PartRecords:
     def put_back(
         self, parts: Mapping[PartRef, Iterable[int]], lane: Lane, version: str = ""
     ) -> None:
-        """Queue parts again that were started and have no outcome yet for some images.
+        """Queue parts again that have no outcome yet for some images.
 
-        The start does not count as an attempt. The positions of a part are its images that were
-        slow to decode. A part that has any is then alone in its batch. The others share messages,
-        because each message takes milliseconds of a worker. `version` is the worker's model
-        version.
+        Their start does not count as an attempt. An outage may have prevented it. The positions of
+        a part are its images that were slow to decode. A part that has any is then alone in its
+        batch. The others share messages, because each message takes milliseconds of a worker.
+        `version` is the worker's model version.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)

@@ -68,8 +68,6 @@ class Waiter:
         while (left := deadline - time.monotonic()) > 0 and not self._left:
             self.ended.wait(min(left, _READ_SECONDS))
             self.ended.clear()
-            if self._left:
-                return None
             try:
                 result = read()
             except RedisError:  # the job is stored and outlives an outage, so the wait goes on

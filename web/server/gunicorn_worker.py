@@ -38,6 +38,7 @@ from shared.settings import Settings
 from web.server.addresses import network_of
 from web.server.heads import Head, read_in_turn
 from web.server.heartbeat import Heartbeat
+from web.server.fairness.departures import DEPARTURES
 from web.server.fairness.pacing import Queue
 from web.server.fairness.places import PLACES
 from web.server.fairness.shares import Shares
@@ -154,6 +155,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self.wsgi.extensions[ON_STOP]()
         gevent.sleep(_LAST_REQUEST_SECONDS)
         self._last_requests_are_over = True
+        DEPARTURES.over = True
         for client in tuple(self._idle):
             _stop_reading(client)
 

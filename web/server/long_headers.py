@@ -12,7 +12,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 #: The headers that are read. A request may be answered as if it did not have them.
 _SPLIT = (
     *("HTTP_ACCEPT", "HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"),
-    *("HTTP_AUTHORIZATION", "HTTP_CONNECTION", "CONTENT_TYPE"),
+    *("HTTP_AUTHORIZATION", "HTTP_CONNECTION", "HTTP_RANGE", "CONTENT_TYPE"),
 )
 
 #: Characters. Those of browsers and our API keys have fewer than 300.

@@ -22,8 +22,9 @@ from shared.jobs import Lane
 from web.http import auth, clients
 from web.http.api_keys import Scope
 from web.intake.uploads import FORM_OVERHEAD
-from web.server.fairness.departures import DEPARTURES, ClientGone, has_gone
+from web.server.fairness.departures import DEPARTURES
 from web.server.fairness.entrance import ENTRANCE, go_on
+from web.server.fairness.pacing import note_client
 from web.server.fairness.places import PLACES
 from web.server.fairness.slots import Slots
 from web.submit.admission import Admission, Room
@@ -123,6 +124,7 @@ class EarlyRefusals:
                 # It may come from the address of a busy client, and waits for other probes alone.
                 ENTRANCE.wait(f"probes of {name}", environ)
                 return self._app(environ, start)
+            note_client(name)  # a refused body is read in the turn of this client
             if not PLACES.take(name):
                 raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             ENTRANCE.wait(name, environ)
@@ -142,11 +144,8 @@ class EarlyRefusals:
     def _answer_in_turn(
         self, name: str, environ: WSGIEnvironment, start: StartResponse
     ) -> Iterable[bytes]:
-        client = environ.get("gunicorn.socket")
         with self._slots.of(name, environ) as slot:
             if not slot.came:
-                if has_gone(client):
-                    raise ClientGone
                 environ[OBJECTION] = Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
             return self._app(environ, start)
 

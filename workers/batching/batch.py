@@ -12,8 +12,8 @@ from shared.message import ALONE, IMAGES
 
 logger = logging.getLogger(__name__)
 
-
-#: Characters.
+#: Characters. A result of fewer than 4,096 bytes is written to its pipe in one piece, whole or not
+#: at all (PIPE_BUF of Linux).
 _LONGEST_REASON = 500
 
 

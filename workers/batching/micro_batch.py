@@ -100,7 +100,8 @@ class Batcher:
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
         self._consumer: Any = None  #: None until there is a connection.
         self._last_was_alone = False
-        self._overtaken: Any = None  #: The oldest message, if smaller ones have gone before it.
+        #: The oldest message of each kind, if smaller ones have gone before it. Key: runs alone.
+        self._overtaken: dict[bool, Any] = {}
         self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
@@ -228,8 +229,9 @@ class Batcher:
         Small messages come first, because a user waits for a single picture. They overtake the
         oldest message only once.
         """
-        oldest = waiting[0]
-        in_order = list(waiting) if oldest is self._overtaken else sorted(waiting, key=images)
+        oldest, alone = waiting[0], waiting is self._alone
+        overtaken = oldest is self._overtaken.get(alone)
+        in_order = list(waiting) if overtaken else sorted(waiting, key=images)
         requests: list[Any] = []
         room = self._task.max_batch_size
         for request in in_order:
@@ -239,7 +241,7 @@ class Batcher:
             if not request.revoked():
                 requests.append(request)
                 room -= images(request)
-        self._overtaken = oldest if oldest in waiting else None
+        self._overtaken[alone] = oldest if oldest in waiting else None
         self._prefetch()
         return requests
 

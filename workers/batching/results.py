@@ -9,14 +9,17 @@ from __future__ import annotations
 import select
 from typing import Any
 
-#: Messages of one process: that it has accepted a batch, and its result.
+#: Messages of one process: that it has accepted a batch, and its result. Each comes in one piece,
+#: because a result is short (workers.batching.batch.BatchFailed).
 _MOST = 2
 
 
 def read_results(pool: Any) -> None:
     """Read what is there, without waiting. `pool` is Celery's prefork pool."""
     processes = pool._pool
-    for fd in list(processes._fileno_to_outq) if _has_run(processes) else []:
+    if not processes._registered_with_event_loop:
+        return  # There was no event loop yet, without which Celery cannot read a result.
+    for fd in list(processes._fileno_to_outq):
         for _ in range(_MOST):
             # poll() and not select(), because a descriptor may be above 1023.
             readable = select.poll()
@@ -24,8 +27,3 @@ def read_results(pool: Any) -> None:
             if not readable.poll(0):
                 break
             processes.handle_result_event(fd)
-
-
-def _has_run(processes: Any) -> bool:
-    """Whether there was an event loop. Before that, Celery cannot read a result."""
-    return bool(processes._registered_with_event_loop)

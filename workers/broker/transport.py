@@ -16,6 +16,7 @@ all of its queues, it waits for messages briefly: `wait_briefly`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from kombu.transport import TRANSPORT_ALIASES, redis
@@ -64,8 +65,9 @@ class NotAcknowledged(ResponseError):
 class QoS(redis.QoS):  # type: ignore[misc]
     """Acknowledges messages, unless their channel is closed.
 
-    The messages of a closed channel are in the queue again, or return with the next connection. A
-    second delivery changes no result.
+    The messages of a closed channel are in the queue again, or return with the next connection. If
+    this process ends before that, they return after the visibility timeout, or with the deadline of
+    their parts. A second delivery changes no result.
     """
 
     #: Of this process: tags of messages that Redis could not take back when their channel closed.
@@ -83,17 +85,16 @@ class QoS(redis.QoS):  # type: ignore[misc]
 
     def restore_unacked(self, client: Any = None) -> None:
         """Called by kombu when the channel closes, which may be because Redis is away."""
-        while self._delivered:
-            try:
-                self.restore_by_tag(next(iter(self._delivered)), client=client)
-            except RedisError:
-                self.unrestored.extend(self._delivered)
-                self._delivered.clear()
-            else:
-                self._delivered.popitem(last=False)
+        self.unrestored.extend(self._delivered)
+        self._delivered.clear()
+        with suppress(RedisError):
+            self.restore_the_rest()
 
     def restore_the_rest(self) -> None:
-        """Return the messages of closed channels to their queues. Raises RedisError."""
+        """Return the messages of closed channels to their queues, the oldest as the next one.
+
+        Raises RedisError. Only the event loop of the worker calls this.
+        """
         while self.unnoted:
             message = self.unnoted[-1]
             super().append(message, message.delivery_tag)

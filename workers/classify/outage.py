@@ -1,7 +1,8 @@
 """Returns the parts of a batch to the queue when Redis went away in the middle of it.
 
-Their message is gone by then, because a batch that fails is acknowledged. Without this, they would
-wait for their deadline, a minute after Redis is back.
+A batch that fails is acknowledged, so its message is gone. Without this, its parts would wait for
+their deadline, a minute after Redis is back. If the worker has lost its connection, too, its next
+connection returns the message as well. Then the parts are delivered twice, which changes no result.
 """
 
 from __future__ import annotations

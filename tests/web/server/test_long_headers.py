@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from web.server.long_headers import LongHeaders
 
 SPLIT = ["HTTP_ACCEPT", "HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH", "HTTP_AUTHORIZATION"]
-SPLIT += ["HTTP_CONNECTION", "CONTENT_TYPE"]
+SPLIT += ["HTTP_CONNECTION", "HTTP_RANGE", "CONTENT_TYPE"]
 
 
 def passed_on(environ: dict[str, Any]) -> dict[str, Any]:

@@ -189,6 +189,22 @@ def test_messages_that_run_alone_alternate_with_batches_of_the_others(pool: Pool
     assert names == [["first"], ["slow 1"], ["a", "b", "c"], ["slow 2"], ["slow 3"]]
 
 
+def test_small_messages_overtake_a_large_one_only_once(pool: Pool) -> None:
+    """Also if a message that runs alone comes between."""
+    pool.num_processes = 1
+    batcher = Batcher(Task(), pool)
+    batcher.add(Message("first"))
+    most = Task.max_batch_size
+    for message in (Message("large", most), Message("small 1"), Message("slow 1", ALONE)):
+        batcher.add(message)
+    batcher.add(Message("slow 2", ALONE))
+    for batch in range(4):
+        pool.end(batch)
+        batcher.add(Message(f"small {batch + 2}"))
+    names = [names for names, _ in pool.batches]
+    assert names.index(["large"]) <= 4, names
+
+
 @pytest.mark.parametrize("processes", [2, 4])
 def test_messages_that_run_alone_leave_a_process_for_the_others(pool: Pool, processes: int) -> None:
     pool.num_processes = processes

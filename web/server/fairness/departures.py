@@ -40,6 +40,8 @@ class ClientGone(Overloaded):
 class Departures:
     def __init__(self, seconds: float = _SECONDS) -> None:
         self._seconds = seconds
+        #: Set when the process stops reading its connections. The kernel then reports each of them.
+        self.over = False
         #: What to call, by the number of the connection's socket.
         self._calls: dict[int, Callable[[], object]] = {}
         self._watches = False
@@ -87,7 +89,7 @@ class Departures:
     def _watch(self) -> None:
         """Look for clients that have gone, for as long as a request waits."""
         try:
-            while self._calls:
+            while self._calls and not self.over:
                 gevent.sleep(self._seconds)
                 for number, call in self._gone():
                     if self._calls.get(number) is call:  # another request may have the number now
@@ -98,6 +100,8 @@ class Departures:
             self._watches = False
 
     def _gone(self) -> list[tuple[int, Callable[[], object]]]:
+        if self.over:
+            return []
         asked = _poll()
         for number in self._calls:
             asked.register(number, _GONE)
@@ -106,7 +110,7 @@ class Departures:
 
 def has_gone(client: socket.socket | None) -> bool:
     """Whether a client has closed its connection."""
-    if client is None:
+    if client is None or DEPARTURES.over:
         return False
     asked = _poll()
     asked.register(client.fileno(), _GONE)

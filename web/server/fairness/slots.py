@@ -38,7 +38,7 @@ class Slot:
         self._places = places
         self._client = client
         self.held = False
-        self.came = True  #: False if the last wait took too long, or the client has gone.
+        self.came = True  #: False if the last wait took too long.
 
     def give_back(self) -> None:
         """End the slot early, because the rest of the step only waits."""
@@ -52,13 +52,18 @@ class Slot:
             self._wait()
         return self
 
+    def keep_waiting(self) -> None:
+        """Wait also if the client seems to have gone. It may still read what is sent."""
+        self._client = None
+
     def _wait(self) -> None:
-        with suppress(ClientGone), DEPARTURES.ending(self._client):
-            self.held = self._places.acquire(timeout=_LONGEST_SECONDS)
+        """Raises ClientGone."""
+        with DEPARTURES.ending(self._client):
+            self.held = self.came = self._places.acquire(timeout=_LONGEST_SECONDS)
         let_others_run()
         if has_gone(self._client):
             self.give_back()
-        self.came = self.held
+            raise ClientGone
 
     def __exit__(self, *_: object) -> None:
         self.give_back()
@@ -87,7 +92,8 @@ def take_again(environ: WSGIEnvironment) -> None:
     """Wait for a slot after `give_back`, unless the request has one."""
     slot = environ.get(_SLOT)
     if slot and not slot.held:
-        slot.__enter__()
+        with suppress(ClientGone):
+            slot.__enter__()
 
 
 def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
@@ -96,6 +102,7 @@ def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[byte
     if slot is None:
         yield from pieces
         return
+    slot.keep_waiting()
     left = iter(pieces)
     while True:
         with slot:

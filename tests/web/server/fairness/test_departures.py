@@ -14,7 +14,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from web.server.fairness.departures import ClientGone, Departures, has_gone
+from web.server.fairness.departures import DEPARTURES, ClientGone, Departures, has_gone
 
 #: Of TCP: a client's end and the service's end.
 Pair = tuple[Any, Any]
@@ -128,3 +128,18 @@ def test_a_server_without_sockets_has_no_departures() -> None:
     departures = Departures(0.01)
     with departures.noticed(None, Event().set), departures.ending(None):
         assert not departures._calls and not has_gone(None)
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_process_that_stops_reading_takes_no_client_for_gone(
+    connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, over: bool
+) -> None:
+    """The kernel reports the same for a connection that this end has stopped to read."""
+    _, far = connect()
+    monkeypatch.setattr(DEPARTURES, "_seconds", 0.01)
+    monkeypatch.setattr(DEPARTURES, "over", over)
+    woken = Event()
+    with DEPARTURES.noticed(far, woken.set):
+        far.shutdown(sockets.SHUT_RD)
+        assert woken.wait(0.1) is not over
+    assert has_gone(far) is not over

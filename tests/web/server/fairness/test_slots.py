@@ -7,10 +7,11 @@ from wsgiref.types import WSGIEnvironment
 
 import gevent
 import pytest
+from gevent import socket
 
 from tests.web.server.conftest import Connection
 from web.server.fairness import slots
-from web.server.fairness.departures import DEPARTURES
+from web.server.fairness.departures import DEPARTURES, ClientGone
 from web.server.fairness.slots import Slots
 
 
@@ -82,11 +83,32 @@ def test_a_question_whose_client_has_gone_waits_no_more(
     all_slots, connection = Slots(), connect()
     held = [all_slots.of("client", {}).__enter__() for _ in range(4)]
     connection.client.close()
-    with gevent.Timeout(5), all_slots.of("client", {"gunicorn.socket": connection.far}) as gone:
-        assert not gone.came and not gone.held
+    environ: WSGIEnvironment = {"gunicorn.socket": connection.far}
+    gone = all_slots.of("client", environ)
+    with gevent.Timeout(5), pytest.raises(ClientGone), gone:
+        pass
+    slots.take_again(environ)  # its answer leaves without a slot
+    assert not gone.held
     held[0].give_back()
     with gevent.Timeout(5), all_slots.of("client", {}) as next_one:
         assert next_one.came
+
+
+def test_a_client_that_may_still_read_waits_for_the_pieces_of_its_stream(
+    monkeypatch: pytest.MonkeyPatch, connect: Callable[[], Connection]
+) -> None:
+    """A client that has closed only its sending half would get pieces without a slot."""
+    monkeypatch.setattr(DEPARTURES, "_seconds", 0.01)
+    all_slots, connection = Slots(), connect()
+    connection.client.shutdown(socket.SHUT_WR)
+    environ: WSGIEnvironment = {"gunicorn.socket": connection.far}
+    all_slots.of("client", environ)
+    held = [all_slots.of("client", {}).__enter__() for _ in range(4)]
+    piece = gevent.spawn(next, slots.in_slots([b"a piece"], environ))
+    gevent.sleep(0.1)
+    assert not piece.ready()
+    held[0].give_back()
+    assert piece.get(timeout=5) == b"a piece"
 
 
 def test_each_piece_of_a_stream_takes_a_turn() -> None:
