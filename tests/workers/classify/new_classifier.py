@@ -23,7 +23,7 @@ def new_classifier(
     *,
     decoder: Any = None,
     budget: DecodeBudget | None = None,
-    patience: float = 10,
+    patience: float = 20,
 ) -> BatchClassifier:
     """Without a decoder of the test it decodes for real, with wide limits."""
     limits = DecodeLimits(pixels=10**8, cpu_seconds=10, memory_bytes=2**30)

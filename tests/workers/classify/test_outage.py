@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError as RedisConnectionError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
 
 from shared import keys
 from shared.jobs import JobState, Lane, PartRef
@@ -37,7 +44,7 @@ class DecoderDuring(ScriptedDecoder):
 def make(redis: Redis, jobs: JobRecords, tmp_path: Any) -> Callable[..., BatchClassifier]:
     engine = load_engine(tiny_settings(tmp_path))
 
-    def make(action: Callable[[], object] = int, patience: float = 10) -> BatchClassifier:
+    def make(action: Callable[[], object] = int, patience: float = 20) -> BatchClassifier:
         decoder = DecoderDuring(engine.model.preset.crop_size, action)
         return new_classifier(engine, redis, jobs, decoder=decoder, patience=patience)
 
@@ -54,9 +61,9 @@ def assert_done_by_the_next_delivery(
     assert jobs.reader.get(ref.job_id).state is JobState.COMPLETED
 
 
-def paused(redis: Redis) -> Callable[[], object]:
-    """Redis answers nobody for longer than a client waits for it."""
-    return lambda: redis.client_pause(1500, all=True)
+def paused(redis: Redis, milliseconds: int) -> Callable[[], object]:
+    """Redis answers nobody. A client waits for a second."""
+    return lambda: redis.client_pause(milliseconds, all=True)
 
 
 @pytest.mark.parametrize("before", ["the start", "the commit"])
@@ -67,9 +74,9 @@ def test_a_redis_that_stands_still(
     taken(redis)
     if before == "the start":
         classifier = make()
-        paused(redis)()
+        paused(redis, 4000)()
     else:
-        classifier = make(paused(redis))
+        classifier = make(paused(redis, 4000))
     with pytest.raises(RedisError):
         classifier.classify([ref])
     assert_done_by_the_next_delivery(classifier, redis, jobs, ref)
@@ -80,7 +87,7 @@ def test_a_redis_that_stays_away_leaves_the_parts_to_their_deadline(
 ) -> None:
     ref = submit(jobs, GOOD, GOOD)
     taken(redis)
-    classifier = make(paused(redis), patience=0)
+    classifier = make(paused(redis, 1500), patience=0)
     with pytest.raises(RedisError):
         classifier.classify([ref])
     assert not taken(redis)
@@ -92,11 +99,27 @@ def test_a_fault_that_a_repetition_meets_again_is_not_repeated_at_once(
 ) -> None:
     ref = submit(jobs, GOOD, GOOD)
     taken(redis)
-    finished = keys.finished(ref.job_id)
-    classifier = make(lambda: redis.hset(finished, "of", "another type"))
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    count = keys.outstanding_images(Lane.INTERACTIVE)
+    classifier = make(lambda: redis.set(count, "no number"))
+    with pytest.raises(ResponseError, match="not an integer"):
         classifier.classify([ref])
-    assert not taken(redis)
+    assert redis.zcard(keys.outstanding(Lane.INTERACTIVE)) == 1 and not taken(redis)
+
+
+def test_a_fault_that_comes_up_after_an_outage_is_raised() -> None:
+    errors = [RedisConnectionError("away"), ResponseError("WRONGTYPE")]
+
+    def act() -> None:
+        raise errors.pop(0)
+
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        outage.after_outage(act, seconds=20)
+    assert not errors
+
+
+@pytest.mark.parametrize("error", [OutOfMemoryError, NoPermissionError, BusyLoadingError])
+def test_refusals_that_end_by_themselves_or_by_an_operator(error: type[RedisError]) -> None:
+    assert outage.is_outage(error("as Redis words it"))
 
 
 @pytest.mark.parametrize(
