@@ -6,8 +6,10 @@ The journal is JSON Lines, and is only appended to. It has five kinds of lines:
              job is opened, so that a later run gets the same job for the same key.
     unread   a file of a plan that could not be read when it was to be sent
     partly   the next rows of a plan are in the table, with the table's length after them
-    written  the same, and there are no more. Releases that know no `partly` write all rows again.
-    retry    the rows of some files are no longer in the table, and the files are planned again
+    written  the same, and there are no more. Its counts are those of the whole plan, since releases
+             that know no `partly` write all rows again.
+    retry    the rows of some files are no longer in the table, and the files are planned again.
+             Releases that know no `partly` have cut off the rows of unfinished plans, too.
 
 The service knows the rest: the job of each key, and its missing parts.
 """
@@ -31,6 +33,9 @@ _VERSION = 1
 
 #: The columns of the table that it begins: in release 0.1.0 they did not say which labels hold.
 _COLUMNS = 2
+
+#: A field of the `retry` lines of releases that know `partly`.
+_KEEPS_PARTLY = "keeps_partly"
 
 #: Of options that the journals of earlier releases do not have.
 _DEFAULTS = {"raw_path": False, "min_score": 0, "embeddings": False}
@@ -101,34 +106,42 @@ class Journal:
         are_all: bool = True,
     ) -> None:
         """Note that the table has the next rows of a plan. `are_all`: no rows are left."""
-        kind = "written" if are_all else "partly"
-        entry = {kind: plan.number, "length": table_length, "counts": dict(counts)}
+        kind, noted = ("written", plan.written + Counter(counts)) if are_all else ("partly", counts)
+        entry = {kind: plan.number, "length": table_length, "counts": dict(noted)}
         self._append(entry | ({"model": model_version} if model_version else {}))
+        plan.written.update(counts)
 
     def retry(self, paths: Sequence[str], table_length: int, counts: Mapping[str, int]) -> None:
         """Note that the table has no rows of `paths` any more, but `counts` in all."""
         entry = {"retry": list(paths), "length": table_length, "counts": dict(counts)}
+        entry[_KEEPS_PARTLY] = True
         self._append(entry)
         _apply(entry, self.past)
 
     def paths_of_rows(self) -> list[str]:
         """The path of each row of the table."""
-        plans: dict[int, list[str]] = {}
-        rows: list[str] = []
+        plans: dict[int, list[str]] = {}  # unfinished ones
+        written: Counter[int] = Counter()  # rows of each of them
+        rows: list[tuple[int, str]] = []  # plan and path
         with open(self._path, "rb") as lines:
             for entry in map(json.loads, lines):
                 if "plan" in entry:
                     plans[entry["plan"]] = [values[0] for values in entry["files"]]
                 elif "partly" in entry:
-                    left = plans[entry["partly"]]
-                    rows += left[: row_count(entry["counts"])]
-                    del left[: row_count(entry["counts"])]
+                    number, count = entry["partly"], row_count(entry["counts"])
+                    start = written[number]
+                    rows += [(number, path) for path in plans[number][start : start + count]]
+                    written[number] += count
                 elif "written" in entry:
-                    rows += plans.pop(entry["written"])
+                    number = entry["written"]
+                    rows += [(number, path) for path in plans.pop(number)[written[number] :]]
                 elif "retry" in entry:
+                    if _KEEPS_PARTLY not in entry:
+                        rows = [row for row in rows if row[0] not in plans]
+                        written.clear()
                     again = set(entry["retry"])
-                    rows = [path for path in rows if path not in again]
-        return rows
+                    rows = [row for row in rows if row[1] not in again]
+        return [path for _, path in rows]
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         line = memoryview(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
@@ -175,16 +188,19 @@ def _apply(entry: Mapping[str, Any], past: Past) -> None:
     elif "unread" in entry:
         past.plans[entry["unread"]].unread[entry["file"]] = entry["message"]
     elif "partly" in entry or "written" in entry:
+        past.counts.update(entry["counts"])
         if "partly" in entry:
             past.plans[entry["partly"]].written.update(entry["counts"])
         else:
-            del past.plans[entry["written"]]
+            past.counts -= past.plans.pop(entry["written"]).written
         past.table_length = entry["length"]
-        past.counts.update(entry["counts"])
         past.model_version = entry.get("model", past.model_version)
     elif "retry" in entry:
         past.table_length = entry["length"]
         past.counts = Counter(entry["counts"])
+        if _KEEPS_PARTLY not in entry:
+            for plan in past.plans.values():
+                plan.written.clear()
         past.paths.difference_update(map(path_key, entry["retry"]))
 
 

@@ -52,7 +52,6 @@ class Writer:
         versions = [each["model_version"] for each in rows if each["model_version"]]
         length, version = self._table.commit(), versions[-1] if versions else None
         self._journal.written(plan, length, counts, version, are_all=are_all)
-        plan.written.update(counts)
         self.counts += counts
         items = sum(start <= position < stop for position in plan.items)
         self._sender.count(

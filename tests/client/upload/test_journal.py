@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,68 @@ def test_a_plan_with_some_rows_is_continued_behind_them(tmp_path: Path) -> None:
         assert journal.paths_of_rows() == ["a.jpg", "b.jpg", "c.jpg"]
     with Journal(path, HEADER) as journal:
         assert not journal.past.plans and journal.past.counts["succeeded"] == 2
+
+
+def lines(path: Path, *entries: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A journal of a plan of three rows. The table has a row that failed and one that did not."""
+    path, first = tmp_path / "t.csv.journal", plan(0, "a.jpg", "b.jpg", "c.jpg")
+    with Journal(path, HEADER) as journal:
+        journal.plan(first)
+        journal.written(first, 50, {"failed": 1, "code:empty_file": 1}, are_all=False)
+        journal.written(first, 90, {"succeeded": 1}, are_all=False)
+    return path
+
+
+def test_the_last_rows_of_a_plan_are_noted_with_its_counts_for_the_release_before(
+    begun: Path,
+) -> None:
+    """That release ignores `partly`."""
+    with Journal(begun, HEADER) as journal:
+        journal.written(journal.past.plans[0], 123, {"succeeded": 1})
+    whole = {"failed": 1, "code:empty_file": 1, "succeeded": 2}
+    assert json.loads(begun.read_text().splitlines()[-1])["counts"] == whole
+    with Journal(begun, HEADER) as journal:
+        assert journal.past.counts == whole
+
+
+def test_a_plan_that_the_release_before_has_finished_is_counted_once(begun: Path) -> None:
+    lines(begun, {"written": 0, "length": 123, "counts": {"succeeded": 3}})
+    with Journal(begun, HEADER) as journal:
+        assert dict(journal.past.counts) == {"succeeded": 3} and not journal.past.plans
+        assert journal.paths_of_rows() == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_rows_that_a_retry_of_the_release_before_cut_off_are_written_again(begun: Path) -> None:
+    """It takes the table's length and its rows from the lines that it knows."""
+    lines(begun, {"retry": [], "length": 20, "counts": {}})
+    with Journal(begun, HEADER) as journal:
+        past = journal.past
+        assert not past.plans[0].written and not past.counts and past.table_length == 20
+        assert journal.paths_of_rows() == []
+        journal.written(past.plans[0], 50, {"succeeded": 1}, are_all=False)
+        assert journal.paths_of_rows() == ["a.jpg"]
+        journal.written(past.plans[0], 123, {"succeeded": 2})
+        assert journal.paths_of_rows() == ["a.jpg", "b.jpg", "c.jpg"]
+    with Journal(begun, HEADER) as journal:
+        assert journal.past.counts == {"succeeded": 3}
+
+
+def test_a_retry_keeps_the_other_rows_of_a_plan_that_goes_on(begun: Path) -> None:
+    with Journal(begun, HEADER) as journal:
+        journal.retry(["a.jpg"], 40, {"succeeded": 1})
+    with Journal(begun, HEADER) as journal:
+        assert row_count(journal.past.plans[0].written) == 2
+        assert journal.paths_of_rows() == ["b.jpg"]
+        journal.written(journal.past.plans[0], 80, {"succeeded": 1})
+        assert journal.paths_of_rows() == ["b.jpg", "c.jpg"]
+    with Journal(begun, HEADER) as journal:
+        assert journal.past.counts == {"succeeded": 2}
 
 
 def test_a_torn_last_line_is_ignored_wherever_it_is_torn(tmp_path: Path) -> None:
