@@ -44,7 +44,7 @@ class Writer:
         start = row_count(plan.written)
         # Equal files have the result of the first one, so results are needed in the same order.
         stop = len(plan.files) if are_all else plan.items[len(sent.items)]
-        if start >= stop and not are_all:
+        if start >= stop:  # A job whose pictures are all done may not have ended yet.
             return
         counts: Counter[str] = Counter()
         rows = list(self._rows(sent, range(start, stop), counts))
