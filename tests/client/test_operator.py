@@ -205,3 +205,46 @@ def test_a_key_without_the_scope_is_named(capsys: pytest.CaptureFixture[str]) ->
     with scripted_server(in_order(Answer(403, problem))) as server:
         assert run(server, "lanes") == Exit.SERVICE
     assert "forbidden: This API key may not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, answer",
+    [
+        (["jobs"], {"jobs": [JOB | {"counts": {"total": 3}}], "next_before": None}),
+        (["jobs"], {"jobs": [JOB], "next_before": 5}),
+        (["job", "j1"], JOB | {"created_at": "soon"}),
+        (["cancel", "j1"], [JOB]),
+        (["lanes"], {"lanes": {"bulk": LANE | {"since": 1e300}}}),
+        (["pause", "bulk"], {"state": "paused"}),
+        (["drain", "bulk"], LANE | {"outstanding_parts": "none"}),
+        (["purge", "bulk", "--yes"], {"cancelled": 1}),
+        (["purge", "bulk", "--yes"], {"cancelled": "1", "more": False, "made_before": 5.0}),
+        (["dead-letters"], {"dead_letters": [LETTER | {"at": []}]}),
+        (["retry", "j:0:1:1"], {"id": 5}),
+        (["delete", "j:0:1:1"], {}),
+        (["workers"], {"workers": [5]}),
+    ],
+)
+def test_a_wrong_answer_names_the_address_without_its_password(
+    arguments: list[str], answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with scripted_server(in_order(Answer(200, answer))) as server:
+        url = server.url.replace("//", "//me:secret@")
+        assert main(["--url", url, "operator", *arguments]) == Exit.SERVICE
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{server.url} answers, but not as" in line and "secret" not in line
+
+
+def test_a_lane_that_the_service_does_not_have_is_a_wrong_answer() -> None:
+    without = Answer(200, {"lanes": {}})
+    with scripted_server(in_order(Answer(200, LANE), without)) as server:
+        assert run(server, "drain", "bulk", "--wait", "60") == Exit.SERVICE
+
+
+def test_a_terminal_that_cannot_show_a_name_is_no_fault_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    jobs = Answer(200, {"jobs": [JOB | {"owner": "é"}], "next_before": None})
+    with scripted_server(in_order(jobs)) as server, pytest.raises(UnicodeEncodeError):
+        run(server, "jobs")

@@ -39,7 +39,7 @@ from .steps import Emit, Pause, ReadLine, Send, Step, Steps, Stream, T, Together
 _REQUEST_TIMEOUT = 408
 
 #: What a call raises when it reads an answer that has other fields than the service's.
-UNREADABLE = (
+_UNREADABLE = (
     *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
     struct.error,
 )
@@ -134,7 +134,7 @@ class Requests:
         """Give a call the result of a step. Raises WrongAnswer if the call cannot read it."""
         try:
             return steps.send(result)
-        except UNREADABLE as error:
+        except _UNREADABLE as error:
             if isinstance(done, Pause | Work | Together):  # nothing that the service has sent
                 raise
             raise WrongAnswer(address_of(self._builder.base_url), error) from error

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from ...api.transport.connection import UNREADABLE
-from ...errors import WrongAnswer
-from ..exits import Exit
 from . import dead_letters, jobs, lanes, workers
 
 
@@ -24,16 +19,3 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for each in (jobs, lanes, dead_letters, workers):
         each.add_to(actions, common)
-    for action in actions.choices.values():
-        action.set_defaults(run=partial(_run, action.get_default("run")))
-
-
-def _run(run: Callable[[argparse.Namespace], Exit], options: argparse.Namespace) -> Exit:
-    """Run an action. Answers to an operator are JSON values, which it reads as the service's.
-
-    Raises WrongAnswer if they have other fields.
-    """
-    try:
-        return run(options)
-    except UNREADABLE as error:
-        raise WrongAnswer(options.url, error) from error

@@ -90,7 +90,7 @@ def _drain(options: argparse.Namespace) -> Exit:
 def _await_empty(service: ImageClassifier, name: str, seconds: float) -> dict[str, Any]:
     give_up = time.monotonic() + seconds
     while True:
-        lane = Operator(service.connection).lanes()[name]
+        lane = Operator(service.connection).lane(name)
         left = give_up - time.monotonic()
         if not lane["outstanding_parts"] or left <= 0:
             return lane
@@ -100,7 +100,7 @@ def _await_empty(service: ImageClassifier, name: str, seconds: float) -> dict[st
 def _purge(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         if not options.yes:
-            _ask(Operator(service.connection).lanes()[options.lane], options.lane)
+            _ask(Operator(service.connection).lane(options.lane), options.lane)
         cancelled = 0
         for cancelled in Operator(service.connection).purge(options.lane):
             if not options.json:
