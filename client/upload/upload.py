@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice, takewhile
 
+from ..api.parts import PART_SIZE
 from ..api.results import some_results
 from ..api.job import Job
 from ..api.records import Item
@@ -191,10 +192,13 @@ class Upload:
         connection = self._service.connection
         total = len(sent.plan.items)
         stop = total if done is None else min(done, total)
-        while (left := stop - len(sent.items)) > 0:
+        # Those behind the first that is missing are read in vain, so a few are read at first.
+        most = total if done is None else PART_SIZE
+        while (left := min(stop - len(sent.items), most)) > 0:
             read = connection.run(
                 some_results(connection, job.id, len(sent.items), left, embeddings=self._embeddings)
             )
+            most *= 2
             finished = read if done is None else list(takewhile(_is_done, read))
             sent.items += finished
             if len(finished) < len(read):

@@ -124,28 +124,6 @@ def test_an_upload_stops_while_its_job_runs(
     assert upload.json("--resume")[1]["failed"] == 40
 
 
-def test_a_job_that_does_not_end_notes_its_last_rows_once(
-    upload: Upload, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All its pictures are done, and it is read several times."""
-    jobs.ending.clear()
-    shown: list[int] = []
-
-    def interrupt(self: Any, *, done: int, **_: Any) -> None:
-        shown.append(done)
-        if shown.count(3) == 3 or len(shown) == 100:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("client.cli.progress.Lines.show", interrupt)
-        assert upload()[0] == Exit.INTERRUPTED
-    journal = upload.table.with_name(upload.table.name + ".journal").read_text()
-    assert journal.count('"written"') == 1
-    jobs.ending.set()
-    status, summary = upload.json("--resume")
-    assert (status, summary["pictures"], summary["added"]) == (Exit.OK, 3, 0)
-
-
 @pytest.fixture
 def small_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs of two pictures, whose counts are read at once."""
