@@ -28,7 +28,7 @@ class Breaker:
 
     def __enter__(self) -> None:
         if self._succeeded_at <= self._failed_at > self._clock() - self._seconds:
-            raise ConnectionError("Redis could not be reached a moment ago.")
+            raise ConnectionError("it did not answer a moment ago")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:

@@ -7,6 +7,8 @@ Each pool process loads the engine once and classifies.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -37,12 +39,13 @@ from workers.classify.decoding import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
-from workers.engine import Engine, load_engine
+from workers.engine import Engine
 from workers.upkeep import (
     health,
     lane_watch,
     metrics as worker_metrics,
     model_check,
+    one_model,
     priority,
     redis_check,
 )
@@ -217,7 +220,7 @@ def _load(**_: Any) -> None:
     # A process that replaces another has its index, and goes on counting where that one stopped.
     metrics.count_as(f"{settings.lane}{current_process().index}")
     return_large_blocks()
-    engine = load_engine(settings)
+    engine = _engine()
     redis = connect(settings.redis_url, max_connections=1)
     cache = ResultCache(redis, ttl_seconds=settings.cache_ttl_seconds)
     _classifier = BatchClassifier(
@@ -234,6 +237,15 @@ def _load(**_: Any) -> None:
     )
     metrics.POOL_PROCESSES_STARTED.labels(settings.lane).inc()
     _announce(engine, redis)
+
+
+def _engine() -> Engine:
+    try:
+        return one_model.load(settings, _model.read)
+    except one_model.AnotherModel as error:
+        logger.critical("%s", error)
+        os.kill(os.getppid(), signal.SIGTERM)
+        raise
 
 
 def _announce(engine: Engine, redis: Redis) -> None:

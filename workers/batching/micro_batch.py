@@ -31,6 +31,7 @@ from typing import Any
 from celery import Task, current_app
 from celery.worker.strategy import default as default_strategy
 
+from shared.errors import ClassifierError
 from shared.observe import log
 from workers.batching.batch import Batch, BatchFailed, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together, send_events_once
@@ -287,6 +288,9 @@ def _run(
     try:
         entries = [entry for each in lists for entry in each]
         value = current_app.tasks[task_name].run(entries, alone=alone, slow=slow)
+    except ClassifierError as error:  # its text says all
+        logger.error("batch of %d messages failed: %s", len(lists), error)
+        value = BatchFailed.because_of(error)
     except Exception as error:
         logger.exception("batch of %d messages failed", len(lists))
         value = BatchFailed.because_of(error)

@@ -18,6 +18,13 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
+from shared.errors import ClassifierError
+
+
+class RedisAway(ClassifierError):
+    """Redis went away in the middle of a batch."""
+
+
 #: Errors that have nothing to do with the pictures of a batch.
 _OUTAGES = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, NoPermissionError)
 

@@ -19,7 +19,7 @@ from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
 from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
 from workers.classify.judge import Judge
-from workers.classify.outage import after_outage, is_outage
+from workers.classify.outage import RedisAway, after_outage, is_outage
 from workers.classify.slow_clients import SlowClients
 from workers.classify.thumbnail import thumbnail
 from workers.decode.decoder import Decoder
@@ -75,9 +75,11 @@ class BatchClassifier:
         try:
             return self._classify(refs, alone=alone, slow=slow)
         except RedisError as error:
-            if is_outage(error):
-                after_outage(lambda: self._return(refs), seconds=self._patience)
-            raise
+            if not is_outage(error):
+                raise
+            returned = after_outage(lambda: self._return(refs), seconds=self._patience)
+            then = "now" if returned else "when their deadline has passed"
+            raise RedisAway(f"{error}. The pictures return to the queue {then}.") from error
 
     def _return(self, refs: Iterable[PartRef]) -> None:
         self._parts.put_back({ref: () for ref in refs}, self._lane, self._version)

@@ -35,7 +35,8 @@ def _log_what_is_unused(settings: Settings) -> None:
         logger.warning("this machine has a graphics card; %s", use)
     elif not uses_torch(settings) and cpu.unused_bf16(settings):
         logger.warning(
-            "this processor computes in bf16, which is faster; to use it, run `make openvino` once"
+            "this processor computes in bf16, which is faster; to use it, run `make openvino` once "
+            "and start again"
         )
 
 

@@ -77,7 +77,7 @@ def test_a_redis_that_stands_still(
         paused(redis, 4000)()
     else:
         classifier = make(paused(redis, 4000))
-    with pytest.raises(RedisError):
+    with pytest.raises(outage.RedisAway, match="return to the queue (now|when)"):
         classifier.classify([ref])
     assert_done_by_the_next_delivery(classifier, redis, jobs, ref)
 
@@ -88,7 +88,7 @@ def test_a_redis_that_stays_away_leaves_the_parts_to_their_deadline(
     ref = submit(jobs, GOOD, GOOD)
     taken(redis)
     classifier = make(paused(redis, 1500), patience=0)
-    with pytest.raises(RedisError):
+    with pytest.raises(outage.RedisAway, match="return to the queue (now|when)"):
         classifier.classify([ref])
     assert not taken(redis)
     assert redis.zcard(keys.outstanding(Lane.INTERACTIVE)) == 1
