@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
@@ -31,7 +30,7 @@ from .parts import (
     parts_at_once,
     put_part,
 )
-from .pictures import MOST_BYTES, Source, is_path, read, several
+from .pictures import MOST_BYTES, Source, is_path, read, several, too_large
 from .records import Classification, DeadLetter, Item, JobStatus, ModelInfo, Usage
 from .results import job_path, some_results
 from .types import checked
@@ -211,7 +210,7 @@ def _picture(source: Source) -> Picture:
     path = Path(cast(str, source))
     with RegularFile(path) as file:
         if os.fstat(file.fileno()).st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+            raise too_large(path)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
     content = partial(PictureFile, path)

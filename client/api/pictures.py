@@ -73,6 +73,11 @@ def is_path(picture: Source) -> bool:
     return isinstance(picture, str | os.PathLike)
 
 
+def too_large(path: Path | None = None) -> OSError:
+    """The error of a picture that has more than MOST_BYTES."""
+    return OSError(errno.EFBIG, os.strerror(errno.EFBIG), path and str(path))
+
+
 def _whole(file: Any) -> bytes:
     data = bytearray()
     while piece := file.read(MOST_BYTES + 1 - len(data)):
@@ -80,7 +85,7 @@ def _whole(file: Any) -> bytes:
             raise TypeError("The file gives text. Open it in binary mode.")
         data += piece
         if len(data) > MOST_BYTES:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            raise too_large()
     return bytes(data)
 
 

@@ -50,7 +50,7 @@ _PAUSE_SECONDS = 0.1
 WATCH_SECONDS = 2.0
 
 #: Error codes of files that are not sent.
-UNREADABLE = "unreadable_file"
+UNREADABLE_FILE = "unreadable_file"
 _TOO_LARGE = "image_too_large"
 
 
@@ -133,7 +133,7 @@ class Planner:
                         break
                     time.sleep(_PAUSE_SECONDS)
         except OSError as error:
-            return PlannedFile(path=path, error=(UNREADABLE, reason(error)))
+            return PlannedFile(path=path, error=(UNREADABLE_FILE, reason(error)))
         return PlannedFile(
             path=path, digest=digest, size=after.st_size, modified_ns=after.st_mtime_ns
         )

@@ -57,7 +57,7 @@ class Running:
         for sent in self._sender.unwritten[1:]:
             assert sent.job, "only a plan with a job is sent"
             job_id = sent.job.job_id
-            if job_id not in self._jobs or not _is_done(self._jobs[job_id][1]):
+            if job_id not in self._jobs or not _all_are_done(self._jobs[job_id][1]):
                 self.note(sent, self._service.job(job_id).status().counts)
 
     def failures(self) -> Iterator[tuple[str, ItemError]]:
@@ -69,5 +69,5 @@ class Running:
                     yield path_text(sent.plan.files[position].path), item.error
 
 
-def _is_done(counts: Counts) -> bool:
+def _all_are_done(counts: Counts) -> bool:
     return counts.succeeded + counts.failed + counts.cancelled == counts.total

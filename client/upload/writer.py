@@ -12,7 +12,7 @@ from ..tables.table import Table
 from ..text import path_text
 from .journal import Journal
 from .plan import row_count
-from .planner import UNREADABLE
+from .planner import UNREADABLE_FILE
 from .progress import Progress
 from .sender import Sender, SentPlan
 
@@ -81,7 +81,7 @@ class Writer:
             assert file.error, "a file without an error has an item"
             return _failed(*file.error)
         message = plan.unread.get(plan.items[item])
-        return _failed(UNREADABLE, message) if message else sent.items[item]
+        return _failed(UNREADABLE_FILE, message) if message else sent.items[item]
 
 
 def _failed(code: str, message: str) -> Item:

@@ -8,7 +8,7 @@ from ...errors import WrongAnswer
 from ...text import address_of
 
 #: The longest body, unpacked. A page of 1,000 results with 1,000 labels each has 100 MB.
-MOST_BYTES = 2**28
+LONGEST_BODY = 2**28
 
 #: Headers that say how a body was sent. They are wrong for one that is unpacked.
 _OF_THE_TRANSFER = ("Content-Encoding", "Content-Length", "Transfer-Encoding")
@@ -24,8 +24,8 @@ class Received:
     def add(self, piece: bytes) -> None:
         """Raises WrongAnswer if there are too many bytes."""
         self._body += piece
-        if len(self._body) > MOST_BYTES:
-            too_long = ValueError(f"more than {MOST_BYTES} bytes")
+        if len(self._body) > LONGEST_BODY:
+            too_long = ValueError(f"more than {LONGEST_BODY} bytes")
             raise WrongAnswer(address_of(self._response.request.url), too_long)
 
     def whole(self) -> httpx.Response:

@@ -191,7 +191,7 @@ def test_an_answer_that_cannot_be_unpacked_is_no_answer() -> None:
 def test_a_body_without_an_end_does_not_fill_the_memory(
     packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(received, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(received, "LONGEST_BODY", 10_000)
     body = b" " * 2_000_000
     headers = {"Content-Encoding": "gzip"} if packed else {}
     answer = Answer(200, raw=gzip.compress(body) if packed else body, headers=headers)
