@@ -26,12 +26,12 @@ class Running:
     def succeeded(self) -> int:
         """Pictures without rows, at least: equal files are one picture of a job."""
         jobs = self._jobs.values()
-        return sum(max(0, each.succeeded - sent.plan.written["succeeded"]) for sent, each in jobs)
+        return sum(max(0, each.succeeded - _with_rows(sent, "succeeded")) for sent, each in jobs)
 
     @property
     def failed(self) -> int:
         jobs = self._jobs.values()
-        return sum(max(0, each.failed - sent.plan.written["failed"]) for sent, each in jobs)
+        return sum(max(0, each.failed - _with_rows(sent, "failed")) for sent, each in jobs)
 
     @property
     def earlier(self) -> int:
@@ -67,6 +67,18 @@ class Running:
                 position = sent.plan.items[item.index]
                 if item.error and position >= row_count(sent.plan.written):
                     yield path_text(sent.plan.files[position].path), item.error
+
+
+def _with_rows(sent: SentPlan, state: str) -> int:
+    """Pictures of a job that have a row, among those whose results are read.
+
+    The rows of copies, and of files that were not sent, are no pictures of the job.
+    """
+    rows = row_count(sent.plan.written)
+    return sum(
+        item.state == state and position < rows
+        for item, position in zip(sent.items, sent.plan.items)
+    )
 
 
 def _all_are_done(counts: Counts) -> bool:
