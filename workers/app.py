@@ -19,6 +19,7 @@ from celery import Celery, signals
 from redis import Redis
 
 from shared import keys
+from shared.errors import ModelError
 from shared.jobs import Lane, PartRef
 from shared.message import CLASSIFY
 from shared.observe import log, metrics, tracing
@@ -116,7 +117,7 @@ app = make_worker(settings)
 )
 def classify(parts: list[list[Any]], *, alone: bool, slow: bool) -> int:
     if _classifier is None:
-        raise RuntimeError("this pool process has no engine; its first log lines say why")
+        raise RuntimeError("this pool process has no engine, so the worker ends")
     refs = [PartRef.from_message(part) for part in parts]
     return _classifier.classify(refs, alone=alone, slow=slow)
 
@@ -240,10 +241,12 @@ def _load(**_: Any) -> None:
 
 
 def _engine() -> Engine:
+    """The engine of this pool process. Without one the worker ends: each batch would fail."""
     try:
         return one_model.load(settings, _model.read)
-    except one_model.AnotherModel as error:
-        logger.critical("%s", error)
+    except Exception as error:
+        is_known = isinstance(error, ModelError)
+        logger.critical("no engine, so the worker ends: %s", error, exc_info=not is_known)
         os.kill(os.getppid(), signal.SIGTERM)
         raise
 

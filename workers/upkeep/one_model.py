@@ -38,8 +38,8 @@ def load(
         if version in ("", engine.model.version):
             return engine
     raise AnotherModel(
-        f"this worker serves {version}, but a new process finds {engine.model.version}: the model "
-        "or its engine has changed. The worker ends. Start it again to serve the new one."
+        f"this worker serves {version}, but a new process finds {engine.model.version}. The model "
+        "or its engine has changed. Start the worker again to serve the new one."
     )
 
 
