@@ -59,6 +59,13 @@ _STATUS_BY_CODE = {error.code: status for error, status in _STATUS.items()}
 #: `Retry-After` of an answer 503 whose error has no time of its own.
 _RETRY_AFTER_SECONDS = 2
 
+#: Plainer than what pydantic says, by its type of error.
+_REASONS = {
+    "int_parsing": "Input should be a whole number",
+    "float_parsing": "Input should be a number",
+    "bool_parsing": "Input should be `true` or `false`",
+}
+
 
 def problem(
     status: int,
@@ -99,7 +106,7 @@ def invalid(error: ValidationError) -> Response:
     if fault["type"] == "json_invalid":
         reason = fault["msg"].removeprefix("Invalid JSON: ")
         return answer_to(errors.InvalidRequest(f"The body is not valid JSON: {reason}."))
-    reason = fault["msg"].removeprefix("Value error, ")
+    reason = _REASONS.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     return answer_to(errors.InvalidRequest(f"{field or 'body'}: {reason}"))
 
 

@@ -45,8 +45,8 @@ def read_part(
         what = f"Unknown field `{min(unknown)}`" if min(unknown) else "A field has no name"
         raise UnknownField(f"{what}. Send the pictures in the field `files`.")
     pictures = files.getlist("files")
-    if not (form or files):
-        raise no_picture("files", ())
+    if not pictures and "items" not in form:
+        raise no_picture("files", form)
     entries = _entries(form.get("items"), pictures)
     with_file = sum(entry.digest is None for entry in entries)
     if len(entries) != items or len(pictures) != with_file:
@@ -64,8 +64,6 @@ def read_part(
 def _entries(text: str | None, pictures: Sequence[FileStorage]) -> list[PartEntry]:
     if text is not None:
         return read_entries(text, PartEntry, where="items")
-    if not pictures:
-        raise no_picture("files", ())
     return [PartEntry(name=picture.filename or "") for picture in pictures]
 
 

@@ -8,12 +8,19 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
-from shared.errors import ClassifierError, EmptyFile, ImageTooLarge, NoFiles, UnsupportedFormat
+from shared.errors import (
+    ClassifierError,
+    EmptyFile,
+    ImageTooLarge,
+    InvalidRequest,
+    NoFiles,
+    UnsupportedFormat,
+)
 from shared.formats import recognised
 from shared.jobs import NewItem, Outcome
 from shared.sizes import too_large
@@ -110,11 +117,15 @@ def is_picture(head: bytes) -> bool:
     return recognised(head) is not None
 
 
-def no_picture(field: str, sent: Iterable[str], body: str = FORM) -> NoFiles:
-    """The error for a request without the field that carries pictures.
+def no_picture(field: str, sent: Collection[str], body: str = FORM) -> ClassifierError:
+    """The error for a request without a file in the field that carries pictures.
 
     `sent` are the fields of its form, and `body` is the content type of its body.
     """
+    if field in sent:
+        return InvalidRequest(
+            f"The field `{field}` has text and no file. With curl, write `-F {field}=@picture.jpg`."
+        )
     if body != FORM:
         return NoFiles(
             f"Send the pictures in the field `{field}` of a form ({FORM}); "

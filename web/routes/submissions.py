@@ -129,9 +129,9 @@ def _refuse_options(query: SubmitQuery) -> None:
 
 def _valid_form(form: Form) -> SubmitForm:
     fields: dict[str, Any] = form.fields.to_dict() | form.files.to_dict()
-    if "files" not in fields:
+    if "files" not in form.files:
         raise no_picture("files", fields)
-    fields["files"] = form.files.getlist("files") or fields["files"]
+    fields["files"] = form.files.getlist("files")
     if "custom_id" in form.fields:
         fields["custom_id"] = form.fields.getlist("custom_id")
     return SubmitForm.model_validate(fields)

@@ -113,6 +113,11 @@ def test_a_picture_with_an_outcome_is_not_read_for_the_records() -> None:
         ("file", ["image"], "Send the picture in the field `file`; the form had `image`."),
         ("files", ["b", "a"], "Send the pictures in the field `files`; the form had `a`, `b`."),
         ("files", [], "Send the pictures in the field `files`; the form had no fields."),
+        (
+            "file",
+            ["file"],
+            "The field `file` has text and no file. With curl, write `-F file=@picture.jpg`.",
+        ),
         ("file", ["a\n"], "Send the picture in the field `file`; the form had `a\ufffd`."),
     ],
 )

@@ -210,6 +210,29 @@ def test_a_form_without_its_picture_is_told_what_to_send(
     assert client.post(path, **form(**{field: file()})).json["detail"] == detail
 
 
+@pytest.mark.parametrize(("path", "field"), [(CLASSIFY, "file"), (JOBS, "files")])
+def test_a_form_whose_picture_is_text_is_told_so(
+    client: FlaskClient, path: str, field: str
+) -> None:
+    """`curl -F files=picture.jpg`, without the `@`, sends the name of the file."""
+    detail = client.post(path, **form(**{field: "picture.jpg"})).json["detail"]
+    assert detail.startswith(f"The field `{field}` has text and no file.")
+
+
+@pytest.mark.parametrize(
+    ("field", "detail"),
+    [
+        ("top_k", "top_k: Input should be a whole number"),
+        ("min_score", "min_score: Input should be a number"),
+        ("embeddings", "embeddings: Input should be `true` or `false`"),
+    ],
+)
+def test_an_option_of_the_wrong_kind_is_told_the_right_one(
+    client: FlaskClient, field: str, detail: str
+) -> None:
+    assert client.post(JOBS, **form(files=file(), **{field: "abc"})).json["detail"] == detail
+
+
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_the_documentation_is_served_from_here(client: FlaskClient, path: str) -> None:
     page = client.get(path, follow_redirects=True)
