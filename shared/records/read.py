@@ -24,7 +24,7 @@ class Page(NamedTuple):
     """Jobs of one owner, the newest first."""
 
     jobs: list[Job]
-    next_before: str | None  #: The last job; None if no older one follows.
+    next_before: str | None  #: Where the next page begins; None if no older job follows.
 
 
 class JobReader:
@@ -40,15 +40,18 @@ class JobReader:
         return _job(job_id, fields)
 
     def newest(self, owner: str, *, before: str = "", limit: int) -> Page:
-        """At most `limit` jobs of `owner`, the newest first; with `before`, older than this job."""
+        """At most `limit` jobs of `owner`, the newest first; with `before`, older than this place.
+
+        `before` is `Page.next_before`, or the id of a listed job. Raises InvalidRequest if it is
+        neither.
+        """
         listed = owned_jobs.newest(self._redis, owner, before=before, limit=limit)
         pipe = self._redis.pipeline(transaction=False)
         for job_id in listed.job_ids:
             pipe.hgetall(keys.job(job_id))
         records = zip(listed.job_ids, pipe.execute(), strict=True)
         jobs = [_job(job_id, fields) for job_id, fields in records if b"total" in fields]
-        last = listed.job_ids[-1] if listed.job_ids and listed.has_older else None
-        return Page(jobs, last)
+        return Page(jobs, listed.next_before)
 
     def newest_of_all(
         self, owners: Sequence[str], *, before: Position, at_once: int

@@ -29,8 +29,8 @@ class JobsQuery(Request):
     before: Annotated[
         str | Unsaid,
         Field(
-            max_length=64,
-            description="`next_before` of the page before: only jobs that are older than this one.",
+            max_length=128,
+            description="`next_before` of the page before, or the id of a job of the list.",
         ),
     ] = None
 

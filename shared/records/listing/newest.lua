@@ -2,15 +2,20 @@
 --
 -- runs in a full Redis
 -- keys: jobs
--- arguments: before, limit, examined
--- The list begins after the job `before`, or with the newest job if `before` is empty. It has at
--- most `limit` ids. At most `examined` entries are read, so that one call stays short.
--- Returns the ids, and as the last value 1 if older jobs may follow, or else 0.
+-- arguments: after, after_made_at, limit, examined
+-- The list begins after the job `after`, or with the newest job if `after` is empty. If that job has
+-- left the list, it begins with the newest job that was not made later than `after_made_at`. It has
+-- at most `limit` ids. At most `examined` entries are read, so that one call stays short.
+-- Returns the ids, the time at which the last one was made, and 1 if older jobs may follow, or else
+-- 0. Returns nothing if `after` has left the list, and `after_made_at` is empty.
 local rank = -1
-if before ~= '' then
-  rank = redis.call('ZREVRANK', jobs, before)
+if after ~= '' then
+  rank = redis.call('ZREVRANK', jobs, after)
   if not rank then
-    return { 0 }
+    if after_made_at == '' then
+      return nil
+    end
+    rank = redis.call('ZCOUNT', jobs, '(' .. after_made_at, '+inf') - 1
   end
 end
 local listed, gone = {}, {}
@@ -28,8 +33,10 @@ for _, job_id in ipairs(left) do
   end
 end
 local older = redis.call('ZCARD', jobs) > rank + 1 + position
+local made_at = listed[1] and redis.call('ZSCORE', jobs, listed[#listed]) or ''
 if #gone > 0 then
   redis.call('ZREM', jobs, unpack(gone))
 end
+listed[#listed + 1] = made_at
 listed[#listed + 1] = older and 1 or 0
 return listed

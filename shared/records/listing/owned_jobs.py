@@ -6,6 +6,7 @@ many, and when it has expired.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
+from shared.errors import InvalidRequest
 from shared.records.scripts import Script
 
 #: Jobs of one owner that the index keeps: the newest ones. They take about a megabyte.
@@ -23,10 +25,12 @@ _EXAMINED = 1000
 
 _NEWEST = Script("listing/newest")
 
+_NO_PLACE = "before: send `next_before` of the page before."
+
 
 class Listed(NamedTuple):
     job_ids: list[str]  #: The newest first.
-    has_older: bool  #: Whether older jobs may follow.
+    next_before: str | None  #: Where older jobs begin; None if there are none.
 
 
 def add(pipe: Pipeline, owner: str, job_ids: Sequence[str], *, now: float, ttl: int) -> None:
@@ -42,11 +46,34 @@ def add(pipe: Pipeline, owner: str, job_ids: Sequence[str], *, now: float, ttl: 
 
 
 def newest(redis: Redis, owner: str, *, before: str = "", limit: int) -> Listed:
-    """At most `limit` jobs of `owner`; with `before`, those that are older than this job."""
-    job_ids: list[bytes] = []
-    has_older = True
-    while has_older and not job_ids:  # a call that lists nothing has removed what it read
-        *job_ids, has_older = _NEWEST(
-            redis, jobs=keys.jobs_of(owner), before=before, limit=limit, examined=_EXAMINED
+    """At most `limit` jobs of `owner`; with `before`, those that are older than this place.
+
+    `before` is `next_before` of another call, or the id of a listed job. Raises InvalidRequest if
+    it is neither. A place stays, also if its job has left the list.
+    """
+    made_at, _, job_id = before.rpartition(":")
+    if made_at and not _is_time(made_at):
+        raise InvalidRequest(_NO_PLACE)
+    while True:
+        reply = _NEWEST(
+            redis,
+            jobs=keys.jobs_of(owner),
+            after=job_id,
+            after_made_at=made_at,
+            limit=limit,
+            examined=_EXAMINED,
         )
-    return Listed([job_id.decode() for job_id in job_ids], bool(has_older))
+        if reply is None:
+            raise InvalidRequest(_NO_PLACE)
+        *job_ids, last_made_at, has_older = reply
+        if job_ids or not has_older:  # a call that lists nothing has removed what it read
+            break
+    listed = [each.decode() for each in job_ids]
+    return Listed(listed, f"{last_made_at.decode()}:{listed[-1]}" if has_older else None)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from shared import keys
+from shared.errors import InvalidRequest
 from shared.jobs import Lane, OpenJob, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.listing import owned_jobs
@@ -103,6 +104,29 @@ def test_a_job_that_was_given_up_is_not_listed(jobs: JobRecords, clock: Clock) -
     assert listed(jobs) == [[kept]]
 
 
-def test_a_page_after_an_unknown_job_is_empty(jobs: JobRecords, clock: Clock) -> None:
+def test_a_page_begins_after_a_job_that_has_left_the_list(
+    jobs: JobRecords, redis: Redis, clock: Clock
+) -> None:
+    """A script that deletes each page of its jobs must come to the oldest one."""
+    ids = [accept(jobs, clock) for _ in range(5)][::-1]
+    page = jobs.reader.newest("alice", limit=2)
+    redis.delete(*map(keys.job, ids[:2]))
+    assert listed(jobs) == [ids[2:]]  # this takes them out of the list
+    following = jobs.reader.newest("alice", before=str(page.next_before), limit=2)
+    assert [job.id for job in following.jobs] == ids[2:4]
+
+
+def test_a_page_may_begin_after_any_listed_job(jobs: JobRecords, clock: Clock) -> None:
+    """It is what the release before gave as `next_before`."""
+    ids = [accept(jobs, clock) for _ in range(3)][::-1]
+    following = jobs.reader.newest("alice", before=ids[0], limit=2)
+    assert [job.id for job in following.jobs] == ids[1:]
+
+
+@pytest.mark.parametrize("before", ["nothing", "nan:a", "soon:a", ":a"])
+def test_a_page_after_an_unknown_place_is_refused(
+    jobs: JobRecords, clock: Clock, before: str
+) -> None:
     accept(jobs, clock)
-    assert jobs.reader.newest("alice", before="nothing", limit=2).jobs == []
+    with pytest.raises(InvalidRequest, match="next_before"):
+        jobs.reader.newest("alice", before=before, limit=2)
