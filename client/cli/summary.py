@@ -59,9 +59,9 @@ def summary_lines(summary: dict[str, Any]) -> Iterator[str]:
         yield "  the first failures of this run:"
         for each in first:
             yield f"    {each['path']}: {each['message']}"
-    if summary["failed"]:
+    if states := [each for each in ("failed", "cancelled") if summary[each]]:
         yield (
-            f"  all failures are in {summary['output']}, in the rows with the state failed;"
+            f"  their rows in {summary['output']} have the state {' or '.join(states)};"
             " --retry-failed classifies them again"
         )
     yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from client.cli import connect, upload as command
 from client.cli.command import main
 from client.cli.exits import Exit
+from client.cli.summary import summary, summary_lines
 from client.upload import planner, retry, running
 from tests.client.scripted_server import ScriptedServer
 from tests.client.upload.conftest import Jobs, Upload
@@ -234,7 +236,7 @@ def test_the_summary_names_the_first_failures_and_says_where_all_are(
     _, out, _ = upload()
     named = [line.strip() for line in out.splitlines() if "empty" in line and "x" in line]
     assert named == [f"x{k}.jpg: The file is empty." for k in range(5)]
-    assert f"all failures are in {upload.table}" in out and "--retry-failed" in out
+    assert f"their rows in {upload.table} have the state failed; --retry-failed" in out
     _, summary = upload.json("--overwrite")
     first = {"path": "x0.jpg", "code": "empty_file", "message": "The file is empty."}
     assert summary["first_failures"][0] == first and len(summary["first_failures"]) == 5
@@ -295,3 +297,13 @@ def test_pictures_of_an_earlier_run_do_not_count_in_the_rate(
     monkeypatch.setattr(command, "progress_for", lambda *_, **__: recorder)
     assert upload("--resume")[0] == Exit.OK
     assert recorder.own[0] == 0 and recorder.own[-1] == 2
+
+
+def test_the_summary_says_how_to_classify_cancelled_pictures() -> None:
+    """An operator may have cancelled the job, or purged its lane."""
+    counts = Counter(succeeded=2, cancelled=3)
+    told = summary(Path("labels.csv"), counts, Counter(), 1, skipped={})
+    lines = [line.strip() for line in summary_lines(told)]
+    assert "3 cancelled" in lines
+    again = "--retry-failed classifies them again"
+    assert f"their rows in labels.csv have the state cancelled; {again}" in lines
