@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from client.cli import connect, upload as command
 from client.cli.command import main
 from client.cli.exits import Exit
-from client.cli.summary import summary, summary_lines
 from client.upload import planner, retry, running
 from tests.client.scripted_server import ScriptedServer
 from tests.client.upload.conftest import Jobs, Upload
@@ -297,13 +295,3 @@ def test_pictures_of_an_earlier_run_do_not_count_in_the_rate(
     monkeypatch.setattr(command, "progress_for", lambda *_, **__: recorder)
     assert upload("--resume")[0] == Exit.OK
     assert recorder.own[0] == 0 and recorder.own[-1] == 2
-
-
-def test_the_summary_says_how_to_classify_cancelled_pictures() -> None:
-    """An operator may have cancelled the job, or purged its lane."""
-    counts = Counter(succeeded=2, cancelled=3)
-    told = summary(Path("labels.csv"), counts, Counter(), 1, skipped={})
-    lines = [line.strip() for line in summary_lines(told)]
-    assert "3 cancelled" in lines
-    again = "--retry-failed classifies them again"
-    assert f"their rows in labels.csv have the state cancelled; {again}" in lines
