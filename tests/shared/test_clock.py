@@ -59,6 +59,22 @@ def test_the_clock_of_this_machine_is_used_as_it_is(redis: Redis, switch: Switch
     assert clock.difference() == 0
 
 
+@pytest.mark.parametrize("ahead", [HOUR, -HOUR])
+def test_a_clock_that_is_set_while_a_process_runs_changes_no_time(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """Deadlines that were written until the next measurement would be an hour wrong."""
+    monkeypatch.setattr(clock, "_clock", clock._Clock())
+    clock.now(redis)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    assert clock.reading() == pytest.approx(by_redis(redis), abs=60)
+    monkeypatch.setattr(clock, "MEASURE_SECONDS", 0)
+    monkeypatch.setattr(clock._clock, "_due_at", 0)
+    assert clock.now(redis) == pytest.approx(by_redis(redis), abs=60)
+    assert clock.difference() == pytest.approx(-ahead, abs=60)
+
+
 def test_a_process_asks_for_the_time_only_now_and_then(
     redis: Redis, switch: Switch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

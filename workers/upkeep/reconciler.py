@@ -40,7 +40,11 @@ class Reconciler:
         # released, because that would allow a second recovery in the same interval.
         milliseconds = int(900 * self._seconds)
         key = keys.reconciling(self._lane)
-        return bool(self._redis.set(key, socket.gethostname(), nx=True, px=milliseconds))
+        if self._redis.set(key, socket.gethostname(), nx=True, px=milliseconds):
+            return True
+        if self._redis.pttl(key) > milliseconds:  # the clock of Redis was set back
+            self._redis.pexpire(key, milliseconds)
+        return False
 
     def _recover(self) -> None:
         recovered = self._recovery.recover(self._lane)

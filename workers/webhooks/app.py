@@ -13,8 +13,6 @@ from typing import Any
 
 from celery import Celery, signals
 from kombu import Queue
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from shared.observe import log
 from shared.observe.start import read_settings
@@ -27,6 +25,7 @@ from workers.upkeep import health, redis_check
 from workers.celery_app import make_celery
 from workers.webhooks import QUEUE
 from workers.webhooks.delivery import WebhookDelivery
+from workers.webhooks.dispatcher import Dispatcher
 from workers.webhooks.signature import Signer
 
 logger = logging.getLogger(__name__)
@@ -102,18 +101,14 @@ redis_check.at_start(settings)
 
 @signals.worker_ready.connect
 def _start_timers(sender: Any, **_: Any) -> None:
-    sender.timer.call_repeatedly(_POLL_SECONDS, _queue_due_webhooks)
+    dispatcher = Dispatcher(
+        _delivery().lease,
+        lambda: int(_redis.llen(QUEUE)),
+        lambda lease: deliver.apply_async(lease, queue=QUEUE),
+        threads=_THREADS,
+    )
+    sender.timer.call_repeatedly(_POLL_SECONDS, dispatcher.tick)
     heartbeat = settings.heartbeat_file(QUEUE)
     sender.timer.call_repeatedly(settings.reconcile_seconds, health.beat, (heartbeat,))
     sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
-
-
-def _queue_due_webhooks() -> None:
-    """Queue at most one webhook for each thread: a lease would end while a longer queue waits."""
-    try:
-        room = _THREADS - int(_redis.llen(QUEUE))
-        for lease in _delivery().lease(room) if room > 0 else ():
-            deliver.apply_async(lease, queue=QUEUE)
-    except (RedisError, OperationalError) as error:
-        logger.warning("cannot read the webhooks that are due: %s", error)

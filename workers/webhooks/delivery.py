@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from http import HTTPStatus
 
 from shared.addresses import webhook_address
@@ -85,7 +84,7 @@ class WebhookDelivery:
             return post(
                 target,
                 ended.body,
-                self._signer.headers(ended, timestamp=int(time.time())),
+                self._signer.headers(ended, timestamp=int(self._outbox.now())),
                 allow_private=self._allow_private,
                 seconds=self._seconds,
             )

@@ -19,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, NamedTuple
 
+from shared import clock
 from shared.addresses.webhook_address import Target, is_public
 
 _AGENT = "image-classifier-webhooks/1"
@@ -76,7 +77,7 @@ def _retry_after(header: str) -> float:
     if header.isascii() and header.isdecimal():
         return float(header)
     try:
-        return max(0, parsedate_to_datetime(header).timestamp() - time.time())
+        return max(0, parsedate_to_datetime(header).timestamp() - clock.reading())
     except (ValueError, OverflowError):
         return 0
 

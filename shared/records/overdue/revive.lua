@@ -35,7 +35,8 @@ charge(part, 1, bytes - counted, lane, redis.call('HGET', job, 'client'))
 redis.call('HINCRBY', job, 'failed', -1)
 if state == 'completed' then
   redis.call('HSET', job, 'state', 'running')
-  redis.call('HDEL', job, 'finished_at')
+  -- The next end has a webhook of its own, with its own tries.
+  redis.call('HDEL', job, 'finished_at', 'webhook_tries', 'webhook_last')
 end
 redis.call('ZADD', outstanding, deadline, member)
 redis.call('INCRBY', outstanding_images, 1)

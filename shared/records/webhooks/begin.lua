@@ -1,5 +1,6 @@
 -- Start a try, if this worker still holds the lease.
 --
+-- runs in a full Redis
 -- uses: webhooks/under_way
 -- keys: webhooks_due, webhooks_under_way, job
 -- arguments: job_id, lease_until, new_lease_until

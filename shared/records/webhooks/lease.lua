@@ -1,5 +1,6 @@
 -- Lease webhooks that are due: no other worker delivers them until the lease ends.
 --
+-- runs in a full Redis
 -- uses: webhooks/under_way
 -- keys: webhooks_due, webhooks_under_way
 -- arguments: now, lease_until, most, most_of_host, most_of_client, examined, later, apart

@@ -1,5 +1,6 @@
 -- End a try, unless the job has ended again or another worker has leased the webhook meanwhile.
 --
+-- runs in a full Redis
 -- uses: webhooks/under_way
 -- keys: webhooks_due, webhooks_under_way, job
 -- arguments: job_id, lease_until, retry_at, last

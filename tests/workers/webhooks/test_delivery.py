@@ -16,6 +16,7 @@ from shared.records.job_records import JobRecords
 from shared.jobs import Lane, NewItem, OpenJob, PartRef, new_job_id
 from shared.records.webhooks.outbox import Lease, WebhookOutbox
 from tests.conftest import Clock
+from tests.workers.webhooks.conftest import SECRET, Make
 from tests.workers.webhooks.ended_jobs import (
     SUCCESS,
     commit,
@@ -27,28 +28,6 @@ from tests.workers.webhooks.ended_jobs import (
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import BACKOFF_SECONDS, WebhookDelivery, pause
 from workers.webhooks.signature import Signer
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-Make = Callable[..., WebhookDelivery]
-
-
-@pytest.fixture
-def make_delivery(redis: Redis, jobs: JobRecords) -> Make:
-    def make(*, allow_private: bool = True, seconds: float = 2) -> WebhookDelivery:
-        return WebhookDelivery(
-            WebhookOutbox(redis),
-            jobs.reader,
-            Signer(SECRET),
-            allow_private=allow_private,
-            seconds=seconds,
-        )
-
-    return make
-
-
-@pytest.fixture
-def delivery(make_delivery: Make) -> WebhookDelivery:
-    return make_delivery()
 
 
 def test_the_commit_that_ends_a_job_adds_its_webhook(

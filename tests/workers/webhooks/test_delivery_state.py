@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
 from redis import Redis
 
 from shared import keys
@@ -17,16 +16,6 @@ from tests.support.ports import free_port
 from tests.workers.webhooks.ended_jobs import deliver_all, ended_job
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import WebhookDelivery
-from workers.webhooks.signature import Signer
-
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
-
-@pytest.fixture
-def delivery(redis: Redis, jobs: JobRecords) -> WebhookDelivery:
-    return WebhookDelivery(
-        WebhookOutbox(redis), jobs.reader, Signer(SECRET), allow_private=True, seconds=2
-    )
 
 
 def state(redis: Redis, jobs: JobRecords, job: NewJob) -> Delivery:
