@@ -4,7 +4,8 @@ The journal is JSON Lines, and is only appended to. It has five kinds of lines:
 
     plan     the files of one job, with its Idempotency-Key. The line is on the disk before the
              job is opened, so that a later run gets the same job for the same key.
-    unread   a file of a plan that could not be read when it was to be sent
+    unread   a file of a plan that could not be read when it was to be sent, or was no longer equal
+             to its copies. An empty picture is sent instead, if this run does not die before.
     partly   the next rows of a plan are in the table, with the table's length after them
     written  the same, and there are no more. Its counts are those of the whole plan, since releases
              that know no `partly` write all rows again.

@@ -47,7 +47,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     #: The Idempotency-Key of the job.
     key: str = field(default_factory=lambda: str(uuid.uuid4()))
-    #: The error message for each file that could not be read when it was to be sent, by position.
+    #: Why the bytes of a file could not be sent, by position.
     unread: dict[int, str] = field(default_factory=dict)
     #: Its rows in the table, by state, and its errors by code. Rows are written in order.
     written: Counter[str] = field(default_factory=Counter)
@@ -55,22 +55,27 @@ class Plan:
     @cached_property
     def items(self) -> Sequence[int]:
         """For each item of the job, the position of its file; of equal files, the first."""
-        return list(self._first_position.values())
+        return [positions[0] for positions in self.copies]
+
+    @cached_property
+    def copies(self) -> Sequence[Sequence[int]]:
+        """For each item of the job, the positions of the files that were equal."""
+        return list(self._positions.values())
 
     @cached_property
     def item_of(self) -> Sequence[int | None]:
         """For each file, the item that has its result. None for a file that is not sent."""
-        number = {digest: item for item, digest in enumerate(self._first_position)}
+        number = {digest: item for item, digest in enumerate(self._positions)}
         return [None if each.error else number[each.digest] for each in self.files]
 
     @cached_property
-    def _first_position(self) -> dict[str, int]:
+    def _positions(self) -> dict[str, list[int]]:
         """By digest."""
-        first: dict[str, int] = {}
+        positions: dict[str, list[int]] = {}
         for position, each in enumerate(self.files):
             if not each.error:
-                first.setdefault(each.digest, position)
-        return first
+                positions.setdefault(each.digest, []).append(position)
+        return positions
 
 
 def row_count(counts: Mapping[str, int]) -> int:

@@ -9,6 +9,7 @@ from ..api.records import Counts, ItemError
 from ..api.service import ImageClassifier
 from ..text import path_text
 from .plan import row_count
+from .result import result_of
 from .sender import Sender, SentPlan
 
 #: How often the counts of the later jobs are read. The service works on all jobs at the same time.
@@ -65,8 +66,9 @@ class Running:
         for job_id, (sent, counts) in self._jobs.items():
             for item in self._service.job(job_id).results() if counts.failed else ():
                 position = sent.plan.items[item.index]
-                if item.error and position >= row_count(sent.plan.written):
-                    yield path_text(sent.plan.files[position].path), item.error
+                error = result_of(sent.plan, position, item).error
+                if error and position >= row_count(sent.plan.written):
+                    yield path_text(sent.plan.files[position].path), error
 
 
 def _with_rows(sent: SentPlan, state: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import Counter
@@ -27,10 +28,13 @@ from ..errors import JobCancelled, JobClosed, PartConflict
 from ..regular_file import RegularFile
 from ..text import path_text
 from .journal import Journal
-from .plan import Plan, row_count
+from .plan import Plan, PlannedFile, row_count
 from .planner import MAX_REQUEST_BYTES, reason
 from .progress import Progress
 from .window import Stopped
+
+#: Why a file is not sent that is no longer equal to its copies.
+_CHANGED = "The file changed while it was uploaded."
 
 #: How often a waiting thread checks whether the upload ends.
 _STOP_SECONDS = 0.2
@@ -158,7 +162,7 @@ class Sender:
         assert sent.job
         items = part_range(number, len(sent.plan.items))
         counts: Counter[str] = Counter()
-        pictures = [self._picture(sent.plan, sent.plan.items[item], counts) for item in items]
+        pictures = [self._picture(sent.plan, sent.plan.copies[item], counts) for item in items]
         in_part = {item: duplicates[item] for item in items if item in duplicates}
         for earlier in in_part.values():
             # When the earlier job ends, the service has the result in its cache.
@@ -175,31 +179,53 @@ class Sender:
             return
         self.count(uploaded=len(with_bytes), known=len(items) - len(with_bytes), **counts)
 
-    def _picture(self, plan: Plan, position: int, counts: Counter[str]) -> Picture:
-        file = plan.files[position]
+    def _picture(self, plan: Plan, copies: Sequence[int], counts: Counter[str]) -> Picture:
+        file = plan.files[copies[0]]
         return Picture(
             name=path_text(file.path),
             digest=file.digest,
             size=file.size,
-            content=partial(self._read, plan, position, counts),
+            content=partial(self._read, plan, copies, counts),
         )
 
-    def _read(self, plan: Plan, position: int, counts: Counter[str]) -> bytes:
-        """The present bytes of a file. The service hashes them itself, so they may have changed."""
+    def _read(self, plan: Plan, copies: Sequence[int], counts: Counter[str]) -> bytes:
+        data = self._content(plan, copies, counts)
+        counts["bytes"] += len(data)
+        return data
+
+    def _content(self, plan: Plan, copies: Sequence[int], counts: Counter[str]) -> bytes:
+        """The present bytes of a file, or of files that were equal when they were hashed.
+
+        A single file may have changed: the service hashes the bytes itself. Copies have one result.
+        So the first of them that is as it was is sent, or else what all of them have now.
+        """
+        unread: dict[int, str] = {}
+        new: set[str] = set()
+        for position in copies:
+            file = plan.files[position]
+            try:
+                data = self._present(file, counts)
+            except OSError as error:
+                unread[position] = reason(error)
+                continue
+            if len(copies) == 1 or (digest := hashlib.sha256(data).hexdigest()) == file.digest:
+                return data
+            new.add(digest)
+        if len(new) == 1 and not unread:
+            return data
+        # The part must keep its number of items. This one is sent empty, and its rows get the
+        # reasons.
+        for position in copies:
+            message = plan.unread[position] = unread.get(position, _CHANGED)
+            self._journal.unread(plan, position, message)
+        return b""
+
+    def _present(self, file: PlannedFile, counts: Counter[str]) -> bytes:
         if self._stopping.is_set():
             raise Stopped
-        file = plan.files[position]
-        try:
-            with BufferedReader(RegularFile(os.path.join(self._folder, file.path))) as opened:
-                data = opened.read(MAX_REQUEST_BYTES)
-                now = os.fstat(opened.fileno())
-        except OSError as error:
-            # The part must keep its number of items. This one is sent empty, and its row gets
-            # the reason.
-            plan.unread[position] = reason(error)
-            self._journal.unread(plan, position, plan.unread[position])
-            return b""
-        counts["bytes"] += len(data)
+        with BufferedReader(RegularFile(os.path.join(self._folder, file.path))) as opened:
+            data = opened.read(MAX_REQUEST_BYTES)
+            now = os.fstat(opened.fileno())
         if (now.st_size, now.st_mtime_ns) != (file.size, file.modified_ns):
             counts["changed"] += 1
             self._progress.report(f"{path_text(file.path)}: changed while it was uploaded")

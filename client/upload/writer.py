@@ -12,8 +12,8 @@ from ..tables.table import Table
 from ..text import path_text
 from .journal import Journal
 from .plan import row_count
-from .planner import UNREADABLE_FILE
 from .progress import Progress
+from .result import failed, result_of
 from .sender import Sender, SentPlan
 
 #: Failures that the summary names.
@@ -75,14 +75,8 @@ class Writer:
             yield row(result, **leading)
 
     def _result(self, sent: SentPlan, position: int) -> Item:
-        plan = sent.plan
-        file, item = plan.files[position], plan.item_of[position]
+        file, item = sent.plan.files[position], sent.plan.item_of[position]
         if item is None:
             assert file.error, "a file without an error has an item"
-            return _failed(*file.error)
-        message = plan.unread.get(plan.items[item])
-        return _failed(UNREADABLE_FILE, message) if message else sent.items[item]
-
-
-def _failed(code: str, message: str) -> Item:
-    return Item(index=0, name="", state="failed", error=ItemError(code, message))
+            return failed(*file.error)
+        return result_of(sent.plan, position, sent.items[item])
