@@ -40,9 +40,9 @@ def read_vectors(table: Path) -> Vectors:
     """Raises UsageError if the table has no embeddings, and OSError if it cannot be read."""
     import numpy as np  # optional
 
-    shown = path_text(str(table))
     read = {".jsonl": _json_lines, ".parquet": _parquet}[table.suffix]
-    paths, vectors, versions, without = [], [], set(), 0
+    paths, vectors, without = [], [], 0
+    versions: set[str] = set()
     try:
         for row, vector in read(table):
             if vector is None:
@@ -51,14 +51,28 @@ def read_vectors(table: Path) -> Vectors:
             paths.append(_path_of(row))
             vectors.append(vector)
             versions.add(row["model_version"])
-        embeddings = np.stack(vectors) if vectors else np.empty((0, 0), np.float16)
+        _check(table, versions)
+        embeddings = np.stack(vectors)
         if embeddings.ndim != 2:
             raise ValueError("an embedding is no list of numbers")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        shown = path_text(str(table))
         raise UsageError(
             f"{shown} is not a table of `image-classifier upload`: {error!r}"
         ) from error
-    if not vectors:
+    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1))
+    return Vectors(
+        [paths[number] for number in usable],
+        embeddings[usable],
+        without,
+        unusable=len(paths) - len(usable),
+    )
+
+
+def _check(table: Path, versions: set[str]) -> None:
+    """Raises UsageError unless the embeddings are of one model version."""
+    shown = path_text(str(table))
+    if not versions:
         raise UsageError(
             f"{shown} has no embeddings. Make it with: image-classifier upload FOLDER --embeddings"
             f" --output NEW{table.suffix}"
@@ -68,13 +82,6 @@ def read_vectors(table: Path) -> Vectors:
             f"{shown} has embeddings of several models, which cannot be compared:"
             f" {', '.join(sorted(map(str, versions)))}."
         )
-    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1) & embeddings.any(axis=1))
-    return Vectors(
-        [paths[number] for number in usable],
-        embeddings[usable],
-        without,
-        unusable=len(paths) - len(usable),
-    )
 
 
 def _path_of(row: dict[str, Any]) -> str:
@@ -108,8 +115,5 @@ def _parquet(table: Path) -> Iterator[tuple[dict[str, Any], NDArray[np.float16] 
         if EMBEDDING not in columns:
             yield from ((row, None) for row in rows)
             continue
-        column = batch.column(EMBEDDING)
-        of_all = column.drop_null()
-        vectors = iter(of_all.flatten().to_numpy().reshape(len(of_all), -1))
-        for row, is_there in zip(rows, column.is_valid().to_pylist(), strict=True):
-            yield row, next(vectors) if is_there else None
+        for row, vector in zip(rows, batch.column(EMBEDDING), strict=True):
+            yield row, vector.values.to_numpy() if vector.is_valid else None

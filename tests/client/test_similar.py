@@ -23,6 +23,8 @@ from tests.client.scripted_jobs import ScriptedJobs
 from tests.client.scripted_server import scripted_server
 
 SIZE = 64
+COLUMNS = [*flat_columns(["path"], 1, with_threshold=True), EMBEDDING]
+GOOD: dict[str, Any] = {"index": 0, "name": "", "state": "succeeded", "model_version": "m-1"}
 ROW: dict[str, Any] = {"path": "a", "model_version": "m"}
 
 
@@ -35,12 +37,11 @@ def vectors(*, copies: int = 3, pictures: int = 40) -> NDArray[np.float16]:
     return every.astype(np.float16)
 
 
-def save(path: Path, embeddings: NDArray[np.float16], **more: Any) -> None:
+def save(path: Path, embeddings: NDArray[np.float16]) -> None:
     """As `upload --embeddings` does, with a picture that has failed."""
-    table = Table(path, [*flat_columns(["path"], 1, with_threshold=True), EMBEDDING])
-    good: dict[str, Any] = {"index": 0, "name": "", "state": "succeeded", "model_version": "m-1"}
+    table = Table(path, COLUMNS)
     for number, each in enumerate(embeddings):
-        item = Item(**good | more, embedding=tuple(float(f"{x:.5g}") for x in each))
+        item = Item(**GOOD, embedding=tuple(float(f"{x:.5g}") for x in each))
         table.append([row(item, path=f"{number}.jpg")])
     failed = Item(index=0, name="", state="failed", error=ItemError("empty_file", "It is empty."))
     table.append([row(failed, path="failed.jpg")])
@@ -168,12 +169,18 @@ def test_a_table_that_cannot_be_used(
     assert message in capsys.readouterr().err
 
 
-def test_embeddings_of_two_models_are_not_compared(tmp_path: Path, capsys: Any) -> None:
-    path = tmp_path / "t.jsonl"
-    save(path, vectors(), model_version="m-2")
-    lines = path.read_text()
-    path.write_text(lines + lines.replace("m-2", "m-3"))
-    assert main(["similar", str(path)]) == 2
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+@pytest.mark.parametrize("size", [SIZE, 2 * SIZE])
+def test_embeddings_of_two_models_are_not_compared(
+    tmp_path: Path, capsys: Any, name: str, size: int
+) -> None:
+    """They may have different sizes."""
+    table = Table(tmp_path / name, COLUMNS)
+    for version, numbers in (("m-2", SIZE), ("m-3", size)):
+        item = Item(**GOOD | {"model_version": version}, embedding=(0.5,) * numbers)
+        table.append([row(item, path="a.jpg"), row(item, path="b.jpg")])
+    table.finish()
+    assert main(["similar", str(tmp_path / name)]) == 2
     assert "of several models, which cannot be compared: m-2, m-3." in capsys.readouterr().err
 
 
@@ -229,3 +236,30 @@ def test_parquet_has_a_list_of_float16(tmp_path: Path) -> None:
     column = read[EMBEDDING].combine_chunks()
     assert column.null_count == 1
     assert np.array_equal(column.drop_null().flatten().to_numpy().reshape(-1, SIZE), embeddings)
+
+
+def test_parquet_has_lists_of_any_size_if_two_models_gave_them(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = Table(tmp_path / "t.parquet", COLUMNS)
+    given: list[list[float] | None] = [[0.5] * 2, None, [0.25] * 3]
+    for embedding in given:
+        table.append([row(Item(**GOOD, embedding=tuple(embedding or ())), path="a.jpg")])
+    table.finish()
+    assert parquet.read_table(tmp_path / "t.parquet")[EMBEDDING].to_pylist() == given
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["t.parquet", "t.parquet.rows"]
+
+
+def test_a_table_that_cannot_be_made_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("client.tables.parquet.os.fsync", full)
+    with pytest.raises(OSError):
+        save(tmp_path / "t.parquet", vectors())
+    assert [each.name for each in tmp_path.iterdir()] == ["t.parquet.rows"]
