@@ -5,14 +5,15 @@ time. If its header says that it has many pixels, it is not even tried. A slow p
 into the queue and gets a batch of its own. A batch also ends when its budget is spent.
 
 Many pictures of one client, each of them fast enough, must not delay those of another either. So
-the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile. A
-client that has lately sent a slow picture begins a few rounds later.
+the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile. One
+that has used the time of a run lets the others go first. A client that has lately sent a slow
+picture comes last. One such picture is decoded in any case, so that no client waits for ever.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -26,10 +27,6 @@ from shared.settings import Settings
 from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoder, Trial
-
-#: So long that three pictures of each other client come first, which are not slow and so do not
-#: spend the budget of a batch.
-_ROUNDS_LATER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,17 +115,20 @@ class BatchDecoding:
         if budget.trial and len(every) == 1 and (slow or every[0].client not in slow_clients):
             # No other picture waits for its try, and a second one would take longer.
             self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
+        #: The picture that is decoded also if the budget is spent before.
+        self._owed = next((each for each in self._left if each.client in slow_clients), None)
         self._decodes_slow = slow or budget.trial is None
         self._slow_clients = slow_clients
         self._spent = 0.0
+        self._spent_by: dict[str, float] = defaultdict(float)  #: The seconds of each client.
         self._begun: PartWork | None = None  #: The part whose picture was decoded last.
 
     @property
     def over(self) -> bool:
         """Whether there is no further run."""
-        if not self._left or self._spent >= self._budget.batch:
+        if not self._left or (self._left[0].slow and not self._decodes_slow):
             return True
-        return self._left[0].slow and not self._decodes_slow
+        return self._spent >= self._budget.batch and self._left[0] is not self._owed
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures.
@@ -168,33 +168,53 @@ class BatchDecoding:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
         work, position = picture.work, picture.position
         self._begun = work
+        self._owed = None if picture.client in self._slow_clients else self._owed
         data = self._pictures.take(picture.place, (each.place for each in self._left))
         if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False
         trial = None if picture.slow else self._trial
-        pixels, milliseconds = self._decoder.decode(data, trial=trial)
-        self._spent += milliseconds / 1000
+        pixels, milliseconds, slow = self._decoder.decode(data, trial=trial)
+        self._spend(picture.client, milliseconds / 1000)
         if trial is not None and isinstance(pixels, DecodeTimeout):
             self._left.append(_Picture(work, position, slow=True))
             self._slow_clients.add(picture.client)
             return False
+        if slow:
+            self._slow_clients.add(picture.client)
         if isinstance(pixels, ClassifierError):
             run.failed.append((work, position, Outcome.failure(pixels)))
         else:
             run.ready.append(Ready(work, position, pixels, milliseconds))
         return picture.slow
 
+    def _spend(self, client: str, seconds: float) -> None:
+        """Let others go first when a client has used the time of one more run."""
+        runs = self._runs_of(client)
+        self._spent += seconds
+        self._spent_by[client] += seconds
+        if self._runs_of(client) > runs or self._spent >= self._budget.batch:
+            self._left = deque(sorted(self._left, key=self._precedence))
+
+    def _precedence(self, picture: _Picture) -> tuple[bool, bool, float]:
+        """The lowest one is decoded next."""
+        is_owed = picture is self._owed and self._spent >= self._budget.batch
+        return picture.slow, not is_owed, self._runs_of(picture.client)
+
+    def _runs_of(self, client: str) -> float:
+        return self._spent_by[client] // self._budget.run
+
 
 def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:
-    """The first picture of each client, then the second of each, and so on."""
-    counts = Counter(dict.fromkeys(_slow_of(pictures, slow_clients), _ROUNDS_LATER))
+    """The first picture of each client, then the second of each, and so on; slow clients last."""
+    slow = _slow_of(pictures, slow_clients)
+    counts: Counter[str] = Counter()
     numbered = []
     for picture in pictures:
         client = picture.client
-        numbered.append((counts[client], picture))
+        numbered.append((client in slow, counts[client], picture))
         counts[client] += 1
-    return [picture for _, picture in sorted(numbered, key=lambda each: each[0])]
+    return [picture for *_, picture in sorted(numbered, key=lambda each: each[:2])]
 
 
 def _whole_parts_in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import time
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class Decoded(NamedTuple):
     #: RGB of shape (crop, crop, 3), or the error of a picture that cannot be decoded.
     pixels: NDArray[np.uint8] | ClassifierError
     milliseconds: float
+    slow: bool = False  #: Whether it took more processor time than a first try may take.
 
 
 class Trial(NamedTuple):
@@ -41,7 +43,7 @@ class Decoder:
 
     def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
         """Decode one picture. Works in the main thread only, because the limits use signals."""
-        started = time.perf_counter()
+        started, others = time.perf_counter(), _seconds_apart()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
             if apart.is_needed(data):
@@ -51,7 +53,9 @@ class Decoder:
                 pixels = self._pixels(data, trial)
         except ClassifierError as error:
             pixels = error
-        return Decoded(pixels, 1000 * (time.perf_counter() - started))
+        # In this process the limit of a try ends it.
+        slow = trial is not None and _seconds_apart() - others > trial.cpu_seconds
+        return Decoded(pixels, 1000 * (time.perf_counter() - started), slow)
 
     def _pixels(self, data: bytes, trial: Trial | None) -> NDArray[np.uint8] | ClassifierError:
         """The pixels, or why there are none."""
@@ -67,3 +71,9 @@ class Decoder:
             # The frames of the traceback hold the decoded picture, which may be large.
             error.__traceback__ = error.__cause__ = error.__context__ = None
             return error
+
+
+def _seconds_apart() -> float:
+    """Processor time of the processes that have decoded a picture apart and ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -19,6 +19,7 @@ from tests.workers.classify.scripted import (
     HOSTILE,
     LARGE,
     LIMIT,
+    ONE_CALL,
     TRIAL,
     Make,
     ScriptedDecoder,
@@ -66,16 +67,8 @@ def test_clients_share_a_batch_in_rounds(classifier: Make, jobs: JobRecords) -> 
 def decoded(classifier: Make, refs: list[PartRef]) -> list[int]:
     """The bytes of the pictures of a batch, in the order in which they are decoded."""
     decoder = ScriptedDecoder(load_side(classifier))
-    sizes: list[int] = []
-    decode = decoder.decode
-
-    def noted(data: bytes, *, trial: Trial | None = None) -> Decoded:
-        sizes.append(len(data))
-        return decode(data, trial=trial)
-
-    decoder.decode = noted  # type: ignore[method-assign]
     classifier(decoder).classify(refs)
-    return sizes
+    return [len(data) for data in decoder.seen]
 
 
 @pytest.mark.parametrize("ahead", [31, 32, 95])
@@ -95,6 +88,38 @@ def test_a_picture_waits_for_few_heavy_pictures_of_another_client(
     assert batches == ahead // PART_SIZE + 1
     answered = [ref for ref in heavy if outcomes(jobs, ref) == ["succeeded"]]
     assert len(answered) <= 4 * batches  # 0.29 s each
+
+
+def test_good_pictures_are_answered_after_one_that_is_decoded_in_one_call(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    """A HEIC of 16 megapixels takes 0.8 s, and a batch has one second."""
+    calls = [submit(jobs, ONE_CALL, client="calls") for _ in range(16)]
+    good = [submit(jobs, GOOD, client="good") for _ in range(8)]
+    taken(redis)
+    decoder = ScriptedDecoder(load_side(classifier))
+    worker = classifier(decoder)
+    worker.classify([*calls, *good])
+    assert [outcomes(jobs, ref) for ref in good] == [["succeeded"]] * 8
+    left = [ref for refs, _ in taken(redis) for ref in refs]
+    assert len(left) == 14
+    more = [submit(jobs, GOOD, client="good") for _ in range(3)]
+    decoder.seen.clear()
+    worker.classify([*left, *more])
+    assert decoder.seen[:3] == [GOOD] * 3, "a client with slow pictures begins later"
+
+
+def test_a_client_with_slow_pictures_is_not_forgotten_beside_many_others(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    worker = classifier()
+    worker.classify([submit(jobs, ONE_CALL, client="calls") for _ in range(2)])
+    calls = [submit(jobs, ONE_CALL, client="calls") for _ in range(2)]
+    others = [submit(jobs, HEAVY, client=f"client {k}") for k in range(8)]
+    worker.classify([*calls, *others])
+    done = [ref for ref in others if outcomes(jobs, ref) == ["succeeded"]]
+    assert len(done) == 4, "they spend the budget"
+    assert [outcomes(jobs, ref) for ref in calls] == [["succeeded"], ["waiting"]]
 
 
 def test_a_bulk_part_waits_for_few_pictures_of_another_client(

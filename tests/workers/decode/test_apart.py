@@ -38,7 +38,7 @@ def processor_time() -> float:
 )
 def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     started = processor_time()
-    pixels, _ = DECODER.decode(data, trial=Trial(cpu_seconds=0.3, pixels=10**8))
+    pixels, *_ = DECODER.decode(data, trial=Trial(cpu_seconds=0.3, pixels=10**8))
     assert isinstance(pixels, DecodeTimeout)
     # Each of these calls takes more than five seconds, of which only those of the kernel may count
     # as a whole one.
@@ -48,13 +48,22 @@ def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
     data = encoded(Image.linear_gradient("L").convert("RGB"), form)
-    pixels, _ = DECODER.decode(data)
+    pixels, *_ = DECODER.decode(data)
     assert np.array_equal(pixels, decode(data, PRESET, max_pixels=50_000_000))  # type: ignore
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(0.01, True), (1, False)])
+def test_a_picture_that_takes_more_than_its_try_is_slow(seconds: float, slow: bool) -> None:
+    """It has three times as long, because its decoding cannot be interrupted and go on later."""
+    data = encoded(Image.effect_noise((1200, 900), 64).convert("RGB"), "HEIF")
+    pixels, milliseconds, is_slow = DECODER.decode(data, trial=Trial(seconds, pixels=10**8))
+    assert not isinstance(pixels, ClassifierError) or slow, milliseconds
+    assert is_slow is slow
 
 
 def test_an_error_of_a_picture_keeps_its_code_and_its_words() -> None:
     limits = DecodeLimits(pixels=4000, cpu_seconds=3, memory_bytes=400 * 2**20)
-    pixels, _ = Decoder(PRESET, limits).decode(heic_of_many_turns(64, 0))
+    pixels, *_ = Decoder(PRESET, limits).decode(heic_of_many_turns(64, 0))
     assert isinstance(pixels, ClassifierError)
     assert pixels.code == "too_many_pixels"
     assert "64 x 64" in str(pixels)
@@ -79,7 +88,7 @@ def killed_by(number: signal.Signals) -> Callable[..., None]:
 
 def test_a_decoder_that_crashes_fails_its_picture_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGSEGV))
-    pixels, _ = DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
+    pixels, *_ = DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
     assert isinstance(pixels, DecodeFailed)
 
 
