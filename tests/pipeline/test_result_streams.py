@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,10 +17,12 @@ from shared.jobs import ItemState, Lane, NewItem, NewJob, Outcome, Prediction, n
 from shared.redis_client import connect
 from tests.support.connection import Connection
 from tests.support.local_service import LocalService, local_service
+from tests.support.waiting import wait_until
 
 #: Seconds that a stream may stand still here. The default is 60.
 STILL_SECONDS = 1.0
 TOTAL = 20_000
+SCRIPT = "/openapi/redoc/js/redoc.standalone.js"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -98,6 +101,23 @@ def test_a_stream_that_cannot_be_read_to_its_end_is_cut_off(web: LocalService, j
     with pytest.raises(httpx.RemoteProtocolError):
         httpx.get(f"{web.base_url}/jobs/{job_id}/results?format=csv", timeout=30)
     redis.restore(keys.part(job_id, 300), 3_600_000, whole)
+
+
+def test_the_kernel_buffers_little_of_an_answer_that_is_not_read(web: LocalService) -> None:
+    """A script of a megabyte. It would else buffer four megabytes for each connection."""
+    with ExitStack() as clients:
+        unread = [clients.enter_context(ask(web, SCRIPT)) for _ in range(10)]
+        wait_until(lambda: all(each.has_answer() for each in unread))
+        time.sleep(0.3)
+        waiting = bytes_that_wait(web.port)
+    assert len(waiting) == 10 and 0 < max(waiting) < 300_000
+
+
+def bytes_that_wait(port: int) -> list[int]:
+    """For each connection to this port, the bytes that the kernel has not delivered."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = [row for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    return [int(row[4].partition(":")[0], 16) for row in established]
 
 
 def ask(web: LocalService, path: str) -> Connection:

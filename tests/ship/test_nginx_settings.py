@@ -110,7 +110,7 @@ def test_each_console_keeps_its_usual_port(directives: dict[str, list[list[str]]
     }
     assert {args[0] for args in consoles["listen"]} == {a.rpartition(":")[2] for a in addresses}
     assert [args[0] for args in directives["listen"]] == ["8080", "unix:/tmp/nginx.sock"]
-    assert directives["proxy_pass"] == [["unix:/tmp/nginx.sock"], ["http://web"]]
+    assert directives["proxy_pass"] == [["unix:/tmp/nginx.sock"], ["http://web"], ["http://web"]]
 
 
 def test_a_console_answers_whether_the_others_run_or_not(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def running_nginx(program: str, folder: Path, ports: Sequence[int]) -> Iterator[
 def _install(folder: Path, ports: Sequence[int]) -> int:
     """Write the shipped files with other addresses, and nothing else changed.
 
-    The ports replace `server web:8000 resolve`, which Debian's nginx does not know yet.
+    The ports replace `web:8000 resolve`, which Debian's nginx does not know yet.
     """
     first = 0
     for shipped in _SHIPPED.glob("*.conf"):
@@ -56,7 +56,7 @@ def _install(folder: Path, ports: Sequence[int]) -> int:
             port = free_port()
             text = text.replace(listen, f"listen 127.0.0.1:{port}")
             first = port if listen == "listen 8080" else first
-        replicas = "\n".join(f"server 127.0.0.1:{port} max_fails=0;" for port in ports)
-        text, _ = re.subn(r"server web:8000 resolve [^;]*;", replicas, text)
+        replicas = "\n".join(rf"server 127.0.0.1:{port} \1;" for port in ports)
+        text = re.sub(r"server web:8000 resolve ([^;]*);", replicas, text)
         (folder / shipped.name).write_text(text)
     return first

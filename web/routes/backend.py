@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from flask import current_app, request
@@ -10,6 +11,7 @@ from redis import Redis
 from shared.errors import (
     DailyLimitReached,
     JobNotFound,
+    Overloaded,
     TooManyOutstanding,
     TooMuchKept,
     Unavailable,
@@ -39,6 +41,9 @@ from web.submit.cached_answers import CachedAnswers
 from web.submit.early_refusals import OBJECTION, ROOM
 from web.submit.submission import Submission
 
+#: A client that has too much that it does not read waits so long.
+_RETRY_AFTER_SECONDS = 5
+
 #: Errors of a submission if only its client has no room.
 NO_ROOM_FOR_CLIENT = (TooManyOutstanding, TooMuchKept, DailyLimitReached)
 
@@ -61,7 +66,7 @@ class Backend:
     commits: CommitListener
     streams: EventStreams
     view: JobView
-    unsent: Shares  #: Bytes of results that are read, and not yet sent.
+    unsent: Shares  #: Bytes of long answers that are made, and not yet sent.
 
     def close(self) -> None:
         self.commits.close()
@@ -125,6 +130,18 @@ def body() -> Body:
     """What the body of the present submission holds of this process's memory."""
     held: Body = request.environ[BODY]
     return held
+
+
+def hold_answer(size: int) -> Callable[[], None]:
+    """Count bytes until they are sent, and give a function to call then. Raises Overloaded.
+
+    A client may read slowly, or not at all. What it does not read could otherwise take all memory
+    of the process.
+    """
+    unsent, name = backend().unsent, client().name
+    if not unsent.take(name, size):
+        raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
+    return lambda: unsent.give_back(name, size)
 
 
 def room() -> Room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Response, request, url_for
@@ -16,7 +17,15 @@ from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.uploads import TYPES, Form
 from web.intake.uploads import FORM, Upload, contents, no_picture, read_upload
-from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, client, owner, room, stored_job
+from web.routes.backend import (
+    NO_ROOM_FOR_CLIENT,
+    backend,
+    client,
+    hold_answer,
+    owner,
+    room,
+    stored_job,
+)
 from web.routes.jobs import blueprint
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
@@ -252,13 +261,17 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         backend().submission.open(job, client(), claim, embeddings=embeddings)
         return job.id
 
-    job_id = idempotency.once(backend().jobs, claim, make)
-    stored = stored_job(job_id)
-    known = backend().answers.positions(
-        digests, stored.model_version, embeddings=bool(stored.embeddings)
-    )
-    body = OpenedJob(job=backend().view.schema(stored), part_size=PART_SIZE, known=known)
-    return answer(body, 201, location=url_for("jobs.read", job_id=job_id))
+    with ExitStack() as held:
+        held.callback(hold_answer(len(digests) * len("999999,")))  # their positions
+        job_id = idempotency.once(backend().jobs, claim, make)
+        stored = stored_job(job_id)
+        known = backend().answers.positions(
+            digests, stored.model_version, embeddings=bool(stored.embeddings)
+        )
+        body = OpenedJob(job=backend().view.schema(stored), part_size=PART_SIZE, known=known)
+        response = answer(body, 201, location=url_for("jobs.read", job_id=job_id))
+        response.call_on_close(held.pop_all().close)
+    return response
 
 
 def _key() -> Key | None:

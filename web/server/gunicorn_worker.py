@@ -14,8 +14,9 @@ A client may send many requests without waiting for the answers. gevent switches
 only where there is nothing to read. So such requests wait in a queue, and one of them is answered
 in each round of the event loop.
 
-A client that does not read its answer loses its connection. Streams have a limit of their own for
-each piece (web.server.slow_downloads), and the kernel limits all other answers.
+A client that does not read its answer loses its connection, and the kernel buffers little for it.
+Streams have a limit of their own for each piece (web.server.slow_downloads), and the kernel limits
+all other answers.
 
 Behind a proxy that is trusted, all connections come from the proxy. Clients share the requests then
 (web.server.fairness.places).
@@ -42,6 +43,8 @@ from web.server.fairness.departures import DEPARTURES
 from web.server.fairness.pacing import Queue
 from web.server.fairness.places import PLACES
 from web.server.fairness.shares import Shares
+from web.server.slow_downloads import buffer_little
+from web.server.unread_body import drop_rest
 
 #: Name of the application's extension that the worker calls when the process is asked to stop. It
 #: ends the answers that would go on by themselves.
@@ -75,6 +78,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._addresses: dict[socket.socket, str] = {}
         settings = Settings()
         self._behind_proxy = bool(settings.trusted_proxies)
+        self._slow_upload_seconds = settings.slow_upload_seconds
         self._unread_ms = round(1000 * settings.slow_download_seconds)
         # A single proxy gets half of this, which is all.
         limit = int(self.worker_connections) * (2 if self._behind_proxy else 1)
@@ -96,6 +100,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             _refuse(client)
             return
         _end_if_unread(client, self._unread_ms)
+        buffer_little(client)
         self._addresses[client] = address
         self._idle[client] = time.monotonic()
         try:
@@ -125,6 +130,14 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._idle[client] = time.monotonic()
         if self._last_requests_are_over:
             _stop_reading(client)
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer a request whose head gunicorn refuses.
+
+        A reset would overtake the answer if bytes of the body were left unread.
+        """
+        super().handle_error(req, client, addr, exc)
+        drop_rest(client, seconds=self._slow_upload_seconds)
 
     def _close_idle(self) -> None:
         """Close idle connections of addresses that may open few more, while the process lives."""

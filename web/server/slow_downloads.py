@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 #: Bytes that the kernel buffers for a client. By default it buffers megabytes, and asks for more
 #: only when a third of them has left. A slow client would then look like one that does not read.
+#: Hundreds of connections that read nothing would take gigabytes.
 _UNSENT_BYTES = 2**17
+
+
+def buffer_little(client: socket.socket) -> None:
+    """A Unix socket ignores this with an error."""
+    with suppress(OSError):
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 
 def bounded(
@@ -26,6 +34,5 @@ def bounded(
 
 def _bounded(pieces: Iterator[bytes], client: socket.socket, seconds: float) -> Iterator[bytes]:
     client.settimeout(seconds)
-    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
     yield from pieces
     client.settimeout(None)  # the connection may carry other requests

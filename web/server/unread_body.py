@@ -73,6 +73,23 @@ class UnreadBody:
         return None
 
 
+def drop_rest(client: socket.socket, *, seconds: float) -> None:
+    """Drop all that a client still sends after an answer that ends its connection.
+
+    This ends when nothing comes for `seconds`.
+    """
+    give_up = time.monotonic() + _LONGEST_SECONDS
+    with suppress(OSError):  # the client has gone
+        client.shutdown(socket.SHUT_WR)
+        while time.monotonic() < give_up:
+            size = 0
+            with gevent.Timeout(seconds, False):
+                size = client.recv_into(_DROPPED, 0, _uncopied(client))
+            if not size:
+                return
+            let_others_run()
+
+
 def _has_body(environ: WSGIEnvironment) -> bool:
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
 

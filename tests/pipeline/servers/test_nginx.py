@@ -75,6 +75,22 @@ def test_a_refusal_comes_before_the_body_is_sent(front: str) -> None:
     assert answer.startswith(b"HTTP/1.1 413 ") and b'"request_too_large"' in answer
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/jobs?" + 5000 * "a", "POST", 414), ("/jobs", 26 * "A", 400)]
+)
+def test_requests_that_gunicorn_refuses_take_no_replica_out(
+    start_nginx: StartNginx, service: LocalService, path: str, method: str, status: int
+) -> None:
+    """nginx allows both heads. It counts a failure if a connection ends before all is sent."""
+    with start_nginx([service.port] * 2) as url:
+        for _ in range(8):
+            with Connection(url, head(path, 8_000_000, method=method)) as client:
+                with suppress(OSError):
+                    client.send(bytes(8_000_000))
+                assert client.receive().startswith(b"HTTP/1.1 %d " % status)
+        assert httpx.get(f"{url}/livez").is_success
+
+
 @pytest.mark.parametrize("more", [0, 1])
 def test_nginx_and_the_application_refuse_the_same_length_alike(front: str, more: int) -> None:
     """Up to the limit the application decides, above it nginx. Clients see no difference."""

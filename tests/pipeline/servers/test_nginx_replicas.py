@@ -121,3 +121,14 @@ def test_only_text_is_compressed(
         got = httpx.get(f"{url}/jobs/a/results", headers={"Accept-Encoding": "gzip"})
     assert (got.headers.get("Content-Encoding") == "gzip") is compressed
     assert got.content == b"a" * 5000
+
+
+def test_the_scripts_of_the_documentation_are_not_compressed(
+    start_nginx: StartNginx, replica: MakeReplica
+) -> None:
+    """They have a megabyte. Compressing it again and again for one client delays all others."""
+    web = replica(answer("text/javascript", b"a" * 5000))
+    web.send()
+    with start_nginx([web.port]) as url:
+        got = httpx.get(f"{url}/openapi/a.js", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in got.headers and len(got.content) == 5000

@@ -62,3 +62,25 @@ def test_a_page_that_is_refused_is_not_read(
     monkeypatch.setattr(JobReader, "items", lambda *_: pytest.fail("it was read"))
     assert ask(client, job_id, "json").status_code == 503
     unread.close()
+
+
+def test_the_answer_to_an_opened_job_counts_until_it_is_sent(
+    make_app: Callable[..., OpenAPI], redis: Redis
+) -> None:
+    """It names each picture that needs no upload. One job may be asked for again and again."""
+    client = make_app(max_body_memory_bytes=35_000).test_client()
+    opened = {"total": 500, "digests": [64 * "a"] * 500}
+
+    def ask_again(address: str = "192.0.2.1") -> TestResponse:
+        environ = {"REMOTE_ADDR": address}
+        headers = {"Idempotency-Key": "again"}
+        return client.post("/jobs", json=opened, headers=headers, environ_base=environ)
+
+    unread = [ask_again() for _ in range(5)]
+    assert {each.status_code for each in unread} == {201}
+    refused = ask_again()
+    assert (refused.status_code, refused.json["code"]) == (503, "overloaded")
+    for each in unread:
+        each.close()
+    assert ask_again().status_code == 201
+    assert len(redis.keys("job:*")) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from flask import Response, request
 from flask_openapi import APIBlueprint, Tag
@@ -13,7 +13,7 @@ from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
 from web.http.answers import answer, documented, streamed
 from web.follow.result_formats import LINE_FORMATS, accepted
-from web.routes.backend import backend, client, own_job
+from web.routes.backend import backend, hold_answer, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import (
     MAX_PAGE_ITEMS,
@@ -38,9 +38,6 @@ _PIECE = 8 * PART_SIZE
 #: Bytes of a piece, and of an item, whose names are the longest that are possible.
 _STREAM_BYTES = 2**20
 _ITEM_BYTES = 2**12
-
-#: A client has too much that it does not read.
-_RETRY_AFTER_SECONDS = 5
 
 
 @blueprint.get(
@@ -72,20 +69,8 @@ def read(path: JobPath, query: ResultsQuery) -> Response:
         response.headers["Content-Disposition"] = f'attachment; filename="{job.id}.{kind}"'
         response.headers["Sunset"] = http_date(job.expires_at)
     response.headers["Vary"] = "Accept"
-    response.call_on_close(_hold(size))
+    response.call_on_close(hold_answer(size))
     return response
-
-
-def _hold(size: int) -> Callable[[], None]:
-    """Count bytes until they are sent, and give a function to call then. Raises Overloaded.
-
-    A client may read slowly, or not at all. What it does not read could otherwise take all memory
-    of the process.
-    """
-    unsent, name = backend().unsent, client().name
-    if not unsent.take(name, size):
-        raise Overloaded(retry_after_seconds=_RETRY_AFTER_SECONDS)
-    return lambda: unsent.give_back(name, size)
 
 
 def _media_type(query: ResultsQuery) -> str:
@@ -102,7 +87,7 @@ def _page(job: Job, query: ResultsQuery) -> Response:
         raise InvalidRequest(f"limit: a page has at most {MAX_PAGE_ITEMS} items.")
     stop = min(query.offset + limit, job.total)
     # A page that is refused is not read. That would take as long as an answer.
-    end_reading = _hold(max(0, stop - query.offset) * _ITEM_BYTES)
+    end_reading = hold_answer(max(0, stop - query.offset) * _ITEM_BYTES)
     try:
         return answer(_read_page(job, query.offset, stop))
     finally:
