@@ -36,7 +36,7 @@ def test_a_retried_dead_letter_begins_the_tries_anew(
         jobs.parts.start([again], LANE)
         commit(redis, jobs, again)
         assert deliver_all(delivery) == 1
-        assert 3 <= due(redis)[job.id] - time.time() <= 6
+        assert due(redis)[job.id] - time.time() < 7, "the first pause is five seconds"
 
 
 @pytest.mark.parametrize("ahead", [3600, -3600])
