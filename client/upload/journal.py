@@ -23,6 +23,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -182,12 +183,14 @@ def _apply(entry: Mapping[str, Any], past: Past) -> None:
     past.ends_with_retry = "retry" in entry
     if "plan" in entry:
         files = tuple(PlannedFile.from_list(values) for values in entry["files"])
-        plan = Plan(number=entry["plan"], key=entry["key"], files=files)
-        past.plans[plan.number] = plan
-        past.next_number = plan.number + 1
+        past.plans[entry["plan"]] = Plan(number=entry["plan"], key=entry["key"], files=files)
+        past.next_number = entry["plan"] + 1
         past.paths.update(each.key for each in files)
     elif "unread" in entry:
-        past.plans[entry["unread"]].unread[entry["file"]] = entry["message"]
+        number, position, message = entry["unread"], entry["file"], entry["message"]
+        # A part that an earlier run has sent may end the job while this one still reads its files.
+        with suppress(KeyError):
+            past.plans[number].unread[position] = message
     elif "partly" in entry or "written" in entry:
         past.counts.update(entry["counts"])
         if "partly" in entry:

@@ -36,6 +36,20 @@ def test_a_plan_whose_rows_are_not_written_is_left_to_do(tmp_path: Path) -> None
     assert past.paths == set(map(path_key, ["a.jpg", "b.jpg", "caf\udce9.jpg"]))
 
 
+def test_a_file_may_be_found_unreadable_after_the_rows_of_its_plan_are_written(
+    tmp_path: Path,
+) -> None:
+    """The part that a killed run has sent is stored while the next run reads the files again."""
+    path = tmp_path / "t.csv.journal"
+    first = plan(0, "a.jpg")
+    with Journal(path, HEADER) as journal:
+        journal.plan(first)
+        journal.written(first, 123, {"succeeded": 1})
+        journal.unread(first, 0, "Permission denied")
+    with Journal(path, HEADER) as journal:
+        assert not journal.past.plans and journal.past.counts["succeeded"] == 1
+
+
 def test_a_plan_with_some_rows_is_continued_behind_them(tmp_path: Path) -> None:
     path = tmp_path / "t.csv.journal"
     first = plan(0, "a.jpg", "b.jpg", "c.jpg")
