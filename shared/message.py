@@ -22,6 +22,9 @@ CLASSIFY = "workers.classify"
 #: Header with the number of images in a message. A worker sizes a batch by it without decoding.
 IMAGES = "images"
 
+#: Header with the client of a message that runs alone. Clients take turns with such messages.
+CLIENT = "of_client"
+
 #: Celery adds this to the arguments of a task that is not in a canvas.
 _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -29,12 +32,19 @@ _EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 ALONE = 1_000_000
 
 
-def message(lane: Lane, refs: Sequence[PartRef], *, version: str = "", alone: bool = False) -> str:
+def message(
+    lane: Lane,
+    refs: Sequence[PartRef],
+    *,
+    version: str = "",
+    alone: bool = False,
+    client: str = "",
+) -> str:
     """One message, as JSON, for these parts of one model version.
 
     The caller pushes it to the head of the queue of this lane and version.
 
-    With `alone` it is the only one of its batch. So is the message of a suspect image, which can
+    With `alone` it is the only one of its batch, and `client` is whose it is. So is the message of a suspect image, which can
     then harm no other image.
     """
     parts = [list(ref) for ref in refs]
@@ -61,6 +71,7 @@ def message(lane: Lane, refs: Sequence[PartRef], *, version: str = "", alone: bo
                 "kwargsrepr": "{}",
                 "ignore_result": True,
                 IMAGES: ALONE if alone else sum(ref.images for ref in refs),
+                **({CLIENT: client} if client else {}),
             },
             "properties": {
                 "correlation_id": task_id,

@@ -155,14 +155,19 @@ class PartRecords:
         pipe.execute()
 
     def put_back(
-        self, parts: Mapping[PartRef, Iterable[int]], lane: Lane, version: str = ""
+        self,
+        parts: Mapping[PartRef, Iterable[int]],
+        lane: Lane,
+        version: str = "",
+        clients: Mapping[PartRef, str] = {},
     ) -> None:
         """Queue parts again that have no outcome yet for some images.
 
         Their start does not count as an attempt. An outage may have prevented it. The positions of
         a part are its images that were slow to decode. A part that has any is then alone in its
         batch. The others share messages, because each message takes milliseconds of a worker.
-        `version` is the worker's model version.
+        `version` is the worker's model version. `clients` are those of the parts, as far as they
+        are known.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
@@ -174,7 +179,8 @@ class PartRecords:
             if fields or ref.only is not None:
                 first, *others = fields or [""]
                 rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in others)]
-                _put_back(pipe, rows, lane, version, deadline, alone=True)
+                client = clients.get(ref, "")
+                _put_back(pipe, rows, lane, version, deadline, alone=True, client=client)
         pipe.execute()
 
 
@@ -186,6 +192,7 @@ def _put_back(
     deadline: float,
     *,
     alone: bool = False,
+    client: str = "",
 ) -> None:
     """Add to a pipeline: the parts of these rows are queued in one message.
 
@@ -199,7 +206,7 @@ def _put_back(
         queue=keys.queue(lane, version),
         ready=keys.ready(lane, version) if lane is Lane.INTERACTIVE else "",
         deadline=deadline,
-        message=message(lane, refs, version=version, alone=alone),
+        message=message(lane, refs, version=version, alone=alone, client=client),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 
-from shared.message import ALONE, IMAGES
+from shared.message import ALONE, CLIENT, IMAGES
 
 logger = logging.getLogger(__name__)
 
@@ -103,3 +103,8 @@ def images(request: Any) -> int:
 def runs_alone(request: Any) -> bool:
     """Whether a message must be the only one of its batch."""
     return images(request) >= ALONE
+
+
+def client(request: Any) -> str:
+    """Whose message this is, if it must run alone. Empty if that is not known."""
+    return str(request.request_dict.get(CLIENT, ""))

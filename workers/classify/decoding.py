@@ -13,6 +13,7 @@ picture comes last. One such picture is decoded in any case, so that no client w
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -169,7 +170,9 @@ class BatchDecoding:
         work, position = picture.work, picture.position
         self._begun = work
         self._owed = None if picture.client in self._slow_clients else self._owed
+        began = time.perf_counter()
         data = self._pictures.take(picture.place, (each.place for each in self._left))
+        self._spend(picture.client, time.perf_counter() - began)
         if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False

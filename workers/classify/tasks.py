@@ -105,7 +105,8 @@ class BatchClassifier:
             for ref, of_part in self._run(decoding, report, alone).items():
                 outcomes[ref] |= of_part
         if left := decoding.left():
-            self._parts.put_back(left, self._lane, self._version)
+            clients = {work.ref: work.client for work in works}
+            self._parts.put_back(left, self._lane, self._version, clients)
         report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())
 

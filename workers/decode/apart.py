@@ -2,11 +2,11 @@
 
 Python handles the signal of a time limit only between two calls into C. The decoders of some
 formats are one call, and a small file can make it last for minutes: a HEIC that is turned 255
-times, or a TIFF whose tiles are a thousand times larger than the picture. The pool process would be
-killed in the end, three times for each picture, and others would wait meanwhile.
+times, or a TIFF whose tiles or strips have a thousand times the bytes of the picture. The pool
+process would be killed in the end, three times for each picture, and others would wait meanwhile.
 
 A fork costs ten milliseconds of processor time. So formats that are decoded in small blocks do
-without, and so does a TIFF without tiles, whose calls the number of pixels bounds.
+without.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import os
 import pickle
-import re
 import resource
 import signal
 import traceback
@@ -29,14 +28,7 @@ from shared.formats import HEAD_BYTES, recognised
 _Result = TypeVar("_Result")
 
 #: Formats whose decoders are one call into C, which the number of pixels does not bound.
-_ONE_CALL = (formats.AVIF, formats.HEIC, formats.RAW)
-
-#: The number and the type of the tag TileWidth, in both orders of bytes. Pillow and libtiff may use
-#: different ones of two such tags, so all of the file is searched.
-_TILES = [
-    re.compile(rb"\x42\x01[\x01\x03\x04\x06\x08\x09\x10\x11]\x00"),
-    re.compile(rb"\x01\x42\x00[\x01\x03\x04\x06\x08\x09\x10\x11]"),
-]
+_ONE_CALL = (formats.AVIF, formats.HEIC, formats.RAW, formats.TIFF)
 
 #: How a process ends in which a decoder has a fault.
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
@@ -52,10 +44,7 @@ def is_needed(data: bytes) -> bool:
     """Whether a picture is to be decoded in a process of its own."""
     if not _IS_POSSIBLE:
         return False
-    form = recognised(data[:HEAD_BYTES])
-    if form == formats.TIFF:
-        return any(tag.search(data) for tag in _TILES)
-    return form in _ONE_CALL
+    return recognised(data[:HEAD_BYTES]) in _ONE_CALL
 
 
 def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.message import ALONE, IMAGES
+from shared.message import ALONE, CLIENT, IMAGES
 from tests.conftest import Clock
 from workers.batching.micro_batch import _QUIET_SECONDS, Batcher, MicroBatch
 
@@ -20,10 +20,11 @@ class Message:
     id: str
     images: int = 1
     gone: bool = False  #: Revoked or expired.
+    client: str = ""
 
     @property
-    def request_dict(self) -> dict[str, int]:
-        return {IMAGES: self.images}
+    def request_dict(self) -> dict[str, Any]:
+        return {IMAGES: self.images, CLIENT: self.client}
 
     @property
     def args(self) -> list[Any]:

@@ -28,6 +28,7 @@ from tests.workers.classify.scripted import (
     submit,
     taken,
 )
+from workers.classify import decoding
 from workers.classify.decoding import DecodeBudget
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import DecodeLimits
@@ -120,6 +121,16 @@ def test_a_client_with_slow_pictures_is_not_forgotten_beside_many_others(
     done = [ref for ref in others if outcomes(jobs, ref) == ["succeeded"]]
     assert len(done) == 4, "they spend the budget"
     assert [outcomes(jobs, ref) for ref in calls] == [["succeeded"], ["waiting"]]
+
+
+def test_the_time_to_read_a_picture_counts(
+    classifier: Make, jobs: JobRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo may have megabytes behind its end, which nobody decodes."""
+    refs = [submit(jobs, GOOD, client=f"client {k}") for k in range(4)]
+    now = iter(range(1000))
+    monkeypatch.setattr(decoding.time, "perf_counter", lambda: next(now) / 2)
+    assert classifier().classify(refs) == 2, "two reads take half a second each"
 
 
 def test_a_bulk_part_waits_for_few_pictures_of_another_client(

@@ -62,6 +62,28 @@ def tiff_of_large_tiles(height: int) -> bytes:
     )
 
 
+def tiff_of_equal_strips(height: int) -> bytes:
+    """A picture that is one pixel wide, in strips of a row, all of the same megabyte.
+
+    The order of its bits is the other one (FillOrder), so the decoder copies and turns each strip.
+    """
+    turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in zlib.compress(b"\x80"))
+    strip = turned.ljust(2**20, b"\0")
+    begin, sizes = 8 + len(strip), 8 + len(strip) + 4 * height
+    entries = [
+        *((256, 1, 1), (257, 1, height), (258, 1, 8), (259, 1, 8), (262, 1, 1), (266, 1, 2)),
+        *((273, height, begin), (277, 1, 1), (278, 1, 1), (279, height, sizes)),
+    ]
+    listed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in entries)
+    return b"".join(
+        (
+            struct.pack("<4sI", b"II*\0", sizes + 4 * height) + strip,
+            struct.pack("<I", 8) * height + struct.pack("<I", len(strip)) * height,
+            struct.pack("<H", len(entries)) + listed + bytes(4),
+        )
+    )
+
+
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The kind and the content of each box."""
     while data:

@@ -6,7 +6,6 @@ import faulthandler
 import os
 import resource
 import signal
-import struct
 import time
 from collections.abc import Callable
 
@@ -16,7 +15,11 @@ from PIL import Image
 
 from shared.errors import ClassifierError, DecodeFailed, DecodeTimeout
 from tests.pipeline.hostile.hostile_pictures import encoded
-from tests.workers.decode.one_call import heic_of_many_turns, tiff_of_large_tiles
+from tests.workers.decode.one_call import (
+    heic_of_many_turns,
+    tiff_of_equal_strips,
+    tiff_of_large_tiles,
+)
 from tests.workers.decode.preset import PRESET
 from workers.decode import apart, decoder
 from workers.decode.decoder import Decoder, Trial
@@ -33,8 +36,8 @@ def processor_time() -> float:
 
 @pytest.mark.parametrize(
     "data",
-    [heic_of_many_turns(2048, 200), tiff_of_large_tiles(1_000_000)],
-    ids=["turns of a HEIC", "tiles of a TIFF"],
+    [heic_of_many_turns(2048, 200), tiff_of_large_tiles(1_000_000), tiff_of_equal_strips(100_000)],
+    ids=["turns of a HEIC", "tiles of a TIFF", "strips of a TIFF"],
 )
 def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     started = processor_time()
@@ -69,13 +72,22 @@ def test_an_error_of_a_picture_keeps_its_code_and_its_words() -> None:
     assert "64 x 64" in str(pixels)
 
 
-@pytest.mark.parametrize(("prefix", "order"), [("<", b"II*\0"), (">", b"MM\0*")])
-def test_of_tiff_files_only_those_with_tiles_have_a_process_of_their_own(
-    prefix: str, order: bytes
+@pytest.mark.parametrize(
+    ("form", "is_needed"),
+    [("AVIF", True), ("HEIF", True), ("TIFF", True), ("JPEG", False), ("PNG", False)],
+)
+def test_formats_whose_decoder_is_one_call_have_a_process_of_their_own(
+    form: str, is_needed: bool
 ) -> None:
-    assert apart.is_needed(order + b"picture" + struct.pack(prefix + "HHII", 322, 3, 1, 16))
-    assert apart.is_needed(order + b"picture" + struct.pack(prefix + "HHII", 322, 4, 1, 16))
-    assert not apart.is_needed(encoded(Image.linear_gradient("L"), "TIFF", compression="tiff_lzw"))
+    data = encoded(Image.linear_gradient("L").convert("RGB"), form)
+    assert apart.is_needed(data) is is_needed
+
+
+def test_a_slow_call_in_this_process_counts() -> None:
+    """A WebP is one call, whose length the number of pixels bounds."""
+    data = encoded(Image.effect_noise((1200, 900), 64).convert("RGB"), "WEBP")
+    for seconds, slow in ((0.005, True), (5, False)):
+        assert DECODER.decode(data, trial=Trial(seconds, pixels=10**8)).slow is slow
 
 
 def killed_by(number: signal.Signals) -> Callable[..., None]:

@@ -1,0 +1,42 @@
+"""Clients take turns with the messages that run alone: each may be slow."""
+
+from __future__ import annotations
+
+from shared.message import ALONE
+from tests.workers.batching.test_batcher import Message, Pool, Task
+from workers.batching.micro_batch import Batcher
+
+
+def alone(name: str) -> Message:
+    """A message whose client is the first letter of its name."""
+    return Message(name, ALONE, client=name[0])
+
+
+def in_order(pool: Pool) -> list[str]:
+    return [name for names, _ in pool.batches for name in names]
+
+
+def test_a_client_waits_for_one_slow_message_of_another() -> None:
+    pool = Pool()
+    batcher = Batcher(Task(), pool)
+    for k in range(4):
+        batcher.add(alone(f"a{k}"))
+    batcher.add(alone("b0"))
+    batcher.add(alone("b1"))
+    batcher.add(alone("c0"))
+    for k in range(6):
+        pool.end(k)
+    assert in_order(pool) == ["a0", "b0", "c0", "a1", "b1", "a2", "a3"]
+
+
+def test_a_client_that_comes_later_is_next() -> None:
+    pool = Pool()
+    batcher = Batcher(Task(), pool)
+    for name in ("a0", "a1", "b0", "b1"):
+        batcher.add(alone(name))
+    pool.end(0)
+    batcher.add(alone("c0"))
+    for k in range(1, 4):
+        pool.end(k)
+    assert in_order(pool) == ["a0", "b0", "c0", "a1", "b1"]
+    assert not batcher.waiting
