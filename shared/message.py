@@ -44,8 +44,8 @@ def message(
 
     The caller pushes it to the head of the queue of this lane and version.
 
-    With `alone` it is the only one of its batch, and `client` is whose it is. So is the message of a suspect image, which can
-    then harm no other image.
+    With `alone` it is the only one of its batch. So is the message of a suspect image, which can
+    then harm no other image. `client` is the one whose parts these are, if that is known.
     """
     parts = [list(ref) for ref in refs]
     alone = alone or any(ref.only is not None for ref in refs)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from shared import clock
@@ -96,6 +96,12 @@ def _resolve(target: Target, *, allow_private: bool) -> list[str]:
     return addresses
 
 
+@cache
+def _trusted() -> ssl.SSLContext:
+    """It takes almost a megabyte, so all deliveries share it."""
+    return ssl.create_default_context()
+
+
 class HeadTooLong(http.client.HTTPException):
     """The answer does not begin, or its head does not end."""
 
@@ -140,8 +146,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = self._open()
         if self._target.tls:
-            context = ssl.create_default_context()
-            self.sock = context.wrap_socket(
+            self.sock = _trusted().wrap_socket(
                 self.sock, server_hostname=self._target.host, do_handshake_on_connect=False
             )
         # A socket's own timeout limits each read, and a receiver may send a byte at a time.
@@ -153,6 +158,7 @@ class _Connection(http.client.HTTPConnection):
     def close(self) -> None:
         if self._timer:
             self._timer.cancel()
+            self._timer = None  # it refers to this connection
         super().close()
 
     def _open(self) -> socket.socket:

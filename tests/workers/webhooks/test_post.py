@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,9 @@ from typing import Any
 import pytest
 
 from shared.addresses.webhook_address import Target
+from tests.support.waiting import wait_until
 from tests.workers.webhooks.receivers import raw_receiver, receiver
+from workers.webhooks import post as post_module
 from workers.webhooks.post import NotDelivered, post
 
 BODY = b'{"type": "job.completed"}'
@@ -259,9 +263,28 @@ def tls_port(certificate: Path) -> Iterator[int]:
 def test_a_trusted_certificate_is_accepted_and_checked_against_the_name(
     tls_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(post_module, "_trusted", ssl.create_default_context)
     with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
         send(Target(True, "localhost", tls_port, "/"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert send(Target(True, "localhost", tls_port, "/")) == HTTPStatus.OK
     with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
         send(Target(True, "127.0.0.1", tls_port, "/"))
+
+
+def test_a_delivery_leaves_nothing_in_memory(tls_port: int) -> None:
+    """Thousands of deliveries come before Python looks for what refers to itself."""
+    context = post_module._trusted()
+
+    def is_free() -> bool:
+        return not any(isinstance(each, post_module._Connection) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(NotDelivered):
+            send(Target(True, "localhost", tls_port, "/"))
+        wait_until(is_free)  # the thread of its timer ends
+    finally:
+        gc.enable()
+    assert post_module._trusted() is context
