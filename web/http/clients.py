@@ -42,6 +42,9 @@ def is_local(request: Request) -> bool:
     if any(name in request.headers for name in _OF_PROXIES):
         return False
     try:
-        return ip_address(request.remote_addr or "").is_loopback
+        ip = ip_address(request.remote_addr or "")
     except ValueError:
         return False
+    # On a socket for IPv6, an IPv4 address is written as IPv6. Python before 3.13 takes none of
+    # those for a loopback address.
+    return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback

@@ -41,6 +41,8 @@ def test_a_client_with_a_key_is_that_key_wherever_it_asks_from() -> None:
     [
         ("127.0.0.1", None, True),
         ("::1", None, True),
+        ("::ffff:127.0.0.1", None, True),
+        ("::ffff:192.0.2.7", None, False),
         ("192.0.2.7", None, False),
         ("127.0.0.1", "192.0.2.7", False),  # a proxy on this machine
         (None, None, False),
