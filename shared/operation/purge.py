@@ -12,7 +12,7 @@ from shared import keys
 from shared.errors import JobNotFound
 from shared.jobs import JobState, Lane, PartRef
 from shared.records.ending.canceller import JobCanceller
-from shared.records.listing import all_jobs
+from shared.records.listing.position import Position
 from shared.records.read import JobReader
 
 #: Entries that one round trip reads.
@@ -67,7 +67,7 @@ class Purge:
             if job_id not in seen:
                 seen.add(job_id)
                 yield job_id
-        before = all_jobs.Position(made_before, "")
+        before = Position(made_before, "")
         for page in self._reader.newest_of_all(owners, before=before, at_once=_AT_ONCE):
             for job in page:
                 if job.lane is lane and job.state is JobState.RECEIVING:

@@ -14,7 +14,7 @@ from shared.jobs import PART_SIZE, Item, Job, JobState, parts_of
 from shared.records import claims, codec
 from shared.records.claims import Claim
 from shared.records.listing import all_jobs, owned_jobs
-from shared.records.listing.all_jobs import Position
+from shared.records.listing.position import Position
 
 #: Fields of a job without which its items cannot be read.
 _OF_JOB = ("total", "state", "min_score")

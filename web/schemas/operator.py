@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from pydantic import Field
 
-from shared.errors import InvalidRequest
 from shared.jobs import Job, JobState, Lane
 from shared.operation.lane_states import LaneState
 from shared.operation.worker_reports import WorkerReport
-from shared.records.listing.all_jobs import Position
+from shared.records.listing.position import Position
 from shared.records.load.backlog import Load
 from shared.records.overdue.dead_letters import DeadLetter
 from web.schemas.dead_letters import DeadLetterSchema
@@ -35,16 +33,7 @@ class AllJobsQuery(Request):
 
     def position(self) -> Position | None:
         """The place where the page begins; None for the first page. Raises InvalidRequest."""
-        if self.before is None:
-            return None
-        made_at, colon, job_id = self.before.partition(":")
-        try:
-            seconds = float(made_at)
-        except ValueError:
-            seconds = math.nan
-        if not math.isfinite(seconds):
-            raise InvalidRequest("before: send `next_before` of the page before.")
-        return Position(seconds, job_id)
+        return None if self.before is None else Position.of(self.before)
 
     def matches(self, job: Job) -> bool:
         return self.state in (None, job.state) and self.lane in (None, job.lane)

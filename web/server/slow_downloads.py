@@ -17,8 +17,8 @@ _UNSENT_BYTES = 2**17
 
 
 def buffer_little(client: socket.socket) -> None:
-    """A Unix socket ignores this with an error."""
-    with suppress(OSError):
+    """Let the kernel buffer few bytes of an answer that its client does not read."""
+    with suppress(OSError):  # a Unix socket does not have this option
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
 

@@ -33,9 +33,10 @@ from celery.worker.strategy import default as default_strategy
 
 from shared.errors import ClassifierError
 from shared.observe import log
-from workers.batching.batch import Batch, BatchFailed, client, images, put_back, runs_alone
+from workers.batching.batch import Batch, BatchFailed, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together, send_events_once
 from workers.batching.frozen_processes import end_frozen_processes
+from workers.batching.order import SmallFirst, Turns
 from workers.batching.results import read_results
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
@@ -101,10 +102,8 @@ class Batcher:
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
         self._consumer: Any = None  #: None until there is a connection.
         self._last_was_alone = False
-        #: The oldest message of those that may share a batch, if smaller ones have gone before it.
-        self._overtaken: Any = None
-        #: The clients of messages that ran alone, while such messages wait. The latest comes last.
-        self._served: list[str] = []
+        self._small_first = SmallFirst()
+        self._turns = Turns()  #: Of those that must run alone, because each may be slow.
         self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
@@ -228,10 +227,10 @@ class Batcher:
 
     def _take(self, waiting: deque[Any]) -> list[Any]:
         """The next batch; empty if all its requests were revoked or expired."""
-        in_order = self._in_turn() if waiting is self._alone else self._small_first()
+        order = self._turns if waiting is self._alone else self._small_first
         requests: list[Any] = []
         room = self._task.max_batch_size
-        for request in in_order:
+        for request in order.of(waiting):
             if requests and images(request) > room:
                 break
             waiting.remove(request)
@@ -240,28 +239,6 @@ class Batcher:
                 room -= images(request)
         self._prefetch()
         return requests
-
-    def _small_first(self) -> list[Any]:
-        """Small messages come first, because a user waits for a single picture.
-
-        They overtake the oldest message only once.
-        """
-        oldest = self._waiting[0]
-        if oldest is self._overtaken:
-            return list(self._waiting)
-        in_order = sorted(self._waiting, key=images)
-        self._overtaken = None if in_order[0] is oldest else oldest
-        return in_order
-
-    def _in_turn(self) -> list[Any]:
-        """Those that run alone. The client comes first that was served the longest time ago."""
-        turns = {name: turn for turn, name in enumerate(self._served)}
-        in_order = sorted(self._alone, key=lambda request: turns.get(client(request), -1))
-        served = client(in_order[0])
-        waiting = {client(request) for request in in_order}
-        self._served = [each for each in self._served if each in waiting and each != served]
-        self._served.append(served)
-        return in_order
 
     def _send(self, batch: Batch) -> bool:
         """Give a batch to the pool; False if the pool is closing and refuses it."""

@@ -210,12 +210,11 @@ class BatchDecoding:
 
 def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:
     """The first picture of each client, then the second of each, and so on; slow clients last."""
-    slow = _slow_of(pictures, slow_clients)
     counts: Counter[str] = Counter()
     numbered = []
     for picture in pictures:
         client = picture.client
-        numbered.append((client in slow, counts[client], picture))
+        numbered.append((client in slow_clients, counts[client], picture))
         counts[client] += 1
     return [picture for *_, picture in sorted(numbered, key=lambda each: each[:2])]
 
@@ -229,7 +228,3 @@ def _whole_parts_in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
             first[picture.work.ref] = counts[picture.client]
             counts[picture.client] += 1
     return sorted(pictures, key=lambda picture: first[picture.work.ref])
-
-
-def _slow_of(pictures: Sequence[_Picture], slow_clients: SlowClients) -> set[str]:
-    return {client for picture in pictures if (client := picture.client) in slow_clients}

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import Redis
 
 from shared import keys
+from shared.records.listing.position import Position
 
 #: Entries of one owner that a round trip reads.
 _AT_ONCE = 200
-
-
-class Position(NamedTuple):
-    """A place in the list. A job is before it if it was made earlier."""
-
-    made_at: float  #: Unix seconds.
-    job_id: str
 
 
 def owners(redis: Redis) -> list[str]:

@@ -6,7 +6,6 @@ many, and when it has expired.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from shared import keys
-from shared.errors import InvalidRequest
+from shared.records.listing.position import Position, no_place
 from shared.records.scripts import Script
 
 #: Jobs of one owner that the index keeps: the newest ones. They take about a megabyte.
@@ -24,8 +23,6 @@ MOST_OF_OWNER = 10_000
 _EXAMINED = 1000
 
 _NEWEST = Script("listing/newest")
-
-_NO_PLACE = "before: send `next_before` of the page before."
 
 
 class Listed(NamedTuple):
@@ -51,9 +48,8 @@ def newest(redis: Redis, owner: str, *, before: str = "", limit: int) -> Listed:
     `before` is `next_before` of another call, or the id of a listed job. Raises InvalidRequest if
     it is neither. A place stays, also if its job has left the list.
     """
-    made_at, _, job_id = before.rpartition(":")
-    if made_at and not _is_time(made_at):
-        raise InvalidRequest(_NO_PLACE)
+    # The release before gave the id alone.
+    made_at, job_id = Position.of(before) if ":" in before else ("", before)
     while True:
         reply = _NEWEST(
             redis,
@@ -64,16 +60,11 @@ def newest(redis: Redis, owner: str, *, before: str = "", limit: int) -> Listed:
             examined=_EXAMINED,
         )
         if reply is None:
-            raise InvalidRequest(_NO_PLACE)
+            raise no_place()
         *job_ids, last_made_at, has_older = reply
         if job_ids or not has_older:  # a call that lists nothing has removed what it read
             break
     listed = [each.decode() for each in job_ids]
-    return Listed(listed, f"{last_made_at.decode()}:{listed[-1]}" if has_older else None)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+    if not has_older:
+        return Listed(listed, None)
+    return Listed(listed, str(Position(float(last_made_at), listed[-1])))

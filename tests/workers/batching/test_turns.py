@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.message import ALONE
-from tests.workers.batching.test_batcher import Message, Pool, Task
+from tests.workers.batching.scripted_pool import Message, Pool, Task
 from workers.batching.micro_batch import Batcher
 
 

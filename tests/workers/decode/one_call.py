@@ -46,20 +46,7 @@ def tiff_of_large_tiles(height: int) -> bytes:
     """A picture that is one pixel wide, in tiles of 16,384 by 16 pixels, all of the same bytes."""
     across, down = 16_384, 16
     tile = zlib.compress(bytes(across * down), 9)
-    tiles = -(-height // down)
-    begin, sizes = 8 + len(tile), 8 + len(tile) + 4 * tiles
-    entries = [
-        *((256, 1, 1), (257, 1, height), (258, 1, 8), (259, 1, 8), (262, 1, 1), (277, 1, 1)),
-        *((322, 1, across), (323, 1, down), (324, tiles, begin), (325, tiles, sizes)),
-    ]
-    listed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in entries)
-    return b"".join(
-        (
-            struct.pack("<4sI", b"II*\0", sizes + 4 * tiles) + tile,
-            struct.pack("<I", 8) * tiles + struct.pack("<I", len(tile)) * tiles,
-            struct.pack("<H", len(entries)) + listed + bytes(4),
-        )
-    )
+    return _tiff(height, tile, -(-height // down), 324, (322, across), (323, down))
 
 
 def tiff_of_equal_strips(height: int) -> bytes:
@@ -69,16 +56,24 @@ def tiff_of_equal_strips(height: int) -> bytes:
     """
     turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in zlib.compress(b"\x80"))
     strip = turned.ljust(2**20, b"\0")
-    begin, sizes = 8 + len(strip), 8 + len(strip) + 4 * height
-    entries = [
-        *((256, 1, 1), (257, 1, height), (258, 1, 8), (259, 1, 8), (262, 1, 1), (266, 1, 2)),
-        *((273, height, begin), (277, 1, 1), (278, 1, 1), (279, height, sizes)),
-    ]
-    listed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in entries)
+    return _tiff(height, strip, height, 273, (266, 2), (278, 1))
+
+
+def _tiff(height: int, piece: bytes, pieces: int, begins: int, *more: tuple[int, int]) -> bytes:
+    """A gray picture, one pixel wide, whose pieces are all the same compressed bytes.
+
+    `begins` is the tag of their places. `more` are further tags with one value.
+    """
+    begin, sizes = 8 + len(piece), 8 + len(piece) + 4 * pieces
+    lengths = 279 if begins == 273 else begins + 1
+    single = [(256, 1), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), *more]
+    entries = [(tag, 1, value) for tag, value in single]
+    entries += [(begins, pieces, begin), (lengths, pieces, sizes)]
+    listed = b"".join(struct.pack("<HHII", tag, 4, *rest) for tag, *rest in sorted(entries))
     return b"".join(
         (
-            struct.pack("<4sI", b"II*\0", sizes + 4 * height) + strip,
-            struct.pack("<I", 8) * height + struct.pack("<I", len(strip)) * height,
+            struct.pack("<4sI", b"II*\0", sizes + 4 * pieces) + piece,
+            struct.pack("<I", 8) * pieces + struct.pack("<I", len(piece)) * pieces,
             struct.pack("<H", len(entries)) + listed + bytes(4),
         )
     )

@@ -10,7 +10,7 @@ from shared import clock
 from shared.errors import InvalidRequest, JobNotFound, UnknownField
 from shared.jobs import Job
 from shared.observe import log
-from shared.records.listing.all_jobs import Position
+from shared.records.listing.position import Position
 from web.http.answers import answer, documented
 from web.routes.backend import all_owners, backend
 from web.routes.operator.blueprint import blueprint
@@ -43,7 +43,7 @@ def list_jobs(query: AllJobsQuery) -> Response:
         if query.matches(job):
             jobs.append(job)
         if len(jobs) == query.limit or number == _MOST_READ:
-            next_before = f"{job.created_at!r}:{job.id}"
+            next_before = str(Position(job.created_at, job.id))
             break
     return answer(OwnedJobList(jobs=[_schema(job) for job in jobs], next_before=next_before))
 
