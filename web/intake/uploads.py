@@ -124,7 +124,8 @@ def no_picture(field: str, sent: Collection[str], body: str = FORM) -> Classifie
     """
     if field in sent:
         return InvalidRequest(
-            f"The field `{field}` has text and no file. With curl, write `-F {field}=@picture.jpg`."
+            f"The field `{field}` has text instead of a file. "
+            f"With curl, write `-F {field}=@picture.jpg`."
         )
     if body != FORM:
         return NoFiles(

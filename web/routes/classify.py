@@ -167,7 +167,7 @@ def _read(query: ClassifyQuery) -> Asked:
 def _valid_form() -> ClassifyForm:
     """A form with one picture."""
     fields = request.form.to_dict() | request.files.to_dict()
-    if "file" not in request.files:
+    if "file" not in request.files or "file" in request.form:
         raise no_picture("file", fields)
     form = ClassifyForm.model_validate(fields)
     if len(request.files.getlist("file")) != 1:

@@ -138,7 +138,7 @@ def _refuse_options(query: SubmitQuery) -> None:
 
 def _valid_form(form: Form) -> SubmitForm:
     fields: dict[str, Any] = form.fields.to_dict() | form.files.to_dict()
-    if "files" not in form.files:
+    if "files" not in form.files or "files" in form.fields:
         raise no_picture("files", fields)
     fields["files"] = form.files.getlist("files")
     if "custom_id" in form.fields:

@@ -116,7 +116,7 @@ def test_a_picture_with_an_outcome_is_not_read_for_the_records() -> None:
         (
             "file",
             ["file"],
-            "The field `file` has text and no file. With curl, write `-F file=@picture.jpg`.",
+            "The field `file` has text instead of a file. With curl, write `-F file=@picture.jpg`.",
         ),
         ("file", ["a\n"], "Send the picture in the field `file`; the form had `a\ufffd`."),
     ],

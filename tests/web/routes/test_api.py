@@ -215,8 +215,11 @@ def test_a_form_whose_picture_is_text_is_told_so(
     client: FlaskClient, path: str, field: str
 ) -> None:
     """`curl -F files=picture.jpg`, without the `@`, sends the name of the file."""
-    detail = client.post(path, **form(**{field: "picture.jpg"})).json["detail"]
-    assert detail.startswith(f"The field `{field}` has text and no file.")
+    for sent in ("picture.jpg", [file(), "other.jpg"]):
+        answer = client.post(path, **form(**{field: sent}))
+        assert answer.status_code == 422, "a picture would be left out without a word"
+        told = f"The field `{field}` has text instead of a file."
+        assert answer.json["detail"].startswith(told)
 
 
 @pytest.mark.parametrize(
