@@ -177,7 +177,10 @@ class Sender:
         except PartConflict:
             # An earlier run sent this part before it died, and a file has changed since.
             return
-        self.count(uploaded=len(with_bytes), known=len(items) - len(with_bytes), **counts)
+        known = len(items) - len(with_bytes)
+        # An unread file has an item without bytes.
+        uploaded = sum(sent.plan.copies[item][0] not in sent.plan.unread for item in with_bytes)
+        self.count(uploaded=uploaded, known=known, **counts)
 
     def _picture(self, plan: Plan, copies: Sequence[int], counts: Counter[str]) -> Picture:
         file = plan.files[copies[0]]

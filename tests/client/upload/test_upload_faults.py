@@ -61,6 +61,7 @@ def test_a_file_that_is_removed_before_it_is_sent_becomes_a_row_with_an_error(
         status, summary = run(arguments, capsys)
     assert status == Exit.SOME_FAILED
     assert summary["errors"] == {"unreadable_file": 1}
+    assert summary["uploaded"] == 99
     assert rows(folder)[40]["error_message"] == "No such file or directory"
     assert len(rows(folder)) == 100
 

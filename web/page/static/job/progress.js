@@ -49,12 +49,15 @@ export class Progress {
       this.#samples.shift();
   }
 
-  /** Pictures per second, lately. For an ended job, from its start to its end. */
+  /**
+   * Pictures per second, lately. For an ended job, from its start to its end, without the pictures
+   * that were classified before.
+   */
   #speed() {
     const { record, ended, done } = this.#job;
     if (ended && record.finished_at) {
       const seconds = record.finished_at - record.created_at;
-      return seconds > 0 ? done / seconds : 0;
+      return seconds > 0 ? (done - record.counts.cached) / seconds : 0;
     }
     const [first, last] = [this.#samples[0], this.#samples.at(-1)];
     const seconds = first ? (last[0] - first[0]) / 1000 : 0;
