@@ -24,6 +24,7 @@ from shared.errors import (
 from shared.formats import recognised
 from shared.jobs import NewItem, Outcome
 from shared.sizes import too_large
+from web.intake.archives.archive import begins_as_archive
 from web.server.fairness.pacing import let_others_run
 
 #: What a form carries besides its pictures, in bytes at most: boundaries, headers, other fields.
@@ -109,12 +110,13 @@ def fault(head: bytes, size: int, *, max_bytes: int) -> ClassifierError | None:
         return EmptyFile()
     if size > max_bytes:
         return ImageTooLarge(f"The file has {too_large(size, max_bytes, 'MAX_IMAGE_BYTES')}.")
-    return None if is_picture(head) else UnsupportedFormat()
-
-
-def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with `head` may be a picture."""
-    return recognised(head) is not None
+    if recognised(head):
+        return None
+    if begins_as_archive(head):
+        return UnsupportedFormat(
+            "The file is an archive, not a picture. Send it to POST /jobs, as the only file."
+        )
+    return UnsupportedFormat()
 
 
 def no_picture(field: str, sent: Collection[str], body: str = FORM) -> ClassifierError:

@@ -52,6 +52,7 @@ class Asked(NamedTuple):
     top_k: int
     min_score: float
     embeddings: bool
+    wait: float | None
 
 
 @blueprint.post(
@@ -78,35 +79,36 @@ def classify(query: ClassifyQuery) -> Response:
         return _classify_once(query)
     asked = _read(query)
     job_id, name, min_score = new_job_id(), asked.upload.name, asked.min_score
-    embeddings = asked.embeddings
+    embeddings, wait = asked.embeddings, asked.wait
     with backend().commits.waiting(job_id) as waiter:
         outcome = _submit(job_id, asked)
         # The picture is stored. It would stay in memory for as long as the client waits.
         del asked
         body().free_memory()
         if outcome is None:
-            outcome = _await(job_id, waiter, embeddings, _seconds(query))
+            outcome = _await(job_id, waiter, embeddings, _seconds(wait))
     return _answer(job_id, name, outcome, min_score)
 
 
 def _classify_once(query: ClassifyQuery) -> Response:
     """The same for a request that may have come before: its job may exist already."""
     job_id, asked = _submit_once(query)
-    name, min_score, embeddings = asked.upload.name, asked.min_score, asked.embeddings
+    name, min_score = asked.upload.name, asked.min_score
+    embeddings, wait = asked.embeddings, asked.wait
     del asked
     room().give_back()  # an earlier job needs no room
     body().free_memory()
     with backend().commits.waiting(job_id) as waiter:
         outcome = _outcome(job_id, waiter, embeddings)
         if outcome is None:
-            outcome = _await(job_id, waiter, embeddings, _seconds(query))
+            outcome = _await(job_id, waiter, embeddings, _seconds(wait))
     return _answer(job_id, name, outcome, min_score)
 
 
 def _submit_once(query: ClassifyQuery) -> tuple[str, Asked]:
     """Accept the picture, unless it came before. Gives the id of its job."""
     asked = _read(query)
-    upload, top_k, min_score, embeddings = asked
+    upload, top_k, min_score, embeddings, _ = asked
     key = idempotency.key_of(request.headers, owner(), _CALL)
     claim = key and key.claim(
         *(top_k, upload.name, upload.digest), min_score=min_score, embeddings=embeddings
@@ -120,11 +122,11 @@ def _submit_once(query: ClassifyQuery) -> tuple[str, Asked]:
     return idempotency.once(backend().jobs, claim, make), asked
 
 
-def _seconds(query: ClassifyQuery) -> float:
+def _seconds(wait: float | None) -> float:
     """How long to wait for the outcome."""
     settings = backend().settings
     return wait_seconds(
-        query.wait,
+        wait,
         request.headers,
         default=settings.wait_seconds,
         longest=settings.max_wait_seconds,
@@ -160,7 +162,7 @@ def _read(query: ClassifyQuery) -> Asked:
     if upload.error:
         raise upload.error
     given = form.model_dump(exclude={"file"}, exclude_none=True) if form else {}
-    options = query.model_dump(exclude={"wait"}) | given
+    options = query.model_dump() | given
     return Asked(upload, **options)
 
 

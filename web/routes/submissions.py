@@ -88,7 +88,10 @@ def submit(query: SubmitQuery) -> Response:
     if request.mimetype == "application/json":
         return _open(query, _open_request())
     if request.mimetype != FORM:
-        raise no_picture("files", (), request.mimetype)
+        form = no_picture("files", (), request.mimetype)
+        raise errors.NoFiles(
+            f"{form} Or send an archive as the body, of a type such as `application/zip`."
+        )
     return _submit(query, _valid_form(Form(request.form, request.files)))
 
 
@@ -166,7 +169,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         [(each.name, each.digest) for each in uploads],
         webhook,
         min_score=form.min_score,
-        thumbnails=query.thumbnails,
+        thumbnails=query.thumbnails or form.thumbnails,
         embeddings=query.embeddings or form.embeddings,
     )
 
@@ -182,7 +185,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             min_score=form.min_score,
             claim=claim,
             webhook=webhook,
-            thumbnails=query.thumbnails,
+            thumbnails=query.thumbnails or form.thumbnails,
             embeddings=query.embeddings or form.embeddings,
         )
         return job_id
@@ -217,7 +220,7 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         top_k=form.top_k,
         min_score=form.min_score,
         webhook=webhook,
-        thumbnails=query.thumbnails,
+        thumbnails=query.thumbnails or form.thumbnails,
         embeddings=query.embeddings or form.embeddings,
         key=_key(),
     )

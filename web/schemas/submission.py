@@ -24,6 +24,10 @@ Webhook = Annotated[
 ]
 
 
+Thumbnails = Annotated[
+    bool, Field(description="Keep a thumbnail of each picture as long as the results.")
+]
+
 #: The answer has it as text.
 Embeddings = Annotated[
     bool,
@@ -46,6 +50,7 @@ class ClassifyForm(Request):
     top_k: TopK | Unsaid = None
     min_score: MinScore | Unsaid = None
     embeddings: Embeddings | Unsaid = None
+    wait: Wait = None
 
 
 class SubmitQuery(Request):
@@ -65,9 +70,7 @@ class SubmitQuery(Request):
         Field(description="The same as in the form, if the body is an archive."),
     ] = None
     webhook: Webhook | Unsaid = None
-    thumbnails: Annotated[
-        bool, Field(description="Keep a thumbnail of each picture, if the body is an archive.")
-    ] = False
+    thumbnails: Thumbnails = False
     embeddings: Embeddings = False
 
 
@@ -87,6 +90,7 @@ class SubmitForm(Request):
         Field(description="Your own names for the pictures: none, or as many as files."),
     ] = []
     webhook: Webhook | Unsaid = None
+    thumbnails: Thumbnails = False
     embeddings: Embeddings = False
 
 
@@ -98,9 +102,7 @@ class OpenRequest(Request):
     min_score: MinScore = 0
     lane: Annotated[Lane | None, Field(description="Default: `bulk`.")] = None
     webhook: Webhook | None = None
-    thumbnails: Annotated[
-        bool, Field(description="Keep a thumbnail of each picture as long as the results.")
-    ] = False
+    thumbnails: Thumbnails = False
     embeddings: Embeddings = False
     # It stops at the first bad digest: a list of errors for a million would take a gigabyte.
     digests: Annotated[

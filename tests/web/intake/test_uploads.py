@@ -44,6 +44,12 @@ def test_each_fault_has_its_own_error(data: bytes, error: type[Exception]) -> No
     assert type(read(data).error) is error
 
 
+def test_an_archive_among_pictures_is_told_where_to_go() -> None:
+    error = read(b"PK\x03\x04" + bytes(50)).error
+    assert isinstance(error, UnsupportedFormat)
+    assert "Send it to POST /jobs, as the only file." in str(error)
+
+
 @pytest.mark.parametrize(
     "name",
     [

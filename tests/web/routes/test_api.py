@@ -110,6 +110,11 @@ def test_classify_answers_202_when_the_wait_ends_first(client: FlaskClient) -> N
     assert response.json["id"] == job["id"]
 
 
+def test_a_form_of_classify_bounds_the_wait(client: FlaskClient) -> None:
+    response = client.post("/api/v1/classify", **form(file=file(JPEG), wait="0.1"))
+    assert response.status_code == 202
+
+
 def test_the_header_prefer_bounds_the_wait_too(client: FlaskClient) -> None:
     response = client.post("/api/v1/classify", data=JPEG, headers={"Prefer": "wait=0"})
     assert response.status_code == 202

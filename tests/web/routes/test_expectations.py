@@ -17,8 +17,10 @@ CLASSIFY = "/api/v1/classify"
 FORM = "a form (multipart/form-data)"
 PICTURE = {"content_type": "image/jpeg", "data": JPEG}
 ALLOWED_IN_FORM = (
-    "Allowed here: `files`, `top_k`, `min_score`, `lane`, `custom_id`, `webhook`, `embeddings`."
+    "Allowed here: `files`, `top_k`, `min_score`, `lane`, `custom_id`, `webhook`, `thumbnails`, "
+    "`embeddings`."
 )
+OR_AN_ARCHIVE = "Or send an archive as the body, of a type such as `application/zip`."
 
 CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
     "JSON to classify": (
@@ -31,20 +33,22 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         "/jobs",
         PICTURE,
         "no_files",
-        f"Send the pictures in the field `files` of {FORM}; the body was image/jpeg.",
+        f"Send the pictures in the field `files` of {FORM}; the body was image/jpeg. "
+        + OR_AN_ARCHIVE,
     ),
     "a job without a content type": (
         "/jobs",
         {"data": JPEG},
         "no_files",
-        f"Send the pictures in the field `files` of {FORM}; the body had no content type.",
+        f"Send the pictures in the field `files` of {FORM}; the body had no content type. "
+        + OR_AN_ARCHIVE,
     ),
     "a job as another form": (
         "/jobs",
         {"data": "files=a.jpg", "content_type": "application/x-www-form-urlencoded"},
         "no_files",
         f"Send the pictures in the field `files` of {FORM}; the body was "
-        "application/x-www-form-urlencoded.",
+        f"application/x-www-form-urlencoded. {OR_AN_ARCHIVE}",
     ),
     "another field in a form": (
         "/jobs",

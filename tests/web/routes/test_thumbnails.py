@@ -72,6 +72,11 @@ def test_an_operator_may_have_thumbnails_off(make_app: Callable[..., OpenAPI]) -
     assert client.post("/jobs?thumbnails=true", data=sent).json["thumbnails"] is False
 
 
+def test_a_form_asks_in_a_field(client: FlaskClient) -> None:
+    form = {"files": [(io.BytesIO(picture(1)), "1.jpg")], "thumbnails": "true"}
+    assert client.post("/jobs", data=form).json["thumbnails"] is True
+
+
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_form_and_an_archive_ask_in_the_address(client: FlaskClient, asked: bool) -> None:
     archive = io.BytesIO()

@@ -30,13 +30,12 @@ from shared.errors import (
     NestedArchive,
     UnsafePath,
 )
-from shared.formats import ENDINGS
+from shared.formats import ENDINGS, recognised
 from shared.sizes import allowed, too_large
 from web.intake.archives import tar_archive, zip_archive, zip_directory
 from web.intake.archives.effort import Effort
 from web.intake.archives.entry import Entry
 from web.intake.archives.streams import gzip_head
-from web.intake.uploads import is_picture
 
 #: Bytes from the start of a file that are needed to recognise its kind.
 HEAD_BYTES = 512
@@ -117,14 +116,14 @@ def kind_of(file: IO[bytes]) -> Kind | None:
     if head.startswith(_GZIP) and _is_tar(gzip_head(file, HEAD_BYTES)):
         return Kind.TAR_GZ
     # `unzip` ignores bytes in front of an archive. A picture stays one, whatever is behind it.
-    if not is_picture(head) and zip_directory.has_end(file):
+    if not recognised(head) and zip_directory.has_end(file):
         return Kind.ZIP
     return None
 
 
 def may_be_archive(head: bytes) -> bool:
     """Whether a file that begins with `head` can be an archive, or a program in front of one."""
-    return _begins_as_archive(head) or head.startswith(_PROGRAMS)
+    return begins_as_archive(head) or head.startswith(_PROGRAMS)
 
 
 def scan(file: IO[bytes], kind: Kind, limits: Limits) -> Contents:
@@ -193,7 +192,7 @@ def _member(entry: Entry, limits: Limits) -> Member:
         if isinstance(damage, (BadArchive, ArchiveTooLarge)):
             raise  # The members after this one cannot be read either.
         return Member(entry.name, b"", damage)
-    if _begins_as_archive(data[:HEAD_BYTES]):
+    if begins_as_archive(data[:HEAD_BYTES]):
         return Member(entry.name, b"", NestedArchive())
     return Member(entry.name, data)
 
@@ -210,7 +209,7 @@ def _refusal(entry: Entry, limits: Limits) -> ClassifierError | None:
     return None
 
 
-def _begins_as_archive(head: bytes) -> bool:
+def begins_as_archive(head: bytes) -> bool:
     return head.startswith((*_ZIP, _GZIP)) or _is_tar(head)
 
 
