@@ -1,11 +1,11 @@
-"""`image-classifier status JOB`, `results JOB` and `cancel JOB`."""
+"""`image-classifier jobs`, `status JOB`, `results JOB` and `cancel JOB`."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,12 @@ from ..tables.table import Table, check_new, check_table_path, rows_path
 from ..text import count_text, escaped
 from .connect import connect
 from .exits import Exit
+from .operator.table import moment, print_table
 from .output import print_error, print_json, print_line
 from .progress import duration
-from .upload_options import add_embeddings
+from .upload_options import add_embeddings, positive, seconds
+
+_HEAD = ("JOB", "LANE", "STATE", "MADE", "PICTURES", "DONE", "FAILED")
 
 _LEADING_COLUMNS = ("index", "name", "custom_id")
 
@@ -31,11 +34,16 @@ _BATCH = 1000
 
 
 def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
+    listing = commands.add_parser("jobs", parents=[common], help="list your jobs, newest first")
+    listing.add_argument(
+        "--limit", type=positive, default=20, metavar="N", help="most jobs to list; default: 20"
+    )
+    listing.set_defaults(run=_list)
     status = commands.add_parser(
         "status", parents=[common], help="print the state and the counts of a job"
     )
     status.add_argument(
-        "--wait", type=float, metavar="SECONDS", help="wait for the job's end, at most so long"
+        "--wait", type=seconds, metavar="SECONDS", help="wait for the job's end, at most so long"
     )
     status.set_defaults(run=_status)
     results = commands.add_parser(
@@ -56,6 +64,22 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
     cancel.set_defaults(run=_cancel)
     for parser in (status, results, cancel):
         parser.add_argument("job", metavar="JOB", help="the id of a job")
+
+
+def _list(options: argparse.Namespace) -> Exit:
+    with connect(options) as service:
+        jobs = list(islice(service.jobs(), options.limit))
+    if options.json:
+        print_json([asdict(each) for each in jobs])
+    else:
+        print_table(_HEAD, [_line(each) for each in jobs], empty="There are no jobs.")
+    return Exit.OK
+
+
+def _line(job: JobStatus) -> Sequence[object]:
+    counts = job.counts
+    done = counts.succeeded + counts.failed
+    return (job.id, job.lane, job.state, moment(job.created_at), counts.total, done, counts.failed)
 
 
 def _status(options: argparse.Namespace) -> Exit:
@@ -92,6 +116,9 @@ def _results(options: argparse.Namespace) -> Exit:
     if not status.ended:
         print_error(f"Job {job.id} is {status.state}, so some results are missing.")
         return Exit.NOT_FINISHED
+    if status.counts.failed:
+        failed = count_text(status.counts.failed, "picture")
+        print_error(f"{failed} of job {job.id} failed. The rows say why.")
     return _exit_status(status)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def add_to(commands: Any, common: argparse.ArgumentParser, run: Run) -> None:
     add("--overwrite", action="store_true", help="replace an existing table")
     add(
         *("--max-failures",),
-        type=_positive,
+        type=positive,
         metavar="N",
         help="stop as soon as N pictures have failed in this run",
     )
@@ -112,14 +113,14 @@ def add_sending(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         *("--concurrency",),
-        type=_positive,
+        type=positive,
         default=CONCURRENCY,
         metavar="N",
         help=f"requests at the same time; default: {CONCURRENCY}",
     )
     add(
         *("--patience",),
-        type=float,
+        type=seconds,
         default=_PATIENCE_SECONDS,
         metavar="SECONDS",
         help="stop when the service has not answered for so long;" f" default: {_PATIENCE_SECONDS}",
@@ -138,8 +139,15 @@ def score(text: str) -> float:
     return score
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise ValueError
     return number
+
+
+def seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError
+    return seconds

@@ -111,3 +111,34 @@ def test_the_usage_of_a_client_is_shown(capsys: pytest.CaptureFixture[str]) -> N
         assert lines[4].startswith(today)
         assert main(["usage", "--json", "--url", server.url]) == Exit.OK
     assert json.loads(capsys.readouterr().out)["limits"]["images_per_day"] == 100_000
+
+
+def test_the_jobs_of_a_client_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    job = ScriptedJobs().status("j", ScriptedJob(2))
+    with scripted_server(in_order(Answer(200, {"jobs": [job], "next_before": None}))) as server:
+        assert main(["jobs", "--url", server.url]) == Exit.OK
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split() == ["JOB", "LANE", "STATE", "MADE", "PICTURES", "DONE", "FAILED"]
+    assert line.startswith(f"j    {job['lane']}")
+
+
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1"])
+def test_a_wait_that_is_no_time_is_a_wrong_argument(wait: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["status", "j", "--wait", wait])
+    assert ended.value.code == Exit.USAGE
+
+
+def test_results_with_a_failed_picture_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = ScriptedJobs()
+    status = jobs.status("j", ScriptedJob(1))
+    status |= {"state": "completed"}
+    status["counts"] |= {"succeeded": 0, "failed": 1, "queued": 0}
+    error = {"code": "decode_failed", "message": "The picture is damaged."}
+    item = {"index": 0, "name": "a.jpg", "state": "failed", "error": error}
+    page = {"total": 1, "items": [item], "next_offset": None}
+    with scripted_server(in_order(Answer(200, status), Answer(200, page))) as server:
+        assert main(["results", "j", "--url", server.url]) == Exit.SOME_FAILED
+    out, err = capsys.readouterr()
+    assert "decode_failed" in out
+    assert err == "1 picture of job j failed. The rows say why.\n"

@@ -135,6 +135,13 @@ def test_with_json_an_action_prints_one_value(
     assert json.loads(capsys.readouterr().out) == value
 
 
+def test_a_limit_below_one_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["operator", "jobs", "--limit", "-1"])
+    assert ended.value.code == Exit.USAGE
+    assert "argument --limit" in capsys.readouterr().err
+
+
 def test_the_list_of_jobs_goes_on_to_the_next_page_up_to_its_limit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ...api.operator import Operator
 from ..connect import connect
 from ..exits import Exit
+from ..upload_options import positive
 from .table import moment, print_records
 
 _STATES = ("receiving", "queued", "running", "completed", "cancelled")
@@ -23,7 +24,7 @@ def add_to(actions: Any, common: argparse.ArgumentParser) -> None:
     listing.add_argument("--lane", choices=("interactive", "bulk"), help="only jobs of this lane")
     listing.add_argument("--owner", metavar="NAME", help="only jobs of the API key of this name")
     listing.add_argument(
-        "--limit", type=int, default=50, metavar="N", help="most jobs to list; default: 50"
+        "--limit", type=positive, default=50, metavar="N", help="most jobs to list; default: 50"
     )
     listing.set_defaults(run=_list)
     read = actions.add_parser("job", parents=[common], help="show the job of any client")

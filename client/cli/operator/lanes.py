@@ -15,6 +15,7 @@ from ...text import count_text
 from ..connect import connect
 from ..exits import Exit
 from ..output import print_error, print_json
+from ..upload_options import seconds
 from .table import moment, print_table
 
 _LANES = ("interactive", "bulk")
@@ -47,7 +48,7 @@ def add_to(actions: Any, common: argparse.ArgumentParser) -> None:
     drain = add_change("drain", _drain, "refuse submissions, and let workers finish the rest")
     drain.add_argument(
         "--wait",
-        type=float,
+        type=seconds,
         metavar="SECONDS",
         help="wait until the lane is empty, at most so long",
     )
