@@ -64,9 +64,10 @@ def deliver(job_id: str, until: float) -> None:
 
 @cache
 def _delivery() -> WebhookDelivery:
-    secret = settings.webhook_secret.get_secret_value() if settings.webhook_secret else ""
+    if not settings.webhook_secret:
+        raise WebhooksDisabled("WEBHOOK_SECRET must be set: it signs the webhooks.")
     try:
-        signer = Signer(secret)
+        signer = Signer(settings.webhook_secret.get_secret_value())
     except ValueError as error:
         raise WebhooksDisabled(f"WEBHOOK_SECRET {error}") from error
     return WebhookDelivery(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import io
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -64,12 +65,30 @@ def post(
         with connection.getresponse() as response:
             answer = Answer(response.status, _retry_after(response.getheader("Retry-After", "")))
     except (OSError, http.client.HTTPException) as error:
-        raise NotDelivered(connection.cut_off or type(error).__name__) from error
+        raise NotDelivered(connection.cut_off or _words(error)) from error
     finally:
         connection.close()
     if connection.cut_off:  # http.client takes the cut for the end of the answer's head.
         raise NotDelivered(connection.cut_off)
     return answer
+
+
+def _words(error: OSError | http.client.HTTPException) -> str:
+    """What went wrong, without text that the receiver chose."""
+    match error:
+        case HeadTooLong():
+            return "its answer has no end"
+        case http.client.RemoteDisconnected():
+            return "it closed the connection without an answer"
+        case http.client.HTTPException():
+            return "its answer is not HTTP"
+        case TimeoutError():
+            return "it took too long"
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not accepted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'no reason given'}"
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _retry_after(header: str) -> float:

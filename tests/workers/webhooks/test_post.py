@@ -146,7 +146,7 @@ ENDLESS = [(drip, False), (continue_for_ever, False), (say_nothing, False), (say
 @pytest.mark.parametrize(("answer", "tls"), ENDLESS)
 def test_a_receiver_that_never_ends_its_answer_is_cut_off(answer: object, tls: bool) -> None:
     with raw_receiver(answer) as port:  # type: ignore[arg-type]
-        with pytest.raises(NotDelivered, match="it took too long|TimeoutError"):
+        with pytest.raises(NotDelivered, match="^it took too long$"):
             send(Target(tls, "localhost", port, "/"))
 
 
@@ -156,7 +156,7 @@ def test_a_head_without_end_is_read_for_a_short_time(answer: object) -> None:
     with raw_receiver(answer) as port:  # type: ignore[arg-type]
         target, before = local(port), time.thread_time()
         # Python 3.14 has a limit of its own for interim answers: HTTPException.
-        with pytest.raises(NotDelivered, match="^(HeadTooLong|HTTPException)$"):
+        with pytest.raises(NotDelivered, match="^its answer (has no end|is not HTTP)$"):
             post(target, BODY, {}, allow_private=True, seconds=15)
     assert time.thread_time() - before < 1
 
@@ -264,11 +264,11 @@ def test_a_trusted_certificate_is_accepted_and_checked_against_the_name(
     tls_port: int, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(post_module, "_trusted", ssl.create_default_context)
-    with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
+    with pytest.raises(NotDelivered, match="not accepted: self-signed"):
         send(Target(True, "localhost", tls_port, "/"))
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert send(Target(True, "localhost", tls_port, "/")) == HTTPStatus.OK
-    with pytest.raises(NotDelivered, match="SSLCertVerificationError"):
+    with pytest.raises(NotDelivered, match="not accepted: IP address mismatch"):
         send(Target(True, "127.0.0.1", tls_port, "/"))
 
 
