@@ -48,10 +48,7 @@ _MOST_JOBS = 48
 _END_SECONDS = 2.0
 
 #: How often the results of a job are read. Its end is known at once.
-_PROGRESS_SECONDS = 0.5
-
-#: The same with a limit on failures, so that the upload stops soon.
-_FAILURES_SECONDS = 0.2
+_PROGRESS_SECONDS = 0.2
 
 
 class TooManyFailures(ImageClassifierError):
@@ -80,7 +77,6 @@ class Upload:
         self._journal = journal
         self._progress = progress
         self._max_failures = max_failures
-        self._progress_seconds = _PROGRESS_SECONDS if max_failures is None else _FAILURES_SECONDS
         self._embeddings = embeddings
         self._sender = Sender(
             service.connection,
@@ -173,7 +169,7 @@ class Upload:
         self._show()  # From now on the time is spent on pictures.
         while True:
             sent.check()
-            status = job.status(wait=self._progress_seconds)
+            status = job.status(wait=_PROGRESS_SECONDS)
             self._running.note(sent, status.counts)
             if status.ended:
                 sent.ended.set()

@@ -119,13 +119,13 @@ def _measure(
     results["wrong"].append(wrong)
 
     program, table = _next(chosen, pictures, images, 2)
-    if not program.kill(chosen.half(program, images, run.seconds)):
+    if not program.kill(chosen.half(program, images)):
         print("It ended before it was killed.", file=sys.stderr)
     results["left"].append(chosen.rows_left(table))
     results["again"].append(program.run(*chosen.resume).seconds)
 
     program, table = _next(chosen, pictures, images, 3)
-    half = chosen.half(program, images, run.seconds)
+    half = chosen.half(program, images)
     program.run(during=lambda process: chosen.kill_one(program, process, half))
     results["survived"].append(len(rows(table)))
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
+from client import ImageClassifier
 from loadtest.peers.environments import python
 from loadtest.peers.folder.run import Program, rows, wait
 from shared.jobs import Lane
@@ -32,8 +33,8 @@ class Candidate(Protocol):
 
     def program(self, files: Path, table: Path) -> Program: ...
 
-    def half(self, program: Program, images: int, seconds: float) -> Callable[[], bool]:
-        """Whether about half of the pictures are classified. A whole run takes `seconds`."""
+    def half(self, program: Program, images: int) -> Callable[[], bool]:
+        """Whether half of the pictures are classified from now on."""
 
     def kill_one(
         self, program: Program, process: subprocess.Popen[bytes], when: Callable[[], bool]
@@ -75,9 +76,17 @@ class Upload:
         ids = [self.service.redis_process(), *(p.pid for p in self.service.processes.values())]
         return Program(command, self.folder, [psutil.Process(pid) for pid in ids])
 
-    def half(self, program: Program, images: int, seconds: float) -> Callable[[], bool]:
-        at = time.monotonic() + seconds / 2
-        return lambda: time.monotonic() > at
+    def half(self, program: Program, images: int) -> Callable[[], bool]:
+        enough = self._classified() + images / 2
+        return lambda: self._classified() >= enough
+
+    def _classified(self) -> int:
+        jobs = self._client.jobs()
+        return sum(job.counts.succeeded + job.counts.failed for job in jobs)
+
+    @cached_property
+    def _client(self) -> ImageClassifier:
+        return ImageClassifier(self.service.base_url)
 
     def kill_one(
         self, program: Program, process: subprocess.Popen[bytes], when: Callable[[], bool]
@@ -103,7 +112,7 @@ class Peer:
         command = [str(python(self.name)), "-m", module, str(files), str(table), self.engine]
         return Program(command, self.folder)
 
-    def half(self, program: Program, images: int, seconds: float) -> Callable[[], bool]:
+    def half(self, program: Program, images: int) -> Callable[[], bool]:
         return lambda: program.done() >= images / 2
 
     def kill_one(
