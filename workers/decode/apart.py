@@ -2,7 +2,8 @@
 
 Python handles the signal of a time limit only between two calls into C. The decoders of some
 formats are one call, and a small file can make it last for minutes: a HEIC that is turned 255
-times, or a TIFF whose tiles or strips have a thousand times the bytes of the picture. The pool
+times, or a TIFF whose tiles or strips have a thousand times the bytes of the picture. A JPEG can
+have hundreds of scans in the few kilobytes that its decoder gets at once. The pool
 process would be killed in the end, three times for each picture, and others would wait meanwhile.
 
 A fork costs ten milliseconds of processor time. So formats that are decoded in small blocks do
@@ -24,6 +25,7 @@ from typing import NoReturn, TypeVar
 from shared import formats
 from shared.errors import DecodeFailed, DecodeTimeout
 from shared.formats import HEAD_BYTES, recognised
+from workers.decode import jpeg
 
 _Result = TypeVar("_Result")
 
@@ -44,7 +46,8 @@ def is_needed(data: bytes) -> bool:
     """Whether a picture is to be decoded in a process of its own."""
     if not _IS_POSSIBLE:
         return False
-    return recognised(data[:HEAD_BYTES]) in _ONE_CALL
+    form = recognised(data[:HEAD_BYTES])
+    return form in _ONE_CALL or (form is formats.JPEG and jpeg.is_laborious(data))
 
 
 def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:

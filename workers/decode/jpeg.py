@@ -1,8 +1,9 @@
-"""JPEG pictures that lack only their end marker. Viewers show them."""
+"""JPEG files: which may take long to decode, and which lack only their end marker."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from hashlib import sha256
 
 from PIL import Image
@@ -12,7 +13,13 @@ from workers.decode.damage import DECODER_ERRORS
 _END, _SCAN = b"\xff\xd9", b"\xff\xda"
 
 #: Kinds of frames: baseline, extended, progressive.
-_FRAMES = (0xC0, 0xC1, 0xC2)
+_FRAMES = (0xC0, 0xC1, _PROGRESSIVE := 0xC2)
+
+#: Other segments in front of a scan, and that of the scan: tables, data of applications, comments.
+_SEGMENTS = frozenset({0xC4, 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+
+#: Pixels of all scans together. Without data, so many take a quarter of a second at most.
+_QUICK_PIXELS = 300_000_000
 
 #: What a decoder may find behind the pixels. It reads none of it if the last scan is complete. If
 #: pixels are missing, it takes this for them, and each gives other pixels. The last one has all
@@ -25,8 +32,32 @@ _REST = (
 )
 
 
+def is_laborious(data: bytes) -> bool:
+    """Whether a single call of the decoder may take long. Its time does not depend on the bytes.
+
+    A scan without data gives all pixels of its component, and a hundred scans need a kilobyte. An
+    arithmetic decoder reads zeros without end behind the end of its data.
+    """
+    frame = scan = None
+    for kind, place in _segments(data):
+        if kind in _FRAMES and frame is None:
+            frame = place
+        elif kind == _SCAN[1] and frame is not None:
+            scan = place
+    if frame is None or scan is None:
+        return True
+    height = int.from_bytes(data[frame + 5 : frame + 7], "big")
+    width = int.from_bytes(data[frame + 7 : frame + 9], "big")
+    is_whole = data[frame + 1] != _PROGRESSIVE and data[scan + 4] == data[frame + 9]
+    # A decoder ends behind a scan that has everything. Otherwise it reads all of them.
+    scans = 1 if is_whole else data.count(_SCAN, scan)
+    return width * height * scans > _QUICK_PIXELS
+
+
 def with_end(data: bytes, shorter: int) -> bytes | None:
     """The JPEG with its end marker, if it lacks only that; None if some of its pixels are missing.
+
+    Viewers show such a picture.
 
     Its shorter side must be decoded with at least `shorter` pixels.
     """
@@ -59,12 +90,21 @@ def _has_every_scan(data: bytes) -> bool:
 
 def _frame(data: bytes) -> int | None:
     """Where the header of the frame is. A thumbnail in EXIF has a frame of its own."""
-    place = 2
-    while place + 14 < len(data) and data[place] == 0xFF:
-        if data[place + 1] in _FRAMES:
-            return place
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return None
+    return next((place for kind, place in _segments(data) if kind in _FRAMES), None)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The kind and the place of each segment, up to the first scan or to what is unusual."""
+    place, kind = 2, 0
+    while kind != _SCAN[1] and place + 14 < len(data) and data[place] == 0xFF:
+        kind = data[place + 1]
+        if kind == 0xFF:  # Any number of them may stand before a marker.
+            place += 1
+        elif kind in _SEGMENTS or kind in _FRAMES:
+            yield kind, place
+            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        else:
+            return
 
 
 def _digest(data: bytes, shorter: int) -> bytes | None:

@@ -13,6 +13,22 @@ from PIL import Image
 pillow_heif.register_heif_opener()
 
 
+def jpeg_of_empty_scans(side: int, scans: int, *, frame: int = 0xC0) -> bytes:
+    """A square whose first component has so many scans, and none of them has data."""
+    components = b"\1\x44\0\2\x11\0\3\x11\0"
+    return b"".join(
+        (
+            b"\xff\xd8",
+            _segment(0xDB, bytes(1) + b"\1" * 64),
+            _segment(frame, struct.pack(">BHHB", 8, side, side, 3) + components),
+            *(_segment(0xC4, bytes([table, 1, 1, *bytes(14), 0, 1])) for table in (0, 0x10)),
+            *[_segment(0xDA, b"\1\1\0\0\x3f\0")] * scans,
+            *(_segment(0xDA, bytes([1, each, 0, 0, 0x3F, 0])) for each in (2, 3)),
+            b"\xff\xd9",
+        )
+    )
+
+
 def heic_of_many_turns(side: int, turns: int) -> bytes:
     """A square in one colour, which its container turns so many times, 255 at most."""
     file = io.BytesIO()
@@ -77,6 +93,10 @@ def _tiff(height: int, piece: bytes, pieces: int, begins: int, *more: tuple[int,
             struct.pack("<H", len(entries)) + listed + bytes(4),
         )
     )
+
+
+def _segment(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, kind, 2 + len(content)) + content
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -17,6 +17,7 @@ from shared.errors import ClassifierError, DecodeFailed, DecodeTimeout
 from tests.pipeline.hostile.hostile_pictures import encoded
 from tests.workers.decode.one_call import (
     heic_of_many_turns,
+    jpeg_of_empty_scans,
     tiff_of_equal_strips,
     tiff_of_large_tiles,
 )
@@ -36,8 +37,13 @@ def processor_time() -> float:
 
 @pytest.mark.parametrize(
     "data",
-    [heic_of_many_turns(2048, 200), tiff_of_large_tiles(1_000_000), tiff_of_equal_strips(100_000)],
-    ids=["turns of a HEIC", "tiles of a TIFF", "strips of a TIFF"],
+    [
+        heic_of_many_turns(2048, 200),
+        tiff_of_large_tiles(1_000_000),
+        tiff_of_equal_strips(100_000),
+        jpeg_of_empty_scans(12_000, 790),
+    ],
+    ids=["turns of a HEIC", "tiles of a TIFF", "strips of a TIFF", "scans of a JPEG"],
 )
 def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     started = processor_time()
@@ -46,6 +52,26 @@ def test_a_single_call_ends_when_its_time_is_over(data: bytes) -> None:
     # Each of these calls takes more than five seconds, of which only those of the kernel may count
     # as a whole one.
     assert processor_time() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("data", "needed"),
+    [
+        (jpeg_of_empty_scans(12_000, 790), True),
+        (jpeg_of_empty_scans(100, 790), False),
+        # It says that its pixels are coded in the arithmetic way.
+        (jpeg_of_empty_scans(100, 1, frame=0xC9), True),
+        (encoded(Image.new("RGB", (4000, 3000)), "JPEG", progressive=True), False),
+        # The scans of a video behind the picture, as phones append it, are none of the picture.
+        (encoded(Image.new("RGB", (4000, 3000)), "JPEG") + b"\xff\xda" * 100, False),
+        # Any number of bytes FF may stand in front of a marker.
+        (encoded(Image.new("RGB", (9, 9)), "JPEG").replace(b"\xff\xc0", b"\xff\xff\xc0"), False),
+        (b"\xff\xd8\xff\xe0 no JPEG", True),
+    ],
+    ids=["scans", "small", "arithmetic", "progressive", "video", "fill", "damaged"],
+)
+def test_a_jpeg_is_decoded_apart_if_a_call_may_last(data: bytes, needed: bool) -> None:
+    assert apart.is_needed(data) is needed
 
 
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
