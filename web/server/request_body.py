@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import BadRequest
 
-#: Chunks that are read at once. Each takes some microseconds, and may have a single byte.
+#: Chunks that are read at once, and the longest time for them. A chunk takes some microseconds, and
+#: may have a single byte. One with an extension of 8 KB takes half a millisecond.
 _CHUNKS = 64
+_SECONDS = 0.001
 
 _MALFORMED = (
     "The chunks of the body are malformed, or the last one is missing. Send the request again, or "
@@ -19,7 +22,7 @@ _MALFORMED = (
 
 
 def give_way(body: Body, wait: Callable[[], None]) -> None:
-    """Call `wait` after every few chunks of a body in chunks, so that other clients run.
+    """Call `wait` before every few chunks of a body in chunks, so that other clients run.
 
     gunicorn reads as many as fill a buffer, and gevent switches only where nothing has come.
     """
@@ -28,10 +31,13 @@ def give_way(body: Body, wait: Callable[[], None]) -> None:
 
 
 def _giving_way(chunks: Iterator[bytes], wait: Callable[[], None]) -> Iterator[bytes]:
+    wait()
+    began = time.perf_counter()
     for count, chunk in enumerate(chunks, 1):
         yield chunk
-        if count % _CHUNKS == 0:
+        if count % _CHUNKS == 0 or time.perf_counter() - began > _SECONDS:
             wait()
+            began = time.perf_counter()
 
 
 def read_into(

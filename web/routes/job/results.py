@@ -108,7 +108,10 @@ def _read_page(job: Job, offset: int, stop: int) -> Page:
 
 
 def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:
-    """The lines of a stream, in pieces. Only one piece is in memory, however slow the client is."""
+    """The lines of a stream, in pieces. Only one piece is in memory, however slow the client is.
+
+    A piece is empty if none of its items is in the state that was asked for.
+    """
     line_format = LINE_FORMATS[kind]
     stop = job.total if query.limit is None else min(query.offset + query.limit, job.total)
     if head := line_format.head(job.top_k):
@@ -117,8 +120,7 @@ def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -
         items = _items(jobs, job, start, min(start + _PIECE, stop))
         if query.state is not None:
             items = [item for item in items if item.state is query.state]
-        if items:
-            yield line_format.lines(items, job.top_k)
+        yield line_format.lines(items, job.top_k) if items else b""
 
 
 def _items(jobs: JobReader, job: Job, start: int, stop: int) -> list[Item]:

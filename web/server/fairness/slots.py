@@ -10,6 +10,7 @@ A client may close its connection meanwhile. Its question then leaves without an
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -97,16 +98,26 @@ def take_again(environ: WSGIEnvironment) -> None:
 
 
 def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[bytes]:
-    """The pieces of a stream, each made in a slot."""
+    """The pieces of a stream, each made in a slot. An empty piece is a step that gives no bytes.
+
+    Raises ConnectionResetError after such a step if the client has gone. Nothing would be sent to
+    it, so nothing else would end the stream.
+    """
     slot = environ.get(_SLOT)
     if slot is None:
-        yield from pieces
+        yield from filter(None, pieces)
         return
     slot.keep_waiting()
     left = iter(pieces)
     while True:
         with slot:
+            if not slot.held:
+                continue  # It has waited for long. A step without a slot would delay others.
             piece = next(left, None)
         if piece is None:
             return
-        yield piece
+        if piece:
+            yield piece
+        elif has_gone(environ.get("gunicorn.socket")):
+            raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
+        let_others_run()  # Others of the client wait for this slot.

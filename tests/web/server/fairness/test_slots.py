@@ -122,3 +122,52 @@ def test_each_piece_of_a_stream_takes_a_turn() -> None:
     stream = slots.in_slots(pieces(), environ)
     assert (next(stream), slot.held) == (b"1", False)
     assert list(stream) == [b"1"]
+
+
+def test_a_stream_without_a_piece_for_long_lets_others_run(
+    connect: Callable[[], Connection],
+) -> None:
+    all_slots = Slots()
+    running = [0]
+
+    def steps() -> Iterator[bytes]:
+        for _ in range(20):
+            running[0] += 1
+            assert running[0] <= 4
+            gevent.sleep(0.001)
+            running[0] -= 1
+            yield b""
+
+    def read() -> list[bytes]:
+        environ: WSGIEnvironment = {"gunicorn.socket": connect().far}
+        all_slots.of("client", environ)
+        return list(slots.in_slots(steps(), environ))
+
+    streams = [gevent.spawn(read) for _ in range(9)]
+    gevent.joinall(streams, raise_error=True)
+    assert all(each.value == [] for each in streams)
+
+
+def test_no_step_is_made_without_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_LONGEST_SECONDS", 0.01)
+    all_slots, environ = Slots(), {}  # type: tuple[Slots, WSGIEnvironment]
+    all_slots.of("client", environ)
+    held = [all_slots.of("client", {}).__enter__() for _ in range(4)]
+    piece = gevent.spawn(next, slots.in_slots([b"a piece"], environ))
+    gevent.sleep(0.1)
+    assert not piece.ready()
+    held[0].give_back()
+    assert piece.get(timeout=5) == b"a piece"
+
+
+def test_a_stream_that_sends_nothing_ends_when_its_client_has_gone(
+    connect: Callable[[], Connection],
+) -> None:
+    connection = connect()
+    environ: WSGIEnvironment = {"gunicorn.socket": connection.far}
+    Slots().of("client", environ)
+    stream = slots.in_slots([b"a piece", b"", b"another"], environ)
+    assert next(stream) == b"a piece"
+    connection.client.close()
+    with pytest.raises(ConnectionResetError):
+        next(stream)
