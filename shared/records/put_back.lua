@@ -1,34 +1,33 @@
--- Queue parts again, in one message, that a worker has taken and not finished. Their start, if any,
--- does not count.
+-- Queue parts again that a worker has taken and not finished. Their start, if any, does not count.
 --
 -- runs in a full Redis
--- keys: outstanding, queue, ready
--- arguments: deadline, message
--- row keys: part
--- row arguments: member, attempts_field, slow
--- `deadline` is in Unix seconds. `ready` counts what is queued, and is empty in the lane `bulk`. A row
--- is a part. `attempts_field` is empty if it was not started. An outage may have prevented the start,
--- so the attempts are not counted below 0. `slow` is the field that marks an image as slow to decode,
--- or empty. A part with several such images has a row for each.
--- Returns how many rows are queued. The others are no longer outstanding, or have expired.
-local queued = 0
-for part, member, attempts_field, slow in rows() do
+-- uses: holding, fairness/rounds
+-- keys: outstanding
+-- arguments: queue, deadline, alone
+-- row keys: job, part
+-- row arguments: member, attempts_field, slow, message
+-- `deadline` is in Unix seconds. A row is a part. `attempts_field` is empty if it was not started. An
+-- outage may have prevented the start, so the attempts are not counted below 0. `slow` is the field
+-- that marks an image as slow to decode, or empty. A part with several such images has a row for
+-- each, and only the first one has its message.
+--
+-- The parts wait for the next round of their client. Queued at once, they would take the room of
+-- others in the queue. With `alone` (1) each part runs alone, and is queued at once: clients take
+-- turns with such parts in the worker, and they take no room.
+for job, part, member, attempts_field, slow, message in rows() do
   if redis.call('ZSCORE', outstanding, member) and redis.call('EXISTS', part) == 1 then
-    queued = queued + 1
     if attempts_field ~= '' and tonumber(redis.call('HGET', part, attempts_field) or 0) > 0 then
       redis.call('HINCRBY', part, attempts_field, -1)
     end
     if slow ~= '' then
       redis.call('HSET', part, slow, 1)
     end
-    redis.call('ZADD', outstanding, 'XX', deadline, member)
-    if ready ~= '' then
-      redis.call('ZADD', ready, deadline, member)
-      redis.call('EXPIRE', ready, 6 * READY_SECONDS)
+    if message ~= '' and (alone == '1' or redis.call('EXISTS', job) == 0) then
+      redis.call('ZADD', outstanding, 'XX', deadline, member)
+      redis.call('LPUSH', queue, message)
+    elseif message ~= '' then
+      wait_again(queue, job, part, member, message, deadline)
     end
   end
 end
-if queued > 0 then
-  redis.call('LPUSH', queue, message)
-end
-return queued
+feed(queue, deadline, 0)

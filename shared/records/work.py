@@ -11,7 +11,7 @@ from redis.client import Pipeline
 
 from shared import clock, keys
 from shared.jobs import Lane, Outcome, PartRef
-from shared.message import message, packed
+from shared.message import message
 from shared.records.codec import outcome_field
 from shared.records.fairness import rounds
 from shared.records.scripts import Script
@@ -165,22 +165,22 @@ class PartRecords:
 
         Their start does not count as an attempt. An outage may have prevented it. The positions of
         a part are its images that were slow to decode. A part that has any is then alone in its
-        batch. The others share messages, because each message takes milliseconds of a worker.
+        batch. The others wait for a round of their client.
         `version` is the worker's model version. `clients` are those of the parts, as far as they
         are known.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
         slow = {ref: [f"{_SLOW}{k}" for k in positions] for ref, positions in parts.items()}
-        for refs in packed(ref for ref in parts if not slow[ref] and ref.only is None):
-            rows = [(ref, ref.attempts_field, "") for ref in refs]
-            _put_back(pipe, rows, lane, version, deadline)
-        for ref, fields in slow.items():
-            if fields or ref.only is not None:
-                first, *others = fields or [""]
-                rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in others)]
-                client = clients.get(ref, "")
-                _put_back(pipe, rows, lane, version, deadline, alone=True, client=client)
+        alone = [ref for ref in parts if slow[ref] or ref.only is not None]
+        others = [(ref, ref.attempts_field, "") for ref in parts if ref not in alone]
+        if others:
+            _put_back(pipe, others, lane, version, deadline)
+        for ref in alone:
+            first, *more = slow[ref] or [""]
+            rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in more)]
+            client = clients.get(ref, "")
+            _put_back(pipe, rows, lane, version, deadline, alone=True, client=client)
         pipe.execute()
 
 
@@ -194,19 +194,27 @@ def _put_back(
     alone: bool = False,
     client: str = "",
 ) -> None:
-    """Add to a pipeline: the parts of these rows are queued in one message.
+    """Add to a pipeline: the part of each row is queued again.
 
     A row has a part, the field of its attempts, and the field of a slow image.
     """
-    refs = list(dict.fromkeys(ref for ref, *_ in rows))
+    messages = {
+        ref: message(lane, [ref], version=version, alone=alone, client=client) for ref, *_ in rows
+    }
     _PUT_BACK(
         pipe,
-        [(keys.part(ref.job_id, ref.number), ref.member, *more) for ref, *more in rows],
+        [
+            (
+                keys.job(ref.job_id),
+                keys.part(ref.job_id, ref.number),
+                *(ref.member, attempts_field, slow, messages.pop(ref, "")),
+            )
+            for ref, attempts_field, slow in rows
+        ],
         outstanding=keys.outstanding(lane),
         queue=keys.queue(lane, version),
-        ready=keys.ready(lane, version) if lane is Lane.INTERACTIVE else "",
         deadline=deadline,
-        message=message(lane, refs, version=version, alone=alone, client=client),
+        alone=int(alone),
     )
 
 

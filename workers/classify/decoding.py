@@ -126,10 +126,15 @@ class BatchDecoding:
 
     @property
     def over(self) -> bool:
-        """Whether there is no further run."""
+        """Whether there is no further run.
+
+        Other clients may have sent pictures meanwhile. They wait for one run of a slow client.
+        """
         if not self._left or (self._left[0].slow and not self._decodes_slow):
             return True
-        return self._spent >= self._budget.batch and self._left[0] is not self._owed
+        delays = not self._decodes_slow and self._left[0].client in self._slow_clients
+        most = self._budget.run if delays else self._budget.batch
+        return self._spent >= most and self._left[0] is not self._owed
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures.

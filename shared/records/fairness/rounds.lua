@@ -48,6 +48,14 @@ local function last_round(queue)
          redis.call('GET', ROUND_KEY:format(lane_of(queue))) or 0
 end
 
+local function wait(queue, client, round, part, member, message, deadline)
+  redis.call('HSET', part, 'message', message)
+  redis.call('ZADD', WAITING_KEY:format(queue), 0, member)
+  redis.call('ZADD', parts_of(queue, client), round, member)
+  redis.call('ZADD', OUTSTANDING_KEY:format(lane_of(queue)), deadline + WAITING_SECONDS, member)
+  join_clients(queue, client)
+end
+
 -- Let a part wait for its round. Two parts of a job are two rounds apart. A job that is new, or had
 -- no part waiting, begins one round after the next part of its client. It does not come before that
 -- part: a stream of small jobs would delay it for ever.
@@ -62,11 +70,17 @@ local function wait_for_round(queue, job, part, member, message, deadline)
   else
     redis.call('HSET', job, 'next_turn', round + 2, 'first_turn', round)
   end
-  redis.call('HSET', part, 'message', message)
-  redis.call('ZADD', WAITING_KEY:format(queue), 0, member)
-  redis.call('ZADD', parts_of(queue, client), round, member)
-  redis.call('ZADD', OUTSTANDING_KEY:format(lane_of(queue)), deadline + WAITING_SECONDS, member)
-  join_clients(queue, client)
+  wait(queue, client, round, part, member, message, deadline)
+end
+
+-- Let a part wait again that was started and not finished. It goes on in the next round of its client.
+-- A single image comes one round later, or one would overtake others again and again: parts of a round
+-- are in the order of their names.
+local function wait_again(queue, job, part, member, message, deadline)
+  local client = redis.call('HGET', job, 'client') or ''
+  local _, present = next_of(queue, client)
+  local round = (present or last_round(queue) + 1) + (member:match(':1$') and 1 or 0)
+  wait(queue, client, round, part, member, message, deadline)
 end
 
 -- Let a part wait no longer. Returns whether it did.

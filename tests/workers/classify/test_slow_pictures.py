@@ -65,11 +65,11 @@ def test_a_part_with_slow_pictures_loses_none_of_them(
 ) -> None:
     ref = submit(jobs, MANY_PIXELS, GOOD, HOSTILE, LARGE, GOOD)
     taken(redis)
-    assert classifier().classify([ref]) == 2
+    assert classifier().classify([ref]) == 1
     batches = 0
     while parts := taken(redis):
         assert parts == [([ref], True)]
-        assert classifier().classify([ref], slow=True) == 1
+        assert classifier().classify([ref], slow=True) >= 1
         batches += 1
     ok = "succeeded"
     assert outcomes(jobs, ref) == [ok, ok, "decode_timeout", ok, ok]
@@ -79,7 +79,7 @@ def test_a_part_with_slow_pictures_loses_none_of_them(
 def test_an_answer_leaves_before_the_next_picture_of_a_client_with_a_slow_one(
     classifier: Make, jobs: JobRecords
 ) -> None:
-    hostile = [submit(jobs, HOSTILE, client="hostile") for _ in range(2)]
+    hostile = [submit(jobs, picture, client="hostile") for picture in (MANY_PIXELS, GOOD)]
     good = submit(jobs, GOOD, client="good")
     seen = []
 

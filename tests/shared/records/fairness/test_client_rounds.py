@@ -177,12 +177,58 @@ def test_single_pictures_of_a_flood_fill_a_batch_and_no_more(
     batch = [ref for _ in range(PART_SIZE) for ref in take(redis, lane)]
     assert len(jobs.parts.start(batch, lane)) == PART_SIZE
     assert len(queued(redis, lane)) == PART_SIZE
-    # Slow pictures that the worker puts back still fill the queue.
-    jobs.parts.put_back({ref: {0} for ref in batch}, lane)
-    for ref in [ref for _ in range(PART_SIZE) for ref in take(redis, lane)]:
-        jobs.parts.start([ref], lane)
+    # Pictures that the worker puts back wait for their round, and take the place of others.
+    jobs.parts.put_back({ref: () for ref in batch}, lane)
     assert len(queued(redis, lane)) == PART_SIZE
-    assert redis.zcard(keys.waiting(lane)) == 100 - 2 * PART_SIZE
+    assert redis.zcard(keys.waiting(lane)) == 100 - PART_SIZE
+
+
+def test_slow_pictures_take_no_place_in_the_queue(jobs: JobRecords, redis: Redis) -> None:
+    """Each of them may take seconds, and one process of the worker takes none of them."""
+    lane = Lane.INTERACTIVE
+    slow = [PartRef(accept(jobs, "slow", images=1), 0, 1) for _ in range(PART_SIZE)]
+    assert len(queued(redis, lane)) == PART_SIZE
+    for ref in slow:
+        take(redis, lane)
+        jobs.parts.start([ref], lane)
+        jobs.parts.put_back({ref: {0}}, lane)
+    accept(jobs, "other")
+    assert [ref.job_id[:5] for refs in queued(redis, lane) for ref in refs].count("other") == 1
+
+
+@LANES
+def test_parts_that_are_put_back_again_and_again_leave_room_for_others(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    """A batch ends before its pictures if each of them takes seconds."""
+    accept(jobs, "long", lane=lane, images=20 * PART_SIZE)
+    for _ in range(3):
+        for ref in [ref for _ in range(READY[lane]) for ref in take(redis, lane)]:
+            jobs.parts.start([ref], lane)
+            jobs.parts.put_back({ref: ()}, lane)
+    accept(jobs, "other", lane=lane, images=2 * PART_SIZE)
+    started = ""
+    for _ in range(READY[lane] + 6):
+        [ref] = take(redis, lane)
+        started += ref.job_id[0]
+        jobs.parts.start([ref], lane)
+        if ref.job_id.startswith("long"):
+            jobs.parts.put_back({ref: ()}, lane)
+    assert started[READY[lane] :].count("o") == 2, started
+
+
+def test_a_part_that_is_put_back_goes_on_before_the_next_one(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    lane = Lane.BULK
+    accept(jobs, "long", lane=lane, images=9 * PART_SIZE)
+    started = []
+    for _ in range(20):
+        [ref] = take(redis, lane)
+        started.append(ref.number)
+        jobs.parts.start([ref], lane)
+        jobs.parts.put_back({ref: ()}, lane)
+    assert max(started) <= READY[lane] + 1, started
 
 
 @pytest.mark.parametrize("again", [False, True])
