@@ -22,7 +22,7 @@ CLASSIFY = "workers.classify"
 #: Header with the number of images in a message. A worker sizes a batch by it without decoding.
 IMAGES = "images"
 
-#: Header with the client of a message that runs alone. Clients take turns with such messages.
+#: Header with the client of a message, if that is known. Clients take turns with their messages.
 CLIENT = "of_client"
 
 #: Celery adds this to the arguments of a task that is not in a canvas.

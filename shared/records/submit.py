@@ -89,7 +89,8 @@ class JobSubmitter:
             if at_once:
                 _queue(pipe, lane, of_version, deadline, version)
             else:
-                rounds.join(pipe, lane, of_version, deadline=deadline, version=version)
+                clients = {job.id: job.client for job in jobs}
+                rounds.join(pipe, lane, of_version, clients, deadline=deadline, version=version)
         counted = len(pipe.command_stack)
         account.accept(pipe, lane, entries.values(), now=now, ttl=self._ttl)
         replies = self._execute(pipe, claim)[:counted]
@@ -170,7 +171,7 @@ class JobSubmitter:
                 job_id=job.id,
                 number=number,
                 member=ref.member,
-                message=message(job.lane, [ref], version=version),
+                message=message(job.lane, [ref], version=version, client=client),
                 item_count=len(staged.items),
                 pending=staged.pending,
                 bytes=staged.bytes,

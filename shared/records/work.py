@@ -175,12 +175,11 @@ class PartRecords:
         alone = [ref for ref in parts if slow[ref] or ref.only is not None]
         others = [(ref, ref.attempts_field, "") for ref in parts if ref not in alone]
         if others:
-            _put_back(pipe, others, lane, version, deadline)
+            _put_back(pipe, others, lane, version, deadline, clients)
         for ref in alone:
             first, *more = slow[ref] or [""]
             rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in more)]
-            client = clients.get(ref, "")
-            _put_back(pipe, rows, lane, version, deadline, alone=True, client=client)
+            _put_back(pipe, rows, lane, version, deadline, clients, alone=True)
         pipe.execute()
 
 
@@ -190,16 +189,17 @@ def _put_back(
     lane: Lane,
     version: str,
     deadline: float,
+    clients: Mapping[PartRef, str] = {},
     *,
     alone: bool = False,
-    client: str = "",
 ) -> None:
     """Add to a pipeline: the part of each row is queued again.
 
     A row has a part, the field of its attempts, and the field of a slow image.
     """
     messages = {
-        ref: message(lane, [ref], version=version, alone=alone, client=client) for ref, *_ in rows
+        ref: message(lane, [ref], version=version, alone=alone, client=clients.get(ref, ""))
+        for ref, *_ in rows
     }
     _PUT_BACK(
         pipe,

@@ -106,5 +106,5 @@ def runs_alone(request: Any) -> bool:
 
 
 def client(request: Any) -> str:
-    """Whose message this is, if it must run alone. Empty if that is not known."""
+    """Whose message this is. Empty if that is not known, or if several clients have parts in it."""
     return str(request.request_dict.get(CLIENT, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from workers.batching.batch import client, images
 class SmallFirst:
     """Small messages come first, because a user waits for a single picture.
 
-    They overtake the oldest message only once.
+    They overtake the oldest message only once. Clients take turns: the first message of each comes
+    before the second of any. A message that names no client has a turn of its own.
     """
 
     def __init__(self) -> None:
@@ -21,9 +23,20 @@ class SmallFirst:
         """`waiting` has the oldest message first."""
         oldest = waiting[0]
         if oldest is self._overtaken:
-            return list(waiting)
+            return _in_turns(waiting)
         self._overtaken = oldest
-        return sorted(waiting, key=images)
+        return _in_turns(sorted(waiting, key=images))
+
+
+def _in_turns(requests: Sequence[Any]) -> list[Any]:
+    counts: Counter[str] = Counter()
+    turns = []
+    for request in requests:
+        name = client(request)
+        turns.append(counts[name] if name else 0)
+        counts[name] += 1
+    in_order = sorted(range(len(requests)), key=turns.__getitem__)
+    return [requests[number] for number in in_order]
 
 
 class Turns:

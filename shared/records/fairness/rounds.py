@@ -27,21 +27,22 @@ def join(
     pipe: Pipeline,
     lane: Lane,
     sizes: Mapping[PartRef, int],
+    clients: Mapping[str, str],
     *,
     deadline: float,
     version: str = "",
 ) -> None:
     """Add parts to a transaction that stores them: they wait for their round, or are queued.
 
-    `sizes` gives the bytes of each part's images; `deadline` is in Unix seconds. The reply is the
-    number of images that are outstanding in the lane, and the bytes that are held.
+    `sizes` gives the bytes of each part's images, and `clients` the client of each job. `deadline`
+    is in Unix seconds. The reply is the number of images that are outstanding in the lane, and the bytes that are held.
     """
     rows = [
         (
             keys.job(ref.job_id),
             keys.part(ref.job_id, ref.number),
             ref.member,
-            message(lane, [ref], version=version),
+            message(lane, [ref], version=version, client=clients[ref.job_id]),
             ref.images,
             size,
         )

@@ -40,3 +40,17 @@ def test_a_client_that_comes_later_is_next() -> None:
         pool.end(k)
     assert in_order(pool) == ["a0", "b0", "c0", "a1", "b1"]
     assert not batcher.waiting
+
+
+def test_a_client_with_few_pictures_gets_into_the_next_batch() -> None:
+    pool = Pool(num_processes=1)
+    batcher = Batcher(Task(), pool)
+    batcher.add(Message("running", 1))
+    for k in range(60):
+        batcher.add(Message(f"many{k}", 1, client="many"))
+    batcher.add(Message("few0", 1, client="few"))
+    batcher.add(Message("few1", 1, client="few"))
+    batcher.add(Message("nobody", 1))
+    pool.end(0)
+    _, (batch, _) = pool.batches
+    assert batch[:5] == ["many0", "few0", "nobody", "many1", "few1"]
