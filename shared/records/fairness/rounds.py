@@ -35,7 +35,8 @@ def join(
     """Add parts to a transaction that stores them: they wait for their round, or are queued.
 
     `sizes` gives the bytes of each part's images, and `clients` the client of each job. `deadline`
-    is in Unix seconds. The reply is the number of images that are outstanding in the lane, and the bytes that are held.
+    is in Unix seconds. The reply is the number of images that are outstanding in the lane, and the
+    bytes that are held.
     """
     rows = [
         (

@@ -18,6 +18,9 @@ from shared.records.codec import outcome_field, text
 from shared.records.scripts import Script
 from shared.serving import model_versions
 
+#: Bytes of all images that are kept. They are in no client's account, because they have an outcome.
+MOST_BYTES = 256 * 2**20
+
 _REVIVE = Script("overdue/revive")
 
 
@@ -30,6 +33,7 @@ class DeadLetter:
     name: str
     owner: str  #: Name of the API key that submitted it; empty if keys were off.
     at: float  #: When recovery gave up; Unix seconds.
+    bytes: int = 0  #: Of the image. A letter of an earlier release has none.
 
 
 class DeadLetters:
@@ -41,14 +45,20 @@ class DeadLetters:
     def all(self) -> list[DeadLetter]:
         """All dead letters, oldest first.
 
-        Removes those whose image has expired, because nobody can retry them.
+        Removes those whose image has expired, because nobody can retry them. Removes the oldest
+        ones, too, if the images have more than `MOST_BYTES`.
         """
         texts = self._redis.hvals(keys.DEAD_LETTERS)
         letters = sorted((_letter(json.loads(text)) for text in texts), key=lambda each: each.at)
-        oldest = clock.now(self._redis) - self._ttl
-        if expired := [letter.member for letter in letters if letter.at < oldest]:
-            self._redis.hdel(keys.DEAD_LETTERS, *expired)
-        return [letter for letter in letters if letter.at >= oldest]
+        oldest, left = clock.now(self._redis) - self._ttl, MOST_BYTES
+        kept: list[DeadLetter] = []
+        for letter in reversed(letters):
+            left -= letter.bytes
+            if letter.at < oldest or left < 0:
+                self.remove(letter.member)
+            else:
+                kept.append(letter)
+        return kept[::-1]
 
     def retry(self, letter: DeadLetter, claim: Claim | None = None) -> bool:
         """Queue the image again; False if the letter is gone, or its job expired or cancelled."""

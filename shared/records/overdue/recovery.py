@@ -200,6 +200,7 @@ class Recovery:
                 name=item.name,
                 owner=owner,
                 at=clock.now(self._redis),
+                bytes=len(image),
             )
             self._dead_letters.add(pipe, letter, image)
         written, *_ = pipe.execute()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from redis import Redis
 
 from shared import keys
@@ -11,6 +12,7 @@ from shared.errors import DecodeFailed
 from shared.jobs import JobState, NewItem, NewJob, Outcome, PartRef, new_job_id
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
+from shared.records.overdue import dead_letters
 from tests.conftest import Clock
 from tests.shared.records.open_jobs.new_jobs import open_job, put, ref
 from tests.shared.records.parts import EMPTY, LANE, bury, commit, take_message
@@ -63,6 +65,20 @@ def test_dead_letters_expire_with_their_images(
     bury(redis, jobs, later)
     assert [letter.job_id for letter in jobs.dead_letters.all()] == [later.job_id]
     assert redis.hlen(keys.DEAD_LETTERS) == 1
+
+
+def test_the_newest_dead_letters_are_kept_up_to_a_number_of_bytes(
+    jobs: JobRecords, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letters, "MOST_BYTES", 2 * len(b"data 0"))
+    images = []
+    for _ in range(4):
+        clock.now += 1
+        images.append(bury(redis, jobs, accept(jobs)))
+    newest = [image.job_id for image in images[2:]]
+    assert [letter.job_id for letter in jobs.dead_letters.all()] == newest
+    kept = [redis.exists(keys.dead_image(image.member)) for image in images]
+    assert kept == [0, 0, 1, 1]
 
 
 def test_a_retry_in_an_incomplete_job_leaves_the_job_open(jobs: JobRecords, redis: Redis) -> None:
