@@ -121,6 +121,8 @@ class BatchDecoding:
         self._decodes_slow = slow or budget.trial is None
         self._slow_clients = slow_clients
         self._spent = 0.0
+        #: Seconds that the next picture of a client will take: as many as its latest one.
+        self._expected: dict[str, float] = defaultdict(float)
         self._spent_by: dict[str, float] = defaultdict(float)  #: The seconds of each client.
         self._begun: PartWork | None = None  #: The part whose picture was decoded last.
 
@@ -132,9 +134,10 @@ class BatchDecoding:
         """
         if not self._left or (self._left[0].slow and not self._decodes_slow):
             return True
-        delays = not self._decodes_slow and self._left[0].client in self._slow_clients
+        client = self._left[0].client
+        delays = not self._decodes_slow and client in self._slow_clients
         most = self._budget.run if delays else self._budget.batch
-        return self._spent >= most and self._left[0] is not self._owed
+        return self._spent + self._expected[client] >= most and self._left[0] is not self._owed
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures.
@@ -184,6 +187,7 @@ class BatchDecoding:
         trial = None if picture.slow else self._trial
         pixels, milliseconds, slow = self._decoder.decode(data, trial=trial)
         self._spend(picture.client, milliseconds / 1000)
+        self._expected[picture.client] = milliseconds / 1000
         if trial is not None and isinstance(pixels, DecodeTimeout):
             self._left.append(_Picture(work, position, slow=True))
             self._slow_clients.add(picture.client)

@@ -13,7 +13,7 @@
 
 -- Messages that the queue of the lane `bulk` holds at least, while parts wait. An idle worker must
 -- find one, and a new job's first part waits for all of them. Each start of a part refills the queue.
-local READY = 4
+local READY = 2
 
 local function lane_of(queue)
   return queue:match('^[^@]*')

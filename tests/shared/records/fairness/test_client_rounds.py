@@ -16,7 +16,7 @@ from tests.shared.records.parts import EMPTY, commit, queued, take_message
 LANES = pytest.mark.parametrize("lane", Lane)
 
 #: Full parts that are queued before the first start: those of rounds.lua.
-READY = {Lane.BULK: 4, Lane.INTERACTIVE: 1}
+READY = {Lane.BULK: 2, Lane.INTERACTIVE: 1}
 
 
 def accept(
