@@ -57,18 +57,17 @@ def estimated(jobs: JobRecords, redis: Redis, refs: Sequence[PartRef]) -> Estima
 def test_the_position_counts_what_is_ahead_and_nothing_behind(
     jobs: JobRecords, redis: Redis
 ) -> None:
-    # The first parts of the second and the third job are in the same round.
-    first, second, third = (accept(jobs, parts) for parts in (3, 2, 5))
+    first, second, third = (accept(jobs, parts) for parts in (2, 2, 5))
     positions = [estimated(jobs, redis, job).position for job in (first, second, third)]
-    assert positions == [0, 4 * PART_SIZE, 4 * PART_SIZE]
+    # The third job begins one round after the second one.
+    assert positions == [0, 2 * PART_SIZE, 3 * PART_SIZE]
     assert estimated(jobs, redis, third).seconds is None  # nothing drains
 
-    for _ in range(3):
+    for _ in range(2):
         work_next(jobs, redis)
     assert estimated(jobs, redis, first) == Estimate(position=None, seconds=None)
     assert estimated(jobs, redis, second).position == 0
-    # The second part of the second job is in the same round as the first part of the third job.
-    assert estimated(jobs, redis, third).position in (PART_SIZE, 2 * PART_SIZE)
+    assert estimated(jobs, redis, third).position == PART_SIZE
     work_next(jobs, redis)
     assert estimated(jobs, redis, second).position == 0
 
