@@ -277,7 +277,7 @@ def test_a_delivery_leaves_nothing_in_memory(tls_port: int) -> None:
     context = post_module._trusted()
 
     def is_free() -> bool:
-        return not any(isinstance(each, post_module._Connection) for each in gc.get_objects())
+        return not any(type(each) is post_module._Connection for each in gc.get_objects())
 
     gc.collect()
     gc.disable()
