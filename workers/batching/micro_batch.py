@@ -232,7 +232,7 @@ class Batcher:
         room = self._task.max_batch_size
         for request in order.of(waiting):
             if requests and images(request) > room:
-                break
+                continue
             waiting.remove(request)
             if not request.revoked():
                 requests.append(request)

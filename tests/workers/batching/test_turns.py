@@ -54,3 +54,17 @@ def test_a_client_with_few_pictures_gets_into_the_next_batch() -> None:
     pool.end(0)
     _, (batch, _) = pool.batches
     assert batch[:5] == ["many0", "few0", "nobody", "many1", "few1"]
+
+
+def test_a_large_message_does_not_end_a_batch_of_small_ones() -> None:
+    pool = Pool(num_processes=1)
+    batcher = Batcher(Task(), pool)
+    batcher.add(Message("running", 1))
+    batcher.add(Message("large", 8, client="large"))
+    for k in range(40):
+        batcher.add(Message(f"small{k}", 1, client="small"))
+    pool.end(0)
+    pool.end(1)
+    _, (first, _), (second, _) = pool.batches
+    assert first == [f"small{k}" for k in range(8)]
+    assert second == ["large"], "it is overtaken once"
