@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 
@@ -17,6 +18,10 @@ _FRAMES = (0xC0, 0xC1, _PROGRESSIVE := 0xC2)
 
 #: Other segments in front of a scan, and that of the scan: tables, data of applications, comments.
 _SEGMENTS = frozenset({0xC4, 0xDA, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
+
+#: Segments in front of the first scan. Metadata of 20 MB have some 300 of 64 KB.
+_MOST_SEGMENTS = 1000
+_FILL = re.compile(rb"\xff+")
 
 #: Pixels of all scans together. Without data, so many take a quarter of a second at most.
 _QUICK_PIXELS = 300_000_000
@@ -95,16 +100,20 @@ def _frame(data: bytes) -> int | None:
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """The kind and the place of each segment, up to the first scan or to what is unusual."""
-    place, kind = 2, 0
-    while kind != _SCAN[1] and place + 14 < len(data) and data[place] == 0xFF:
-        kind = data[place + 1]
-        if kind == 0xFF:  # Any number of them may stand before a marker.
-            place += 1
-        elif kind in _SEGMENTS or kind in _FRAMES:
-            yield kind, place
-            place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        else:
+    place = 2
+    for _ in range(_MOST_SEGMENTS):
+        # Any number of bytes FF may stand before a marker.
+        fill = _FILL.match(data, place)
+        if not fill or fill.end() + 14 > len(data):
             return
+        place = fill.end() - 1
+        kind = data[place + 1]
+        if kind not in _SEGMENTS and kind not in _FRAMES:
+            return
+        yield kind, place
+        if kind == _SCAN[1]:
+            return
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
 
 
 def _digest(data: bytes, shorter: int) -> bytes | None:

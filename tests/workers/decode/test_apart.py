@@ -74,6 +74,14 @@ def test_a_jpeg_is_decoded_apart_if_a_call_may_last(data: bytes, needed: bool) -
     assert apart.is_needed(data) is needed
 
 
+@pytest.mark.parametrize("unit", [b"\xff", b"\xff\xfe\0\2", b"\xff\xda\0\2"])
+def test_it_takes_no_time_to_see_how_a_jpeg_is_coded(unit: bytes) -> None:
+    data = b"\xff\xd8" + unit * (20_000_000 // len(unit))
+    started = time.process_time()
+    apart.is_needed(data)
+    assert time.process_time() - started < 0.2
+
+
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
     data = encoded(Image.linear_gradient("L").convert("RGB"), form)
