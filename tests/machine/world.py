@@ -97,7 +97,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, value)
     replace(monkeypatch, "local PART_SIZE=32", f"local PART_SIZE={PART_SIZE}")
     replace(monkeypatch, "/ 3600)", f"/ {STEP})")
-    replace(monkeypatch, "local READY = 4", "local READY = 1")
+    replace(monkeypatch, "local READY = 2", "local READY = 1")
 
 
 def replace(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
