@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import time
 import zipfile
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from tests.web.intake.archive_files import entry, tar_of
 from web.intake.archives import archive
 from web.intake.archives.archive import Kind, Limits
 from web.intake.archives.effort import Effort
+from web.intake.archives.streams import Gunzip
 from web.intake.archives.tar_header import decode
 
 LIMITS = Limits(members=1000, unpacked_bytes=2**30, ratio=100, free_bytes=2**26, member_bytes=2**20)
@@ -51,6 +53,24 @@ def test_an_archive_that_takes_too_long_is_refused(kind: Kind) -> None:
     assert archive.scan(io.BytesIO(data), kind, LIMITS).items == 3
     with pytest.raises(ArchiveTooLarge, match="too long"):
         archive.scan(io.BytesIO(data), kind, replace(LIMITS, seconds=-1.0))
+
+
+def empty_blocks(megabytes: int) -> bytes:
+    """A gzip file that goes on and on, and gives not one byte. Each five bytes are four blocks."""
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"\x02\x08\x20\x80\0" * (megabytes * 2**20 // 5)
+
+
+def test_a_gzip_file_without_data_takes_time() -> None:
+    stream = Gunzip(io.BytesIO(empty_blocks(1)), 2**20, effort=Effort(3, Clock()))
+    with pytest.raises(ArchiveTooLarge, match="too long"):
+        stream.read(1)
+
+
+def test_only_the_head_is_read_to_see_the_kind_of_an_archive() -> None:
+    file = io.BytesIO(empty_blocks(50))
+    started = time.process_time()
+    assert archive.kind_of(file) is None
+    assert time.process_time() - started < 0.1
 
 
 def archive_of(kind: Kind) -> bytes:

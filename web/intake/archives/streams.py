@@ -5,6 +5,7 @@ Gzip is read with zlib because `gzip` does not limit the number of gzip members 
 
 from __future__ import annotations
 
+import io
 import os
 import zlib
 from typing import IO, Protocol
@@ -16,6 +17,9 @@ PIECE = 2**16
 
 #: Packed bytes that are read at once. Each gzip member copies the rest of them.
 _PACKED_PIECE = 2**14
+
+#: Packed bytes in which the head of a tar must be. A stream may go on for long without any data.
+_HEAD_BYTES = 2**16
 
 #: Gzip members in one file: so many, and one for each so many unpacked bytes. Tools that compress
 #: in blocks write one for every 64 KiB, or one for every small file.
@@ -51,7 +55,8 @@ def gzip_head(file: IO[bytes], length: int) -> bytes:
     """The first `length` unpacked bytes, or fewer if it is damaged. Rewinds the file."""
     try:
         # Unpacks no more than that, so damage behind it does not hide what the file is.
-        return Gunzip(file, PIECE, piece=length).read(length)
+        file.seek(0)
+        return Gunzip(io.BytesIO(file.read(_HEAD_BYTES)), PIECE, piece=length).read(length)
     except ClassifierError:
         return b""
     finally:
@@ -111,6 +116,7 @@ class Gunzip:
             if self._inflater.eof and not self._next_member():
                 return b""
             self._packed = self._packed or self._file.read(_PACKED_PIECE)
+            self._effort.check_time()
             try:
                 data = self._inflater.decompress(self._packed, self._piece)
             except zlib.error as error:
@@ -124,7 +130,6 @@ class Gunzip:
                 raise BadArchive("The archive was cut off.")
 
     def _count(self, length: int) -> None:
-        self._effort.check_time()
         self._bytes += length
         if self._bytes > self._most_bytes:
             raise ArchiveTooLarge("The archive unpacks to more bytes than allowed.")
