@@ -29,6 +29,10 @@ from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoder, Trial
 
+#: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
+#: once more would cost other clients more than this does.
+_IN_A_CALL = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeBudget:
@@ -50,7 +54,7 @@ class DecodeBudget:
         if settings.lane is Lane.BULK:
             return cls(batch=min(seconds, most), run=seconds / 2)
         first = seconds / 10
-        trial = Trial(cpu_seconds=first, pixels=settings.max_image_pixels // 3)
+        trial = Trial(first, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * first)
         return cls(batch=min(seconds / 3, most), run=first, trial=trial)
 
 
@@ -110,7 +114,8 @@ class BatchDecoding:
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
-        every = _in_rounds(every, slow_clients) if budget.trial else _whole_parts_in_rounds(every)
+        in_rounds = _in_rounds if budget.trial else _whole_parts_in_rounds
+        every = in_rounds(every, slow_clients)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
         self._trial = budget.trial
         if budget.trial and len(every) == 1 and (slow or every[0].client not in slow_clients):
@@ -171,7 +176,8 @@ class BatchDecoding:
         return run
 
     def _may_be_slow(self, picture: _Picture) -> bool:
-        return picture.slow or picture.client in self._slow_clients
+        of_slow_client = self._budget.trial and picture.client in self._slow_clients
+        return picture.slow or bool(of_slow_client)
 
     def _decode(self, picture: _Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
@@ -192,7 +198,7 @@ class BatchDecoding:
             self._left.append(_Picture(work, position, slow=True))
             self._slow_clients.add(picture.client)
             return False
-        if slow:
+        if slow or (not self._budget.trial and milliseconds / 1000 > self._budget.run):
             self._slow_clients.add(picture.client)
         if isinstance(pixels, ClassifierError):
             run.failed.append((work, position, Outcome.failure(pixels)))
@@ -228,12 +234,16 @@ def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[
     return [picture for *_, picture in sorted(numbered, key=lambda each: each[:2])]
 
 
-def _whole_parts_in_rounds(pictures: Sequence[_Picture]) -> list[_Picture]:
-    """The first part of each client, then the second of each."""
+def _whole_parts_in_rounds(
+    pictures: Sequence[_Picture], slow_clients: SlowClients
+) -> list[_Picture]:
+    """The first part of each client, then the second of each; slow clients last."""
     first: dict[PartRef, int] = {}
     counts: Counter[str] = Counter()
     for picture in pictures:
         if picture.work.ref not in first:
             first[picture.work.ref] = counts[picture.client]
             counts[picture.client] += 1
-    return sorted(pictures, key=lambda picture: first[picture.work.ref])
+    return sorted(
+        pictures, key=lambda picture: (picture.client in slow_clients, first[picture.work.ref])
+    )

@@ -15,10 +15,6 @@ from workers.decode import apart
 from workers.decode.limits import DecodeLimits
 from workers.decode.preprocessing import Preset, decode
 
-#: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
-#: once more would cost other clients more than this does.
-_IN_A_CALL = 3
-
 
 class Decoded(NamedTuple):
     #: RGB of shape (crop, crop, 3), or the error of a picture that cannot be decoded.
@@ -32,6 +28,7 @@ class Trial(NamedTuple):
 
     cpu_seconds: float
     pixels: int  #: By the header. The try of a picture with more pixels ends before decoding.
+    call_seconds: float = 0.0  #: For a picture that is decoded in a single call, if that is more.
 
 
 class Decoder:
@@ -47,7 +44,11 @@ class Decoder:
         pixels: NDArray[np.uint8] | ClassifierError
         try:
             if apart.is_needed(data):
-                most = _IN_A_CALL * trial.cpu_seconds if trial else self._limits.cpu_seconds
+                most = (
+                    max(trial.cpu_seconds, trial.call_seconds)
+                    if trial
+                    else self._limits.cpu_seconds
+                )
                 pixels = apart.run_apart(lambda: self._pixels(data, trial), cpu_seconds=most)
             else:
                 pixels = self._pixels(data, trial)

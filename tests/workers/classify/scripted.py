@@ -50,8 +50,8 @@ class ScriptedDecoder:
             return Decoded(DecodeTimeout(), 0.0)
         needed, limit = float(data.split()[0]), trial.cpu_seconds if trial else LIMIT
         slow = trial is not None and needed > limit
-        if b"call" in data:
-            limit *= 3
+        if trial and b"call" in data:
+            limit = max(limit, trial.call_seconds)
         self.seconds += min(needed, limit)
         pixels = DecodeTimeout() if needed > limit else self._pixels
         return Decoded(pixels, 1000 * min(needed, limit), slow)

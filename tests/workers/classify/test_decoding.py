@@ -166,6 +166,29 @@ def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     assert seen == ["waiting", "waiting", "succeeded", "succeeded"], "one more would take too long"
 
 
+def test_a_lone_picture_that_is_decoded_in_one_call_has_no_longer(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    """A TIFF may be hostile, and other pictures come while it is decoded."""
+    lone = submit(jobs, b"1.1 call", client="lone")
+    decoder = ScriptedDecoder(load_side(classifier))
+    classifier(decoder).classify([lone])
+    assert decoder.seconds == 1.0 and outcomes(jobs, lone) == ["waiting"]
+
+
+def test_a_client_with_a_heavy_picture_comes_last_in_the_next_bulk_batch(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    """Its parts of one picture would spend each batch, before the parts of others."""
+    made = classifier(budget=DecodeBudget(batch=3, run=1.5))
+    for _ in range(2):
+        hostile = submit(jobs, HOSTILE, client="hostile")
+        good = submit(jobs, GOOD, GOOD, client="good")
+        made.classify([hostile, good])
+    assert outcomes(jobs, good) == ["succeeded"] * 2
+    assert outcomes(jobs, hostile) == ["decode_timeout"], "one picture of it is decoded in any case"
+
+
 def test_the_first_slow_pictures_of_a_bulk_batch_are_answered_before_the_others(
     classifier: Make, jobs: JobRecords
 ) -> None:

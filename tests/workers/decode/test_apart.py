@@ -91,9 +91,10 @@ def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "slow"), [(0.01, True), (1, False)])
 def test_a_picture_that_takes_more_than_its_try_is_slow(seconds: float, slow: bool) -> None:
-    """It has three times as long, because its decoding cannot be interrupted and go on later."""
+    """It has longer, because its decoding cannot be interrupted and go on later."""
     data = encoded(Image.effect_noise((1200, 900), 64).convert("RGB"), "HEIF")
-    pixels, milliseconds, is_slow = DECODER.decode(data, trial=Trial(seconds, pixels=10**8))
+    trial = Trial(seconds, 10**8, call_seconds=3 * seconds)
+    pixels, milliseconds, is_slow = DECODER.decode(data, trial=trial)
     assert not isinstance(pixels, ClassifierError) or slow, milliseconds
     assert is_slow is slow
 
