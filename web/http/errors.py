@@ -59,6 +59,9 @@ _STATUS_BY_CODE = {error.code: status for error, status in _STATUS.items()}
 #: `Retry-After` of an answer 503 whose error has no time of its own.
 _RETRY_AFTER_SECONDS = 2
 
+#: Characters of a field's name that an answer repeats.
+_LONGEST_NAME = 64
+
 #: Plainer than what pydantic says, by its type of error.
 _REASONS = {
     "int_parsing": "Input should be a whole number",
@@ -100,7 +103,8 @@ def invalid(error: ValidationError) -> Response:
     steps = fault["loc"]
     if (*steps[:-1], "none") in [other["loc"] for other in others]:
         steps = steps[:-1]  # the field has several types, and the last step names one of them
-    field = ".".join(str(step) for step in steps)
+    # A name that a client chose may have megabytes.
+    field = ".".join(str(step)[:_LONGEST_NAME] for step in steps)
     if fault["type"] == "extra_forbidden":
         return answer_to(_unknown_field(field, fields_of(error.title)))
     if fault["type"] == "json_invalid":

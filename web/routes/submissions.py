@@ -126,6 +126,8 @@ def _open_request() -> OpenRequest:
         raise RequestTooLarge
     if len(data) > _FEW_BYTES:
         _many_digests.wait(len(data) / _BYTES_A_SECOND)
+        if not data.isascii():  # A single other character makes a text take four times the memory.
+            raise InvalidRequest("A body with many digests must be in ASCII.")
     # Ten million empty lists take seconds and gigabytes, and so do errors for many fields.
     # Half a million of them already hold up all clients for a quarter of a second.
     if data.count(b",") > pictures + _MOST_FIELDS or max(map(data.count, _NESTED)) > _MOST_FIELDS:

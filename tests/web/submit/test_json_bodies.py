@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from pydantic import ValidationError
 from redis import Redis
@@ -121,3 +122,18 @@ def test_the_largest_job_can_be_opened_with_all_its_digests(
     answer = client.post("/jobs", data=text, content_type="application/json")
     assert answer.status_code == 201
     assert submit(client).status_code == 202
+
+
+def test_an_answer_repeats_the_beginning_of_a_name_only(client: FlaskClient) -> None:
+    """Hundreds of such answers that nobody reads would take gigabytes."""
+    answer = client.post("/jobs", json={"total": 1, "n" * 2**20: 1})
+    assert answer.json["code"] == "unknown_field"
+    assert len(answer.data) < 1000
+
+
+def test_a_long_body_must_be_in_ascii(client: FlaskClient) -> None:
+    body = '{"total": 1, "%s\N{SNOWMAN}": 1}'
+    short, long = (body % ("n" * length) for length in (10, 2**19))
+    for text, code in ((short, "unknown_field"), (long, "invalid_request")):
+        answer = client.post("/jobs", data=text.encode(), content_type="application/json")
+        assert answer.json["code"] == code
