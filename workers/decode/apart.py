@@ -80,6 +80,7 @@ def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:
 def _answer(work: Callable[[], object], writer: int, cpu_seconds: float) -> NoReturn:
     """In the new process: write the result, and end."""
     code = 1
+    words = _silence()
     try:
         for timeout in _TIMEOUTS:
             signal.signal(timeout, signal.SIG_DFL)
@@ -92,9 +93,20 @@ def _answer(work: Callable[[], object], writer: int, cpu_seconds: float) -> NoRe
             pickle.dump(work(), pipe)
         code = 0
     except BaseException:
-        traceback.print_exc()
+        os.write(words, traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+def _silence() -> int:
+    """Drop what the decoders print. Returns a descriptor of what was standard error before.
+
+    libtiff prints a line for each bad code, and a file may have a million of them. They would fill
+    the pipe to the log, and a process that waits for a pipe uses no processor time.
+    """
+    words, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    return words
 
 
 def _reason(code: int) -> Exception:

@@ -82,6 +82,23 @@ def test_it_takes_no_time_to_see_how_a_jpeg_is_coded(unit: bytes) -> None:
     assert time.process_time() - started < 0.2
 
 
+def test_what_a_decoder_prints_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    def print_much() -> None:
+        os.write(2, b"Bad code word\n" * 100_000)
+
+    apart.run_apart(print_much, cpu_seconds=5)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_unknown_error_of_a_decoder_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(RuntimeError):
+        apart.run_apart(fail, cpu_seconds=5)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("form", ["HEIF", "AVIF"])
 def test_a_picture_is_the_same_in_a_process_of_its_own(form: str) -> None:
     data = encoded(Image.linear_gradient("L").convert("RGB"), form)
