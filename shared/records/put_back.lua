@@ -22,10 +22,12 @@ for job, part, member, attempts_field, slow, message in rows() do
     if slow ~= '' then
       redis.call('HSET', part, slow, 1)
     end
-    if message ~= '' and (alone == '1' or redis.call('EXISTS', job) == 0) then
+    if message == '' then
+      -- A further slow image of the part before.
+    elseif alone == '1' or redis.call('EXISTS', job) == 0 then
       redis.call('ZADD', outstanding, 'XX', deadline, member)
       redis.call('LPUSH', queue, message)
-    elseif message ~= '' then
+    else
       wait_again(queue, job, part, member, message, deadline)
     end
   end

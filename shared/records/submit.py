@@ -84,12 +84,11 @@ class JobSubmitter:
             entries |= self._add_job(pipe, job, now, claim)
         self._list(pipe, jobs, now)
         sizes = {ref: entry.size for ref, entry in entries.items() if ref.images}
-        deadline = now + self._deadline
+        deadline, clients = now + self._deadline, {job.id: job.client for job in jobs}
         for version, of_version in _by_version(jobs, sizes).items():
             if at_once:
                 _queue(pipe, lane, of_version, deadline, version)
             else:
-                clients = {job.id: job.client for job in jobs}
                 rounds.join(pipe, lane, of_version, clients, deadline=deadline, version=version)
         counted = len(pipe.command_stack)
         account.accept(pipe, lane, entries.values(), now=now, ttl=self._ttl)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, request, url_for
 
 from shared import errors
 from shared.addresses import webhook_address
-from shared.errors import InvalidRequest, RequestTooLarge, TooManyFiles, WebhooksDisabled
+from shared.errors import InvalidRequest, TooManyFiles, WebhooksDisabled
 from shared.jobs import PART_SIZE, Lane, OpenJob, new_job_id
 from web.http import idempotency
 from web.http.answers import answer, documented, request_body
@@ -27,24 +27,16 @@ from web.routes.backend import (
     stored_job,
 )
 from web.routes.jobs import blueprint
+from web.routes.open_request import open_request
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
-from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery, largest_open_request
-from web.server.fairness.pacing import Queue, let_others_run
+from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
+from web.server.fairness.pacing import let_others_run
+
+_Submitted = TypeVar("_Submitted", SubmitForm, OpenRequest)
 
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"
-
-#: Values in the JSON that opens a job, beside digests; there are five fields.
-_MOST_FIELDS = 100
-
-#: What each field, list and object in JSON has once.
-_NESTED = (b":", b"[", b"{")
-
-#: JSON with many digests is read at once: half a million take a quarter of a second, in which no
-#: other client is served. So such bodies wait for each other, each for ten times as long as that.
-_many_digests = Queue()
-_FEW_BYTES, _BYTES_A_SECOND = 2**18, 15_000_000
 
 #: Flask refuses a form with more than 1,000 fields. This error comes first, and says more.
 MAX_FILES = 500
@@ -86,13 +78,13 @@ def submit(query: SubmitQuery) -> Response:
         return _receive_archive(query)
     _refuse_options(query)
     if request.mimetype == "application/json":
-        return _open(query, _open_request())
+        return _open(query, _with_options(open_request(), query))
     if request.mimetype != FORM:
         form = no_picture("files", (), request.mimetype)
         raise errors.NoFiles(
             f"{form} Or send an archive as the body, of a type such as `application/zip`."
         )
-    return _submit(query, _valid_form(Form(request.form, request.files)))
+    return _submit(query, _valid_form(Form(request.form, request.files), query))
 
 
 def _receive_archive(query: SubmitQuery) -> Response:
@@ -100,7 +92,7 @@ def _receive_archive(query: SubmitQuery) -> Response:
     with backend().archive_uploads.receive(request, client().name) as body:
         if request.mimetype not in TYPES:
             _refuse_options(query)
-            return _submit_archive(query, _valid_form(body.read_form()))
+            return _submit_archive(query, _valid_form(body.read_form(), query))
         webhook = _webhook(query.webhook, None)
         job_id = backend().archive_jobs.submit(
             owner(),
@@ -117,38 +109,27 @@ def _receive_archive(query: SubmitQuery) -> Response:
         return _accepted(job_id)
 
 
-def _open_request() -> OpenRequest:
-    pictures = backend().settings.max_job_images
-    most = largest_open_request(pictures)
-    request.max_content_length = most
-    data = request.get_data(cache=False)
-    if len(data) == most:  # Werkzeug cuts a body off there if it comes in chunks
-        raise RequestTooLarge
-    if len(data) > _FEW_BYTES:
-        _many_digests.wait(len(data) / _BYTES_A_SECOND)
-        if not data.isascii():  # A single other character makes a text take four times the memory.
-            raise InvalidRequest("A body with many digests must be in ASCII.")
-    # Ten million empty lists take seconds and gigabytes, and so do errors for many fields.
-    # Half a million of them already hold up all clients for a quarter of a second.
-    if data.count(b",") > pictures + _MOST_FIELDS or max(map(data.count, _NESTED)) > _MOST_FIELDS:
-        raise InvalidRequest(f"The body has too many values. A job may have {pictures} digests.")
-    return OpenRequest.model_validate_json(data)
-
-
 def _refuse_options(query: SubmitQuery) -> None:
     for name in ("top_k", "min_score"):
         if getattr(query, name) is not None:
             raise InvalidRequest(f"{name}: send it in the body, not in the address.")
 
 
-def _valid_form(form: Form) -> SubmitForm:
+def _valid_form(form: Form, query: SubmitQuery) -> SubmitForm:
     fields: dict[str, Any] = form.fields.to_dict() | form.files.to_dict()
     if "files" not in form.files or "files" in form.fields:
         raise no_picture("files", fields)
     fields["files"] = form.files.getlist("files")
     if "custom_id" in form.fields:
         fields["custom_id"] = form.fields.getlist("custom_id")
-    return SubmitForm.model_validate(fields)
+    return _with_options(SubmitForm.model_validate(fields), query)
+
+
+def _with_options(body: _Submitted, query: SubmitQuery) -> _Submitted:
+    """The body with the options that may stand in the address instead."""
+    body.thumbnails |= query.thumbnails
+    body.embeddings |= query.embeddings
+    return body
 
 
 def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
@@ -171,8 +152,8 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
         [(each.name, each.digest) for each in uploads],
         webhook,
         min_score=form.min_score,
-        thumbnails=query.thumbnails or form.thumbnails,
-        embeddings=query.embeddings or form.embeddings,
+        thumbnails=form.thumbnails,
+        embeddings=form.embeddings,
     )
 
     def make() -> str:
@@ -187,8 +168,8 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
             min_score=form.min_score,
             claim=claim,
             webhook=webhook,
-            thumbnails=query.thumbnails or form.thumbnails,
-            embeddings=query.embeddings or form.embeddings,
+            thumbnails=form.thumbnails,
+            embeddings=form.embeddings,
         )
         return job_id
 
@@ -222,8 +203,8 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
         top_k=form.top_k,
         min_score=form.min_score,
         webhook=webhook,
-        thumbnails=query.thumbnails or form.thumbnails,
-        embeddings=query.embeddings or form.embeddings,
+        thumbnails=form.thumbnails,
+        embeddings=form.embeddings,
         key=_key(),
     )
     return _accepted(job_id)
@@ -251,19 +232,18 @@ def _open(query: SubmitQuery, opened: OpenRequest) -> Response:
         client=client().name,
         weight=client().limits.weight,
         webhook=_webhook(query.webhook, opened.webhook),
-        thumbnails=query.thumbnails or opened.thumbnails,
+        thumbnails=opened.thumbnails,
     )
     key = _key()
-    embeddings = query.embeddings or opened.embeddings
     claim = key and key.claim(
         *(job.lane, job.top_k, job.total, digests, job.webhook),
         min_score=job.min_score,
         thumbnails=job.thumbnails,
-        embeddings=embeddings,
+        embeddings=opened.embeddings,
     )
 
     def make() -> str:
-        backend().submission.open(job, client(), claim, embeddings=embeddings)
+        backend().submission.open(job, client(), claim, embeddings=opened.embeddings)
         return job.id
 
     with ExitStack() as held:

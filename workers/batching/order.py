@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from shared.turns import in_turns
 from workers.batching.batch import client, images
 
 
@@ -23,20 +23,13 @@ class SmallFirst:
         """`waiting` has the oldest message first."""
         oldest = waiting[0]
         if oldest is self._overtaken:
-            return _in_turns(waiting)
+            return in_turns(waiting, _owner)
         self._overtaken = oldest
-        return _in_turns(sorted(waiting, key=images))
+        return in_turns(sorted(waiting, key=images), _owner)
 
 
-def _in_turns(requests: Sequence[Any]) -> list[Any]:
-    counts: Counter[str] = Counter()
-    turns = []
-    for request in requests:
-        name = client(request)
-        turns.append(counts[name] if name else 0)
-        counts[name] += 1
-    in_order = sorted(range(len(requests)), key=turns.__getitem__)
-    return [requests[number] for number in in_order]
+def _owner(request: Any) -> str:
+    return client(request) or str(request.id)
 
 
 class Turns:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +25,7 @@ from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
 from shared.jobs import Lane, Outcome, PartRef
 from shared.records.work import PartWork
 from shared.settings import Settings
+from shared.turns import in_turns
 from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoder, Trial
@@ -176,8 +177,8 @@ class BatchDecoding:
         return run
 
     def _may_be_slow(self, picture: _Picture) -> bool:
-        of_slow_client = self._budget.trial and picture.client in self._slow_clients
-        return picture.slow or bool(of_slow_client)
+        tries = self._budget.trial is not None
+        return picture.slow or (tries and picture.client in self._slow_clients)
 
     def _decode(self, picture: _Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
@@ -225,25 +226,18 @@ class BatchDecoding:
 
 def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:
     """The first picture of each client, then the second of each, and so on; slow clients last."""
-    counts: Counter[str] = Counter()
-    numbered = []
-    for picture in pictures:
-        client = picture.client
-        numbered.append((client in slow_clients, counts[client], picture))
-        counts[client] += 1
-    return [picture for *_, picture in sorted(numbered, key=lambda each: each[:2])]
+    turns = in_turns(pictures, lambda picture: picture.client)
+    return sorted(turns, key=lambda picture: picture.client in slow_clients)
 
 
 def _whole_parts_in_rounds(
     pictures: Sequence[_Picture], slow_clients: SlowClients
 ) -> list[_Picture]:
     """The first part of each client, then the second of each; slow clients last."""
-    first: dict[PartRef, int] = {}
-    counts: Counter[str] = Counter()
+    of_part: dict[PartRef, list[_Picture]] = {}
     for picture in pictures:
-        if picture.work.ref not in first:
-            first[picture.work.ref] = counts[picture.client]
-            counts[picture.client] += 1
-    return sorted(
-        pictures, key=lambda picture: (picture.client in slow_clients, first[picture.work.ref])
-    )
+        of_part.setdefault(picture.work.ref, []).append(picture)
+    firsts = [part[0] for part in of_part.values()]
+    return [
+        picture for first in _in_rounds(firsts, slow_clients) for picture in of_part[first.work.ref]
+    ]

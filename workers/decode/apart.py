@@ -105,7 +105,8 @@ def _silence() -> int:
     the pipe to the log, and a process that waits for a pipe uses no processor time.
     """
     words, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
+    for output in (1, 2):
+        os.dup2(nothing, output)
     return words
 
 

@@ -84,10 +84,11 @@ def test_it_takes_no_time_to_see_how_a_jpeg_is_coded(unit: bytes) -> None:
 
 def test_what_a_decoder_prints_is_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     def print_much() -> None:
-        os.write(2, b"Bad code word\n" * 100_000)
+        for output in (1, 2):
+            os.write(output, b"Bad code word\n" * 100_000)
 
     apart.run_apart(print_much, cpu_seconds=5)
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_unknown_error_of_a_decoder_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

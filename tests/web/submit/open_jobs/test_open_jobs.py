@@ -16,7 +16,7 @@ from redis import Redis
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import announce_model
 from tests.web.submit.open_jobs.new_jobs import code, digest, learn, open_id, open_job, picture, put
-from web.routes import submissions
+from web.routes import open_request
 from web.schemas.job import PART_TYPES
 from web.schemas.submission import OpenRequest
 
@@ -251,7 +251,7 @@ def test_requests_with_many_digests_are_read_with_long_pauses(
 ) -> None:
     """One of half a million digests holds up all other clients for a quarter of a second."""
     pauses = list[float]()
-    monkeypatch.setattr(submissions._many_digests, "wait", pauses.append)
+    monkeypatch.setattr(open_request._many_digests, "wait", pauses.append)
     open_job(client, total=100, digests=[digest(k) for k in range(100)])
     assert pauses == []
     open_job(client, total=20_000, digests=[digest(k) for k in range(20_000)])
