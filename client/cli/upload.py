@@ -128,7 +128,8 @@ def _check_folder(folder: str) -> None:
     shown = path_text(folder)
     if Path(folder).is_file():
         raise UsageError(
-            f"{shown} is a file. Classify it with: image-classifier classify {quote(shown)}"
+            f"{shown} is a file. If it is an archive, unpack it first. Classify a picture with:"
+            f" image-classifier classify {quote(shown)}"
         )
     if not Path(folder).is_dir():
         raise UsageError(f"{shown} is not a folder.")

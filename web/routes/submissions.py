@@ -76,14 +76,14 @@ def submit(query: SubmitQuery) -> Response:
     """
     if backend().archive_uploads.is_expected(request):
         return _receive_archive(query)
-    _refuse_options(query)
-    if request.mimetype == "application/json":
-        return _open(query, _with_options(open_request(), query))
-    if request.mimetype != FORM:
+    if request.mimetype not in (FORM, "application/json"):
         form = no_picture("files", (), request.mimetype)
         raise errors.NoFiles(
             f"{form} Or send an archive as the body, of a type such as `application/zip`."
         )
+    _refuse_options(query)
+    if request.mimetype != FORM:
+        return _open(query, _with_options(open_request(), query))
     return _submit(query, _valid_form(Form(request.form, request.files), query))
 
 

@@ -43,6 +43,13 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         f"Send the pictures in the field `files` of {FORM}; the body had no content type. "
         + OR_AN_ARCHIVE,
     ),
+    "an archive without its content type": (
+        "/jobs?top_k=3",
+        {"data": b"PK\x03\x04"},
+        "no_files",
+        f"Send the pictures in the field `files` of {FORM}; the body had no content type. "
+        + OR_AN_ARCHIVE,
+    ),
     "a job as another form": (
         "/jobs",
         {"data": "files=a.jpg", "content_type": "application/x-www-form-urlencoded"},
