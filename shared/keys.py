@@ -22,11 +22,14 @@ staged_images:<token>     hash: the images of that part, likewise. If not rename
 waiting:<lane>            sorted set: parts that are not in the queue yet. The value is 0, or the
                           round if the part's job names no client
 waiting:<lane>:<client>   sorted set: those of one client, by the round of their job
-clients:<lane>            sorted set: clients with such parts, by their next round
+clients:<lane>            sorted set: clients with such parts, by their next round. `slow:<client>`
+                          stands for those parts of a client that are slow to decode
 ready:<lane>              sorted set: parts that have waited and are now in the queue or
                           prefetched, by deadline; only of the lane `interactive`
+ready:<lane>:slow:<client>
+                          sorted set: the slow parts of one client, likewise, of each lane
 turn:<lane>               integer: the latest round of a job's part that was queued
-                          The last five have a twin for each model version: waiting:<lane>@<version>
+                          The last six have a twin for each model version: waiting:<lane>@<version>
 outstanding:<lane>        sorted set: parts that are accepted and not yet committed, by deadline.
                           WAITING_SECONDS are added for a part that waits for its round
 outstanding_images:<lane> integer: images in those parts
@@ -172,6 +175,11 @@ def waiting(lane: Lane, version: str = "") -> str:
 
 def waiting_of(lane: Lane, client: str, version: str = "") -> str:
     return f"{waiting(lane, version)}:{client}" if client else waiting(lane, version)
+
+
+def slow(client: str) -> str:
+    """The name under which the slow parts of a client share a lane."""
+    return f"slow:{client}"
 
 
 def clients(lane: Lane, version: str = "") -> str:

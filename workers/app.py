@@ -36,7 +36,7 @@ from shared.thumbnails import Thumbnails
 from workers.batching.micro_batch import MicroBatch
 from workers.broker import transport
 from workers.celery_app import make_celery
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits, return_large_blocks
@@ -71,12 +71,11 @@ _labels = SharedText(2**22)
 
 
 def _pool_processes(settings: Settings) -> int:
-    """A worker of the interactive lane has one more than it is to use, if that is a single one.
+    """One more than the worker is to use, if that is a single one.
 
     Else slow pictures would leave no process for the others.
     """
-    least = 2 if settings.lane is Lane.INTERACTIVE else 1
-    return max(least, settings.worker_processes)
+    return max(2, settings.worker_processes)
 
 
 def _prefetched(settings: Settings) -> int:
@@ -114,12 +113,15 @@ app = make_worker(settings)
     name=CLASSIFY,
     max_batch_size=settings.max_batch_size,
     batches_at_once=settings.worker_processes,
+    keeps_one_free=settings.lane is Lane.INTERACTIVE,
 )
-def classify(parts: list[list[Any]], *, alone: bool, slow: bool) -> int:
+def classify(
+    parts: list[list[Any]], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+) -> int:
     if _classifier is None:
         raise RuntimeError("this pool process has no engine, so the worker ends")
     refs = [PartRef.from_message(part) for part in parts]
-    return _classifier.classify(refs, alone=alone, slow=slow)
+    return _classifier.classify(refs, alone=alone, slow=slow, recalled=recalled)
 
 
 @signals.setup_logging.connect

@@ -3,7 +3,7 @@
 -- runs in a full Redis
 -- uses: holding, fairness/rounds
 -- keys: outstanding
--- arguments: queue, deadline, alone
+-- arguments: queue, deadline, kind
 -- row keys: job, part
 -- row arguments: member, attempts_field, slow, message
 -- `deadline` is in Unix seconds. A row is a part. `attempts_field` is empty if it was not started. An
@@ -12,8 +12,8 @@
 -- each, and only the first one has its message.
 --
 -- The parts wait for the next round of their client. Queued at once, they would take the room of
--- others in the queue. With `alone` (1) each part runs alone, and is queued at once: clients take
--- turns with such parts in the worker, and they take no room.
+-- others in the queue. `kind` is empty, or `slow`: the parts wait apart from others. Or it is
+-- `suspect`: each part is a single image, and is queued at once.
 for job, part, member, attempts_field, slow, message in rows() do
   if redis.call('ZSCORE', outstanding, member) and redis.call('EXISTS', part) == 1 then
     if attempts_field ~= '' and tonumber(redis.call('HGET', part, attempts_field) or 0) > 0 then
@@ -24,11 +24,11 @@ for job, part, member, attempts_field, slow, message in rows() do
     end
     if message == '' then
       -- A further slow image of the part before.
-    elseif alone == '1' or redis.call('EXISTS', job) == 0 then
+    elseif kind == 'suspect' or redis.call('EXISTS', job) == 0 then
       redis.call('ZADD', outstanding, 'XX', deadline, member)
       redis.call('LPUSH', queue, message)
     else
-      wait_again(queue, job, part, member, message, deadline)
+      wait_again(queue, job, part, member, message, deadline, kind == 'slow')
     end
   end
 end

@@ -17,13 +17,16 @@
 -- job has come last, or 0. Returns the job's model version, a string, if that is another one. Returns
 -- nil if the worker has nothing to do: it is a second delivery, or recovery must act on a part that
 -- was tried often enough.
-redis.call('ZREM', ready, member)
-redis.call('ZREM', ready_for_all, member)
+local client = redis.call('HGET', job, 'client') or ''
+for _, set in ipairs({ ready, ready_for_all }) do
+  redis.call('ZREM', set, member)
+  redis.call('ZREM', set .. ':slow:' .. client, member)
+end
 if not redis.call('ZSCORE', outstanding, member) then
   return nil
 end
-local state, job_version, client, embeddings = unpack(
-  redis.call('HMGET', job, 'state', 'model_version', 'client', 'embeddings'))
+local state, job_version, embeddings = unpack(
+  redis.call('HMGET', job, 'state', 'model_version', 'embeddings'))
 local pending = redis.call('HGET', part, 'pending')
 if not state or not pending or state == 'cancelled' then
   -- If its records have expired, no client can read a result any more.
@@ -65,4 +68,4 @@ for _, position in ipairs(redis.call('HKEYS', images)) do
   bytes = bytes + size
 end
 local few = bytes <= tonumber(most_bytes) and redis.call('HGETALL', images) or {}
-return { client or '', redis.call('HGETALL', part), sizes, few, embeddings or 0 }
+return { client, redis.call('HGETALL', part), sizes, few, embeddings or 0 }

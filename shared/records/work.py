@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
@@ -29,6 +29,13 @@ _BYTES_WITH_RECORDS = 2**20
 _START = Script("start")
 _COMMIT = Script("commit")
 _PUT_BACK = Script("put_back")
+
+
+#: Parts that are put back: usual ones, those that run alone because they may be slow, and suspects.
+_Kind = Literal["", "slow", "suspect"]
+
+#: A part that is put back, the field of its attempts, and the field of a slow image.
+_Row = tuple[PartRef, str, str]
 
 
 class PartWork(NamedTuple):
@@ -160,45 +167,47 @@ class PartRecords:
         lane: Lane,
         version: str = "",
         clients: Mapping[PartRef, str] = {},
+        alone: Collection[PartRef] = (),
     ) -> None:
         """Queue parts again that have no outcome yet for some images.
 
-        Their start does not count as an attempt. An outage may have prevented it. The positions of
-        a part are its images that were slow to decode. A part that has any is then alone in its
-        batch. The others wait for a round of their client.
+        Their start does not count as an attempt. An outage may have prevented it. The parts wait
+        for a round of their client. The positions of a part are its images that were slow to
+        decode. A part that has any is then alone in its batch, and so are those of `alone`. Such
+        parts have rounds of their own.
         `version` is the worker's model version. `clients` are those of the parts, as far as they
         are known.
         """
         deadline = clock.now(self._redis) + self._deadline
         pipe = self._redis.pipeline(transaction=False)
         slow = {ref: [f"{_SLOW}{k}" for k in positions] for ref, positions in parts.items()}
-        alone = [ref for ref in parts if slow[ref] or ref.only is not None]
-        others = [(ref, ref.attempts_field, "") for ref in parts if ref not in alone]
-        if others:
-            _put_back(pipe, others, lane, version, deadline, clients)
-        for ref in alone:
+        rows: dict[_Kind, list[_Row]] = {"": [], "slow": [], "suspect": []}
+        for ref in parts:
             first, *more = slow[ref] or [""]
-            rows = [(ref, ref.attempts_field, first), *((ref, "", each) for each in more)]
-            _put_back(pipe, rows, lane, version, deadline, clients, alone=True)
+            kind: _Kind = "slow" if first or ref in alone else ""
+            rows["suspect" if ref.only is not None else kind] += [
+                (ref, ref.attempts_field, first),
+                *((ref, "", each) for each in more),
+            ]
+        for kind, of_kind in rows.items():
+            if of_kind:
+                _put_back(pipe, of_kind, lane, version, deadline, clients, kind=kind)
         pipe.execute()
 
 
 def _put_back(
     pipe: Pipeline,
-    rows: Sequence[tuple[PartRef, str, str]],
+    rows: Sequence[_Row],
     lane: Lane,
     version: str,
     deadline: float,
     clients: Mapping[PartRef, str] = {},
     *,
-    alone: bool = False,
+    kind: _Kind = "",
 ) -> None:
-    """Add to a pipeline: the part of each row is queued again.
-
-    A row has a part, the field of its attempts, and the field of a slow image.
-    """
+    """Add to a pipeline: the part of each row is queued again."""
     messages = {
-        ref: message(lane, [ref], version=version, alone=alone, client=clients.get(ref, ""))
+        ref: message(lane, [ref], version=version, alone=bool(kind), client=clients.get(ref, ""))
         for ref, *_ in rows
     }
     _PUT_BACK(
@@ -214,7 +223,7 @@ def _put_back(
         outstanding=keys.outstanding(lane),
         queue=keys.queue(lane, version),
         deadline=deadline,
-        alone=int(alone),
+        kind=kind,
     )
 
 

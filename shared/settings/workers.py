@@ -41,7 +41,7 @@ class WorkerSettings(BaseSettings):
     lane: Lane = Lane.INTERACTIVE
     """Lane that a worker serves: `interactive` or `bulk`."""
     worker_processes: Count = Field(default_factory=cores)
-    """Pool processes of a worker. With 1, an interactive worker has another for slow pictures."""
+    """Pool processes of a worker. With 1, the worker has another for slow pictures."""
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     """Most images in one micro-batch."""
     batch_time_limit_seconds: Count = 45

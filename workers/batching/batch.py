@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 #: Characters. A result of fewer than 4,096 bytes is written to its pipe in one piece, whole or not
 #: at all (PIPE_BUF of Linux).
 _LONGEST_REASON = 500
+
+
+_numbers = count(1)
 
 
 class BatchFailed(Exception):
@@ -35,6 +39,7 @@ class Batch:
     """Requests that run together in one pool process. The pool calls the `on_` methods."""
 
     def __init__(self, requests: list[Any], on_done: Callable[[Batch], None]) -> None:
+        self.number = next(_numbers)
         self.requests = requests
         self.runs_alone = any(runs_alone(request) for request in requests)
         self.accepted = False

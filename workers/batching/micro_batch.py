@@ -10,8 +10,9 @@ pool's callbacks for a batch call those of each request. So acknowledgement, red
 process, revocation, time limits and task events work as for any task.
 
 A message that must run alone may be slow. One process of several takes none of them, so that the
-others do not wait for them. Those that wait in the consumer do not count as prefetched, so that the
-others still arrive.
+others do not wait for them. A worker may use all processes for them while only their clients send
+anything. As soon as another client does, one of these batches is recalled. Those messages that wait
+in the consumer do not count as prefetched, so that the others still arrive.
 
 This module depends on `Task.start_strategy`, `consumer.on_task_request` as the last step of the
 default strategy, `pool.apply_async` with its callbacks, and the `on_*` methods of a request.
@@ -21,29 +22,26 @@ pool. The versions of celery, billiard and kombu are pinned for that reason.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from celery import Task, current_app
+from celery import Task
 from celery.worker.strategy import default as default_strategy
 
-from shared.errors import ClassifierError
-from shared.observe import log
-from workers.batching.batch import Batch, BatchFailed, images, put_back, runs_alone
+from workers.batching.batch import Batch, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together, send_events_once
 from workers.batching.frozen_processes import end_frozen_processes
 from workers.batching.order import SmallFirst, Turns
+from workers.batching.pool_process import recall, run_batch
+from workers.batching.presence import Presence
 from workers.batching.results import read_results
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
 #: threads spin while they wait for each other. Beside other batches they cost more than they save.
 _QUIET_SECONDS = 0.25
-
-logger = logging.getLogger(__name__)
 
 
 class MicroBatch(Task):  # type: ignore[misc]
@@ -51,8 +49,9 @@ class MicroBatch(Task):  # type: ignore[misc]
 
     Each message carries one list. The task's function gets the lists of a batch as one list, and
     `alone`, which is true if every other pool process is free and was so for a moment. It also gets
-    `slow`, which is true for a message that must run alone. The header `images` of a message is its
-    size. A message without the header counts as 1.
+    `slow`, which is true for a message that must run alone, and `recalled`, which then returns true
+    once the process is needed for others. The header `images` of a message is its size. A message
+    without the header counts as 1.
     """
 
     abstract = True
@@ -60,6 +59,8 @@ class MicroBatch(Task):  # type: ignore[misc]
     max_batch_size = 32
     #: Batches of messages that need not run alone. None for one in each process.
     batches_at_once: int | None = None
+    #: Whether one process never takes a message that must run alone, so that none is recalled.
+    keeps_one_free = True
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
         """Celery calls this at every connect to the broker."""
@@ -104,6 +105,7 @@ class Batcher:
         self._last_was_alone = False
         self._small_first = SmallFirst()
         self._turns = Turns()  #: Of those that must run alone, because each may be slow.
+        self._presence = Presence()
         self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
@@ -151,6 +153,7 @@ class Batcher:
 
     def add(self, request: Any) -> None:
         self.received += 1
+        self._presence.note(request)
         if runs_alone(request):
             self._alone.append(request)
             self._prefetch()
@@ -159,6 +162,7 @@ class Batcher:
         if self.paused:
             self._return_waiting()
         self._fill_free_processes()
+        self._recall_one()
 
     def pause(self) -> None:
         """Start no more batches, and return the messages that wait here to the queue.
@@ -210,11 +214,19 @@ class Batcher:
             if requests and not self._send(Batch(requests, self._on_done)):
                 return
 
+    def _recall_one(self) -> None:
+        """End a batch early if all of them run alone and another client is there."""
+        is_full = self.running == self.processes > 1
+        if is_full and self._presence.others and all(each.runs_alone for each in self._running):
+            recall.ask(min(batch.number for batch in self._running))
+
     def _has_room(self, *, alone: bool) -> bool:
-        """Whether a batch of this kind may start. One process of several is free of slow ones."""
+        """Whether a batch of this kind may start."""
         same = sum(batch.runs_alone == alone for batch in self._running)
-        most = max(1, self.processes - 1) if alone else self._task.batches_at_once
-        return self.running < self.processes and same < (most or self.processes)
+        most = self._task.batches_at_once or self.processes
+        if alone and (self._task.keeps_one_free or self._presence.others):
+            most = max(1, min(most, self.processes - 1))
+        return self.running < self.processes and same < most
 
     def _next(self) -> deque[Any]:
         """The messages of the next batch; empty if none may start. The two kinds alternate."""
@@ -245,8 +257,9 @@ class Batcher:
         if self._running or self.waiting:
             self._overlapped_at = time.monotonic()
         result = self._pool.apply_async(
-            _run,
+            run_batch,
             (
+                batch.number,
                 self._task.name,
                 [request.args[0] for request in batch.requests],
                 [request.id for request in batch.requests],
@@ -270,22 +283,3 @@ class Batcher:
     def _on_done(self, batch: Batch) -> None:
         self._running.discard(batch)
         self._fill_free_processes()
-
-
-def _run(
-    task_name: str, lists: list[list[Any]], ids: list[str], alone: bool, slow: bool
-) -> tuple[Any, float]:
-    """In a pool process: call the task's function with the entries of all messages."""
-    started = time.monotonic()
-    log.fields.set({"task.id": ids})
-    value: Any
-    try:
-        entries = [entry for each in lists for entry in each]
-        value = current_app.tasks[task_name].run(entries, alone=alone, slow=slow)
-    except ClassifierError as error:  # its text says all
-        logger.error("batch of %d messages failed: %s", len(lists), error)
-        value = BatchFailed.because_of(error)
-    except Exception as error:
-        logger.exception("batch of %d messages failed", len(lists))
-        value = BatchFailed.because_of(error)
-    return value, time.monotonic() - started

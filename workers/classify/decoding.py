@@ -1,62 +1,42 @@
 """Decodes the pictures of a micro-batch, in runs, within a budget of the batch.
 
-A picture that is slow to decode must not delay others. So each picture is first tried for a short
-time. If its header says that it has many pixels, it is not even tried. A slow picture is put back
-into the queue and gets a batch of its own. A batch also ends when its budget is spent.
+A picture that is slow to decode must not delay others. In the lane `interactive` each picture is
+first tried for a short time. If its header says that it has many pixels, it is not even tried. A
+slow picture is put back into the queue and gets a batch of its own. A batch also ends when its
+budget is spent.
 
 Many pictures of one client, each of them fast enough, must not delay those of another either. So
 the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile. One
 that has used the time of a run lets the others go first. A client that has lately sent a slow
 picture comes last. One such picture is decoded in any case, so that no client waits for ever.
+
+In the lane `bulk` there is no first try, because it would cost a folder of large pictures much
+time. There a client is slow if one picture or one batch took long. Then all of its parts run alone.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
-from shared.jobs import Lane, Outcome, PartRef
+from shared.jobs import Outcome, PartRef
 from shared.records.work import PartWork
-from shared.settings import Settings
 from shared.turns import in_turns
+from workers.classify.budget import DecodeBudget
 from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
-from workers.decode.decoder import Decoder, Trial
+from workers.decode.apart import GivenUp
+from workers.decode.decoder import Decoded, Decoder, Trial
 
-#: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
-#: once more would cost other clients more than this does.
-_IN_A_CALL = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodeBudget:
-    """Seconds that decoding may take."""
-
-    batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
-    run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
-    trial: Trial | None = None  #: Limits of the first try of a picture. None without.
-
-    @classmethod
-    def of(cls, settings: Settings) -> DecodeBudget:
-        """A batch ends well within its time limit, and soon for other clients.
-
-        In a second it decodes some ten photos of 12 megapixels. A run of the bulk lane has the time
-        for a whole part of them, because shorter runs took a tenth more time.
-        """
-        most = settings.batch_time_limit_seconds / 3
-        seconds = settings.max_decode_seconds
-        if settings.lane is Lane.BULK:
-            return cls(batch=min(seconds, most), run=seconds / 2)
-        first = seconds / 10
-        trial = Trial(first, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * first)
-        return cls(batch=min(seconds / 3, most), run=first, trial=trial)
+#: Seconds for a picture that is decoded with low priority. After them it is decoded as usual,
+#: because a machine with much other work may leave nothing for low priority.
+_BACKGROUND_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -108,8 +88,12 @@ class BatchDecoding:
         pictures_at_once: int,
         slow: bool,
         slow_clients: SlowClients,
+        recalled: Callable[[], bool],
     ) -> None:
-        """`read` reads pictures that did not come with `works`. `slow`: the batch may be slow."""
+        """`read` reads pictures that did not come with `works`.
+
+        `slow`: the batch may be slow. It then ends early once `recalled` returns true.
+        """
         self._decoder = decoder
         self._pictures = PictureReader(read)
         self._budget = budget
@@ -124,7 +108,9 @@ class BatchDecoding:
             self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
         #: The picture that is decoded also if the budget is spent before.
         self._owed = next((each for each in self._left if each.client in slow_clients), None)
-        self._decodes_slow = slow or budget.trial is None
+        self._runs_alone = slow
+        self._recalled = recalled if slow else _never
+        self._most = budget.alone if slow else budget.batch
         self._slow_clients = slow_clients
         self._spent = 0.0
         #: Seconds that the next picture of a client will take: as many as its latest one.
@@ -138,12 +124,18 @@ class BatchDecoding:
 
         Other clients may have sent pictures meanwhile. They wait for one run of a slow client.
         """
-        if not self._left or (self._left[0].slow and not self._decodes_slow):
+        if not self._left or self._recalled():
             return True
-        client = self._left[0].client
-        delays = not self._decodes_slow and client in self._slow_clients
-        most = self._budget.run if delays else self._budget.batch
-        return self._spent + self._expected[client] >= most and self._left[0] is not self._owed
+        picture, client = self._left[0], self._left[0].client
+        most = self._most
+        if not self._runs_alone:
+            if picture.slow or self._is_slow_in_bulk(client):
+                return True
+            most = self._budget.run if client in self._slow_clients else most
+        return self._spent + self._expected[client] >= most and picture is not self._owed
+
+    def _is_slow_in_bulk(self, client: str) -> bool:
+        return self._budget.trial is None and client in self._slow_clients
 
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures.
@@ -156,6 +148,16 @@ class BatchDecoding:
             if picture.slow:
                 slow.add(picture.position)
         return parts
+
+    def alone(self) -> set[PartRef]:
+        """The parts of `left` that are to run alone, also if they have no slow pictures."""
+        if self._budget.trial:
+            return set()
+        return {
+            picture.work.ref
+            for picture in self._left
+            if self._runs_alone or picture.client in self._slow_clients
+        }
 
     def next_run(self) -> Run:
         """Decode until the engine has enough pictures of whole parts.
@@ -185,43 +187,88 @@ class BatchDecoding:
         work, position = picture.work, picture.position
         self._begun = work
         self._owed = None if picture.client in self._slow_clients else self._owed
-        began = time.perf_counter()
-        data = self._pictures.take(picture.place, (each.place for each in self._left))
-        self._spend(picture.client, time.perf_counter() - began)
+        if self._tries(picture) and self._slow_clients.skip(picture.client):
+            return self._put_off(picture)
+        data = self._read(picture)
         if data is None:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False
-        trial = None if picture.slow else self._trial
-        pixels, milliseconds, slow = self._decoder.decode(data, trial=trial)
-        self._spend(picture.client, milliseconds / 1000)
-        self._expected[picture.client] = milliseconds / 1000
-        if trial is not None and isinstance(pixels, DecodeTimeout):
-            self._left.append(_Picture(work, position, slow=True))
-            self._slow_clients.add(picture.client)
+        try:
+            pixels, milliseconds, slow = self._decoded(data, picture)
+        except GivenUp:
+            self._left.appendleft(picture)
             return False
-        if slow or (not self._budget.trial and milliseconds / 1000 > self._budget.run):
-            self._slow_clients.add(picture.client)
+        seconds = milliseconds / 1000
+        self._spend(picture.client, seconds)
+        self._expected[picture.client] = seconds
+        if self._tries(picture) and isinstance(pixels, DecodeTimeout):
+            self._slow_clients.add(picture.client, seconds)
+            return self._put_off(picture)
+        self._remember(picture.client, seconds, slow)
         if isinstance(pixels, ClassifierError):
             run.failed.append((work, position, Outcome.failure(pixels)))
         else:
             run.ready.append(Ready(work, position, pixels, milliseconds))
         return picture.slow
 
+    def _tries(self, picture: _Picture) -> Trial | None:
+        return None if picture.slow else self._trial
+
+    def _put_off(self, picture: _Picture) -> bool:
+        self._left.append(_Picture(picture.work, picture.position, slow=True))
+        return False
+
+    def _read(self, picture: _Picture) -> bytes | None:
+        began = time.perf_counter()
+        data = self._pictures.take(picture.place, (each.place for each in self._left))
+        self._spend(picture.client, time.perf_counter() - began)
+        return data
+
+    def _remember(self, client: str, seconds: float, slow: bool) -> None:
+        """Whether the client is slow. In bulk it is also if the next picture fills the batch."""
+        if not self._budget.trial:
+            fills = self._spent_by[client] + seconds >= self._budget.batch
+            slow = fills or seconds > self._budget.slow
+        if slow:
+            self._slow_clients.add(client, seconds)
+        elif seconds < self._budget.slow:
+            self._slow_clients.was_quick(client)
+
+    def _decoded(self, data: bytes, picture: _Picture) -> Decoded:
+        """Raises GivenUp if the batch was recalled meanwhile."""
+        trial = self._tries(picture)
+        latest = self._slow_clients.seconds(picture.client)
+        if not self._runs_alone or not (picture.slow or latest > self._budget.slow):
+            return self._decoder.decode(data, trial=trial)
+        ends_at = time.monotonic() + _BACKGROUND_SECONDS
+        try:
+            return self._decoder.decode(
+                data, trial=trial, give_up=lambda: self._recalled() or time.monotonic() > ends_at
+            )
+        except GivenUp:
+            if self._recalled():
+                raise
+            return self._decoder.decode(data, trial=trial)
+
     def _spend(self, client: str, seconds: float) -> None:
         """Let others go first when a client has used the time of one more run."""
         runs = self._runs_of(client)
         self._spent += seconds
         self._spent_by[client] += seconds
-        if self._runs_of(client) > runs or self._spent >= self._budget.batch:
+        if self._runs_of(client) > runs or self._spent >= self._most:
             self._left = deque(sorted(self._left, key=self._precedence))
 
     def _precedence(self, picture: _Picture) -> tuple[bool, bool, float]:
         """The lowest one is decoded next."""
-        is_owed = picture is self._owed and self._spent >= self._budget.batch
+        is_owed = picture is self._owed and self._spent >= self._most
         return picture.slow, not is_owed, self._runs_of(picture.client)
 
     def _runs_of(self, client: str) -> float:
         return self._spent_by[client] // self._budget.run
+
+
+def _never() -> bool:
+    return False
 
 
 def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:

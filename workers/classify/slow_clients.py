@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 #: After this time without a slow picture, a client is like any other.
 _SECONDS = 60.0
 _MOST = 1000
+#: So many pictures of a client that sends slow ones are not tried, at most.
+_MOST_UNTRIED = 63
+
+
+@dataclass
+class _Client:
+    until: float = 0.0
+    seconds: float = 0.0  #: The time that its latest slow picture took.
+    untried: int = 0  #: So many pictures will not be tried.
+    in_a_row: int = 0  #: Slow pictures without a quick one between them.
 
 
 class SlowClients:
     """A pool process keeps it over its batches. It remembers the latest `_MOST` clients."""
 
     def __init__(self) -> None:
-        self._until: dict[str, float] = {}
+        self._clients: dict[str, _Client] = {}
 
-    def add(self, client: str) -> None:
-        self._until.pop(client, None)  # so that the oldest comes first
-        self._until[client] = time.monotonic() + _SECONDS
-        if len(self._until) > _MOST:
-            del self._until[next(iter(self._until))]
+    def add(self, client: str, seconds: float) -> None:
+        """`seconds` is the time that the slow picture took.
+
+        After two slow pictures in a row, the next picture is not tried, and after each further one
+        twice as many and one.
+        """
+        known = self._clients.pop(client, _Client())  # so that the oldest comes first
+        untried = min(2**known.in_a_row - 1, _MOST_UNTRIED)
+        until = time.monotonic() + _SECONDS
+        self._clients[client] = _Client(until, seconds, untried, known.in_a_row + 1)
+        if len(self._clients) > _MOST:
+            del self._clients[next(iter(self._clients))]
+
+    def was_quick(self, client: str) -> None:
+        if known := self._clients.get(client):
+            known.untried = known.in_a_row = 0
+
+    def seconds(self, client: str) -> float:
+        """The time of a client's latest slow picture; 0 if the client is not slow."""
+        return self._clients[client].seconds if client in self else 0.0
+
+    def skip(self, client: str) -> bool:
+        """Whether the next picture of a client is taken to be slow without a try."""
+        if client not in self or not self._clients[client].untried:
+            return False
+        self._clients[client].untried -= 1
+        return True
 
     def __contains__(self, client: str) -> bool:
-        until = self._until.get(client)
-        return until is not None and time.monotonic() < until
+        known = self._clients.get(client)
+        return known is not None and time.monotonic() < known.until

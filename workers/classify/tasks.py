@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +17,8 @@ from shared.jobs import Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
 from workers.classify.batch_report import BatchReport
-from workers.classify.decoding import BatchDecoding, DecodeBudget, Ready
+from workers.classify.budget import DecodeBudget
+from workers.classify.decoding import BatchDecoding, Ready
 from workers.classify.judge import Judge
 from workers.classify.outage import RedisAway, after_outage, is_outage
 from workers.classify.slow_clients import SlowClients
@@ -60,12 +61,20 @@ class BatchClassifier:
         self._patience = patience
         self._slow_clients = SlowClients()
 
-    def classify(self, refs: Sequence[PartRef], *, alone: bool = False, slow: bool = False) -> int:
+    def classify(
+        self,
+        refs: Sequence[PartRef],
+        *,
+        alone: bool = False,
+        slow: bool = False,
+        recalled: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Classify and commit parts. Returns the number of images that were processed.
 
         `alone`: no other process of this worker is busy, or was a moment ago. `slow`: the batch may
         be slow, because another process is there for the others. A batch that may not puts its
-        slow pictures back into the queue.
+        slow pictures back into the queue. One that may be slow ends early once `recalled` returns
+        true.
 
         A picture that cannot be decoded becomes an error of its item. If anything raises here, the
         parts that are not committed stay outstanding and are delivered again. After an outage of
@@ -73,7 +82,7 @@ class BatchClassifier:
         the queue.
         """
         try:
-            return self._classify(refs, alone=alone, slow=slow)
+            return self._classify(refs, alone=alone, slow=slow, recalled=recalled)
         except RedisError as error:
             if not is_outage(error):
                 raise
@@ -84,7 +93,9 @@ class BatchClassifier:
     def _return(self, refs: Iterable[PartRef]) -> None:
         self._parts.put_back({ref: () for ref in refs}, self._lane, self._version)
 
-    def _classify(self, refs: Sequence[PartRef], *, alone: bool, slow: bool) -> int:
+    def _classify(
+        self, refs: Sequence[PartRef], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+    ) -> int:
         report = BatchReport(self._lane, clock.now(self._redis))
         with report.stage("fetch"):
             works = self._parts.start(refs, self._lane, self._version)
@@ -98,6 +109,7 @@ class BatchClassifier:
             pictures_at_once=self._engine.pictures_at_once,
             slow=slow,
             slow_clients=self._slow_clients,
+            recalled=recalled,
         )
         while not decoding.over:
             # Each run is committed at its end, so the first clients do not wait for the last
@@ -106,7 +118,7 @@ class BatchClassifier:
                 outcomes[ref] |= of_part
         if left := decoding.left():
             clients = {work.ref: work.client for work in works}
-            self._parts.put_back(left, self._lane, self._version, clients)
+            self._parts.put_back(left, self._lane, self._version, clients, decoding.alone())
         report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())
 

@@ -7,7 +7,8 @@ have hundreds of scans in the few kilobytes that its decoder gets at once. The p
 process would be killed in the end, three times for each picture, and others would wait meanwhile.
 
 A fork costs ten milliseconds of processor time. So formats that are decoded in small blocks do
-without.
+without, unless a picture is known to be slow. Such a picture is decoded with low priority, and can
+be given up at any time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import math
 import os
 import pickle
 import resource
+import select
 import signal
 import traceback
 import warnings
@@ -32,6 +34,10 @@ _Result = TypeVar("_Result")
 #: Formats whose decoders are one call into C, which the number of pixels does not bound.
 _ONE_CALL = (formats.AVIF, formats.HEIC, formats.RAW, formats.TIFF)
 
+#: A nice value. The other pictures of the worker go first, and so do those of a worker of `bulk`.
+_LOWEST_PRIORITY = 19
+_LOOK_SECONDS = 0.05
+
 #: How a process ends in which a decoder has a fault.
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
@@ -42,6 +48,10 @@ _TIMEOUTS = (signal.SIGVTALRM, signal.SIGXCPU)
 _IS_POSSIBLE = os.uname().sysname == "Linux"
 
 
+def is_possible() -> bool:
+    return _IS_POSSIBLE
+
+
 def is_needed(data: bytes) -> bool:
     """Whether a picture is to be decoded in a process of its own."""
     if not _IS_POSSIBLE:
@@ -50,25 +60,39 @@ def is_needed(data: bytes) -> bool:
     return form in _ONE_CALL or (form is formats.JPEG and jpeg.is_laborious(data))
 
 
-def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:
+class GivenUp(Exception):
+    """Decoding was given up. It says nothing about the picture."""
+
+
+def run_apart(
+    work: Callable[[], _Result],
+    *,
+    cpu_seconds: float,
+    give_up: Callable[[], bool] | None = None,
+) -> _Result:
     """What `work` returns. It runs in a fork of this process, and what it returns is pickled.
 
+    With `give_up` the fork has low priority, and it is killed as soon as `give_up` returns true.
+
     Raises DecodeTimeout if it takes more processor time, and DecodeFailed if the process dies of a
-    fault. Raises RuntimeError if something else has ended it.
+    fault. Raises GivenUp if it was given up, and RuntimeError if something else has ended it.
     """
     reader, writer = os.pipe()
     with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which do not go along
         process = os.fork()
     if not process:
-        _answer(work, writer, cpu_seconds)
+        _answer(work, writer, cpu_seconds, low_priority=give_up is not None)
     os.close(writer)
     status = None
     try:
         with open(reader, "rb") as pipe:
+            while give_up and not select.select([pipe], [], [], _LOOK_SECONDS)[0]:
+                if give_up():
+                    raise GivenUp
             answer = pipe.read()
         status = os.waitpid(process, 0)[1]
     finally:
-        if status is None:  # the batch has no more time
+        if status is None:  # it was given up, or the batch has no more time
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
     if status:
@@ -77,11 +101,15 @@ def run_apart(work: Callable[[], _Result], *, cpu_seconds: float) -> _Result:
     return result
 
 
-def _answer(work: Callable[[], object], writer: int, cpu_seconds: float) -> NoReturn:
+def _answer(
+    work: Callable[[], object], writer: int, cpu_seconds: float, *, low_priority: bool
+) -> NoReturn:
     """In the new process: write the result, and end."""
     code = 1
     words = _silence()
     try:
+        if low_priority:
+            os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         for timeout in _TIMEOUTS:
             signal.signal(timeout, signal.SIG_DFL)
         # The timer does not count what the kernel does. The limit does, in whole seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -38,18 +39,30 @@ class Decoder:
         self._preset = preset
         self._limits = limits
 
-    def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
-        """Decode one picture. Works in the main thread only, because the limits use signals."""
+    def decode(
+        self,
+        data: bytes,
+        *,
+        trial: Trial | None = None,
+        give_up: Callable[[], bool] | None = None,
+    ) -> Decoded:
+        """Decode one picture. Works in the main thread only, because the limits use signals.
+
+        With `give_up` it is decoded with low priority. Raises GivenUp soon after `give_up` returns
+        true.
+        """
         started, used = time.perf_counter(), _cpu_seconds()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
-            if apart.is_needed(data):
+            if apart.is_needed(data) or (give_up and apart.is_possible()):
                 most = (
                     max(trial.cpu_seconds, trial.call_seconds)
                     if trial
                     else self._limits.cpu_seconds
                 )
-                pixels = apart.run_apart(lambda: self._pixels(data, trial), cpu_seconds=most)
+                pixels = apart.run_apart(
+                    lambda: self._pixels(data, trial), cpu_seconds=most, give_up=give_up
+                )
             else:
                 pixels = self._pixels(data, trial)
         except ClassifierError as error:

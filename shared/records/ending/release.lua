@@ -8,14 +8,13 @@
 -- row arguments: name
 -- A row is a part; `name` is its PartRef.name. With these rows, so many parts of the job are
 -- released.
-local client = redis.call('HGET', job, 'client')
+local client = redis.call('HGET', job, 'client') or ''
 for part, images, name in rows() do
   local members = release(name, part, images, outstanding, outstanding_images, held)
   for _, set in ipairs({ waiting, waiting_without_version }) do
     redis.call('ZREM', set, unpack(members))
-    if client then
-      redis.call('ZREM', set .. ':' .. client, unpack(members))
-    end
+    redis.call('ZREM', set .. ':' .. client, unpack(members))
+    redis.call('ZREM', set .. ':slow:' .. client, unpack(members))
   end
 end
 -- The job may have expired: its record must not be made anew.

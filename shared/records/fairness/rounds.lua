@@ -6,6 +6,9 @@
 -- only a few of them are in Celery's queue at a time. The stored names call a round a turn
 -- (shared.keys).
 --
+-- Parts that are slow to decode wait apart, because each takes a worker's process for seconds. Those of
+-- a client are the parts of another client, whose name begins with `slow:`.
+--
 -- `waiting` has all parts that wait. Those of a client are also in a sorted set of their own, by the
 -- round of their job, and have 0 in `waiting`. A part of a job without a client has its round in
 -- `waiting` itself. An earlier release stores all parts in this way, and its workers take parts from
@@ -14,6 +17,16 @@
 -- Messages that the queue of the lane `bulk` holds at least, while parts wait. An idle worker must
 -- find one, and a new job's first part waits for all of them. Each start of a part refills the queue.
 local READY = 2
+
+-- Clients of slow parts have places from here on. So workers of an earlier release, which do not know
+-- them, queue such parts last.
+local SLOW_PLACE = 1e12
+
+-- Clients whose slow parts are queued in one step.
+local SLOW_CLIENTS = 16
+
+-- A slow part that was queued so long ago no longer counts as queued: its message may be lost.
+local SLOW_SECONDS = 60
 
 local function lane_of(queue)
   return queue:match('^[^@]*')
@@ -31,13 +44,20 @@ local function next_of(queue, client)
                            'LIMIT', 0, 1))
 end
 
+-- The next client, and its place. Nothing if there is none.
+local function next_client(queue)
+  return unpack(redis.call('ZRANGEBYSCORE', CLIENTS_KEY:format(queue), '-inf', '(' .. SLOW_PLACE,
+                           'WITHSCORES', 'LIMIT', 0, 1))
+end
+
 -- Let a client share the queue, from the round after the present one. If it joined the present one, a
 -- stream of new clients would delay the others for ever.
 local function join_clients(queue, client)
   local clients = CLIENTS_KEY:format(queue)
   if not redis.call('ZSCORE', clients, client) then
-    local _, present = unpack(redis.call('ZRANGE', clients, 0, 0, 'WITHSCORES'))
-    redis.call('ZADD', clients, (present or 0) + 1, client)
+    local _, present = next_client(queue)
+    local place = client:match('^slow:') and SLOW_PLACE or (present or 0) + 1
+    redis.call('ZADD', clients, place, client)
   end
 end
 
@@ -76,8 +96,8 @@ end
 -- Let a part wait again that was started and not finished. It goes on in the next round of its client.
 -- A single image comes one round later, or one would overtake others again and again: parts of a round
 -- are in the order of their names.
-local function wait_again(queue, job, part, member, message, deadline)
-  local client = redis.call('HGET', job, 'client') or ''
+local function wait_again(queue, job, part, member, message, deadline, slow)
+  local client = (slow and 'slow:' or '') .. (redis.call('HGET', job, 'client') or '')
   local _, present = next_of(queue, client)
   local round = (present or last_round(queue) + 1) + (member:match(':1$') and 1 or 0)
   wait(queue, client, round, part, member, message, deadline)
@@ -89,17 +109,24 @@ local function stop_waiting(queue, client, member)
   return (client == '' and was_next or redis.call('ZREM', WAITING_KEY:format(queue), member)) == 1
 end
 
--- Images of the parts that are in the queue or prefetched, after they waited for their round.
-local function ready_images(queue, deadline)
-  local ready = READY_KEY:format(queue)
-  redis.call('ZREMRANGEBYSCORE', ready, '-inf', deadline - READY_SECONDS)
-  local images = 0
+-- The parts that are in the queue or prefetched, after they waited for their round.
+local function ready_parts(queue, ready, since)
+  redis.call('ZREMRANGEBYSCORE', ready, '-inf', since)
+  local parts = {}
   for _, member in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
     if redis.call('ZSCORE', OUTSTANDING_KEY:format(lane_of(queue)), member) then
-      images = images + member:match('^[^:]*:%d+:(%d+)')
+      parts[#parts + 1] = member
     else
       redis.call('ZREM', ready, member)
     end
+  end
+  return parts
+end
+
+local function ready_images(queue, deadline)
+  local images = 0
+  for _, member in ipairs(ready_parts(queue, READY_KEY:format(queue), deadline - READY_SECONDS)) do
+    images = images + member:match('^[^:]*:%d+:(%d+)')
   end
   return images
 end
@@ -126,9 +153,9 @@ local function room_of(queue, member)
   return lane_of(queue) == 'interactive' and tonumber(member:match('(%d+)$')) or 1
 end
 
--- Queue a part that has waited. Returns the room that it takes, and its share of a round. Both are 0
--- if its records have expired.
-local function queue_part(queue, member, deadline)
+-- Queue a part that has waited, and count it as `ready`, if that is not empty. Returns its share of a
+-- round, or nothing if its records have expired.
+local function queue_part(queue, member, deadline, ready)
   local name = member:match('^(.*):%d+$')
   local job_id, number = name:match('^(.*):(%d+)$')
   local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
@@ -139,34 +166,29 @@ local function queue_part(queue, member, deadline)
   if not message then
     release(name, part, IMAGES_KEY:format(job_id, number), outstanding,
             OUTSTANDING_IMAGES_KEY:format(lane_of(queue)), HELD)
-    return 0, 0
+    return nil
   end
   redis.call('HDEL', part, 'message')
   redis.call('ZADD', outstanding, deadline, member)
   redis.call('HSETNX', job, 'first_due', deadline)
   redis.call('LPUSH', queue, message)
-  if lane_of(queue) == 'interactive' then
-    redis.call('ZADD', READY_KEY:format(queue), deadline, member)
-    redis.call('EXPIRE', READY_KEY:format(queue), 6 * READY_SECONDS)
+  if ready ~= '' then
+    redis.call('ZADD', ready, deadline, member)
+    redis.call('EXPIRE', ready, 6 * READY_SECONDS)
   end
-  return room_of(queue, member), 1 / (weight or 1)
+  return 1 / (weight or 1)
 end
 
 -- Queue waiting parts in the order of their rounds. `taken` parts were just started. If the next part
 -- does not fit, it waits until more is started, and so do those behind it. Two parts of 30 images
 -- would otherwise stand before a single picture where one is meant to. An empty queue has room for
 -- any part.
-local function feed(queue, deadline, taken)
-  if next_of(queue, '') then
-    join_clients(queue, '')
-  end
+local function feed_rounds(queue, deadline, taken)
   local clients = CLIENTS_KEY:format(queue)
-  if redis.call('EXISTS', clients) == 0 then
-    return
-  end
+  local ready = lane_of(queue) == 'interactive' and READY_KEY:format(queue) or ''
   local room = room_in_queue(queue, deadline, taken)
   while room > 0 do
-    local client, place = unpack(redis.call('ZRANGE', clients, 0, 0, 'WITHSCORES'))
+    local client, place = next_client(queue)
     if not client then
       return
     end
@@ -177,9 +199,42 @@ local function feed(queue, deadline, taken)
       return
     elseif stop_waiting(queue, client, member) then
       redis.call('SET', ROUND_KEY:format(queue), math.max(round, last_round(queue)))
-      local used, share = queue_part(queue, member, deadline)
-      redis.call('ZADD', clients, place + share, client)
-      room = room - used
+      local share = queue_part(queue, member, deadline, ready)
+      redis.call('ZADD', clients, place + (share or 0), client)
+      room = room - (share and room_of(queue, member) or 0)
     end
+  end
+end
+
+-- Queue slow parts: of each client one for each worker. So workers always have the next one, and only
+-- a few of them. Clients take turns in the worker.
+local function feed_slow(queue, deadline)
+  local clients = CLIENTS_KEY:format(queue)
+  local workers = redis.call('ZCARD', WORKERS_KEY:format(lane_of(queue)))
+  for _, client in ipairs(redis.call('ZRANGEBYSCORE', clients, SLOW_PLACE, '+inf',
+                                     'LIMIT', 0, SLOW_CLIENTS)) do
+    local ready = READY_KEY:format(queue) .. ':' .. client
+    local queued = #ready_parts(queue, ready, deadline - SLOW_SECONDS)
+    for _ = queued + 1, math.max(1, workers) do
+      local member = next_of(queue, client)
+      if not member then
+        redis.call('ZREM', clients, client)
+        break
+      end
+      if stop_waiting(queue, client, member) then
+        queue_part(queue, member, deadline, ready)
+      end
+      redis.call('ZINCRBY', clients, 1, client)
+    end
+  end
+end
+
+local function feed(queue, deadline, taken)
+  if next_of(queue, '') then
+    join_clients(queue, '')
+  end
+  if redis.call('EXISTS', CLIENTS_KEY:format(queue)) == 1 then
+    feed_rounds(queue, deadline, taken)
+    feed_slow(queue, deadline)
   end
 end

@@ -26,8 +26,10 @@ local function move(client)
     local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
     if not seen[job] and redis.call('EXISTS', job) == 1 then
       redis.call('HSET', job, 'model_version', version)
-      redis.call('HINCRBY', job, 'next_turn', shift)
-      redis.call('HINCRBY', job, 'first_turn', shift)
+      if not client:match('^slow:') then
+        redis.call('HINCRBY', job, 'next_turn', shift)
+        redis.call('HINCRBY', job, 'first_turn', shift)
+      end
     end
     seen[job] = true
     local message = redis.call('HGET', part, 'message')

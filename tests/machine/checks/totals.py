@@ -13,6 +13,9 @@ from tests.machine.checks.looks import left_of
 from tests.machine.promised import Promised
 from tests.machine.checks.snapshot import Snapshot
 
+#: The clients that share a lane. Those of slow parts have names of their own.
+_SHARING = (*CLIENTS, *(keys.slow(client) for client in CLIENTS))
+
 #: Keys that never expire. Each entry of them must have an owner, which the functions below check.
 _LASTING = {
     keys.OWNERS,  # the next job removes the owners whose lists have expired
@@ -21,7 +24,7 @@ _LASTING = {
     *(name for lane in Lane for name in (keys.outstanding(lane), keys.outstanding_images(lane))),
     *(keys.current_round(lane) for lane in Lane),
     *(name for lane in Lane for name in (keys.clients(lane), keys.ready(lane))),
-    *(keys.waiting_of(lane, client) for lane in Lane for client in CLIENTS),
+    *(keys.waiting_of(lane, client) for lane in Lane for client in _SHARING),
 }
 
 
@@ -54,11 +57,11 @@ def _reach_a_worker(snapshot: Snapshot, lane: Lane, now: float) -> None:
     """Each outstanding part is queued, waits for its round, or is overdue soon."""
     outstanding, waiting = snapshot.outstanding(lane), snapshot.waiting(lane)
     assert waiting.keys() <= outstanding.keys(), "a part waits for its round for ever"
-    for client in CLIENTS:
+    for client in _SHARING:
         own = [place for place in snapshot.waiting(lane, client).values() if place]
         shares = client in snapshot.sharing(lane)
         assert shares or not own, f"no round comes for the parts of {client}"
-    of_clients = set().union(*(snapshot.waiting(lane, client) for client in CLIENTS if client))
+    of_clients = set().union(*(snapshot.waiting(lane, client) for client in _SHARING if client))
     lost = {member for member, place in waiting.items() if not place} - of_clients
     assert not lost, f"no client has {lost}"
     queued = snapshot.queued(lane)

@@ -206,6 +206,31 @@ def test_parts_of_a_version_that_is_gone_keep_their_order_and_are_addressed_anew
     assert not redis.keys("waiting:*") and not redis.keys("clients:*")
 
 
+def test_slow_parts_of_a_version_that_is_gone_go_to_another_one(
+    redis: Redis, jobs: JobRecords, clock: Clock
+) -> None:
+    lane = Lane.BULK
+    old, new = worker(redis, "old", lane), worker(redis, "new", lane)
+    model_versions.promote(redis, "new")
+    job_id = accept(jobs, "old", parts=3, client="slow")
+    slow = [PartRef(job_id, n, PART_SIZE) for n in range(3)]
+    assert drain(redis, jobs, "old") == slow
+    jobs.parts.put_back(dict.fromkeys(slow, ()), lane, "old", alone=slow)
+    first_round = jobs.reader.get(job_id).first_round
+    old.leave()
+    clock.now += GRACE + 1
+    new.tick()
+    started: list[PartRef] = []
+    for _ in range(3):
+        jobs.recovery.recover(lane)
+        started += drain(redis, jobs, "new")
+        clock.now += 61
+        new.tick()
+    assert {ref.number for ref in started} == {0, 1, 2}
+    assert jobs.reader.get(job_id).first_round == first_round
+    assert not redis.keys("waiting:*") and not redis.keys("clients:*")
+
+
 def test_what_waits_is_counted_by_version(redis: Redis, jobs: JobRecords) -> None:
     worker(redis, "old")
     accept(jobs, "old", parts=7)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
@@ -45,7 +46,9 @@ def _obey_the_operator(sender: Any, **_: Any) -> None:
 
 
 @app.task(base=MicroBatch, name="batch", max_batch_size=8)
-def batch(entries: list[dict[str, Any]], *, alone: bool, slow: bool) -> int:
+def batch(
+    entries: list[dict[str, Any]], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+) -> int:
     redis = Redis.from_url(settings.redis_url)
     names = [entry["name"] for entry in entries]
     redis.rpush(

@@ -42,12 +42,14 @@ class Pool:
     closing: bool = False
     batches: list[tuple[list[str], bool]] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     slow: list[bool] = field(default_factory=list)  #: Of each batch: whether it may be slow.
 
     def apply_async(self, _: Any, arguments: tuple[Any, ...], **callbacks: Any) -> object | None:
         if self.closing:
             return None
-        _, lists, _, alone, slow = arguments
+        number, _, lists, _, alone, slow = arguments
+        self.numbers.append(number)
         self.slow.append(slow)
         self.batches.append(([name for each in lists for name in each], alone))
         self.callbacks.append(callbacks)

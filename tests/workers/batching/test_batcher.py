@@ -10,6 +10,7 @@ from shared.message import ALONE
 from tests.conftest import Clock
 from tests.workers.batching.scripted_pool import Consumer, Message, Pool, Task
 from workers.batching.micro_batch import _QUIET_SECONDS, Batcher
+from workers.batching.pool_process import recall
 
 
 @pytest.fixture
@@ -148,6 +149,58 @@ def test_messages_that_run_alone_leave_a_process_for_the_others(pool: Pool, proc
     assert len(pool.batches) == processes, "the process stays free for the others"
     pool.end(0)
     assert pool.batches[-1][0] == [f"slow {processes - 1}"]
+
+
+@pytest.fixture
+def bulk(pool: Pool) -> Batcher:
+    """That of a worker which may use all processes for messages that run alone."""
+    task = Task()
+    task.keeps_one_free = False
+    return Batcher(task, pool)
+
+
+def test_messages_that_run_alone_may_get_all_processes(bulk: Batcher, pool: Pool) -> None:
+    """While nobody else is there, also if their client sends others that may be quick."""
+    for k in range(3):
+        bulk.add(Message(f"slow {k}", ALONE, client="slow"))
+    assert pool.slow == [True, True]
+    bulk.add(Message("not tried yet", client="slow"))
+    assert not recalled(bulk, pool)
+    pool.end(0)
+    pool.end(1)
+    assert [names for names, _ in pool.batches[2:]] == [["not tried yet"], ["slow 2"]]
+
+
+def test_a_message_of_another_client_recalls_one_batch(
+    bulk: Batcher, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    for k in range(5):
+        bulk.add(Message(f"slow {k}", ALONE, client="slow"))
+    bulk.add(Message("other", client="other"))
+    bulk.add(Message("other, too", client="other"))
+    assert recalled(bulk, pool) == [0]
+    pool.end(0)
+    assert pool.batches[2][0] == ["other", "other, too"] and not recalled(bulk, pool)
+    pool.end(2)
+    assert len(pool.batches) == 3, "the process stays free for the next message of the others"
+    clock.now += 11
+    pool.end(1)
+    assert pool.slow[3:] == [True, True], "nobody else is there any more"
+
+
+def test_suspect_pictures_leave_a_process_for_the_others(bulk: Batcher, pool: Pool) -> None:
+    """Nobody knows their clients, and each of them has killed a worker before."""
+    for k in range(3):
+        bulk.add(Message(f"suspect {k}", ALONE))
+    assert pool.slow == [True]
+
+
+def recalled(batcher: Batcher, pool: Pool) -> list[int]:
+    """The batches that run and are to end soon."""
+    numbers = [each.number for each in batcher._running]
+    return [pool.numbers.index(number) for number in numbers if recall.asked(number)]
 
 
 def test_a_process_more_than_the_batches_at_once_is_for_messages_that_run_alone(

@@ -14,7 +14,8 @@ from celery import Celery
 from workers.batching import micro_batch
 from workers.batching.batch import BatchFailed
 from workers.batching.event_flush import send_events_once
-from workers.batching.micro_batch import MicroBatch, _run
+from workers.batching.micro_batch import MicroBatch
+from workers.batching.pool_process import run_batch
 
 #: A message to the main process with at most so many bytes is written and read at once.
 _AT_ONCE = 4096
@@ -35,7 +36,7 @@ def test_the_error_of_a_batch_is_small(error: Exception) -> None:
         _deep(100, error)
 
     try:
-        result = _run(fails.name, [["entry"]], ["id"], False, False)
+        result = run_batch(1, fails.name, [["entry"]], ["id"], False, False)
     finally:
         app.close()
     failure, _ = result

@@ -15,7 +15,7 @@ from tests.workers.classify.scripted import (
     Make,
     ScriptedDecoder,
 )
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 from workers.engine import load_engine
 

@@ -10,7 +10,7 @@ from shared.jobs import Lane
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoder
 from workers.decode.limits import DecodeLimits

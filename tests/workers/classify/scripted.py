@@ -16,8 +16,9 @@ from shared.jobs import Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.message import ALONE, IMAGES
 from shared.records.job_records import JobRecords
 from shared.settings import Settings
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.classify.tasks import BatchClassifier
+from workers.decode.apart import GivenUp
 from workers.decode.decoder import Decoded, Trial
 
 SETTINGS = Settings(lane=Lane.INTERACTIVE)
@@ -44,8 +45,16 @@ class ScriptedDecoder:
         self.seconds = 0.0  #: Of the present batch.
         self.seen: list[bytes] = []
 
-    def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+    def decode(
+        self,
+        data: bytes,
+        *,
+        trial: Trial | None = None,
+        give_up: Callable[[], bool] | None = None,
+    ) -> Decoded:
         self.seen.append(data)
+        if give_up and give_up():
+            raise GivenUp
         if trial and b"many" in data:
             return Decoded(DecodeTimeout(), 0.0)
         needed, limit = float(data.split()[0]), trial.cpu_seconds if trial else LIMIT

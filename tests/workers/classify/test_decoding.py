@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -10,7 +11,6 @@ from redis import Redis
 from shared import keys
 from shared.jobs import PART_SIZE, JobState, Lane, PartRef
 from shared.records.job_records import JobRecords
-from shared.settings import Settings
 from tests.pipeline.hostile.hostile_pictures import jpeg_of_many_passes
 from tests.workers.classify.scripted import (
     BUDGET,
@@ -29,7 +29,7 @@ from tests.workers.classify.scripted import (
     taken,
 )
 from workers.classify import decoding
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import DecodeLimits
 
@@ -134,22 +134,6 @@ def test_the_time_to_read_a_picture_counts(
     assert classifier().classify(refs) == 2, "two reads take half a second each"
 
 
-def test_a_bulk_part_waits_for_few_pictures_of_another_client(
-    classifier: Make, jobs: JobRecords, redis: Redis
-) -> None:
-    """Its batch has the parts of one that are slow to decode in front of it."""
-    budget = DecodeBudget.of(Settings(lane=Lane.BULK))
-    slow = [submit(jobs, *[LARGE] * 10, client="slow") for _ in range(2)]
-    stranger = submit(jobs, *[GOOD] * 4, client="stranger")
-    taken(redis)
-    queue, decoder = [*slow, stranger], ScriptedDecoder(load_side(classifier))
-    while "waiting" in outcomes(jobs, stranger):
-        classifier(decoder, budget).classify(queue)
-        queue = [ref for refs, _ in taken(redis) for ref in refs]
-    assert outcomes(jobs, stranger) == ["succeeded"] * 4
-    assert decoder.seconds < 3 * LIMIT
-
-
 def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     classifier: Make, jobs: JobRecords
 ) -> None:
@@ -158,9 +142,9 @@ def test_an_answer_leaves_before_many_heavy_pictures_of_its_batch(
     seen = []
 
     class Watching(ScriptedDecoder):
-        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+        def decode(self, data: bytes, **options: Any) -> Decoded:
             seen.append(outcomes(jobs, stranger)[0])
-            return super().decode(data, trial=trial)
+            return super().decode(data, **options)
 
     classifier(Watching(load_side(classifier))).classify([*heavy, stranger])
     assert seen == ["waiting", "waiting", "succeeded", "succeeded"], "one more would take too long"
@@ -174,35 +158,6 @@ def test_a_lone_picture_that_is_decoded_in_one_call_has_no_longer(
     decoder = ScriptedDecoder(load_side(classifier))
     classifier(decoder).classify([lone])
     assert decoder.seconds == 1.0 and outcomes(jobs, lone) == ["waiting"]
-
-
-def test_a_client_with_a_heavy_picture_comes_last_in_the_next_bulk_batch(
-    classifier: Make, jobs: JobRecords
-) -> None:
-    """Its parts of one picture would spend each batch, before the parts of others."""
-    made = classifier(budget=DecodeBudget(batch=3, run=1.5))
-    for _ in range(2):
-        hostile = submit(jobs, HOSTILE, client="hostile")
-        good = submit(jobs, GOOD, GOOD, client="good")
-        made.classify([hostile, good])
-    assert outcomes(jobs, good) == ["succeeded"] * 2
-    assert outcomes(jobs, hostile) == ["decode_timeout"], "one picture of it is decoded in any case"
-
-
-def test_the_first_slow_pictures_of_a_bulk_batch_are_answered_before_the_others(
-    classifier: Make, jobs: JobRecords
-) -> None:
-    first, *others = [submit(jobs, LARGE, client=f"client {k}") for k in range(3)]
-    seen = []
-
-    class Watching(ScriptedDecoder):
-        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
-            seen.append(outcomes(jobs, first)[0])
-            return super().decode(data, trial=trial)
-
-    budget = DecodeBudget.of(Settings(lane=Lane.BULK))
-    classifier(Watching(load_side(classifier)), budget).classify([first, *others])
-    assert seen == ["waiting", "waiting", "succeeded"]
 
 
 def test_a_batch_ends_when_its_budget_is_spent_and_loses_no_picture(

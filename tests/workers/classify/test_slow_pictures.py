@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -24,7 +25,7 @@ from tests.workers.classify.scripted import (
     submit,
     taken,
 )
-from workers.classify.decoding import DecodeBudget
+from workers.classify.budget import DecodeBudget
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoded, Trial
 
@@ -83,9 +84,9 @@ def test_an_answer_leaves_before_the_next_picture_of_a_client_with_a_slow_one(
     seen = []
 
     class Watching(ScriptedDecoder):
-        def decode(self, data: bytes, *, trial: Trial | None = None) -> Decoded:
+        def decode(self, data: bytes, **options: Any) -> Decoded:
             seen.append(outcomes(jobs, good)[0])
-            return super().decode(data, trial=trial)
+            return super().decode(data, **options)
 
     classifier(Watching(load_side(classifier))).classify([*hostile, good])
     assert seen == ["waiting", "waiting", "succeeded"]
@@ -111,9 +112,9 @@ def test_a_client_is_like_any_other_a_minute_after_its_slow_picture(
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
     clients = SlowClients()
-    clients.add("old")
+    clients.add("old", 1)
     clock.now += 59
-    clients.add("new")
+    clients.add("new", 1)
     assert "old" in clients and "new" in clients and "other" not in clients
     clock.now += 2
     assert "old" not in clients and "new" in clients
@@ -122,7 +123,81 @@ def test_a_client_is_like_any_other_a_minute_after_its_slow_picture(
 def test_few_slow_clients_are_remembered() -> None:
     clients = SlowClients()
     for k in range(1001):
-        clients.add(f"{k}")
-        clients.add("1")
+        clients.add(f"{k}", 1)
+        clients.add("1", 1)
     assert "0" not in clients and "1" in clients and "1000" in clients
-    assert len(clients._until) == 1000
+    assert len(clients._clients) == 1000
+
+
+def test_a_client_that_sends_slow_pictures_in_a_row_gets_fewer_tries() -> None:
+    """A first try takes the time of others, and its result is clear."""
+    clients = SlowClients()
+    untried = []
+    for _ in range(5):
+        clients.add("hostile", 0.3)
+        untried.append(skipped(clients, "hostile"))
+    assert untried == [0, 1, 3, 7, 15]
+    clients.add("hostile", 0.3)
+    clients.was_quick("hostile")
+    assert skipped(clients, "hostile") == skipped(clients, "other") == 0
+    clients.add("hostile", 0.3)
+    assert skipped(clients, "hostile") == 0, "it begins anew"
+
+
+def skipped(clients: SlowClients, client: str) -> int:
+    count = 0
+    while clients.skip(client):
+        count += 1
+    return count
+
+
+def test_a_picture_that_was_not_tried_is_put_back_as_a_slow_one(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    decoder = ScriptedDecoder(load_side(classifier))
+    made = classifier(decoder)
+    for _ in range(2):
+        made.classify([submit(jobs, HOSTILE, client="hostile"), submit(jobs, GOOD)])
+    while parts := taken(redis):
+        for refs, slow in parts:
+            made.classify(refs, slow=slow)
+    quick = submit(jobs, GOOD, client="hostile")
+    taken(redis)
+    decoder.seen.clear()
+    assert made.classify([quick]) == 0 and not decoder.seen
+    assert taken(redis) == [([quick], True)]
+    assert made.classify([quick], slow=True) == 1
+    assert made.classify([submit(jobs, GOOD, client="hostile")]) == 1, "the next one is tried"
+
+
+def test_a_slow_picture_is_decoded_with_low_priority_and_ends_when_it_is_recalled(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    slow = submit(jobs, MANY_PIXELS)
+    taken(redis)
+    made = classifier()
+    assert made.classify([slow]) == 0
+    assert taken(redis) == [([slow], True)]
+    recalled = iter([False, False])  # at the beginning; then others come
+    assert made.classify([slow], slow=True, recalled=lambda: next(recalled, True)) == 0
+    assert taken(redis) == [([slow], True)]
+    assert made.classify([slow], slow=True) == 1
+
+
+def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
+    classifier: Make, jobs: JobRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, priorities = Clock(), []
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    class Starved(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            priorities.append("low" if "give_up" in options else "usual")
+            clock.now += 11
+            return super().decode(data, **options)
+
+    slow = submit(jobs, MANY_PIXELS)
+    made = classifier(Starved(load_side(classifier)))
+    assert made.classify([slow]) == 0
+    assert made.classify([slow], slow=True) == 1
+    assert priorities == ["usual", "low", "usual"]

@@ -8,6 +8,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,3 +194,24 @@ def test_no_process_is_left_when_the_batch_ends_first(monkeypatch: pytest.Monkey
         signal.signal(signal.SIGALRM, before)
     with pytest.raises(ChildProcessError):
         os.waitpid(processes[0], os.WNOHANG)
+
+
+def test_a_picture_that_is_given_up_ends_at_once_and_has_low_priority() -> None:
+    priorities: list[int] = []
+
+    def give_up() -> bool:
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        priorities.extend(os.getpriority(os.PRIO_PROCESS, int(each)) for each in children)
+        return len(priorities) == 3
+
+    started = processor_time()
+    with pytest.raises(apart.GivenUp):
+        apart.run_apart(lambda: time.sleep(60), cpu_seconds=3, give_up=give_up)
+    assert priorities[-1] == 19 and processor_time() - started < 1
+
+
+def test_a_picture_that_is_not_given_up_is_decoded() -> None:
+    data = encoded(Image.new("RGB", (400, 300), "red"), "JPEG")
+    pixels, *_ = DECODER.decode(data, give_up=lambda: False)
+    alone, *_ = DECODER.decode(data)
+    assert isinstance(pixels, np.ndarray) and np.array_equal(pixels, alone)

@@ -1,0 +1,36 @@
+"""Which clients have lately sent messages to this worker: those of slow pictures, and others."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from workers.batching.batch import client, runs_alone
+
+#: A client whose message must run alone is slow for so long.
+_SLOW_SECONDS = 60.0
+#: After this time without a message of another client, nobody else is there.
+_OTHERS_SECONDS = 10.0
+
+
+class Presence:
+    def __init__(self) -> None:
+        self._slow: dict[str, float] = {}  #: Slow clients, and until when they are.
+        self._others_until = 0.0
+
+    def note(self, request: Any) -> None:
+        """A message has come. One that names no client says nothing.
+
+        If it must run alone, it has a suspect picture, which must not occupy all processes either.
+        """
+        name, alone, now = client(request), runs_alone(request), time.monotonic()
+        if name and alone:
+            self._slow = {each: until for each, until in self._slow.items() if until > now}
+            self._slow[name] = now + _SLOW_SECONDS
+        elif alone or (name and self._slow.get(name, 0.0) < now):
+            self._others_until = now + _OTHERS_SECONDS
+
+    @property
+    def others(self) -> bool:
+        """Whether another client than the slow ones has lately sent a message."""
+        return time.monotonic() < self._others_until

@@ -1,0 +1,40 @@
+"""How many seconds the decoding of a batch may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from shared.jobs import Lane
+from shared.settings import Settings
+from workers.decode.decoder import Trial
+
+#: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
+#: once more would cost other clients more than this does.
+_IN_A_CALL = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeBudget:
+    """Seconds that decoding may take."""
+
+    batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
+    alone: float = math.inf  #: Of a batch of one part that runs alone.
+    run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
+    slow: float = math.inf  #: Of a picture. One that takes longer is slow.
+    trial: Trial | None = None  #: Limits of the first try of a picture. None without.
+
+    @classmethod
+    def of(cls, settings: Settings) -> DecodeBudget:
+        """A batch ends well within its time limit, and soon for other clients.
+
+        In a second it decodes some ten photos of 12 megapixels. A run of the bulk lane has the time
+        for a whole part of them, because shorter runs took a tenth more time.
+        """
+        most = settings.batch_time_limit_seconds / 3
+        seconds = settings.max_decode_seconds
+        soon, slow = min(seconds / 3, most), seconds / 10
+        if settings.lane is Lane.BULK:
+            return cls(batch=soon, alone=min(seconds, most), run=seconds / 2, slow=slow)
+        trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
+        return cls(batch=soon, alone=soon, run=slow, slow=slow, trial=trial)
