@@ -57,7 +57,7 @@ def _next_port(settings: Settings) -> dict[str, str]:
 def _flower(settings: Settings) -> list[str]:
     address = [f"--address={settings.host}", f"--port={settings.flower_port}"]
     # Flower keeps what it shows in memory: the last tasks, and workers seen in the last minutes.
-    limits = ["--read_only", "--max_tasks=10000", "--purge_offline_workers=600"]
+    limits = ["--read_only", "--max_tasks=1000", "--purge_offline_workers=600"]
     return [
         *["celery", "--quiet", "-A", "workers.flower", "flower"],
         *address,

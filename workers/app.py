@@ -142,7 +142,7 @@ redis_check.at_start(settings)
 
 @signals.worker_init.connect
 def _lower_priority(**_: Any) -> None:
-    priority.lower(settings.lane)
+    priority.lower_for(settings.lane)
 
 
 @signals.worker_init.connect

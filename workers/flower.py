@@ -5,14 +5,22 @@ keys it would return their messages to the queue after its own timeout.
 
 Its pages show the ids of jobs. Without a password it answers only to the names of ALLOWED_HOSTS,
 as web does, so that no page of another site can read them.
+
+Flower limits neither its connections nor the answers that nobody reads. It has low priority,
+because it shows the work and does none.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
+import flower.app
 import flower.command
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
+from tornado.iostream import IOStream
 from tornado.options import options
 from tornado.web import RequestHandler
 
@@ -20,6 +28,7 @@ from shared.errors import HostNotAllowed
 from shared.addresses.hosts import AllowedHosts
 from shared.observe.start import read_settings
 from workers.celery_app import make_celery
+from workers.upkeep import priority
 
 _settings = read_settings("classifier-flower")
 
@@ -29,6 +38,35 @@ app.conf.broker_transport_options |= {
 }
 
 _hosts = AllowedHosts([_settings.host.lower(), *(_settings.allowed_hosts or ())])
+
+
+#: Lower than that of each worker.
+_NICENESS = 15
+#: Connections of all clients. A client may have half of those that the others leave.
+_CONNECTIONS = 64
+#: Seconds for the head and for the body of a request.
+_SECONDS = 60
+_MOST_BODY_BYTES = 2**16
+
+
+class _LimitedServer(HTTPServer):
+    def initialize(self, application: Any, **options: Any) -> None:  # type: ignore[override]
+        limits: dict[str, Any] = {
+            "idle_connection_timeout": _SECONDS,
+            "body_timeout": _SECONDS,
+            "max_body_size": _MOST_BODY_BYTES,
+        }
+        super().initialize(application, **limits | options)
+
+    def handle_stream(self, stream: IOStream, address: Any) -> None:
+        """A new connection. One too many is closed without an answer."""
+        contexts: Iterable[Any] = (each.context for each in self._connections)
+        of_clients = Counter(each.address[:1] for each in contexts)
+        own = of_clients[address[:1]]
+        if 2 * own >= _CONNECTIONS - (of_clients.total() - own):
+            stream.close()
+        else:
+            super().handle_stream(stream, address)
 
 
 class _NotAllowed(RequestHandler):
@@ -47,8 +85,11 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
         return self.get_handler_delegate(request, _NotAllowed)
 
 
-# The command makes its application by this name.
+# The command makes its application by this name, and that its server by the other one.
 flower.command.Flower = _GuardedFlower
+flower.app.HTTPServer = _LimitedServer
+
+priority.lower(_NICENESS)
 
 # Flower reads FLOWER_PORT, too. It would stop at an empty value and at the address of a Service,
 # which Kubernetes gives to this variable. So it gets what our settings have read.

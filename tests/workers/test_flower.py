@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -98,3 +99,27 @@ def test_flower_starts_beside_a_port_that_our_settings_ignore(
 ) -> None:
     """Kubernetes gives this variable the address of the Service `flower`."""
     assert start(FLOWER_PORT=port).get("/").is_success
+
+
+def test_one_client_leaves_connections_to_others(start: Callable[..., httpx.Client]) -> None:
+    """Each of them may hold an answer that nobody reads."""
+    flower = start()
+    address = ("127.0.0.1", flower.base_url.port or 0)
+    sockets = [socket.create_connection(address, timeout=20) for _ in range(40)]
+    try:
+        for each in sockets:
+            each.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answered = [bool(received(each)) for each in sockets]
+        assert 29 <= sum(answered) <= 32  # the first question of `start` has one, too
+        other = httpx.HTTPTransport(local_address="127.0.0.2")
+        with httpx.Client(transport=other, base_url=flower.base_url) as client:
+            assert client.get("/healthcheck").is_success
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def received(connection: socket.socket) -> bytes:
+    with suppress(ConnectionError):
+        return connection.recv(1000)
+    return b""

@@ -14,8 +14,9 @@ from web.submit.budgets import Budget, Budgets
 _BULK_SHARE = 0.8
 
 #: Share of the interactive lane that jobs of several pictures may fill. A user who sends a single
-#: picture waits for its answer.
-_SEVERAL_SHARE = 0.5
+#: picture waits for its answer. One client can fill half of the lane with single pictures, and must
+#: leave room for the jobs of others.
+_SEVERAL_SHARE = 0.75
 
 #: Share of Redis's memory that admission fills. The rest is for Celery's notes and for what several
 #: web processes accept in the same moment.

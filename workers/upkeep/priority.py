@@ -24,13 +24,17 @@ _AUTOGROUP = Path("/proc/self/autogroup")
 _ATTEMPTS, _PAUSE_SECONDS = 20, 0.1
 
 
-def lower(lane: Lane) -> None:
-    """Give this process and its children a lower priority than web and Redis.
+def lower_for(lane: Lane) -> None:
+    """Give a worker of this lane a lower priority than web and Redis."""
+    lower(_NICENESS[lane])
+
+
+def lower(niceness: int) -> None:
+    """Give this process and its children this nice value, unless they have a higher one.
 
     Between containers this has no effect. There, Compose's `cpu_shares` and the requests of
     Kubernetes set the priority.
     """
-    niceness = _NICENESS[lane]
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # In a terminal this would be the shell's session.
         _lower_session(niceness)

@@ -95,14 +95,14 @@ def test_a_job_that_is_larger_than_a_limit_fits_when_nothing_else_is_there(
     assert fits(make(size=SIZE), 500, size=500 * SIZE)
 
 
-def test_several_pictures_leave_half_of_the_interactive_lane_to_single_ones(
+def test_several_pictures_leave_a_quarter_of_the_interactive_lane_to_single_ones(
     make: Callable[..., Admission],
 ) -> None:
-    admission = make(images=10)
-    admission.accept([new_job(4, Lane.INTERACTIVE)])
+    admission = make(images=12)
+    admission.accept([new_job(8, Lane.INTERACTIVE)])
     assert not fits(admission, 2, lane=Lane.INTERACTIVE)
     assert fits(admission, 1, lane=Lane.INTERACTIVE)
-    admission.accept([new_job(5, Lane.INTERACTIVE)])
+    admission.accept([new_job(3, Lane.INTERACTIVE)])
     assert fits(admission, 1, lane=Lane.INTERACTIVE)
     assert fits(admission, 6, lane=Lane.BULK)
 

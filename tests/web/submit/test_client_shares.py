@@ -49,8 +49,8 @@ def ask(
     return None
 
 
-def of(client: Client, images: int) -> NewJob:
-    return new_job(images, client=client.name)
+def of(client: Client, images: int, lane: Lane = Lane.BULK) -> NewJob:
+    return new_job(images, lane, client=client.name)
 
 
 def test_a_client_may_have_half_and_the_next_half_of_the_rest(
@@ -65,6 +65,18 @@ def test_a_client_may_have_half_and_the_next_half_of_the_rest(
     assert isinstance(ask(admission, BOB, Need(2)), TooManyOutstanding)
     assert ask(admission, Client("address 192.0.2.1"), Need(6)) is None
     assert isinstance(ask(admission, Client("address 192.0.2.1"), Need(7)), Overloaded)
+
+
+def test_single_pictures_of_one_client_leave_room_for_the_jobs_of_another(
+    make: Callable[..., Admission],
+) -> None:
+    admission = make(images=40)
+    for _ in range(20):
+        admission.accept([of(ALICE, 1, Lane.INTERACTIVE)])
+    assert isinstance(ask(admission, ALICE, Need(1), Lane.INTERACTIVE), TooManyOutstanding)
+    assert ask(admission, BOB, Need(5), Lane.INTERACTIVE) is None
+    admission.accept([of(BOB, 2, Lane.INTERACTIVE)])
+    assert ask(admission, BOB, Need(5), Lane.INTERACTIVE) is None
 
 
 def test_a_client_that_has_nothing_may_send_anything_where_nothing_is(

@@ -26,7 +26,7 @@ def test_reserved_room_is_promised_to_no_other_request(make: Callable[..., Admis
 def test_the_head_of_a_request_reserves_one_image_and_no_bytes(
     make: Callable[..., Admission],
 ) -> None:
-    admission = make(images=6, size=10 * SIZE)  # half of it is for jobs of several
+    admission = make(images=4, size=10 * SIZE)  # three of them are for jobs of several
     with admission.room() as slow:
         slow.reserve([Lane.INTERACTIVE], size=9 * SIZE)
         assert fits(admission, 2, lane=Lane.INTERACTIVE, size=10 * SIZE)

@@ -56,5 +56,5 @@ def test_a_worker_tries_again_where_another_one_has_just_set_its_priority(
     monkeypatch.setattr(os, "setpriority", lambda *_: None)
     monkeypatch.setattr(priority, "_PAUSE_SECONDS", 0)
     monkeypatch.setattr(Path, "write_text", write_text)
-    priority.lower(Lane.BULK)
+    priority.lower_for(Lane.BULK)
     assert written == ["12"]

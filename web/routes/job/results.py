@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from flask import Response, request
@@ -11,20 +12,19 @@ from werkzeug.http import http_date
 from shared.errors import InvalidRequest, JobNotFound, NotAcceptable, Overloaded, UnknownField
 from shared.records.read import JobReader
 from shared.jobs import PART_SIZE, Item, Job
-from web.http.answers import answer, documented, streamed
-from web.follow.result_formats import LINE_FORMATS, accepted
+from web.http.answers import documented, streamed
+from web.follow.result_formats import LINE_FORMATS, accepted, item_json
 from web.routes.backend import backend, hold_answer, own_job
 from web.schemas.job import JobPath
 from web.schemas.results import (
     MAX_PAGE_ITEMS,
     MEDIA_TYPES,
     PAGE_ITEMS,
-    ItemSchema,
     Page,
     ResultFormat,
     ResultsQuery,
 )
-from web.server.fairness.pacing import let_others_run
+from web.server.fairness.rests import RESTS
 from web.server.fairness.slots import in_slots
 
 _TAG = Tag(name="Results", description="The labels of a job's pictures.")
@@ -89,22 +89,22 @@ def _page(job: Job, query: ResultsQuery) -> Response:
     # A page that is refused is not read. That would take as long as an answer.
     end_reading = hold_answer(max(0, stop - query.offset) * _ITEM_BYTES)
     try:
-        return answer(_read_page(job, query.offset, stop))
+        return Response(_read_page(job, query.offset, stop), mimetype="application/json")
     finally:
         end_reading()
 
 
-def _read_page(job: Job, offset: int, stop: int) -> Page:
-    items: list[ItemSchema] = []
+def _read_page(job: Job, offset: int, stop: int) -> bytes:
+    """A page as `Page` serialises it, in a quarter of the time."""
+    items: list[bytes] = []
     for start in range(offset, stop, _PIECE):
-        read = backend().jobs.items(job.id, start, min(start + _PIECE, stop))
-        items += map(ItemSchema.of, read)
-        let_others_run()
-    return Page(
-        job=backend().view.schema(job),
-        items=items,
-        next_offset=stop if stop < job.total else None,
-    )
+        began = time.perf_counter()
+        items += map(item_json, backend().jobs.items(job.id, start, min(start + _PIECE, stop)))
+        RESTS.rest(time.perf_counter() - began)
+    next_offset = stop if stop < job.total else None
+    empty = Page(job=backend().view.schema(job), items=[], next_offset=next_offset)
+    head, _, tail = empty.model_dump_json().encode().rpartition(b"[]")
+    return head + b"[" + b",".join(items) + b"]" + tail
 
 
 def _lines(jobs: JobReader, job: Job, query: ResultsQuery, kind: ResultFormat) -> Iterator[bytes]:

@@ -32,6 +32,7 @@ from gevent.event import Event
 
 from web.server.fairness.departures import ClientGone, has_gone
 from web.server.fairness.pacing import let_others_run, note_client
+from web.server.fairness.rests import RESTS
 
 #: How long requests may begin in one round. The last one may exceed it.
 _ROUND_SECONDS = 0.004
@@ -57,6 +58,7 @@ class Entrance:
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
         """Return when a request of `client` may begin. Raises ClientGone if it waited in vain."""
         note_client(client)
+        RESTS.note(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
         waited = _head_waited.get() if _head_of.get() == client else self.take_turn(client)

@@ -52,6 +52,11 @@ def note_client(name: str) -> None:
     _client.set(name)
 
 
+def current_client() -> str:
+    """The client whose request this greenlet answers."""
+    return _client.get()
+
+
 def mark_single_picture(environ: WSGIEnvironment) -> None:
     """Read the body of this request as a single picture."""
     environ[_SINGLE] = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from weakref import WeakValueDictionary
@@ -21,6 +22,7 @@ from gevent.lock import BoundedSemaphore
 
 from web.server.fairness.departures import DEPARTURES, ClientGone, has_gone
 from web.server.fairness.pacing import let_others_run
+from web.server.fairness.rests import RESTS
 
 #: Questions of one client that are under way at a time.
 _AT_ONCE = 4
@@ -113,11 +115,13 @@ def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[byte
         with slot:
             if not slot.held:
                 continue  # It has waited for long. A step without a slot would delay others.
+            began = time.perf_counter()
             piece = next(left, None)
+            seconds = time.perf_counter() - began
         if piece is None:
             return
         if piece:
             yield piece
         elif has_gone(environ.get("gunicorn.socket")):
             raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
-        let_others_run()  # Others of the client wait for this slot.
+        RESTS.rest(seconds)  # Others of the client wait for this slot.
