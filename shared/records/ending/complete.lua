@@ -2,6 +2,21 @@
 --
 -- uses: accounts/kept
 
+-- Let the parts expire that have arrived, of a job that was opened for parts. Their numbers are the bits
+-- that are set. A job may have 15,000 parts, and most of those of a cancelled one never came.
+local function expire_arrived(job_id, seconds)
+  local bitmap = redis.call('GET', PARTS_KEY:format(job_id)) or ''
+  for k = 1, #bitmap do
+    local bits = bitmap:byte(k)
+    for n = 7, 0, -1 do
+      if bits % 2 == 1 then
+        redis.call('EXPIRE', PART_KEY:format(job_id, 8 * (k - 1) + n), seconds)
+      end
+      bits = math.floor(bits / 2)
+    end
+  end
+end
+
 -- Let a job's record and all that belongs to it expire in so many seconds.
 -- `claim` is the key of its idempotency claim, or false.
 local function expire(job, job_id, total, claim, now, seconds)
@@ -10,8 +25,12 @@ local function expire(job, job_id, total, claim, now, seconds)
   if claim then
     redis.call('EXPIRE', claim, seconds)
   end
-  for n = 0, math.ceil(total / PART_SIZE) - 1 do
-    redis.call('EXPIRE', PART_KEY:format(job_id, n), seconds)
+  if redis.call('HEXISTS', job, 'received') == 1 then
+    expire_arrived(job_id, seconds)
+  else
+    for n = 0, math.ceil(total / PART_SIZE) - 1 do
+      redis.call('EXPIRE', PART_KEY:format(job_id, n), seconds)
+    end
   end
   redis.call('EXPIRE', PARTS_KEY:format(job_id), seconds)
   if total > 1 then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -50,6 +51,20 @@ def test_a_cancelled_job_keeps_its_results_and_holds_nothing(
     assert notices() == []
     with pytest.raises(JobClosed):
         put(jobs, job, 2)
+
+
+def test_the_parts_that_came_of_a_large_cancelled_job_expire(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    job = open_job(jobs, 500_000)
+    arrived = (0, 7, 8, 100, 15_624)
+    for number in arrived:
+        put(jobs, job, number)
+    redis.config_resetstat()
+    assert jobs.canceller.cancel(job.id)
+    assert {redis.ttl(keys.part(job.id, n)) for n in arrived} <= {3599, 3600}
+    calls: Any = redis.info("commandstats")
+    assert calls["cmdstat_expire"]["calls"] < 20, "nothing is done for parts that never came"
 
 
 def test_a_completed_job_cannot_be_cancelled(jobs: JobRecords, redis: Redis) -> None:
