@@ -31,7 +31,7 @@ from web.routes.open_request import open_request
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
-from web.server.fairness.pacing import let_others_run
+from web.server.fairness.pacing import Breaks
 
 _Submitted = TypeVar("_Submitted", SubmitForm, OpenRequest)
 
@@ -178,10 +178,9 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
 
 def _read(form: SubmitForm) -> list[Upload]:
     max_bytes = backend().settings.max_image_bytes
-    uploads = []
+    uploads, breaks = [], Breaks()
     for k, file in enumerate(form.files):
-        if k:
-            let_others_run()
+        breaks.take()
         custom_id = form.custom_id[k] if form.custom_id else None
         data = contents(file.stream)
         file.close()  # it may have the bytes in memory once more

@@ -10,7 +10,9 @@ import pytest
 from gevent import socket
 
 from web.server.fairness import pacing
+from tests.conftest import Clock
 from web.server.fairness.pacing import (
+    Breaks,
     Pace,
     Pacing,
     Queue,
@@ -201,13 +203,6 @@ def steps_of_a_folder(pacing: Pacing) -> int:
     return len(waited)
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def picture(pacing: Pacing, environ: dict[str, Any]) -> None:
     mark_single_picture(environ)
     read(Pace(pacing, environ), [1000])
@@ -269,3 +264,13 @@ def test_large_steps_end_within_a_body_when_a_picture_comes() -> None:
         if number == 1:
             picture(pacing_now, {})
     assert waited == [0, 3 * 2**18, 2**19, 2**18, 0, 0]
+
+
+def test_many_small_steps_have_few_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, taken = Clock(), []
+    monkeypatch.setattr(pacing, "let_others_run", lambda: taken.append(clock.now))
+    breaks, began = Breaks(clock), clock.now
+    for _ in range(64):
+        clock.now += 2**-12  # a quarter of a millisecond
+        breaks.take()
+    assert len(taken) == 12 and taken[0] - began > 0.001
