@@ -157,6 +157,8 @@ def _start(folder: Path, port: int, max_memory_bytes: int, lock: int) -> subproc
         "port": str(port),
         "dir": str(folder.absolute()),
         "logfile": str(_log(folder).absolute()),
+        # Redis writes a dozen lines for each rewrite of its file, and never shortens its log.
+        "loglevel": "warning",
         "daemonize": "no",
         # Every accepted job outlives a restart, and Redis evicts none.
         "appendonly": "yes",

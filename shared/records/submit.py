@@ -27,11 +27,15 @@ from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
 from shared.records.images import deleted_if_refused, staged_keys, store_images
 from shared.records.open_jobs.staging import StagedPart
+from shared.records.open_jobs.stored_part import stored_part
 
 #: `Retry-After` of a client that has too many open jobs.
 _OPEN_JOBS_RETRY_SECONDS = 10
 
 _MAY_OPEN = Script("open_jobs/may_open")
+#: The bytes of each part's images.
+_Sizes = Mapping[PartRef, int]
+
 _PUT_PART = Script("open_jobs/put_part")
 
 
@@ -146,6 +150,8 @@ class JobSubmitter:
         in memory at a time. Raises JobNotFound, JobClosed, PartConflict if other pictures are
         stored as this part, and Unavailable if reading `items` took minutes.
         """
+        if stored := stored_part(self._redis, job, number):
+            return _put_part("stored", stored, [item.digest for item in items])
         staged = StagedPart(self._redis, job, trace)
         # If the script accepts the part, it gives these keys other names.
         with deleted_if_refused(self._redis, staged.key, staged.images_key):
@@ -256,9 +262,7 @@ class JobSubmitter:
         return 2 * self._ttl if job.pending else self._ttl
 
 
-def _by_version(
-    jobs: Sequence[NewJob], sizes: Mapping[PartRef, int]
-) -> dict[str, dict[PartRef, int]]:
+def _by_version(jobs: Sequence[NewJob], sizes: _Sizes) -> dict[str, dict[PartRef, int]]:
     """The parts for each model version. Jobs that are accepted together mostly have the same."""
     versions = {job.id: job.model_version for job in jobs}
     by_version: dict[str, dict[PartRef, int]] = {}
@@ -267,13 +271,8 @@ def _by_version(
     return by_version
 
 
-def _queue(
-    pipe: Pipeline, lane: Lane, sizes: Mapping[PartRef, int], deadline: float, version: str
-) -> None:
-    """Add parts to a transaction that stores them; its last two replies are those of Accepted.
-
-    `sizes` gives the bytes of each part's images.
-    """
+def _queue(pipe: Pipeline, lane: Lane, sizes: _Sizes, deadline: float, version: str) -> None:
+    """Add parts to a transaction that stores them; its last two replies are those of Accepted."""
     pipe.zadd(keys.outstanding(lane), {ref.member: deadline for ref in sizes})
     messages = (message(lane, each, version=version) for each in packed(sizes))
     pipe.lpush(keys.queue(lane, version), *messages)

@@ -67,7 +67,7 @@ def test_a_worker_has_a_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getsid", lambda _: os.getpid())
     given: list[int] = []
     monkeypatch.setattr(os, "setpriority", lambda which, who, value: given.append(value))
-    priority.lower(Lane.BULK)
+    priority.lower_for(Lane.BULK)
     assert given == [12]
 
 

@@ -56,7 +56,7 @@ def test_a_worker_of_one_process_has_another_for_slow_pictures(redis_url: str) -
         "interactive 2 32",
         "interactive 2 64",
         "interactive 4 128",
-        "bulk 1 2",
+        "bulk 2 2",
         "bulk 2 4",
         "bulk 4 8",
     ]

@@ -11,6 +11,7 @@ from redis import Redis
 from shared import keys
 from shared.errors import JobClosed, JobNotFound, PartConflict, Unavailable
 from shared.jobs import ItemState, JobState, NewItem, NewJob, new_job_id
+from shared.records import submit
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.submit import PutPart
@@ -86,6 +87,22 @@ def test_other_pictures_as_the_same_part_are_a_conflict(jobs: JobRecords, redis:
     [work] = jobs.parts.start([ref(job, 0)], LANE)
     assert work.images[0] == b"data 0"
     assert not redis.keys("staged*")
+
+
+def test_pictures_of_a_part_that_is_here_are_not_stored_again(
+    jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an end they would fill the append-only file."""
+    job = open_job(jobs, 40)
+    put(jobs, job, 0)
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was stored")
+
+    monkeypatch.setattr(submit, "StagedPart", never)
+    assert put(jobs, job, 0)[:2] == (False, 1)
+    with pytest.raises(PartConflict):
+        jobs.submitter.put_part(job, 0, part(job, 0, content="other"))
 
 
 def test_a_part_can_be_sent_again_after_the_job_has_ended(jobs: JobRecords, redis: Redis) -> None:
