@@ -94,6 +94,8 @@ def _cancel(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
         status = service.job(options.job).cancel()
     _print_status(status, options)
+    if status.state == "completed":
+        print_error("Nothing was cancelled: the job had ended.")
     return Exit.OK
 
 

@@ -121,5 +121,6 @@ def test_a_job_is_waited_for_read_saved_and_cancelled(
     assert json.loads(lines[1])["error"]["code"] == "unsupported_format"
     assert command("results", job.id, "--output", tmp_path / "job.xlsx")[0] == Exit.USAGE
 
-    assert command("cancel", job.id)[0] == Exit.OK
+    assert main(["cancel", job.id, "--url", service.base_url]) == Exit.OK
+    assert b"Nothing was cancelled" in capfdbinary.readouterr().err
     assert client.job(job.id).status().state == "completed"
