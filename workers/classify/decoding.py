@@ -20,6 +20,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -241,14 +242,15 @@ class BatchDecoding:
         if not self._runs_alone or not (picture.slow or latest > self._budget.slow):
             return self._decoder.decode(data, trial=trial)
         ends_at = time.monotonic() + _BACKGROUND_SECONDS
+
+        def give_up() -> bool:
+            return self._recalled() or time.monotonic() > ends_at
+
+        decode = partial(self._decoder.decode, data, trial=trial)
         try:
-            return self._decoder.decode(
-                data, trial=trial, give_up=lambda: self._recalled() or time.monotonic() > ends_at
-            )
+            return decode(give_up=give_up, low_priority=True)
         except GivenUp:
-            if self._recalled():
-                raise
-            return self._decoder.decode(data, trial=trial)
+            return decode(give_up=self._recalled)
 
     def _spend(self, client: str, seconds: float) -> None:
         """Let others go first when a client has used the time of one more run."""

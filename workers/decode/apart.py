@@ -69,10 +69,11 @@ def run_apart(
     *,
     cpu_seconds: float,
     give_up: Callable[[], bool] | None = None,
+    low_priority: bool = False,
 ) -> _Result:
     """What `work` returns. It runs in a fork of this process, and what it returns is pickled.
 
-    With `give_up` the fork has low priority, and it is killed as soon as `give_up` returns true.
+    With `give_up` the fork is killed as soon as that returns true.
 
     Raises DecodeTimeout if it takes more processor time, and DecodeFailed if the process dies of a
     fault. Raises GivenUp if it was given up, and RuntimeError if something else has ended it.
@@ -81,7 +82,7 @@ def run_apart(
     with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which do not go along
         process = os.fork()
     if not process:
-        _answer(work, writer, cpu_seconds, low_priority=give_up is not None)
+        _answer(work, writer, cpu_seconds, low_priority=low_priority)
     os.close(writer)
     status = None
     try:

@@ -45,11 +45,12 @@ class Decoder:
         *,
         trial: Trial | None = None,
         give_up: Callable[[], bool] | None = None,
+        low_priority: bool = False,
     ) -> Decoded:
         """Decode one picture. Works in the main thread only, because the limits use signals.
 
-        With `give_up` it is decoded with low priority. Raises GivenUp soon after `give_up` returns
-        true.
+        With `give_up` it is decoded in a process of its own, which may have low priority. Raises
+        GivenUp soon after `give_up` returns true.
         """
         started, used = time.perf_counter(), _cpu_seconds()
         pixels: NDArray[np.uint8] | ClassifierError
@@ -61,7 +62,10 @@ class Decoder:
                     else self._limits.cpu_seconds
                 )
                 pixels = apart.run_apart(
-                    lambda: self._pixels(data, trial), cpu_seconds=most, give_up=give_up
+                    lambda: self._pixels(data, trial),
+                    cpu_seconds=most,
+                    give_up=give_up,
+                    low_priority=low_priority,
                 )
             else:
                 pixels = self._pixels(data, trial)

@@ -51,6 +51,7 @@ class ScriptedDecoder:
         *,
         trial: Trial | None = None,
         give_up: Callable[[], bool] | None = None,
+        low_priority: bool = False,
     ) -> Decoded:
         self.seen.append(data)
         if give_up and give_up():

@@ -192,7 +192,7 @@ def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
 
     class Starved(ScriptedDecoder):
         def decode(self, data: bytes, **options: Any) -> Decoded:
-            priorities.append("low" if "give_up" in options else "usual")
+            priorities.append("low" if options.get("low_priority") else "usual")
             clock.now += 11
             return super().decode(data, **options)
 

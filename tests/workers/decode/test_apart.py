@@ -203,7 +203,9 @@ def test_a_picture_that_is_given_up_ends_at_once_and_has_low_priority() -> None:
 
     began = time.monotonic()
     with pytest.raises(apart.GivenUp):
-        apart.run_apart(lambda: time.sleep(60), cpu_seconds=3, give_up=has_low_priority)
+        apart.run_apart(
+            lambda: time.sleep(60), cpu_seconds=3, give_up=has_low_priority, low_priority=True
+        )
     assert time.monotonic() - began < 30
 
 
