@@ -9,7 +9,8 @@ other bodies (parts of a folder, forms of many pictures, archives) share a secon
 steps of 256 KiB and pauses for a millisecond before each. Together they get about 100 MB a second
 at most, and a picture never waits behind them. A large step of a folder could delay what others do
 meanwhile. So the second queue has steps of a megabyte only after a second in which one client alone
-has sent bodies, and no single picture has come.
+has sent bodies, and no single picture has come. It also has such a step after a long wait: others
+then keep the process so busy that a larger step delays them little.
 
 In each queue clients go in rotation. So a client that sends many bodies delays another one by one
 step of its own for each step of the other's.
@@ -38,6 +39,8 @@ _BREAK_SECONDS = 0.001
 
 #: A client that has sent alone for so long gets large steps.
 _ALONE_SECONDS = 1.0
+#: A body that has waited for so long gets a large step.
+_LONG_WAIT_SECONDS = 0.01
 
 #: A timer that ends at once. gevent looks for new events before it ends.
 _NO_PAUSE_SECONDS = 1e-9
@@ -165,10 +168,14 @@ class Pacing:
         if _SINGLE in environ or client != self._last_client:
             self._last_client, self._alone_since = client, self._clock()
 
-    def step_bytes(self, environ: WSGIEnvironment) -> int:
-        """The size of the next step of this request's body."""
-        alone = self._clock() - self._alone_since >= _ALONE_SECONDS
-        return _LARGE_STEP_BYTES if _SINGLE in environ or alone else _STEP_BYTES
+    def wait(self, environ: WSGIEnvironment) -> int:
+        """Return when this request's body may be read, with the size of the next step."""
+        began = self._clock()
+        self.queue(environ).wait()
+        now = self._clock()
+        long = now - began >= _LONG_WAIT_SECONDS
+        alone = now - self._alone_since >= _ALONE_SECONDS
+        return _LARGE_STEP_BYTES if _SINGLE in environ or alone or long else _STEP_BYTES
 
 
 class Pace:
@@ -183,8 +190,7 @@ class Pace:
         """Return when the body may be read. Call it before each read."""
         self._pacing.note_read(self._environ)
         if self._left <= 0:
-            self._pacing.queue(self._environ).wait()
-            self._left = self._pacing.step_bytes(self._environ)
+            self._left = self._pacing.wait(self._environ)
 
     def note(self, size: int) -> None:
         """Count the bytes of a read."""
