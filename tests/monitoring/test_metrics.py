@@ -122,7 +122,7 @@ def test_a_worker_counts_outcomes_and_the_time_of_each_stage(
         assert value(text, f"classifier_{stage}_duration_seconds_sum", lane="bulk"), stage
     assert value(text, "classifier_batch_images_sum", lane="bulk") == before + 40
     assert value(text, "classifier_part_starts_total", lane="bulk", attempt="1")
-    assert value(text, "classifier_worker_processes", lane="bulk") == 1
+    assert value(text, "classifier_worker_processes", lane="bulk") == 2
     assert value(watched.scrape(), "classifier_model_info") == 1
 
 
@@ -144,7 +144,7 @@ def test_a_killed_pool_process_takes_nothing_back(watched: Watched) -> None:
     assert finished() == before + 3
     folder = Path(watched.service.environment["DATA_DIR"], "metrics", "bulk")
     owners = {re.split("[_.]", path.name)[-2] for path in folder.glob("*.db")}
-    assert len(owners) <= 2, "the main process and its one pool process"
+    assert len(owners) <= 3, "the main process and its two pool processes"
 
 
 def test_a_killed_web_process_takes_nothing_back_and_an_empty_file_harms_nothing(
