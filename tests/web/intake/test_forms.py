@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 import pytest
+from flask import request
 from flask.testing import FlaskClient
 from werkzeug.sansio.multipart import MultipartDecoder
 from werkzeug.test import TestResponse
@@ -100,3 +101,17 @@ def test_the_boundary_is_found_where_its_pattern_finds_it() -> None:
         assert (expected and expected[1]) == (actual and actual[1]), data
         spans[expected and expected.start()] += 1
     assert len(spans) > 5, "it matches at the start, later, and not at all"
+
+
+def test_a_part_keeps_little_of_its_head(client: FlaskClient) -> None:
+    """Each line would be three objects, for as long as the form is in memory."""
+    lines = b"".join(b"%x:\r\n" % k for k in range(2000))
+    name = "\N{PEACOCK}" + "n" * 4000 + ".jpg"
+    body = form("file", [name.encode()]).replace(b"\r\n\r\n", b"\r\n" + lines + b"\r\n", 1)
+    with client.application.test_request_context(
+        method="POST", data=body, content_type="multipart/form-data; boundary=q"
+    ):
+        file = request.files["file"]
+        assert file.read() == JPEG and len(file.headers) == 0
+        assert file.filename and len(file.filename) == 1024 and file.filename.endswith("n.jpg")
+    assert post(client, "/api/v1/classify", body).status_code in (200, 202)
