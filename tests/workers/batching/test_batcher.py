@@ -185,7 +185,7 @@ def test_a_message_of_another_client_recalls_one_batch(
     assert pool.batches[2][0] == ["other", "other, too"] and not recalled(bulk, pool)
     pool.end(2)
     assert len(pool.batches) == 3, "the process stays free for the next message of the others"
-    clock.now += 11
+    clock.now += 1.5
     pool.end(1)
     assert pool.slow[3:] == [True, True], "nobody else is there any more"
 
