@@ -31,7 +31,7 @@ from typing import Any
 from celery import Task
 from celery.worker.strategy import default as default_strategy
 
-from workers.batching.batch import Batch, images, put_back, runs_alone
+from workers.batching.batch import Batch, client, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together, send_events_once
 from workers.batching.frozen_processes import end_frozen_processes
 from workers.batching.order import SmallFirst, Turns
@@ -224,7 +224,9 @@ class Batcher:
         """Whether a batch of this kind may start."""
         same = sum(batch.runs_alone == alone for batch in self._running)
         most = self._task.batches_at_once or self.processes
-        if alone and (self._task.keeps_one_free or self._presence.others):
+        # Nobody knows the clients of suspect pictures, and each has killed a worker before.
+        suspects = any(not client(request) for request in self._alone)
+        if alone and (self._task.keeps_one_free or self._presence.others or suspects):
             most = max(1, min(most, self.processes - 1))
         return self.running < self.processes and same < most
 

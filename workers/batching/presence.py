@@ -20,15 +20,14 @@ class Presence:
         self._others_until = 0.0
 
     def note(self, request: Any) -> None:
-        """A message has come. One that names no client says nothing.
-
-        If it must run alone, it has a suspect picture, which must not occupy all processes either.
-        """
-        name, alone, now = client(request), runs_alone(request), time.monotonic()
-        if name and alone:
+        """A message has come. One that names no client says nothing."""
+        name, now = client(request), time.monotonic()
+        if not name:
+            return
+        if runs_alone(request):
             self._slow = {each: until for each, until in self._slow.items() if until > now}
             self._slow[name] = now + _SLOW_SECONDS
-        elif alone or (name and self._slow.get(name, 0.0) < now):
+        elif self._slow.get(name, 0.0) < now:
             self._others_until = now + _OTHERS_SECONDS
 
     @property
