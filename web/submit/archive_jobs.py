@@ -40,6 +40,7 @@ from web.http.idempotency import Key
 from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
 from web.intake.uploads import Upload, clean, fault
+from web.server import threads
 from web.server.threads import in_thread
 from web.submit.admission import Room
 from web.submit.submission import Submission
@@ -69,6 +70,7 @@ class ArchiveJobs:
             free_bytes=settings.max_request_bytes,
             member_bytes=settings.max_image_bytes,
             seconds=settings.max_archive_seconds,
+            rest=threads.rest,
         )
 
     def submit(
@@ -171,7 +173,8 @@ class ArchiveJobs:
         """The next part's pictures, with their bytes in `spool`; none at the archive's end."""
         spool.seek(0)
         spool.truncate()
-        return [self._spooled(member, spool) for member in islice(members, PART_SIZE)]
+        with threads.shift():
+            return [self._spooled(member, spool) for member in islice(members, PART_SIZE)]
 
     def _spooled(self, member: Member, spool: IO[bytes]) -> Upload:
         start, size = spool.tell(), len(member.data)

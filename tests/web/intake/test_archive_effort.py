@@ -47,6 +47,14 @@ def test_fields_take_time() -> None:
             effort.spend()
 
 
+def test_the_thread_rests_after_its_work() -> None:
+    rested: list[float] = []
+    effort = Effort(1000, Clock(), rest=rested.append)
+    for _ in range(3):
+        effort.add_entry()
+    assert rested == [1, 1, 1]
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_an_archive_that_takes_too_long_is_refused(kind: Kind) -> None:
     data = archive_of(kind)

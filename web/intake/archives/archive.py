@@ -17,7 +17,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO, NamedTuple
@@ -79,6 +79,7 @@ class Limits:
     free_bytes: int  #: Allowed at any ratio: a request without an archive may carry as much.
     member_bytes: int  #: One picture.
     seconds: float = math.inf  #: Of processor time, to check an archive of few bytes.
+    rest: Callable[[float], None] = lambda seconds: None  #: After so many seconds of a check.
 
     def unpacked(self, packed_bytes: int) -> int:
         """The limit of unpacked bytes for an archive of `packed_bytes`."""
@@ -86,7 +87,7 @@ class Limits:
 
     def effort(self, packed_bytes: int) -> Effort:
         """The limit of time to check an archive of `packed_bytes`, which begins now."""
-        return Effort(self.seconds + packed_bytes / _BYTES_A_SECOND)
+        return Effort(self.seconds + packed_bytes / _BYTES_A_SECOND, rest=self.rest)
 
 
 class Contents(NamedTuple):

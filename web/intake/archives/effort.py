@@ -15,6 +15,9 @@ _FOR_EVERY_ARCHIVE = 10_000
 #: The time is read once for so many calls.
 _CALLS = 256
 
+#: Work between two rests.
+_SHIFT_SECONDS = 0.001
+
 
 class Effort:
     """Counts the fields of headers, and the time.
@@ -27,12 +30,18 @@ class Effort:
         self,
         most_seconds: float = math.inf,
         clock: Callable[[], float] = time.thread_time,
+        rest: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`most_seconds` of this thread's processor time are allowed from now on."""
+        """`most_seconds` of this thread's processor time are allowed from now on.
+
+        `rest` is called now and then, with the seconds of work since the last time.
+        """
         self._left = _FOR_EVERY_ARCHIVE
         self._calls = 0
         self._clock = clock
-        self._ends_at = clock() + most_seconds
+        self._rest = rest
+        self._rested_at = clock()
+        self._ends_at = self._rested_at + most_seconds
 
     def add_entry(self) -> None:
         """Allow the fields of one more entry. Raises ArchiveTooLarge if the time is over."""
@@ -50,7 +59,11 @@ class Effort:
 
     def check_time(self) -> None:
         """Raises ArchiveTooLarge if the time is over."""
-        if self._clock() > self._ends_at:
+        now = self._clock()
+        if now > self._ends_at:
             raise ArchiveTooLarge(
                 "It takes too long to read the archive. Split it into smaller archives."
             )
+        if now - self._rested_at > _SHIFT_SECONDS:
+            self._rest(now - self._rested_at)
+            self._rested_at = now

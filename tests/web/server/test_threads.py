@@ -1,0 +1,41 @@
+"""Threads that compute leave most of Python to the event loop."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+import pytest
+
+from web.server import threads
+from web.server.threads import in_thread
+
+
+def test_threads_work_half_of_the_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(threads, "_sleep", slept.append)
+
+    def work() -> None:
+        while len(all_at_work) < 3:  # all have begun
+            time.sleep(0.001)
+        threads.rest(0.001)
+
+    all_at_work: list[None] = []
+
+    def start() -> None:
+        all_at_work.append(None)
+        in_thread(work)
+
+    gevent.joinall([gevent.spawn(start) for _ in range(3)], timeout=20, raise_error=True)
+    assert slept == pytest.approx([0.005] * 3)
+    slept.clear()
+    in_thread(lambda: threads.rest(0.001))
+    assert slept == pytest.approx([0.001])
+    in_thread(lambda: threads.rest(1.0))
+    assert slept[-1] <= 0.01, "it has unpacked many bytes"
+
+
+def test_what_a_thread_raises_is_raised_and_counts_no_longer() -> None:
+    with pytest.raises(ZeroDivisionError):
+        in_thread(lambda: 1 / 0)
+    assert threads._working == 0
