@@ -19,9 +19,9 @@ class DecodeBudget:
     """Seconds that decoding may take."""
 
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
-    alone: float = math.inf  #: Of a batch of one part that runs alone.
     run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
-    slow: float = math.inf  #: Of a picture. One that takes longer is slow.
+    slow: float = math.inf  #: Of a picture. One that takes more processor time is slow.
+    much: float = math.inf  #: Of a client. One that takes more processor time in a batch is slow.
     trial: Trial | None = None  #: Limits of the first try of a picture. None without.
 
     @classmethod
@@ -33,8 +33,9 @@ class DecodeBudget:
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
-        soon, slow = min(seconds / 3, most), seconds / 10
+        slow = seconds / 10
         if settings.lane is Lane.BULK:
-            return cls(batch=soon, alone=min(seconds, most), run=seconds / 2, slow=slow)
+            batch = min(seconds, most)
+            return cls(batch=batch, run=seconds / 2, slow=slow, much=seconds / 3)
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
-        return cls(batch=soon, alone=soon, run=slow, slow=slow, trial=trial)
+        return cls(batch=min(seconds / 3, most), run=slow, slow=slow, trial=trial)

@@ -111,12 +111,12 @@ class BatchDecoding:
         self._owed = next((each for each in self._left if each.client in slow_clients), None)
         self._runs_alone = slow
         self._recalled = recalled if slow else _never
-        self._most = budget.alone if slow else budget.batch
         self._slow_clients = slow_clients
         self._spent = 0.0
         #: Seconds that the next picture of a client will take: as many as its latest one.
         self._expected: dict[str, float] = defaultdict(float)
         self._spent_by: dict[str, float] = defaultdict(float)  #: The seconds of each client.
+        self._used_by: dict[str, float] = defaultdict(float)  #: The processor time of each.
         self._begun: PartWork | None = None  #: The part whose picture was decoded last.
 
     @property
@@ -128,7 +128,7 @@ class BatchDecoding:
         if not self._left or self._recalled():
             return True
         picture, client = self._left[0], self._left[0].client
-        most = self._most
+        most = self._budget.batch
         if not self._runs_alone:
             if picture.slow or self._is_slow_in_bulk(client):
                 return True
@@ -195,21 +195,20 @@ class BatchDecoding:
             run.failed.append((work, position, Outcome.failure(ImageExpired())))
             return False
         try:
-            pixels, milliseconds, slow = self._decoded(data, picture)
+            decoded = self._decoded(data, picture)
         except GivenUp:
             self._left.appendleft(picture)
             return False
-        seconds = milliseconds / 1000
-        self._spend(picture.client, seconds)
-        self._expected[picture.client] = seconds
-        if self._tries(picture) and isinstance(pixels, DecodeTimeout):
-            self._slow_clients.add(picture.client, seconds)
+        self._expected[picture.client] = decoded.milliseconds / 1000
+        self._spend(picture.client, decoded.milliseconds / 1000)
+        if self._tries(picture) and isinstance(decoded.pixels, DecodeTimeout):
+            self._slow_clients.add(picture.client, decoded.cpu_seconds)
             return self._put_off(picture)
-        self._remember(picture.client, seconds, slow)
-        if isinstance(pixels, ClassifierError):
-            run.failed.append((work, position, Outcome.failure(pixels)))
+        self._remember(picture.client, decoded)
+        if isinstance(decoded.pixels, ClassifierError):
+            run.failed.append((work, position, Outcome.failure(decoded.pixels)))
         else:
-            run.ready.append(Ready(work, position, pixels, milliseconds))
+            run.ready.append(Ready(work, position, decoded.pixels, decoded.milliseconds))
         return picture.slow
 
     def _tries(self, picture: _Picture) -> Trial | None:
@@ -225,11 +224,16 @@ class BatchDecoding:
         self._spend(picture.client, time.perf_counter() - began)
         return data
 
-    def _remember(self, client: str, seconds: float, slow: bool) -> None:
-        """Whether the client is slow. In bulk it is also if the next picture fills the batch."""
+    def _remember(self, client: str, decoded: Decoded) -> None:
+        """Whether the client is slow. In bulk it is also if its next picture would take too much.
+
+        Processor time counts, because on a busy machine everything takes long.
+        """
+        slow, seconds = decoded.slow, decoded.cpu_seconds
+        self._used_by[client] += seconds
         if not self._budget.trial:
-            fills = self._spent_by[client] + seconds >= self._budget.batch
-            slow = fills or seconds > self._budget.slow
+            much = self._used_by[client] + seconds >= self._budget.much
+            slow = much or seconds > self._budget.slow
         if slow:
             self._slow_clients.add(client, seconds)
         elif seconds < self._budget.slow:
@@ -257,12 +261,12 @@ class BatchDecoding:
         runs = self._runs_of(client)
         self._spent += seconds
         self._spent_by[client] += seconds
-        if self._runs_of(client) > runs or self._spent >= self._most:
+        if self._runs_of(client) > runs or self._spent >= self._budget.batch:
             self._left = deque(sorted(self._left, key=self._precedence))
 
     def _precedence(self, picture: _Picture) -> tuple[bool, bool, float]:
         """The lowest one is decoded next."""
-        is_owed = picture is self._owed and self._spent >= self._most
+        is_owed = picture is self._owed and self._spent >= self._budget.batch
         return picture.slow, not is_owed, self._runs_of(picture.client)
 
     def _runs_of(self, client: str) -> float:

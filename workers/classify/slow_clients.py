@@ -15,7 +15,7 @@ _MOST_UNTRIED = 63
 @dataclass
 class _Client:
     until: float = 0.0
-    seconds: float = 0.0  #: The time that its latest slow picture took.
+    seconds: float = 0.0  #: The processor time that its latest slow picture took.
     untried: int = 0  #: So many pictures will not be tried.
     in_a_row: int = 0  #: Slow pictures without a quick one between them.
 
@@ -27,7 +27,7 @@ class SlowClients:
         self._clients: dict[str, _Client] = {}
 
     def add(self, client: str, seconds: float) -> None:
-        """`seconds` is the time that the slow picture took.
+        """`seconds` is the processor time that the slow picture took.
 
         After two slow pictures in a row, the next picture is not tried, and after each further one
         twice as many and one.
@@ -44,7 +44,7 @@ class SlowClients:
             known.untried = known.in_a_row = 0
 
     def seconds(self, client: str) -> float:
-        """The time of a client's latest slow picture; 0 if the client is not slow."""
+        """The processor time of a client's latest slow picture; 0 if the client is not slow."""
         return self._clients[client].seconds if client in self else 0.0
 
     def skip(self, client: str) -> bool:

@@ -22,6 +22,7 @@ class Decoded(NamedTuple):
     pixels: NDArray[np.uint8] | ClassifierError
     milliseconds: float
     slow: bool = False  #: Whether it took more processor time than a first try may take.
+    cpu_seconds: float = 0.0
 
 
 class Trial(NamedTuple):
@@ -72,8 +73,9 @@ class Decoder:
         except ClassifierError as error:
             pixels = error
         # A single call into C may go on after the end of its try.
-        slow = trial is not None and _cpu_seconds() - used > trial.cpu_seconds
-        return Decoded(pixels, 1000 * (time.perf_counter() - started), slow)
+        used = _cpu_seconds() - used
+        slow = trial is not None and used > trial.cpu_seconds
+        return Decoded(pixels, 1000 * (time.perf_counter() - started), slow, used)
 
     def _pixels(self, data: bytes, trial: Trial | None) -> NDArray[np.uint8] | ClassifierError:
         """The pixels, or why there are none."""

@@ -64,7 +64,8 @@ class ScriptedDecoder:
             limit = max(limit, trial.call_seconds)
         self.seconds += min(needed, limit)
         pixels = DecodeTimeout() if needed > limit else self._pixels
-        return Decoded(pixels, 1000 * min(needed, limit), slow)
+        used = min(needed, limit)
+        return Decoded(pixels, 1000 * used, slow, used)
 
 
 Make = Callable[..., BatchClassifier]

@@ -114,3 +114,19 @@ def test_the_first_pictures_of_a_part_that_takes_long_are_answered_before_the_ot
 
     classifier(Watching(load_side(classifier)), BUDGET).classify([ref], slow=True)
     assert seen == ["waiting", "waiting", "succeeded"]
+
+
+def test_a_busy_machine_makes_no_client_slow(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    """Its pictures take long, but little processor time."""
+
+    class Starved(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            return super().decode(data, **options)._replace(cpu_seconds=0.01)
+
+    ref = submit(jobs, *[LARGE] * 4, client="usual")
+    taken(redis)
+    made = classifier(Starved(load_side(classifier)), BUDGET)
+    assert made.classify([ref]) == 3, "the batch ends all the same"
+    assert taken(redis) == [([ref], False)]
