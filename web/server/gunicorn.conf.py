@@ -76,5 +76,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Leave what is loaded out of garbage collections. One of all objects takes 50 ms."""
+    from web.server.fairness.rests import RESTS  # not earlier: gevent must replace things first
+
+    RESTS.watch()
     gc.collect()
     gc.freeze()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 from flask import Response, request
@@ -98,9 +97,8 @@ def _read_page(job: Job, offset: int, stop: int) -> bytes:
     """A page as `Page` serialises it, in a quarter of the time."""
     items: list[bytes] = []
     for start in range(offset, stop, _PIECE):
-        began = time.perf_counter()
         items += map(item_json, backend().jobs.items(job.id, start, min(start + _PIECE, stop)))
-        RESTS.rest(time.perf_counter() - began)
+        RESTS.rest()
     next_offset = stop if stop < job.total else None
     empty = Page(job=backend().view.schema(job), items=[], next_offset=next_offset)
     head, _, tail = empty.model_dump_json().encode().rpartition(b"[]")

@@ -13,6 +13,9 @@ single one takes that long, it begins alone.
 A client may send the last bytes of hundreds of bodies at the same moment. So a request whose body
 comes later than its head goes on in the same way, when the body is here.
 
+A client that has taken much of the event loop rests (web.server.fairness.rests). Its requests do
+not begin meanwhile.
+
 A client may have closed its connection while its request waited. Then the request does not begin.
 
 A head has waited already (web.server.heads), so its request begins at once if both have the same
@@ -32,7 +35,7 @@ from gevent.event import Event
 
 from web.server.fairness.departures import ClientGone, has_gone
 from web.server.fairness.pacing import let_others_run, note_client
-from web.server.fairness.rests import RESTS
+from web.server.fairness.rests import RESTS, Rests
 
 #: How long requests may begin in one round. The last one may exceed it.
 _ROUND_SECONDS = 0.004
@@ -48,8 +51,11 @@ _head_waited: ContextVar[bool] = ContextVar("head_waited", default=False)
 
 
 class Entrance:
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, rests: Rests = RESTS
+    ) -> None:
         self._clock = clock
+        self._rests = rests
         #: The clients that were let in in this round, each with its requests that wait.
         self._waiting: dict[str, deque[Event]] = {}
         self._round = -1
@@ -58,7 +64,7 @@ class Entrance:
     def wait(self, client: str, environ: WSGIEnvironment) -> None:
         """Return when a request of `client` may begin. Raises ClientGone if it waited in vain."""
         note_client(client)
-        RESTS.note(client)
+        self._rests.note(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
         waited = _head_waited.get() if _head_of.get() == client else self.take_turn(client)
@@ -75,6 +81,7 @@ class Entrance:
 
     def read_head(self, client: str) -> None:
         """Return when the bytes of a head that `client` has sent may be read."""
+        note_client(client)
         _head_waited.set(self.take_turn(client))
         _head_of.set(client)
 
@@ -85,7 +92,8 @@ class Entrance:
             self._waiting.clear()
         if client not in self._waiting:
             self._waiting[client] = deque()
-            return False
+            if not self._rests.owed(client):
+                return False
         place = Event()
         self._waiting[client].append(place)
         if not self._letting_in:
@@ -97,7 +105,7 @@ class Entrance:
     def _let_in(self) -> None:
         """Let requests of each client go on in each round, while any client has some."""
         while self._waiting:
-            let_others_run()
+            self._pause()
             ends_at = self._clock() + _ROUND_SECONDS
             for client, waiting in list(self._waiting.items()):
                 if not waiting:
@@ -106,9 +114,21 @@ class Entrance:
                 pass
         self._letting_in = False
 
+    def _pause(self) -> None:
+        """Until the next round. It is longer if all clients that wait must rest."""
+        owed = [self._rests.owed(client) for client, waiting in self._waiting.items() if waiting]
+        if seconds := min(owed, default=0.0):
+            gevent.sleep(min(seconds, _ROUND_SECONDS))
+        else:
+            let_others_run()
+
     def _let_in_one_of_each(self) -> bool:
         """Let the next request of each client run to its first pause. False if there was none."""
-        next_ones = [waiting.popleft() for waiting in self._waiting.values() if waiting]
+        next_ones = [
+            waiting.popleft()
+            for client, waiting in self._waiting.items()
+            if waiting and not self._rests.owed(client)
+        ]
         for each in next_ones:
             each.set()
         gevent.sleep(0)

@@ -24,7 +24,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
+from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 import gevent
@@ -56,6 +58,13 @@ _client: ContextVar[str] = ContextVar("client", default="")
 def note_client(name: str) -> None:
     """Say whose request this greenlet answers from now on."""
     _client.set(name)
+    with suppress(AttributeError):  # the event loop itself
+        gevent.getcurrent().client = name
+
+
+def client_of(each: Any) -> str:
+    """The client whose request a greenlet answers; empty if it answers none."""
+    return getattr(each, "client", "")
 
 
 def current_client() -> str:

@@ -1,22 +1,29 @@
-"""Long answers rest between their steps, so that they take half of the process at most.
+"""While others are there, a client gets half of the event loop at most.
 
 One thread serves all clients. A form of many pictures is read in hundreds of rounds of the event
-loop, and each round would last as long as a step of another client's answer. So after a step its
-client rests as long as that took, and the rounds of others are short meanwhile. While no other
-client is there, nobody rests.
+loop, and each round lasts as long as the steps of another client in it. So the time of each step is
+counted for its client, whatever the step does. Afterwards the client rests for as long: its next
+requests begin later, and long answers pause. The rounds of others are short meanwhile. While no
+other client is there, nobody rests.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import gevent
+import greenlet  # type: ignore[import-untyped]
 
-from web.server.fairness.pacing import current_client, let_others_run
+from web.server.fairness.pacing import client_of, current_client, let_others_run
 
 #: A client is there for so long after the beginning of its latest request.
 _PRESENT_SECONDS = 1.0
+
+#: A rest that is shorter is left out, so that one request after the other never waits.
+_SHORT_SECONDS = 0.005
+_LONGEST_SECONDS = 2.0
 
 #: Clients whose rests are remembered. It is made smaller when there are more.
 _MOST = 1000
@@ -35,6 +42,7 @@ class Rests:
         self._until: dict[str, float] = {}  #: By client: until when it rests.
         self._latest = ("", float("-inf"))  #: The client of the latest request, and its time.
         self._other = ("", float("-inf"))  #: The latest one of another client than that.
+        self._switched_at = clock()
 
     def note(self, client: str) -> None:
         """A request of this client begins."""
@@ -42,20 +50,36 @@ class Rests:
             self._other = self._latest
         self._latest = client, self._clock()
 
-    def rest(self, seconds: float) -> None:
-        """Return when the client of this greenlet has rested for a step that took so long.
+    def watch(self) -> None:
+        """Count the time of all greenlets of this thread from now on."""
+        greenlet.settrace(self._on_switch)
 
-        The steps of a client that end meanwhile rest one after the other.
-        """
-        client, now = current_client(), self._clock()
-        if not self._others_are_there(client, now):
-            let_others_run()
-            return
+    def _on_switch(self, _: str, greenlets: tuple[Any, Any]) -> None:
+        """A greenlet, the first one, has run since the last switch."""
+        now = self._clock()
+        if client := client_of(greenlets[0]):
+            self.ran(client, now, now - self._switched_at)
+        self._switched_at = now
+
+    def ran(self, client: str, now: float, seconds: float) -> None:
+        """A step of this client took so long, and ends now."""
         until = max(now, self._until.get(client, now)) + seconds
-        self._until[client] = until
+        self._until[client] = min(until, now + _LONGEST_SECONDS)
         if len(self._until) > _MOST:
             self._until = {each: end for each, end in self._until.items() if end > now}
-        self._sleep(until - now)
+
+    def owed(self, client: str) -> float:
+        """For how many seconds a client has to rest; 0 if nobody else is there."""
+        now = self._clock()
+        seconds = self._until.get(client, now) - now
+        return seconds if seconds > _SHORT_SECONDS and self._others_are_there(client, now) else 0.0
+
+    def rest(self) -> None:
+        """A pause of a long answer, until the client of this greenlet has rested."""
+        if seconds := self.owed(current_client()):
+            self._sleep(seconds)
+        else:
+            let_others_run()
 
     def _others_are_there(self, client: str, now: float) -> bool:
         return any(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from weakref import WeakValueDictionary
@@ -115,13 +114,11 @@ def in_slots(pieces: Iterable[bytes], environ: WSGIEnvironment) -> Iterator[byte
         with slot:
             if not slot.held:
                 continue  # It has waited for long. A step without a slot would delay others.
-            began = time.perf_counter()
             piece = next(left, None)
-            seconds = time.perf_counter() - began
         if piece is None:
             return
         if piece:
             yield piece
         elif has_gone(environ.get("gunicorn.socket")):
             raise ConnectionResetError(errno.ECONNRESET, "the client has gone")
-        RESTS.rest(seconds)  # Others of the client wait for this slot.
+        RESTS.rest()  # Others of the client wait for this slot.

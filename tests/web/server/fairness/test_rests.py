@@ -1,12 +1,18 @@
-"""Steps of long answers leave half of the process to other clients."""
+"""A client leaves half of the event loop to others, whatever its requests do."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
+import gevent
+import greenlet  # type: ignore[import-untyped]
 import pytest
 
 from tests.conftest import Clock
 from web.server.fairness import rests
-from web.server.fairness.pacing import note_client
+from web.server.fairness.entrance import Entrance
+from web.server.fairness.pacing import let_others_run, note_client
 from web.server.fairness.rests import Rests
 
 
@@ -16,42 +22,42 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def slept(clock: Clock) -> list[float]:
-    return []
+def made(clock: Clock) -> Rests:
+    return Rests(clock)
 
 
-@pytest.fixture
-def made(clock: Clock, slept: list[float]) -> Rests:
-    return Rests(clock, slept.append)
-
-
-def rest(made: Rests, client: str, seconds: float) -> None:
-    note_client(client)
-    made.rest(seconds)
-
-
-def test_nobody_rests_who_is_alone(made: Rests, slept: list[float], clock: Clock) -> None:
+def test_nobody_rests_who_is_alone(made: Rests, clock: Clock) -> None:
     made.note("other")
     clock.now += 2
     made.note("reader")
-    rest(made, "reader", 0.02)
-    assert not slept
+    made.ran("reader", clock.now, 0.5)
+    assert not made.owed("reader")
+    made.note("other")
+    assert made.owed("reader") == 0.5
 
 
-def test_a_client_rests_as_long_as_all_its_steps_took(
-    made: Rests, slept: list[float], clock: Clock
-) -> None:
+def test_a_client_rests_as_long_as_all_its_steps_took(made: Rests, clock: Clock) -> None:
     made.note("other")
     for _ in range(3):
         made.note("reader")
-    for _ in range(4):  # of four answers, one after the other
-        rest(made, "reader", 0.25)
-    assert slept == [0.25, 0.5, 0.75, 1.0]
-    rest(made, "other", 0.5)
-    assert slept[-1] == 0.5, "each client rests for its own steps"
-    clock.now += 0.75
-    rest(made, "reader", 0.25)
-    assert slept[-1] == 0.5
+        made.ran("reader", clock.now, 0.25)
+    assert made.owed("reader") == 0.75 and not made.owed("other")
+    clock.now += 0.5
+    assert made.owed("reader") == 0.25
+    made.ran("reader", clock.now, 0.25)
+    assert made.owed("reader") == 0.5
+    clock.now += 0.5
+    made.note("other")
+    assert not made.owed("reader")
+
+
+def test_one_short_request_after_the_other_never_rests(made: Rests, clock: Clock) -> None:
+    made.note("other")
+    for _ in range(10):
+        made.note("usual")
+        made.ran("usual", clock.now, 0.004)
+        assert not made.owed("usual")
+        clock.now += 0.004
 
 
 def test_few_clients_are_remembered(
@@ -59,8 +65,39 @@ def test_few_clients_are_remembered(
 ) -> None:
     monkeypatch.setattr(rests, "_MOST", 10)
     for k in range(30):
-        made.note("other")
-        made.note(f"{k}")
-        rest(made, f"{k}", 0.5)
+        made.ran(f"{k}", clock.now, 0.5)
         clock.now += 0.25
     assert len(made._until) <= 11
+
+
+@pytest.fixture
+def watched() -> Iterator[Rests]:
+    made = Rests()
+    made.watch()
+    yield made
+    greenlet.settrace(None)
+
+
+def test_requests_of_a_client_leave_half_of_the_time_to_others(watched: Rests) -> None:
+    entrance, worked = Entrance(rests=watched), dict.fromkeys(("many", "one"), 0)
+    ends_at = time.monotonic() + 1
+
+    def ask(client: str) -> None:
+        """Each request takes ten milliseconds of the event loop."""
+        while time.monotonic() < ends_at:
+            entrance.wait(client, {"gunicorn.socket": None})
+            time.sleep(0.01)  # that of the standard library: nobody else runs
+            worked[client] += 1
+            let_others_run()
+
+    def steps() -> None:
+        """Another client, whose request takes many short steps."""
+        note_client("one")
+        while time.monotonic() < ends_at:
+            watched.note("one")
+            worked["one"] += 1
+            let_others_run()
+
+    gevent.joinall([*(gevent.spawn(ask, "many") for _ in range(20)), gevent.spawn(steps)])
+    assert 20 <= worked["many"] <= 85, worked  # 100 without rests
+    assert worked["one"] > 10 * worked["many"], "its steps take place in the rests"
