@@ -9,7 +9,9 @@ from dataclasses import dataclass
 _SECONDS = 60.0
 _MOST = 1000
 #: So many pictures of a client that sends slow ones are not tried, at most.
-_MOST_UNTRIED = 63
+_MOST_UNTRIED, _MOST_WEIGHT = 63, 10.0
+#: How much of a slow picture a quick one makes up for.
+_OF_A_QUICK_ONE = 1 / 8
 
 
 @dataclass
@@ -17,7 +19,7 @@ class _Client:
     until: float = 0.0
     seconds: float = 0.0  #: The processor time that its latest slow picture took.
     untried: int = 0  #: So many pictures will not be tried.
-    in_a_row: int = 0  #: Slow pictures without a quick one between them.
+    weight: float = 0.0  #: Its slow pictures, less what its quick ones make up for.
 
 
 class SlowClients:
@@ -29,19 +31,22 @@ class SlowClients:
     def add(self, client: str, seconds: float) -> None:
         """`seconds` is the processor time that the slow picture took.
 
-        After two slow pictures in a row, the next picture is not tried, and after each further one
-        twice as many and one.
+        After two slow pictures, the next picture is not tried, and after each further one twice as
+        many and one.
         """
         known = self._clients.pop(client, _Client())  # so that the oldest comes first
-        untried = min(2**known.in_a_row - 1, _MOST_UNTRIED)
+        untried = min(int(2**known.weight) - 1, _MOST_UNTRIED)
         until = time.monotonic() + _SECONDS
-        self._clients[client] = _Client(until, seconds, untried, known.in_a_row + 1)
+        weight = min(known.weight + 1, _MOST_WEIGHT)
+        self._clients[client] = _Client(until, seconds, untried, weight)
         if len(self._clients) > _MOST:
             del self._clients[next(iter(self._clients))]
 
     def was_quick(self, client: str) -> None:
+        """Several quick pictures make up for a slow one, or a client could send both in turn."""
         if known := self._clients.get(client):
-            known.untried = known.in_a_row = 0
+            known.weight = max(0.0, known.weight - _OF_A_QUICK_ONE)
+            known.untried = 0 if known.weight < 1 else known.untried
 
     def seconds(self, client: str) -> float:
         """The processor time of a client's latest slow picture; 0 if the client is not slow."""

@@ -138,10 +138,35 @@ def test_a_client_that_sends_slow_pictures_in_a_row_gets_fewer_tries() -> None:
         untried.append(skipped(clients, "hostile"))
     assert untried == [0, 1, 3, 7, 15]
     clients.add("hostile", 0.3)
-    clients.was_quick("hostile")
+    for _ in range(6 * 8):
+        clients.was_quick("hostile")
     assert skipped(clients, "hostile") == skipped(clients, "other") == 0
     clients.add("hostile", 0.3)
     assert skipped(clients, "hostile") == 0, "it begins anew"
+
+
+def test_slow_and_quick_pictures_in_turn_get_few_tries() -> None:
+    clients = SlowClients()
+    tried = 0
+    for number in range(200):
+        if clients.skip("hostile"):
+            continue
+        tried += 1
+        if number % 2:
+            clients.was_quick("hostile")
+        else:
+            clients.add("hostile", 0.3)
+    assert tried < 30
+
+
+def test_a_client_with_a_few_slow_pictures_among_others_is_tried_as_usual() -> None:
+    clients = SlowClients()
+    for number in range(200):
+        assert not clients.skip("usual")
+        if number % 10:
+            clients.was_quick("usual")
+        else:
+            clients.add("usual", 0.3)
 
 
 def skipped(clients: SlowClients, client: str) -> int:
