@@ -32,8 +32,8 @@ from shared.turns import in_turns
 from workers.classify.budget import DecodeBudget
 from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
-from workers.decode.apart import GivenUp
 from workers.decode.decoder import Decoded, Decoder, Trial
+from workers.decode.limits import GivenUp
 
 #: Seconds for a picture that is decoded with low priority. After them it is decoded as usual,
 #: because a machine with much other work may leave nothing for low priority.
@@ -241,16 +241,17 @@ class BatchDecoding:
 
     def _decoded(self, data: bytes, picture: _Picture) -> Decoded:
         """Raises GivenUp if the batch was recalled meanwhile."""
-        trial = self._tries(picture)
+        decode = partial(self._decoder.decode, data, trial=self._tries(picture))
+        if not self._runs_alone:
+            return decode()
         latest = self._slow_clients.seconds(picture.client)
-        if not self._runs_alone or not (picture.slow or latest > self._budget.slow):
-            return self._decoder.decode(data, trial=trial)
+        if not picture.slow and latest <= self._budget.slow:
+            return decode(give_up=self._recalled)
         ends_at = time.monotonic() + _BACKGROUND_SECONDS
 
         def give_up() -> bool:
             return self._recalled() or time.monotonic() > ends_at
 
-        decode = partial(self._decoder.decode, data, trial=trial)
         try:
             return decode(give_up=give_up, low_priority=True)
         except GivenUp:

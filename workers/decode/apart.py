@@ -28,6 +28,7 @@ from shared import formats
 from shared.errors import DecodeFailed, DecodeTimeout
 from shared.formats import HEAD_BYTES, recognised
 from workers.decode import jpeg
+from workers.decode.limits import GivenUp
 
 _Result = TypeVar("_Result")
 
@@ -58,10 +59,6 @@ def is_needed(data: bytes) -> bool:
         return False
     form = recognised(data[:HEAD_BYTES])
     return form in _ONE_CALL or (form is formats.JPEG and jpeg.is_laborious(data))
-
-
-class GivenUp(Exception):
-    """Decoding was given up. It says nothing about the picture."""
 
 
 def run_apart(

@@ -50,26 +50,26 @@ class Decoder:
     ) -> Decoded:
         """Decode one picture. Works in the main thread only, because the limits use signals.
 
-        With `give_up` it is decoded in a process of its own, which may have low priority. Raises
-        GivenUp soon after `give_up` returns true.
+        Raises GivenUp soon after `give_up` returns true. With `low_priority` it is decoded in a
+        process of its own.
         """
         started, used = time.perf_counter(), _cpu_seconds()
         pixels: NDArray[np.uint8] | ClassifierError
         try:
-            if apart.is_needed(data) or (give_up and apart.is_possible()):
+            if apart.is_needed(data) or (low_priority and apart.is_possible()):
                 most = (
                     max(trial.cpu_seconds, trial.call_seconds)
                     if trial
                     else self._limits.cpu_seconds
                 )
                 pixels = apart.run_apart(
-                    lambda: self._pixels(data, trial),
+                    lambda: self._pixels(data, trial, None),
                     cpu_seconds=most,
                     give_up=give_up,
                     low_priority=low_priority,
                 )
             else:
-                pixels = self._pixels(data, trial)
+                pixels = self._pixels(data, trial, give_up)
         except ClassifierError as error:
             pixels = error
         # A single call into C may go on after the end of its try.
@@ -77,10 +77,12 @@ class Decoder:
         slow = trial is not None and used > trial.cpu_seconds
         return Decoded(pixels, 1000 * (time.perf_counter() - started), slow, used)
 
-    def _pixels(self, data: bytes, trial: Trial | None) -> NDArray[np.uint8] | ClassifierError:
+    def _pixels(
+        self, data: bytes, trial: Trial | None, give_up: Callable[[], bool] | None
+    ) -> NDArray[np.uint8] | ClassifierError:
         """The pixels, or why there are none."""
         try:
-            with self._limits.enforced(trial.cpu_seconds if trial else None):
+            with self._limits.enforced(trial.cpu_seconds if trial else None, give_up):
                 return decode(
                     data,
                     self._preset,

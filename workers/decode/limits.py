@@ -6,7 +6,7 @@ import ctypes
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,10 @@ _AGAIN_SECONDS = 0.05
 _HEADROOM_BYTES = 64 * 2**20
 
 
+class GivenUp(Exception):
+    """Decoding was given up. It says nothing about the picture."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DecodeLimits:
     """Time and memory are watched from outside, so unknown kinds of bombs are stopped, too."""
@@ -53,8 +57,12 @@ class DecodeLimits:
         )
 
     @contextmanager
-    def enforced(self, cpu_seconds: float | None = None) -> Iterator[None]:
+    def enforced(
+        self, cpu_seconds: float | None = None, give_up: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
         """Raise DecodeTimeout, TooMuchMemory or MemoryError in the body. Main thread only.
+
+        Raises GivenUp soon after `give_up` returns true.
 
         `cpu_seconds` replaces the limit on processor time, for a first try. If the time runs out in
         a single call into C, the try may take as long again. A HEIC or AVIF is one such call, so
@@ -82,6 +90,9 @@ class DecodeLimits:
             if _mapped_bytes() > most_bytes:
                 _tick_again_after(_AGAIN_SECONDS)
                 raise TooMuchMemory
+            if give_up and give_up():
+                _tick_again_after(_AGAIN_SECONDS)
+                raise GivenUp
 
         handler = signal.signal(signal.SIGPROF, on_tick)
         before = resource.getrlimit(resource.RLIMIT_AS)

@@ -18,8 +18,8 @@ from shared.records.job_records import JobRecords
 from shared.settings import Settings
 from workers.classify.budget import DecodeBudget
 from workers.classify.tasks import BatchClassifier
-from workers.decode.apart import GivenUp
 from workers.decode.decoder import Decoded, Trial
+from workers.decode.limits import GivenUp
 
 SETTINGS = Settings(lane=Lane.INTERACTIVE)
 LIMIT = SETTINGS.max_decode_seconds

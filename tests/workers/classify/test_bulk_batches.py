@@ -96,7 +96,7 @@ def test_a_batch_that_is_recalled_ends_after_its_picture(
     photos = submit(jobs, *[HEAVY] * 4, client="photos")
     taken(redis)
     decoder = ScriptedDecoder(load_side(classifier))
-    recalled = lambda: len(decoder.seen) == 2  # noqa: E731
+    recalled = lambda: len(decoder.seen) == 3  # noqa: E731
     assert classifier(decoder, BUDGET).classify([photos], slow=True, recalled=recalled) == 2
     assert taken(redis) == [([photos], True)]
 

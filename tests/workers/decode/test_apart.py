@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from shared.errors import ClassifierError, DecodeFailed, DecodeTimeout
-from tests.pipeline.hostile.hostile_pictures import encoded
+from tests.pipeline.hostile.hostile_pictures import encoded, jpeg_of_many_passes
 from tests.workers.decode.one_call import (
     heic_of_many_turns,
     jpeg_of_empty_scans,
@@ -25,7 +25,7 @@ from tests.workers.decode.one_call import (
 from tests.workers.decode.preset import PRESET
 from workers.decode import apart, decoder
 from workers.decode.decoder import Decoder, Trial
-from workers.decode.limits import DecodeLimits
+from workers.decode.limits import DecodeLimits, GivenUp
 from workers.decode.preprocessing import decode
 
 DECODER = Decoder(PRESET, DecodeLimits(pixels=50_000_000, cpu_seconds=3, memory_bytes=400 * 2**20))
@@ -113,7 +113,7 @@ def test_a_picture_that_takes_more_than_its_try_is_slow(seconds: float, slow: bo
     """It has longer, because its decoding cannot be interrupted and go on later."""
     data = encoded(Image.effect_noise((1200, 900), 64).convert("RGB"), "HEIF")
     trial = Trial(seconds, 10**8, call_seconds=3 * seconds)
-    pixels, milliseconds, is_slow = DECODER.decode(data, trial=trial)
+    pixels, milliseconds, is_slow, _ = DECODER.decode(data, trial=trial)
     assert not isinstance(pixels, ClassifierError) or slow, milliseconds
     assert is_slow is slow
 
@@ -202,7 +202,7 @@ def test_a_picture_that_is_given_up_ends_at_once_and_has_low_priority() -> None:
         return 19 in (os.getpriority(os.PRIO_PROCESS, int(each)) for each in children)
 
     began = time.monotonic()
-    with pytest.raises(apart.GivenUp):
+    with pytest.raises(GivenUp):
         apart.run_apart(
             lambda: time.sleep(60), cpu_seconds=3, give_up=has_low_priority, low_priority=True
         )
@@ -211,6 +211,26 @@ def test_a_picture_that_is_given_up_ends_at_once_and_has_low_priority() -> None:
 
 def test_a_picture_that_is_not_given_up_is_decoded() -> None:
     data = encoded(Image.new("RGB", (400, 300), "red"), "JPEG")
-    pixels, *_ = DECODER.decode(data, give_up=lambda: False)
     alone, *_ = DECODER.decode(data)
-    assert isinstance(pixels, np.ndarray) and np.array_equal(pixels, alone)
+    for low_priority in (False, True):
+        pixels, *_ = DECODER.decode(data, give_up=lambda: False, low_priority=low_priority)
+        assert isinstance(pixels, np.ndarray) and np.array_equal(pixels, alone)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [heic_of_many_turns(2048, 200), jpeg_of_many_passes(1500)],
+    ids=["in a process of its own", "in this one"],
+)
+def test_each_picture_can_be_given_up(data: bytes) -> None:
+    asked: list[None] = []
+
+    def give_up() -> bool:
+        asked.append(None)
+        return len(asked) == 3
+
+    started = processor_time()
+    with pytest.raises(GivenUp):
+        DECODER.decode(data, give_up=give_up)
+    assert processor_time() - started < 1
+    assert len(asked) == 3
