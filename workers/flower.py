@@ -12,8 +12,9 @@ because it shows the work and does none.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import flower.app
@@ -83,6 +84,13 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
         if has_password or _hosts.allow(request.headers.get("Host")):
             return super().find_handler(request, **more)
         return self.get_handler_delegate(request, _NotAllowed)
+
+    def update_workers(self, workername: str | None = None) -> Awaitable[Any]:
+        """Flower would ask any name for eight seconds, and keep it for as long."""
+        if workername is None or workername in self.events.state.workers:
+            answer: Awaitable[Any] = super().update_workers(workername)
+            return answer
+        return asyncio.sleep(0)
 
 
 # The command makes its application by this name, and that its server by the other one.

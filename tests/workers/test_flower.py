@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -99,6 +100,15 @@ def test_flower_starts_beside_a_port_that_our_settings_ignore(
 ) -> None:
     """Kubernetes gives this variable the address of the Service `flower`."""
     assert start(FLOWER_PORT=port).get("/").is_success
+
+
+def test_a_worker_that_does_not_exist_is_not_asked(start: Callable[..., httpx.Client]) -> None:
+    """Flower asked each name for seconds, also after its client had gone."""
+    flower = start()
+    began = time.monotonic()
+    for number in range(20):
+        assert flower.get(f"/worker/nobody-{number}").status_code == 404
+    assert time.monotonic() - began < 10
 
 
 def test_one_client_leaves_connections_to_others(start: Callable[..., httpx.Client]) -> None:

@@ -22,6 +22,7 @@ class DecodeBudget:
     run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
     slow: float = math.inf  #: Of a picture. One that takes more processor time is slow.
     much: float = math.inf  #: Of a client. One that takes more processor time in a batch is slow.
+    longest: float = math.inf  #: Of a batch, after which a slow picture is given up.
     trial: Trial | None = None  #: Limits of the first try of a picture. None without.
 
     @classmethod
@@ -35,7 +36,8 @@ class DecodeBudget:
         seconds = settings.max_decode_seconds
         slow = seconds / 10
         if settings.lane is Lane.BULK:
-            batch = min(seconds, most)
-            return cls(batch=batch, run=seconds / 2, slow=slow, much=seconds / 3)
+            batch, run = min(seconds, most), seconds / 2
+            return cls(batch=batch, run=run, slow=slow, much=seconds / 3, longest=2 * most)
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
-        return cls(batch=min(seconds / 3, most), run=slow, slow=slow, trial=trial)
+        batch = min(seconds / 3, most)
+        return cls(batch=batch, run=slow, slow=slow, longest=2 * most, trial=trial)

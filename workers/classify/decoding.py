@@ -16,9 +16,11 @@ time. There a client is slow if one picture or one batch took long. Then all of 
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -111,6 +113,8 @@ class BatchDecoding:
         self._owed = next((each for each in self._left if each.client in slow_clients), None)
         self._runs_alone = slow
         self._recalled = recalled if slow else _never
+        self._ends_at = time.monotonic() + budget.longest
+        self._gave_up = False
         self._slow_clients = slow_clients
         self._spent = 0.0
         #: Seconds that the next picture of a client will take: as many as its latest one.
@@ -125,7 +129,7 @@ class BatchDecoding:
 
         Other clients may have sent pictures meanwhile. They wait for one run of a slow client.
         """
-        if not self._left or self._recalled():
+        if not self._left or self._gave_up or self._recalled():
             return True
         picture, client = self._left[0], self._left[0].client
         most = self._budget.batch
@@ -197,6 +201,7 @@ class BatchDecoding:
         try:
             decoded = self._decoded(data, picture)
         except GivenUp:
+            self._gave_up = True
             self._left.appendleft(picture)
             return False
         self._expected[picture.client] = decoded.milliseconds / 1000
@@ -240,22 +245,19 @@ class BatchDecoding:
             self._slow_clients.was_quick(client)
 
     def _decoded(self, data: bytes, picture: _Picture) -> Decoded:
-        """Raises GivenUp if the batch was recalled meanwhile."""
+        """Raises GivenUp if the batch was recalled meanwhile, or would take too long."""
         decode = partial(self._decoder.decode, data, trial=self._tries(picture))
         if not self._runs_alone:
             return decode()
         latest = self._slow_clients.seconds(picture.client)
-        if not picture.slow and latest <= self._budget.slow:
-            return decode(give_up=self._recalled)
-        ends_at = time.monotonic() + _BACKGROUND_SECONDS
+        if picture.slow or latest > self._budget.slow:
+            with suppress(GivenUp):
+                return decode(give_up=self._gives_up(_BACKGROUND_SECONDS), low_priority=True)
+        return decode(give_up=self._gives_up())
 
-        def give_up() -> bool:
-            return self._recalled() or time.monotonic() > ends_at
-
-        try:
-            return decode(give_up=give_up, low_priority=True)
-        except GivenUp:
-            return decode(give_up=self._recalled)
+    def _gives_up(self, seconds: float = math.inf) -> Callable[[], bool]:
+        ends_at = min(time.monotonic() + seconds, self._ends_at)
+        return lambda: self._recalled() or time.monotonic() > ends_at
 
     def _spend(self, client: str, seconds: float) -> None:
         """Let others go first when a client has used the time of one more run."""

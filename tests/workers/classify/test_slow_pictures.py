@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from shared import keys
 from shared.jobs import JobState
 from shared.records.job_records import JobRecords
 from tests.conftest import Clock
@@ -226,3 +227,26 @@ def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
     assert made.classify([slow]) == 0
     assert made.classify([slow], slow=True) == 1
     assert priorities == ["usual", "low", "usual"]
+
+
+def test_a_slow_picture_that_gets_no_time_at_all_is_put_back(
+    classifier: Make, jobs: JobRecords, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the end its process would be killed, and three times more the picture has failed."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    class Stuck(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            clock.now += 20
+            return super().decode(data, **options)
+
+    slow = submit(jobs, MANY_PIXELS)
+    taken(redis)
+    made = classifier(Stuck(load_side(classifier)))
+    assert made.classify([slow]) == 0
+    assert taken(redis) == [([slow], True)]
+    began = clock.now
+    assert made.classify([slow], slow=True) == 0 and clock.now - began < 45
+    assert taken(redis) == [([slow], True)]
+    assert redis.hget(keys.part(slow.job_id, 0), slow.attempts_field) == b"0"
