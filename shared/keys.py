@@ -6,7 +6,7 @@ jobs:<owner>              sorted set: the newest jobs of an owner, by the time a
 owners                    sorted set: owners of listed jobs, by the time of their newest one
 part:<id>:<n>             hash: `spec`, `attempts`, `pending`, `r<k>` (the outcome of item k),
                           `e<k>` (its embedding, if the job asks), `slow:<k>` (item k was slow to
-                          decode), and `message` while the part waits for its round
+                          decode), `turn` (the part's round), and `message` while it waits for that
 images:<id>:<n>           hash: k -> bytes of the k-th item; deleted when the part is committed
 parts:<id>                bitmap: the parts that are here, of a job that was opened for parts
 finished:<id>             list: indexes of items in the order in which they finished, once more for

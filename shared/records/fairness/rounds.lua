@@ -90,17 +90,20 @@ local function wait_for_round(queue, job, part, member, message, deadline)
   else
     redis.call('HSET', job, 'next_turn', round + 2, 'first_turn', round)
   end
+  redis.call('HSET', part, 'turn', round)
   wait(queue, client, round, part, member, message, deadline)
 end
 
 -- Let a part wait again that was started and not finished. It goes on in the next round of its client.
 -- A single image comes one round later, or one would overtake others again and again: parts of a round
--- are in the order of their names.
+-- are in the order of their names. A slow part keeps its round, so that the jobs of a client share the
+-- slow rounds, too.
 local function wait_again(queue, job, part, member, message, deadline, slow)
   local client = (slow and 'slow:' or '') .. (redis.call('HGET', job, 'client') or '')
   local _, present = next_of(queue, client)
   local round = (present or last_round(queue) + 1) + (member:match(':1$') and 1 or 0)
-  wait(queue, client, round, part, member, message, deadline)
+  local own = slow and redis.call('HGET', part, 'turn')
+  wait(queue, client, own or round, part, member, message, deadline)
 end
 
 -- Let a part wait no longer. Returns whether it did.

@@ -77,6 +77,28 @@ def test_all_slow_parts_are_done_in_the_end(jobs: JobRecords, redis: Redis, lane
 
 
 @LANES
+def test_the_jobs_of_a_client_share_the_slow_rounds(
+    jobs: JobRecords, redis: Redis, lane: Lane
+) -> None:
+    images = {"a": 9 * PART_SIZE, "b": 9 * PART_SIZE, "c": PART_SIZE}
+    names = {accept(jobs, "client", lane=lane, images=n): name for name, n in images.items()}
+    tried: list[PartRef] = []
+    while len(tried) < 19:
+        refs = take(redis, lane)
+        assert jobs.parts.start(refs, lane)
+        tried += refs
+    owners = dict.fromkeys(tried, "client")
+    jobs.parts.put_back(dict.fromkeys(tried[::-1], ()), lane, clients=owners, alone=tried)
+    done = ""
+    for _ in tried:
+        [work] = jobs.parts.start(take(redis, lane), lane)
+        commit(redis, jobs, work.ref, lane=lane)
+        done += names[work.ref.job_id]
+    assert "c" in done[:6] and abs(done[:12].count("a") - done[:12].count("b")) <= 4, done
+    assert {jobs.reader.get(each).state for each in names} == {JobState.COMPLETED}
+
+
+@LANES
 def test_a_lost_message_does_not_keep_the_next_slow_part_from_the_queue(
     jobs: JobRecords, redis: Redis, lane: Lane, clock: Clock
 ) -> None:
