@@ -18,7 +18,9 @@ _NESTED = (b":", b"[", b"{")
 #: JSON with many digests is read at once: half a million take a quarter of a second, in which no
 #: other client is served. So such bodies wait for each other, each for ten times as long as that.
 _many_digests = Queue()
-_FEW_BYTES, _BYTES_A_SECOND = 2**18, 15_000_000
+_FEW_BYTES, _BYTES_A_SECOND = 2**14, 15_000_000
+#: Larger bodies must be ASCII.
+_SMALL_BYTES = 2**18
 
 
 def open_request() -> OpenRequest:
@@ -31,8 +33,9 @@ def open_request() -> OpenRequest:
         raise RequestTooLarge
     if len(data) > _FEW_BYTES:
         _many_digests.wait(len(data) / _BYTES_A_SECOND)
-        if not data.isascii():  # A single other character makes a text take four times the memory.
-            raise InvalidRequest("A body of more than 256 KB must be in ASCII.")
+    # A single other character makes a text take four times the memory.
+    if len(data) > _SMALL_BYTES and not data.isascii():
+        raise InvalidRequest("A body of more than 256 KB must be in ASCII.")
     # Ten million empty lists take seconds and gigabytes, and so do errors for many fields.
     # Half a million of them already hold up all clients for a quarter of a second.
     if data.count(b",") > pictures + _MOST_FIELDS or max(map(data.count, _NESTED)) > _MOST_FIELDS:
