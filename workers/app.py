@@ -181,9 +181,13 @@ def _start_timers(sender: Any, **_: Any) -> None:
     sender.timer.call_repeatedly(SECONDS, report.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     signals.worker_shutdown.connect(lambda **_: report.leave(), weak=False)
-    presence.tick()
-    report.tick()
-    _when_loaded(sender, presence.tick)
+
+    def announce() -> None:
+        presence.tick()
+        report.tick()
+
+    announce()
+    _when_loaded(sender, announce)
     _serve_metrics()
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support.local_service import LocalService
+from tests.support.waiting import wait_until
 
 OBEYED = "the lane bulk is {state}: this worker takes {parts}"
 
@@ -130,7 +131,16 @@ def test_a_purged_lane_is_empty_and_works_again(operator: Operator, pictures: li
 
 def test_the_operator_sees_what_each_worker_runs(operator: Operator) -> None:
     model = operator.http.get("/api/v1/model/info").json()
-    workers = operator.http.get("/api/v1/operator/workers").json()["workers"]
+
+    def reports() -> list[dict[str, Any]]:
+        workers: list[dict[str, Any]] = operator.http.get("/api/v1/operator/workers").json()[
+            "workers"
+        ]
+        return workers
+
+    # The service is ready as soon as one worker has loaded the model.
+    wait_until(lambda: all(each["model_version"] for each in reports()))
+    workers = reports()
     assert [each["lane"] for each in workers] == ["interactive", "bulk"]
     for each in workers:
         assert (each["model_version"], each["engine"]) == (model["version"], model["engine"])
