@@ -128,6 +128,8 @@ def _refuses_connections(web: LocalService) -> bool:
         httpx.get(f"{web.base_url}/livez")
     except httpx.ConnectError:
         return True
+    except httpx.ReadError:  # the kernel had taken the connection as the process closed its port
+        return False
     return False
 
 
