@@ -242,7 +242,7 @@ class BatchDecoding:
         if slow:
             self._slow_clients.add(client, seconds)
         elif seconds < self._budget.slow:
-            self._slow_clients.was_quick(client)
+            self._slow_clients.was_quick(client, seconds)
 
     def _decoded(self, data: bytes, picture: _Picture) -> Decoded:
         """Raises GivenUp if the batch was recalled meanwhile, or would take too long."""

@@ -17,7 +17,7 @@ _OF_A_QUICK_ONE = 1 / 8
 @dataclass
 class _Client:
     until: float = 0.0
-    seconds: float = 0.0  #: The processor time that its latest slow picture took.
+    seconds: float = 0.0  #: The processor time that its latest picture took.
     untried: int = 0  #: So many pictures will not be tried.
     weight: float = 0.0  #: Its slow pictures, less what its quick ones make up for.
 
@@ -42,14 +42,15 @@ class SlowClients:
         if len(self._clients) > _MOST:
             del self._clients[next(iter(self._clients))]
 
-    def was_quick(self, client: str) -> None:
+    def was_quick(self, client: str, seconds: float = 0.0) -> None:
         """Several quick pictures make up for a slow one, or a client could send both in turn."""
         if known := self._clients.get(client):
+            known.seconds = seconds
             known.weight = max(0.0, known.weight - _OF_A_QUICK_ONE)
             known.untried = 0 if known.weight < 1 else known.untried
 
     def seconds(self, client: str) -> float:
-        """The processor time of a client's latest slow picture; 0 if the client is not slow."""
+        """The processor time of a client's latest picture; 0 if the client is not slow."""
         return self._clients[client].seconds if client in self else 0.0
 
     def skip(self, client: str) -> bool:
