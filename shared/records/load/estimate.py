@@ -73,18 +73,21 @@ def _by_rounds(redis: Redis, job: Job) -> Estimate:
     pipe = redis.pipeline(transaction=False)
     # Parts that came before the job had a model version wait in the queue of all workers.
     for version in {"", job.model_version or ""}:
-        own = keys.waiting_of(job.lane, job.client, version)
         pipe.zcard(keys.waiting(job.lane, version))
         pipe.zcard(keys.clients(job.lane, version))
-        pipe.zcount(own, "(0", "+inf")
-        pipe.zcount(own, "(0", first)
-        pipe.zcount(own, "(0", last)
+        # Its slow parts have kept their rounds.
+        for client in (job.client, keys.slow(job.client)):
+            own = keys.waiting_of(job.lane, client, version)
+            pipe.zcount(own, "(0", "+inf")
+            pipe.zcount(own, "(0", first)
+            pipe.zcount(own, "(0", last)
     pipe.zcard(outstanding)
     pipe.zcount(outstanding, "-inf", f"({job.first_due or 0}")
     pipe.get(keys.outstanding_images(job.lane))
     drain.read(pipe, job.lane, now)
     *of_queues, parts, before_due, images, counts = pipe.execute()
-    waiting, clients, of_client, until_first, until_last = (sum(of_queues[k::5]) for k in range(5))
+    waiting, clients, *own_counts = (sum(of_queues[k::8]) for k in range(8))
+    of_client, until_first, until_last = (sum(own_counts[k::3]) for k in range(3))
     images = int(images or 0)
     queued, size = parts - waiting, images / max(1, parts)
 
