@@ -53,6 +53,7 @@ _CONSTANTS: dict[str, str | int] = {
     "CLIENTS_KEY": f"'{keys.clients(_ANY)}'",
     "ROUND_KEY": f"'{keys.current_round(_ANY)}'",
     "READY_KEY": f"'{keys.ready(_ANY)}'",
+    "SLOW_CLIENT": f"'{keys.slow(_ANY)}'",
     "WORKERS_KEY": f"'{keys.workers(_ANY)}'",
     "SERVING_KEY": f"'{keys.serving(_ANY)}'",
     "OUTSTANDING_KEY": f"'{keys.outstanding(_ANY)}'",

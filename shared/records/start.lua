@@ -20,7 +20,7 @@
 local client = redis.call('HGET', job, 'client') or ''
 for _, set in ipairs({ ready, ready_for_all }) do
   redis.call('ZREM', set, member)
-  redis.call('ZREM', set .. ':slow:' .. client, member)
+  redis.call('ZREM', set .. ':' .. SLOW_CLIENT:format(client), member)
 end
 if not redis.call('ZSCORE', outstanding, member) then
   return nil

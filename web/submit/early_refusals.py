@@ -122,7 +122,7 @@ class EarlyRefusals:
         try:
             if route is None and environ["PATH_INFO"] in _PROBES:
                 # It may come from the address of a busy client, and waits for other probes alone.
-                ENTRANCE.wait(f"probes of {name}", environ)
+                ENTRANCE.wait(f"probes of {name}", environ, is_probe=True)
                 return self._app(environ, start)
             note_client(name)  # a refused body is read in the turn of this client
             if not PLACES.take(name):

@@ -35,8 +35,8 @@ from workers.batching.batch import Batch, client, images, put_back, runs_alone
 from workers.batching.event_flush import flush_events_together, send_events_once
 from workers.batching.frozen_processes import end_frozen_processes
 from workers.batching.order import SmallFirst, Turns
+from workers.batching.other_clients import OtherClients
 from workers.batching.pool_process import recall, run_batch
-from workers.batching.presence import Presence
 from workers.batching.results import read_results
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
@@ -105,7 +105,7 @@ class Batcher:
         self._last_was_alone = False
         self._small_first = SmallFirst()
         self._turns = Turns()  #: Of those that must run alone, because each may be slow.
-        self._presence = Presence()
+        self._others = OtherClients()
         self.paused = False
         self._running: set[Batch] = set()
         self._overlapped_at = -math.inf
@@ -153,7 +153,7 @@ class Batcher:
 
     def add(self, request: Any) -> None:
         self.received += 1
-        self._presence.note(request)
+        self._others.note(request)
         if runs_alone(request):
             self._alone.append(request)
             self._prefetch()
@@ -217,18 +217,22 @@ class Batcher:
     def _recall_one(self) -> None:
         """End a batch early if all of them run alone and another client is there."""
         is_full = self.running == self.processes > 1
-        if is_full and self._presence.others and all(each.runs_alone for each in self._running):
+        if is_full and self._others.are_there and all(each.runs_alone for each in self._running):
             recall.ask(min(batch.number for batch in self._running))
 
     def _has_room(self, *, alone: bool) -> bool:
         """Whether a batch of this kind may start."""
         same = sum(batch.runs_alone == alone for batch in self._running)
         most = self._task.batches_at_once or self.processes
-        # Nobody knows the clients of suspect pictures, and each has killed a worker before.
-        suspects = any(not client(request) for request in self._alone)
-        if alone and (self._task.keeps_one_free or self._presence.others or suspects):
+        if alone and self._leaves_one_free():
             most = max(1, min(most, self.processes - 1))
         return self.running < self.processes and same < most
+
+    def _leaves_one_free(self) -> bool:
+        """Whether one process is left by the messages that must run alone."""
+        # Nobody knows the clients of suspect pictures, and each has killed a worker before.
+        suspects = any(not client(request) for request in self._alone)
+        return self._task.keeps_one_free or self._others.are_there or suspects
 
     def _next(self) -> deque[Any]:
         """The messages of the next batch; empty if none may start. The two kinds alternate."""

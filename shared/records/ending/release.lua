@@ -14,7 +14,7 @@ for part, images, name in rows() do
   for _, set in ipairs({ waiting, waiting_without_version }) do
     redis.call('ZREM', set, unpack(members))
     redis.call('ZREM', set .. ':' .. client, unpack(members))
-    redis.call('ZREM', set .. ':slow:' .. client, unpack(members))
+    redis.call('ZREM', set .. ':' .. SLOW_CLIENT:format(client), unpack(members))
   end
 end
 -- The job may have expired: its record must not be made anew.

@@ -32,6 +32,11 @@ local function lane_of(queue)
   return queue:match('^[^@]*')
 end
 
+-- Whether a name stands for the slow parts of a client.
+local function is_slow(client)
+  return client:find(SLOW_CLIENT:format(''), 1, true) == 1
+end
+
 -- The sorted set of a client's parts.
 local function parts_of(queue, client)
   local waiting = WAITING_KEY:format(queue)
@@ -56,7 +61,7 @@ local function join_clients(queue, client)
   local clients = CLIENTS_KEY:format(queue)
   if not redis.call('ZSCORE', clients, client) then
     local _, present = next_client(queue)
-    local place = client:match('^slow:') and SLOW_PLACE or (present or 0) + 1
+    local place = is_slow(client) and SLOW_PLACE or (present or 0) + 1
     redis.call('ZADD', clients, place, client)
   end
 end
@@ -99,7 +104,8 @@ end
 -- are in the order of their names. A slow part keeps its round, so that the jobs of a client share the
 -- slow rounds, too.
 local function wait_again(queue, job, part, member, message, deadline, slow)
-  local client = (slow and 'slow:' or '') .. (redis.call('HGET', job, 'client') or '')
+  local client = redis.call('HGET', job, 'client') or ''
+  client = slow and SLOW_CLIENT:format(client) or client
   local _, present = next_of(queue, client)
   local round = (present or last_round(queue) + 1) + (member:match(':1$') and 1 or 0)
   local own = slow and redis.call('HGET', part, 'turn')

@@ -26,7 +26,7 @@ local function move(client)
     local job, part = JOB_KEY:format(job_id), PART_KEY:format(job_id, number)
     if not seen[job] and redis.call('EXISTS', job) == 1 then
       redis.call('HSET', job, 'model_version', version)
-      if not client:match('^slow:') then
+      if not is_slow(client) then
         redis.call('HINCRBY', job, 'next_turn', shift)
         redis.call('HINCRBY', job, 'first_turn', shift)
       end
@@ -34,7 +34,7 @@ local function move(client)
     seen[job] = true
     local message = redis.call('HGET', part, 'message')
     if message then
-      redis.call('HSET', part, 'message', readdressed(message))
+      redis.call('HSET', part, 'message', readdressed(message), 'turn', round)
     end
     if stop_waiting(queue, client, member) then
       redis.call('ZADD', WAITING_KEY:format(new_queue), 0, member)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -239,3 +240,26 @@ def open_job(service: LocalService) -> str:
             assert answer.status_code == 503 and time.monotonic() < give_up, answer.text
             time.sleep(0.1)
         return str(answer.json()["job"]["id"])
+
+
+def test_a_web_process_counts_the_time_of_each_client(tmp_path: Path) -> None:
+    """gunicorn must call what turns that on."""
+    own = os.environ | {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path)}
+    application = "tests.pipeline.hostile.looking_app:create_app()"
+    other = httpx.HTTPTransport(local_address=OTHER)
+    with local_service(tmp_path, own) as web:
+        web.start("web", ["gunicorn", "-c", "web/server/gunicorn.conf.py", application], {})
+        web.await_web()
+        with (
+            httpx.Client(base_url=web.base_url) as busy,
+            httpx.Client(base_url=web.base_url, transport=other) as quiet,
+        ):
+            look = busy.get("/look").json()
+            assert look["is_watched"] and look["frozen"] > 10_000
+            busy.get("/work")
+            assert busy.get("/look").json()["rests_for"] > 0.1, "it is alone, so it need not wait"
+            busy.get("/work")
+            assert quiet.get("/look").json()["rests_for"] < 0.1
+            began = time.monotonic()
+            assert busy.get("/look").json()["rests_for"] < 0.1
+            assert time.monotonic() - began > 0.1, "it had to rest first"

@@ -24,80 +24,84 @@ from tests.workers.classify.scripted import (
     taken,
 )
 from workers.classify.budget import DecodeBudget
+from workers.classify.tasks import BatchClassifier
 from workers.decode.decoder import Decoded
 
 BUDGET = DecodeBudget.of(Settings(lane=Lane.BULK))
 
 
+@pytest.fixture
+def decoder(classifier: Make) -> ScriptedDecoder:
+    return ScriptedDecoder(load_side(classifier))
+
+
+@pytest.fixture
+def bulk(classifier: Make, decoder: ScriptedDecoder) -> BatchClassifier:
+    return classifier(decoder, BUDGET)
+
+
 def test_a_part_that_takes_long_is_put_back_after_a_second(
-    classifier: Make, jobs: JobRecords, redis: Redis
+    bulk: BatchClassifier, decoder: ScriptedDecoder, jobs: JobRecords, redis: Redis
 ) -> None:
     """A folder of photos is such a part. Pictures of other clients go first from then on."""
     photos = [submit(jobs, *[HEAVY] * 16, client="photos") for _ in range(2)]
     stranger = submit(jobs, *[GOOD] * 4, client="stranger")
     taken(redis)
-    decoder = ScriptedDecoder(load_side(classifier))
-    made = classifier(decoder, BUDGET)
-    made.classify([photos[0]])
+    bulk.classify([photos[0]])
     assert 0.8 <= decoder.seconds < 1.2
     assert ([photos[0]], True) in taken(redis)
-    assert made.classify([photos[1], stranger]) == 4, "nothing of it is tried"
+    assert bulk.classify([photos[1], stranger]) == 4, "nothing of it is tried"
     assert outcomes(jobs, stranger) == ["succeeded"] * 4
-    made.classify([photos[0]], slow=True)
+    bulk.classify([photos[0]], slow=True)
     assert ([photos[1]], True) in taken(redis)
 
 
 def test_a_part_that_runs_alone_has_more_time(
-    classifier: Make, jobs: JobRecords, redis: Redis
+    bulk: BatchClassifier, decoder: ScriptedDecoder, jobs: JobRecords, redis: Redis
 ) -> None:
     photos = submit(jobs, *[HEAVY] * 16, client="photos")
     taken(redis)
-    decoder = ScriptedDecoder(load_side(classifier))
-    assert classifier(decoder, BUDGET).classify([photos], slow=True) == 10
+    assert bulk.classify([photos], slow=True) == 10
     assert 0.9 * LIMIT < decoder.seconds <= LIMIT
     assert taken(redis) == [([photos], True)]
 
 
 @pytest.mark.parametrize("picture", [LARGE, HOSTILE])
 def test_a_client_with_one_picture_that_takes_long_is_slow(
-    classifier: Make, jobs: JobRecords, redis: Redis, picture: bytes
+    bulk: BatchClassifier, jobs: JobRecords, redis: Redis, picture: bytes
 ) -> None:
     """Its jobs of one picture each would spend each batch, before the parts of others."""
-    made = classifier(budget=BUDGET)
-    made.classify([submit(jobs, picture, client="slow")])
+    bulk.classify([submit(jobs, picture, client="slow")])
     slow = submit(jobs, picture, client="slow")
     good = submit(jobs, GOOD, GOOD, client="good")
     taken(redis)
-    made.classify([slow, good])
+    bulk.classify([slow, good])
     assert outcomes(jobs, good) == ["succeeded"] * 2
     assert taken(redis) == [([slow], True)]
-    assert made.classify([slow], slow=True) == 1
+    assert bulk.classify([slow], slow=True) == 1
 
 
 def test_a_stranger_waits_for_one_second_of_a_part_in_front_of_it(
-    classifier: Make, jobs: JobRecords, redis: Redis
+    bulk: BatchClassifier, decoder: ScriptedDecoder, jobs: JobRecords, redis: Redis
 ) -> None:
     slow = [submit(jobs, *[LARGE] * 10, client="slow") for _ in range(2)]
     stranger = submit(jobs, *[GOOD] * 4, client="stranger")
     taken(redis)
-    decoder = ScriptedDecoder(load_side(classifier))
-    made = classifier(decoder, BUDGET)
-    made.classify([*slow, stranger])
+    bulk.classify([*slow, stranger])
     again = dict((refs[0], alone) for refs, alone in taken(redis))
     assert again.pop(stranger) is False
     assert [again[ref] for ref in slow if ref in again] == [True], "the other one waits"
-    made.classify([stranger])
+    bulk.classify([stranger])
     assert outcomes(jobs, stranger) == ["succeeded"] * 4 and decoder.seconds < 1.2
 
 
 def test_a_batch_that_is_recalled_ends_after_its_picture(
-    classifier: Make, jobs: JobRecords, redis: Redis
+    bulk: BatchClassifier, decoder: ScriptedDecoder, jobs: JobRecords, redis: Redis
 ) -> None:
     photos = submit(jobs, *[HEAVY] * 4, client="photos")
     taken(redis)
-    decoder = ScriptedDecoder(load_side(classifier))
     recalled = lambda: len(decoder.seen) == 3  # noqa: E731
-    assert classifier(decoder, BUDGET).classify([photos], slow=True, recalled=recalled) == 2
+    assert bulk.classify([photos], slow=True, recalled=recalled) == 2
     assert taken(redis) == [([photos], True)]
 
 

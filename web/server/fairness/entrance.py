@@ -61,10 +61,14 @@ class Entrance:
         self._round = -1
         self._letting_in = False
 
-    def wait(self, client: str, environ: WSGIEnvironment) -> None:
-        """Return when a request of `client` may begin. Raises ClientGone if it waited in vain."""
+    def wait(self, client: str, environ: WSGIEnvironment, *, is_probe: bool = False) -> None:
+        """Return when a request of `client` may begin. Raises ClientGone if it waited in vain.
+
+        Nobody rests for a probe. Probes come every few seconds, and take little.
+        """
         note_client(client)
-        self._rests.note(client)
+        if not is_probe:
+            self._rests.note(client)
         if "gunicorn.socket" not in environ:  # another server, without an event loop
             return
         waited = _head_waited.get() if _head_of.get() == client else self.take_turn(client)

@@ -24,8 +24,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
@@ -51,25 +49,20 @@ _NO_PAUSE_SECONDS = 1e-9
 _SINGLE = "classifier.single_picture"
 
 
-#: The name of the client whose request this greenlet answers.
-_client: ContextVar[str] = ContextVar("client", default="")
-
-
 def note_client(name: str) -> None:
     """Say whose request this greenlet answers from now on."""
-    _client.set(name)
-    with suppress(AttributeError):  # the event loop itself
-        gevent.getcurrent().client = name
+    gevent.getcurrent().client = name
 
 
 def client_of(each: Any) -> str:
     """The client whose request a greenlet answers; empty if it answers none."""
-    return getattr(each, "client", "")
+    name: str = getattr(each, "client", "")
+    return name
 
 
 def current_client() -> str:
     """The client whose request this greenlet answers."""
-    return _client.get()
+    return client_of(gevent.getcurrent())
 
 
 def mark_single_picture(environ: WSGIEnvironment) -> None:
@@ -119,7 +112,7 @@ class Queue:
     def wait(self, more_seconds: float = 0) -> None:
         """Return when this body leaves the queue. Its pause is longer by `more_seconds`."""
         let_others_run()  # or a body that was just read would go before those that wait
-        client = _client.get()
+        client = current_client()
         if self._busy:
             self._wait_for_turn(client)
         self._busy, self._served = True, client
@@ -173,7 +166,7 @@ class Pacing:
 
     def note_read(self, environ: WSGIEnvironment) -> None:
         """Some of this request's body is about to be read."""
-        client = _client.get()
+        client = current_client()
         if _SINGLE in environ or client != self._last_client:
             self._last_client, self._alone_since = client, self._clock()
 

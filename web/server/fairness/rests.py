@@ -1,4 +1,4 @@
-"""While others are there, a client gets half of the event loop at most.
+"""While others are there, a client gets about half of the event loop at most.
 
 One thread serves all clients. A form of many pictures is read in hundreds of rounds of the event
 loop, and each round lasts as long as the steps of another client in it. So the time of each step is
@@ -32,13 +32,8 @@ _MOST = 1000
 class Rests:
     """Those of one process."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.perf_counter,
-        sleep: Callable[[float], object] = gevent.sleep,
-    ) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._sleep = sleep
         self._until: dict[str, float] = {}  #: By client: until when it rests.
         self._latest = ("", float("-inf"))  #: The client of the latest request, and its time.
         self._other = ("", float("-inf"))  #: The latest one of another client than that.
@@ -77,7 +72,7 @@ class Rests:
     def rest(self) -> None:
         """A pause of a long answer, until the client of this greenlet has rested."""
         if seconds := self.owed(current_client()):
-            self._sleep(seconds)
+            gevent.sleep(seconds)
         else:
             let_others_run()
 

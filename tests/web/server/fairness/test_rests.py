@@ -80,11 +80,11 @@ def watched() -> Iterator[Rests]:
 
 def test_requests_of_a_client_leave_half_of_the_time_to_others(watched: Rests) -> None:
     entrance, worked = Entrance(rests=watched), dict.fromkeys(("many", "one"), 0)
-    ends_at = time.monotonic() + 1
+    began = time.monotonic()
 
     def ask(client: str) -> None:
         """Each request takes ten milliseconds of the event loop."""
-        while time.monotonic() < ends_at:
+        while worked["many"] < 50:
             entrance.wait(client, {"gunicorn.socket": None})
             time.sleep(0.01)  # that of the standard library: nobody else runs
             worked[client] += 1
@@ -93,11 +93,11 @@ def test_requests_of_a_client_leave_half_of_the_time_to_others(watched: Rests) -
     def steps() -> None:
         """Another client, whose request takes many short steps."""
         note_client("one")
-        while time.monotonic() < ends_at:
+        while worked["many"] < 50:
             watched.note("one")
             worked["one"] += 1
             let_others_run()
 
     gevent.joinall([*(gevent.spawn(ask, "many") for _ in range(20)), gevent.spawn(steps)])
-    assert 20 <= worked["many"] <= 85, worked  # 100 without rests
+    assert time.monotonic() - began > 0.015 * worked["many"]
     assert worked["one"] > 10 * worked["many"], "its steps take place in the rests"

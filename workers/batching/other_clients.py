@@ -1,4 +1,4 @@
-"""Which clients have lately sent messages to this worker: those of slow pictures, and others."""
+"""Whether other clients than those of slow pictures have lately sent messages to this worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SLOW_SECONDS = 60.0
 _OTHERS_SECONDS = 1.0
 
 
-class Presence:
+class OtherClients:
     def __init__(self) -> None:
         self._slow: dict[str, float] = {}  #: Slow clients, and until when they are.
         self._others_until = 0.0
@@ -31,6 +31,6 @@ class Presence:
             self._others_until = now + _OTHERS_SECONDS
 
     @property
-    def others(self) -> bool:
+    def are_there(self) -> bool:
         """Whether another client than the slow ones has lately sent a message."""
         return time.monotonic() < self._others_until
