@@ -35,7 +35,8 @@ _Result = TypeVar("_Result")
 #: Formats whose decoders are one call into C, which the number of pixels does not bound.
 _ONE_CALL = (formats.AVIF, formats.HEIC, formats.RAW, formats.TIFF)
 
-#: A nice value. The other pictures of the worker go first, and so do those of a worker of `bulk`.
+#: A nice value. The other pictures of the worker go first. Those of a worker of `bulk` do so, too,
+#: unless Linux first divides the cores between sessions (workers.upkeep.priority).
 _LOWEST_PRIORITY = 19
 _LOOK_SECONDS = 0.05
 
