@@ -102,6 +102,7 @@ class BatchDecoding:
         self._budget = budget
         self._pictures_at_once = pictures_at_once
         every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
+        slow_clients.seen({picture.client for picture in every})
         in_rounds = _in_rounds if budget.trial else _whole_parts_in_rounds
         every = in_rounds(every, slow_clients)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
@@ -192,7 +193,7 @@ class BatchDecoding:
         work, position = picture.work, picture.position
         self._begun = work
         self._owed = None if picture.client in self._slow_clients else self._owed
-        if self._tries(picture) and self._slow_clients.skip(picture.client):
+        if self._tries(picture) and self._slow_clients.skips(picture.client):
             return self._put_off(picture)
         data = self._read(picture)
         if data is None:

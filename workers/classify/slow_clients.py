@@ -3,63 +3,76 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 #: After this time without a slow picture, a client is like any other.
 _SECONDS = 60.0
 _MOST = 1000
-#: So many pictures of a client that sends slow ones are not tried, at most.
-_MOST_UNTRIED, _MOST_WEIGHT = 63, 10.0
-#: How much of a slow picture a quick one makes up for.
-_OF_A_QUICK_ONE = 1 / 8
+#: While others are there, the tries of a slow client may take one part in so many of the time.
+_SHARE = 32
+#: A client is there for so long after its latest picture.
+_THERE_SECONDS = 10.0
 
 
-@dataclass
-class _Client:
-    until: float = 0.0
-    seconds: float = 0.0  #: The processor time that its latest picture took.
-    untried: int = 0  #: So many pictures will not be tried.
-    weight: float = 0.0  #: Its slow pictures, less what its quick ones make up for.
+@dataclass(frozen=True)
+class _Slow:
+    until: float
+    seconds: float  #: The processor time that its latest picture took.
+    tried_from: float  #: Before this time its pictures are not tried while others are there.
 
 
 class SlowClients:
     """A pool process keeps it over its batches. It remembers the latest `_MOST` clients."""
 
     def __init__(self) -> None:
-        self._clients: dict[str, _Client] = {}
+        self._slow: dict[str, _Slow] = {}
+        self._seen: dict[str, float] = {}  #: The two clients that were seen last, and when.
+
+    def seen(self, clients: Iterable[str]) -> None:
+        """These clients have sent pictures."""
+        for client in clients:
+            self._seen.pop(client, None)
+            self._seen[client] = time.monotonic()
+        self._seen = dict(list(self._seen.items())[-2:])
 
     def add(self, client: str, seconds: float) -> None:
         """`seconds` is the processor time that the slow picture took.
 
-        After two slow pictures, the next picture is not tried, and after each further one twice as
-        many and one.
+        After the second one in a minute, the next pictures are not tried for a time, because the
+        result is clear and others would wait. Quick pictures in between change nothing, or a client
+        could send both in turn.
         """
-        known = self._clients.pop(client, _Client())  # so that the oldest comes first
-        untried = min(int(2**known.weight) - 1, _MOST_UNTRIED)
-        until = time.monotonic() + _SECONDS
-        weight = min(known.weight + 1, _MOST_WEIGHT)
-        self._clients[client] = _Client(until, seconds, untried, weight)
-        if len(self._clients) > _MOST:
-            del self._clients[next(iter(self._clients))]
+        known = self._known(client)
+        self._slow.pop(client, None)  # so that the oldest comes first
+        now = time.monotonic()
+        rest = min((_SHARE - 1) * seconds, _SECONDS) if known else 0.0
+        tried_from = max(now + rest, known.tried_from if known else 0.0)
+        self._slow[client] = _Slow(now + _SECONDS, seconds, tried_from)
+        if len(self._slow) > _MOST:
+            del self._slow[next(iter(self._slow))]
 
-    def was_quick(self, client: str, seconds: float = 0.0) -> None:
-        """Several quick pictures make up for a slow one, or a client could send both in turn."""
-        if known := self._clients.get(client):
-            known.seconds = seconds
-            known.weight = max(0.0, known.weight - _OF_A_QUICK_ONE)
-            known.untried = 0 if known.weight < 1 else known.untried
+    def was_quick(self, client: str, seconds: float) -> None:
+        if known := self._slow.get(client):
+            self._slow[client] = replace(known, seconds=seconds)
 
     def seconds(self, client: str) -> float:
         """The processor time of a client's latest picture; 0 if the client is not slow."""
-        return self._clients[client].seconds if client in self else 0.0
+        known = self._known(client)
+        return known.seconds if known else 0.0
 
-    def skip(self, client: str) -> bool:
+    def skips(self, client: str) -> bool:
         """Whether the next picture of a client is taken to be slow without a try."""
-        if client not in self or not self._clients[client].untried:
-            return False
-        self._clients[client].untried -= 1
-        return True
+        known = self._known(client)
+        return bool(known and time.monotonic() < known.tried_from and self._others(client))
+
+    def _others(self, client: str) -> bool:
+        since = time.monotonic() - _THERE_SECONDS
+        return any(at > since for each, at in self._seen.items() if each != client)
 
     def __contains__(self, client: str) -> bool:
-        known = self._clients.get(client)
-        return known is not None and time.monotonic() < known.until
+        return self._known(client) is not None
+
+    def _known(self, client: str) -> _Slow | None:
+        known = self._slow.get(client)
+        return known if known and time.monotonic() < known.until else None

@@ -107,11 +107,14 @@ def test_a_client_with_a_slow_picture_comes_later_in_the_next_batches(
         assert done == 4
 
 
-def test_a_client_is_like_any_other_a_minute_after_its_slow_picture(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def test_a_client_is_like_any_other_a_minute_after_its_slow_picture(clock: Clock) -> None:
     clients = SlowClients()
     clients.add("old", 1)
     clock.now += 59
@@ -127,54 +130,56 @@ def test_few_slow_clients_are_remembered() -> None:
         clients.add(f"{k}", 1)
         clients.add("1", 1)
     assert "0" not in clients and "1" in clients and "1000" in clients
-    assert len(clients._clients) == 1000
+    assert len(clients._slow) == 1000
 
 
-def test_a_client_that_sends_slow_pictures_in_a_row_gets_fewer_tries() -> None:
+def test_after_two_slow_pictures_a_client_gets_no_tries_for_a_time(clock: Clock) -> None:
     """A first try takes the time of others, and its result is clear."""
     clients = SlowClients()
-    untried = []
-    for _ in range(5):
-        clients.add("hostile", 0.3)
-        untried.append(skipped(clients, "hostile"))
-    assert untried == [0, 1, 3, 7, 15]
+    clients.seen(["hostile", "other"])
     clients.add("hostile", 0.3)
-    for _ in range(6 * 8):
-        clients.was_quick("hostile")
-    assert skipped(clients, "hostile") == skipped(clients, "other") == 0
+    assert not clients.skips("hostile")
     clients.add("hostile", 0.3)
-    assert skipped(clients, "hostile") == 0, "it begins anew"
+    assert clients.skips("hostile") and not clients.skips("other")
+    clock.now += 9.2
+    assert clients.skips("hostile")
+    clock.now += 0.2
+    assert not clients.skips("hostile")
 
 
-def test_slow_and_quick_pictures_in_turn_get_few_tries() -> None:
-    clients = SlowClients()
-    tried = 0
-    for number in range(200):
-        if clients.skip("hostile"):
+@pytest.mark.parametrize("quick_ones", [0, 1, 20])
+def test_the_tries_of_a_slow_client_take_a_small_share_of_the_time(
+    clock: Clock, quick_ones: int
+) -> None:
+    """Also if it sends quick pictures in between."""
+    clients, tried, began, number = SlowClients(), 0.0, clock.now, 0
+    while clock.now < began + 300:
+        clients.seen(["hostile", "other"])
+        number += 1
+        seconds = 0.01 if number % (quick_ones + 1) else 0.8
+        if clients.skips("hostile"):
+            clock.now += 0.01
             continue
-        tried += 1
-        if number % 2:
-            clients.was_quick("hostile")
+        clock.now += seconds
+        if seconds == 0.8:
+            tried += seconds
+            clients.add("hostile", seconds)
         else:
-            clients.add("hostile", 0.3)
-    assert tried < 30
+            clients.was_quick("hostile", seconds)
+    assert 0 < tried < 300 / 25
 
 
-def test_a_client_with_a_few_slow_pictures_among_others_is_tried_as_usual() -> None:
+def test_a_client_is_tried_as_usual_while_nobody_else_is_there(clock: Clock) -> None:
+    """An application may send the pictures of many people, and some of them are slow."""
     clients = SlowClients()
-    for number in range(200):
-        assert not clients.skip("usual")
-        if number % 10:
-            clients.was_quick("usual")
-        else:
-            clients.add("usual", 0.3)
-
-
-def skipped(clients: SlowClients, client: str) -> int:
-    count = 0
-    while clients.skip(client):
-        count += 1
-    return count
+    clients.seen(["application", "other"])
+    clock.now += 11
+    for _ in range(5):
+        clients.seen(["application"])
+        clients.add("application", 0.8)
+    assert not clients.skips("application")
+    clients.seen(["other"])
+    assert clients.skips("application")
 
 
 def test_a_picture_that_was_not_tried_is_put_back_as_a_slow_one(
@@ -193,7 +198,6 @@ def test_a_picture_that_was_not_tried_is_put_back_as_a_slow_one(
     assert made.classify([quick]) == 0 and not decoder.seen
     assert taken(redis) == [([quick], True)]
     assert made.classify([quick], slow=True) == 1
-    assert made.classify([submit(jobs, GOOD, client="hostile")]) == 1, "the next one is tried"
 
 
 def test_a_slow_picture_is_decoded_with_low_priority_and_ends_when_it_is_recalled(
