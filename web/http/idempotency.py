@@ -5,17 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from werkzeug.datastructures import Headers
 
 from shared.errors import InvalidRequest
 from shared.records.claims import AlreadyClaimed, Claim
 from shared.records.read import JobReader
+from web.server.fairness.pacing import Breaks
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+#: So many values of a list become JSON at once.
+_AT_ONCE = 1000
 
 
 class Key(NamedTuple):
@@ -31,16 +38,42 @@ class Key(NamedTuple):
         `options` were added by later releases. One that is 0 or empty is left out, so that a client
         can send a request of an earlier release again.
         """
-        without = self._fingerprint(asked, options)
+        text = hashlib.sha256()
+        for piece in _json_pieces([self.call, *asked]):
+            text.update(piece.encode())
+        without = _fingerprint(text, options)
         if not thumbnails:
             return Claim(self.owner, self.value, without)
-        fingerprint = self._fingerprint(asked, options | {"thumbnails": True})
-        return Claim(self.owner, self.value, fingerprint, without)
+        return Claim(
+            self.owner, self.value, _fingerprint(text, options | {"thumbnails": True}), without
+        )
 
-    def _fingerprint(self, asked: Sequence[object], options: Mapping[str, object]) -> str:
-        more = {name: value for name, value in options.items() if value}
-        text = json.dumps([self.call, *asked, *([more] if more else [])], default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+
+def _fingerprint(text: Hash, options: Mapping[str, object]) -> str:
+    more = {name: value for name, value in options.items() if value}
+    whole = text.copy()
+    whole.update((f", {json.dumps(more, default=str)}]" if more else "]").encode())
+    return whole.hexdigest()
+
+
+def _json_pieces(values: Sequence[object]) -> Iterator[str]:
+    """The JSON of a list, without its end. Others run in between, because a list in it may be long.
+
+    Claims of earlier releases are of the same text, so a change would refuse requests that are sent
+    again.
+    """
+    breaks = Breaks()
+    for number, value in enumerate(values):
+        yield ", " if number else "["
+        if not isinstance(value, list):
+            yield json.dumps(value, default=str)
+            continue
+        yield "["
+        for start in range(0, len(value), _AT_ONCE):
+            breaks.take()
+            yield ", " if start else ""
+            yield json.dumps(value[start : start + _AT_ONCE], default=str)[1:-1]
+        yield "]"
 
 
 def key_of(headers: Headers, owner: str, call: str) -> Key | None:

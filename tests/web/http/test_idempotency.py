@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from flask_openapi import OpenAPI
 from flask.testing import FlaskClient
@@ -89,6 +91,32 @@ def test_an_option_that_is_not_used_leaves_the_claims_of_earlier_releases() -> N
     key = Key("anna", "call", "k")
     assert key.claim(5, "a.jpg", min_score=0).fingerprint == fingerprint
     assert key.claim(5, "a.jpg", min_score=0.5).fingerprint != fingerprint
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 1001, 2000])
+def test_claims_of_many_digests_are_those_of_earlier_releases(count: int) -> None:
+    asked = ["bulk", 5, [f"é{k}" for k in range(count)], None, [("a.jpg", "b")]]
+    key = Key("anna", "call", "k")
+    claim = key.claim(*asked, thumbnails=True, embeddings=64)
+    options = [{"embeddings": 64, "thumbnails": True}, {"embeddings": 64}]
+    assert [claim.fingerprint, claim.without_thumbnails] == [
+        hashlib.sha256(json.dumps(["call", *asked, each]).encode()).hexdigest() for each in options
+    ]
+
+
+def test_others_run_while_a_claim_of_many_digests_is_made() -> None:
+    rounds = 0
+
+    def count() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            gevent.sleep(0.001)
+
+    counter = gevent.spawn(count)
+    Key("anna", "call", "k").claim(["0" * 64] * 500_000, thumbnails=True)
+    counter.kill()
+    assert rounds > 10
 
 
 def test_another_call_with_the_same_key_is_refused(client: FlaskClient) -> None:
