@@ -20,7 +20,9 @@ end
 -- Let a job's record and all that belongs to it expire in so many seconds.
 -- `claim` is the key of its idempotency claim, or false.
 local function expire(job, job_id, total, claim, now, seconds)
-  keep(job, 0, now, seconds)
+  -- Its thumbnails live for twice as long as its results.
+  local thumbnails = redis.call('HEXISTS', job, 'thumbnails') == 1
+  keep(job, 0, now, thumbnails and 2 * seconds or seconds)
   redis.call('EXPIRE', job, seconds)
   if claim then
     redis.call('EXPIRE', claim, seconds)

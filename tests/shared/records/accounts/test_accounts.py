@@ -21,6 +21,7 @@ from shared.jobs import (
 from shared.records.accounts import account
 from shared.records.accounts.account import DAY, Account
 from shared.records.job_records import JobRecords
+from shared.thumbnails import MOST_BYTES
 from tests.shared.records.parts import LANE, REFUSED, SUCCESS, bury, commit, take_message
 
 CLIENT = "key alice"
@@ -174,6 +175,21 @@ def test_records_leave_the_account_when_they_expire(
     # The first request of a day removes the hours of the past.
     fields = [name for name in redis.hkeys(keys.account(CLIENT)) if name.startswith(b"kept:")]
     assert len(fields) == 1
+
+
+def test_thumbnails_stay_in_the_account_until_they_expire(
+    redis: Redis, jobs: JobRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.now(redis)
+    job = NewJob(
+        id=new_job_id(), lane=LANE, top_k=5, items=[new_item()], client=CLIENT, thumbnails=True
+    )
+    jobs.submitter.accept([job])
+    commit(redis, jobs, take_message(redis)[0])
+    monkeypatch.setattr(clock, "now", lambda redis: now + 7100)
+    assert account.read(redis, CLIENT).kept > MOST_BYTES
+    monkeypatch.setattr(clock, "now", lambda redis: now + 3 * 3600)
+    assert account.read(redis, CLIENT).kept == 0
 
 
 def test_the_images_of_a_day_begin_at_midnight(
