@@ -62,6 +62,7 @@ def test_a_run_has_its_time_and_memory_and_notes_a_killed_process(tmp_path: Path
 
     run = program.run(during=lambda process: program.kill_one(process, has_child))
     assert not run.succeeded
+    assert program.classified == 6
 
 
 def test_only_whole_files_of_a_table_are_read(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ Each round runs each program four times, with files that it has not seen:
 
 - to its end: time, images per second, memory of all processes, wrong labels
 - killed with SIGKILL when half of the pictures are classified: the rows that can be read then
-- once more after that; the command gets `--resume`
+- once more after that; the command gets `--resume`: its time, and the pictures that were classified
+  again
 - with one of its two classifying processes killed in the middle: the rows of its table
 """
 
@@ -51,6 +52,7 @@ _COLUMNS = {
     "wrong": "wrong or missing labels",
     "left": "rows after SIGKILL",
     "again": "seconds of the next run",
+    "twice": "pictures classified twice",
     "survived": "rows, one process killed",
 }
 
@@ -119,10 +121,12 @@ def _measure(
     results["wrong"].append(wrong)
 
     program, table = _next(chosen, pictures, images, 2)
+    before = chosen.classified(program)
     if not program.kill(chosen.half(program, images)):
         print("It ended before it was killed.", file=sys.stderr)
     results["left"].append(chosen.rows_left(table))
     results["again"].append(program.run(*chosen.resume).seconds)
+    results["twice"].append(chosen.classified(program) - before - images)
 
     program, table = _next(chosen, pictures, images, 3)
     half = chosen.half(program, images)

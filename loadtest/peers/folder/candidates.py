@@ -36,6 +36,9 @@ class Candidate(Protocol):
     def half(self, program: Program, images: int) -> Callable[[], bool]:
         """Whether half of the pictures are classified from now on."""
 
+    def classified(self, program: Program) -> int:
+        """How many pictures were classified, in all runs of the program."""
+
     def kill_one(
         self, program: Program, process: subprocess.Popen[bytes], when: Callable[[], bool]
     ) -> None:
@@ -77,10 +80,11 @@ class Upload:
         return Program(command, self.folder, [psutil.Process(pid) for pid in ids])
 
     def half(self, program: Program, images: int) -> Callable[[], bool]:
-        enough = self._classified() + images / 2
-        return lambda: self._classified() >= enough
+        enough = self.classified(program) + images / 2
+        return lambda: self.classified(program) >= enough
 
-    def _classified(self) -> int:
+    def classified(self, program: Program) -> int:
+        """Those of all programs, because the service classifies them."""
         jobs = self._client.jobs()
         return sum(job.counts.succeeded + job.counts.failed for job in jobs)
 
@@ -114,6 +118,9 @@ class Peer:
 
     def half(self, program: Program, images: int) -> Callable[[], bool]:
         return lambda: program.done() >= images / 2
+
+    def classified(self, program: Program) -> int:
+        return program.classified
 
     def kill_one(
         self, program: Program, process: subprocess.Popen[bytes], when: Callable[[], bool]

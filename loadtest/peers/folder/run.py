@@ -43,6 +43,7 @@ class Program:
     command: Sequence[str]
     folder: Path  #: For its log and its progress.
     others: Sequence[psutil.Process] = ()
+    classified: int = 0  #: Pictures that its own processes have classified, in all runs.
     #: Processes that it has started.
     _family: set[psutil.Process] = field(default_factory=set)
 
@@ -106,6 +107,7 @@ class Program:
             with suppress(psutil.NoSuchProcess):
                 member.kill()
         psutil.wait_procs(self._family, timeout=10)
+        self.classified += self.done()
 
 
 def rows(table: Path) -> dict[str, str]:
