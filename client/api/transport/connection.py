@@ -146,9 +146,11 @@ class Requests:
             outcome = self._outcome(send, (yield send))
             if not isinstance(outcome, ImageClassifierError):
                 return outcome
-            pause = self.retries.pause(attempt, getattr(outcome, "retry_after", None))
-            if not self._may_pass(outcome) or time.monotonic() + pause > give_up:
+            left, at_least = give_up - time.monotonic(), getattr(outcome, "retry_after", None) or 0
+            if not self._may_pass(outcome) or left <= at_least:
                 raise outcome
+            # The last attempt is made when the time is over, and not before.
+            pause = min(self.retries.pause(attempt, at_least), left)
             self.on_retry(outcome, pause)
             if (yield Pause(pause)):
                 raise outcome

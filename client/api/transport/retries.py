@@ -17,7 +17,7 @@ class Retries:
     wait_for_service: bool = True
     wait_for_model: bool = True  #: Also retry while no worker has loaded a model.
 
-    def pause(self, attempt: int, retry_after: float | None) -> float:
+    def pause(self, attempt: int, retry_after: float) -> float:
         """Seconds to wait after a failed attempt. Attempts are counted from 0.
 
         The jitter is added to `retry_after`. Without it, all clients that received the same
@@ -25,4 +25,4 @@ class Retries:
         """
         # The exponent is limited: attempts may go on for a day.
         longest = min(self.longest_seconds, self.first_seconds * 2 ** min(attempt, 16))
-        return (retry_after or 0) + random.uniform(0, longest)
+        return retry_after + random.uniform(0, longest)

@@ -87,7 +87,7 @@ def test_retries_end_with_the_total_time_and_raise_the_last_error(pauses: list[f
                 service.classify(b"picture")
     assert (raised.value.code, raised.value.status) == ("unavailable", 503)
     assert len(server.requests) == len(pauses) + 1 >= 5
-    assert 8 < sum(pauses) <= 10
+    assert sum(pauses) == pytest.approx(10), "the last attempt is made at the end"
 
 
 def test_a_retry_after_beyond_the_total_time_is_not_waited_for() -> None:
@@ -186,8 +186,8 @@ def test_an_unknown_code_is_an_exception_by_its_status() -> None:
 
 def test_pauses_are_random_between_zero_and_the_longest() -> None:
     retries = Retries(first_seconds=0.5, longest_seconds=20)
-    first = [retries.pause(0, None) for _ in range(200)]
-    late = [retries.pause(10_000, None) for _ in range(200)]
+    first = [retries.pause(0, 0) for _ in range(200)]
+    late = [retries.pause(10_000, 0) for _ in range(200)]
     asked = [retries.pause(0, 7) for _ in range(200)]
     assert 0 <= min(first) < 0.1 and 0.4 < max(first) <= 0.5
     assert min(late) < 2 and 18 < max(late) <= 20
