@@ -8,9 +8,9 @@ from typing import Any
 
 from werkzeug import formparser
 from werkzeug.datastructures import Headers
-from werkzeug.sansio.multipart import Event, Field, File, MultipartDecoder
+from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder
 
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, RequestTooLarge
 from web.server.fairness.pacing import Queue
 
 #: The heads of parts are parsed in steps of about two milliseconds, one step of one form in each
@@ -33,37 +33,52 @@ _USED = ("Content-Type", "Content-Length")
 _LONGEST_NAME = 2**10
 
 
-class Boundary:
-    """Finds the boundary of a form as its pattern does, in half of the time.
+_LINE_END = rb"(?:\r\n|\n|\r)"
 
-    A regular expression tries every byte of a picture. A match can only be where the text of the
-    boundary is, after a line end of one or two bytes.
+
+class Boundary:
+    """Finds the boundary of a form as werkzeug's pattern does, in a fraction of the time.
+
+    That pattern begins with a line end, so it is tried at every byte of a picture. This one begins
+    with the text of the boundary, which Python looks for as for any text.
     """
 
-    _LONGEST_LINE_END = 2
+    def __init__(self, boundary: bytes) -> None:
+        text = re.escape(b"--" + boundary)
+        after = rb"(--[^\S\n\r]*%s?|[^\S\n\r]*%s)" % (_LINE_END, _LINE_END)
+        self._pattern = re.compile(rb"%s(?<=[\r\n]%s)%s" % (text, text, after))
 
-    def __init__(self, boundary: bytes, pattern: re.Pattern[bytes]) -> None:
-        self._text = b"--" + boundary
-        self._pattern = pattern
+    def search(self, data: bytes | bytearray) -> Found | None:
+        match = self._pattern.search(data)
+        return match and Found(match)
 
-    def search(self, data: bytes | bytearray) -> re.Match[bytes] | None:
-        at = data.find(self._text)
-        if at < 0:
-            return None
-        return self._pattern.search(data, max(0, at - self._LONGEST_LINE_END))
+
+class Found:
+    """A match that begins with the line end before the text of the boundary."""
+
+    def __init__(self, match: re.Match[bytes]) -> None:
+        self._match = match
+        self.group, self.end = match.group, match.end
+
+    def start(self) -> int:
+        at = self._match.start()
+        return at - (2 if self._match.string[at - 2 : at] == b"\r\n" else 1)
 
 
 class _Decoder(MultipartDecoder):
     """Reads headers that are not UTF-8, with U+FFFD for each byte that cannot be decoded.
 
-    Raises InvalidRequest for the head of a part that is too long.
+    Raises InvalidRequest for the head of a part that is too long, and RequestTooLarge if the text
+    fields are too long together. werkzeug limits each of them, and keeps them in memory.
     """
 
     _parsed = 0  #: Bytes since the last wait.
+    _in_text = False
 
     def __init__(self, boundary: bytes, *limits: Any, **more: Any) -> None:
         super().__init__(boundary, *limits, **more)
-        self.boundary_re = Boundary(boundary, self.boundary_re)  # type: ignore[assignment]
+        self.boundary_re = Boundary(boundary)  # type: ignore[assignment]
+        self._text_bytes = 0
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
         if len(data) > _LONGEST_HEAD:
@@ -83,13 +98,22 @@ class _Decoder(MultipartDecoder):
         werkzeug's is None, although it says str.
         """
         event = super().next_event()
+        if isinstance(event, Data) and self._in_text:
+            self._count_text(len(event.data))
         if isinstance(event, (Field, File)):
+            self._in_text = isinstance(event, Field)
             name = (event.name or "")[:_LONGEST_NAME]
             headers = Headers((key, event.headers[key]) for key in _USED if key in event.headers)
             event = replace(event, name=name, headers=headers)
         if isinstance(event, File):
             return replace(event, filename=event.filename[-_LONGEST_NAME:])
         return event
+
+    def _count_text(self, size: int) -> None:
+        self._text_bytes += size
+        most = self.max_form_memory_size
+        if most is not None and self._text_bytes > most:
+            raise RequestTooLarge(f"The text fields of a form may have {most} bytes together.")
 
 
 def accept_any_name() -> None:

@@ -7,7 +7,7 @@ call reads. So a body waits for memory before it is read, and a refusal comes be
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from werkzeug.wrappers import Request
 
@@ -15,7 +15,7 @@ from shared.errors import Overloaded
 from shared.jobs import PART_SIZE
 from shared.settings import Settings
 from web.intake.archives.uploads import AT_ONCE, TYPES
-from web.intake.uploads import FORM_OVERHEAD
+from web.intake.uploads import FORM, FORM_OVERHEAD
 from web.schemas.submission import largest_open_request
 from web.server.fairness.lines import Lines
 from web.server.fairness.shares import Shares
@@ -25,6 +25,11 @@ BODY = "classifier.body"
 
 #: A body has found no room for it. Room comes as soon as others have been stored.
 _RETRY_AFTER_SECONDS = 5
+
+#: The text fields of a form may have so many bytes (web.intake.forms). As text, a byte may take
+#: four.
+_TEXT_BYTES = cast(int, Request.max_form_memory_size)
+_MORE_FOR_A_BYTE = 3
 
 #: Werkzeug keeps a larger file of a form on disk.
 SPOOLED_BYTES = 500 * 2**10
@@ -111,27 +116,40 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
     open_request = largest_open_request(settings.max_job_images)
 
     def of_picture(request: Request) -> Size:
-        return Size(_length(request, settings.max_image_bytes + FORM_OVERHEAD))
+        return _in_memory(request, _length(request, settings.max_image_bytes + FORM_OVERHEAD))
 
     def of_job(request: Request) -> Size:
         kind = request.mimetype
         if kind == "application/json":
             return Size(_length(request, open_request))
         if kind in TYPES or (request.content_length or 0) > settings.max_request_bytes:
-            return Size(0, _length(request, settings.max_archive_bytes))
-        return Size(_length(request, settings.max_request_bytes))
+            return _on_disk(request, 0, _length(request, settings.max_archive_bytes))
+        return _in_memory(request, _length(request, settings.max_request_bytes))
 
     def of_part(request: Request) -> Size:
         length = _length(request, PART_SIZE * settings.max_image_bytes + FORM_OVERHEAD)
         if length <= PART_SIZE * SPOOLED_BYTES:  # web.routes.form_files keeps it in memory
-            return Size(length)
-        return Size(PART_SIZE * SPOOLED_BYTES, length)
+            return _in_memory(request, length)
+        return _on_disk(request, PART_SIZE * SPOOLED_BYTES, length)
 
     return {
         "/api/v1/classify": of_picture,
         "/api/v1/jobs": of_job,
         "/api/v1/jobs/<job_id>/parts/<number>": of_part,
     }
+
+
+def _in_memory(request: Request, length: int) -> Size:
+    return Size(length + _of_text(request, length))
+
+
+def _on_disk(request: Request, memory: int, length: int) -> Size:
+    return Size(memory + _of_text(request, length), length)
+
+
+def _of_text(request: Request, length: int) -> int:
+    """More bytes in memory that a form may take, because it may be all text."""
+    return _MORE_FOR_A_BYTE * min(length, _TEXT_BYTES) if request.mimetype == FORM else 0
 
 
 def _length(request: Request, most: int) -> int:

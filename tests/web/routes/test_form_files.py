@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from shared.errors import TooManyFiles
+from shared.jobs import PART_SIZE
 from shared.settings import Settings
 from web.intake.uploads import contents
 from web.submit.bodies import BODY, SPOOLED_BYTES, Bodies, Size
@@ -34,3 +36,14 @@ def test_a_body_that_holds_nothing_yet_is_no_reason_for_memory() -> None:
         request = FormRequest({"REQUEST_METHOD": "PUT", BODY: body})
         with request._get_file_stream(10, "image/jpeg", "photo.jpg") as file:
             assert not isinstance(file, io.BytesIO)
+
+
+def test_a_form_on_disk_has_no_more_files_than_a_part() -> None:
+    """Each may have 500 KB in memory, and the memory for those of a part is counted."""
+    with Bodies.from_settings(Settings()).of("client") as body:
+        body.take(Size(16 * MB, 100 * MB))
+        request = FormRequest({"REQUEST_METHOD": "PUT", BODY: body})
+        for _ in range(PART_SIZE):
+            request._get_file_stream(10, "image/jpeg", "photo.jpg").close()
+        with pytest.raises(TooManyFiles):
+            request._get_file_stream(10, "image/jpeg", "photo.jpg")
