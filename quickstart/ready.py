@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 from urllib.request import getproxies
 
 import httpx
@@ -28,14 +29,23 @@ _ATTEMPT_SECONDS = 60
 #: Stands for an API key. The quick start does not print a key.
 _KEY = "imgc_…"
 _LOADING = "a worker is loading the model (the first start exports it once)"
+_QUEUED = "a picture waits in the queue: a worker is still starting, or others come first"
+
+
+class StillBusy(ClassifierError):
+    """The service has its model, and other clients keep it too busy for one more picture."""
 
 
 def main() -> None:
     with command("ready") as settings:
-        model = wait_until_ready(
-            api_url(settings), say=partial(print, flush=True), key=settings.api_key
-        )
-        print(banner(settings, model), flush=True)
+        url, say = api_url(settings), partial(print, flush=True)
+        try:
+            model = wait_until_ready(url, say=say, key=settings.api_key)
+        except StillBusy as error:
+            # The service works. To end it would take it from its clients.
+            say(f"No picture was tried: {error}")
+            model = _model_of(url, settings.api_key)
+        say(banner(settings, model))
         # The end of this program would stop all the others.
         signal.pause()
 
@@ -53,46 +63,65 @@ def wait_until_ready(
 
     `say` gets a sentence when the reason of the wait changes. `key` is sent as the API key.
     `check` is called before each pause and may raise to end the wait. Raises ClassifierError after
-    `limit_seconds` or where the service refuses the key. Time in which this program itself was
-    stopped does not count.
+    `limit_seconds` (StillBusy if the service only has no time), and where it refuses the key. Time
+    in which this program itself was stopped does not count.
     """
     waited, checked_at = 0.0, clock()
     picture = new_picture()
     said = None
     pause, longest_pause = _PAUSES_SECONDS
-    headers = {"X-API-Key": key} if key else {}
-    with local_client(url, timeout=_ATTEMPT_SECONDS, headers=headers) as client:
+    with _client(url, key) as client:
         while obstacle := _obstacle(client, picture):
             check()
             now = clock()
             waited += min(now - checked_at, _ATTEMPT_SECONDS)
             checked_at = now
             if waited > limit_seconds:
-                raise ClassifierError(f"not ready after {limit_seconds:.0f} s: {obstacle}")
-            if obstacle != said:
-                say(f"Waiting: {obstacle}")
-                said = obstacle
+                kind = StillBusy if obstacle.busy else ClassifierError
+                raise kind(f"not ready after {limit_seconds:.0f} s: {obstacle.text}")
+            if obstacle.text != said:
+                say(f"Waiting: {obstacle.text}")
+                said = obstacle.text
             time.sleep(pause)
             pause = min(1.3 * pause, longest_pause)
+    return _model_of(url, key)
+
+
+def _client(url: str, key: str | None) -> httpx.Client:
+    headers = {"X-API-Key": key} if key else {}
+    return local_client(url, timeout=_ATTEMPT_SECONDS, headers=headers)
+
+
+def _model_of(url: str, key: str | None) -> ModelInfo:
+    with _client(url, key) as client:
         return ModelInfo(**client.get("/api/v1/model/info").raise_for_status().json())
 
 
-def _obstacle(client: httpx.Client, picture: bytes) -> str | None:
-    """A phrase that says why the service does not classify yet. None once it does."""
+class _Obstacle(NamedTuple):
+    text: str
+    busy: bool = False  #: Whether the service works, and has no time for this picture.
+
+
+def _obstacle(client: httpx.Client, picture: bytes) -> _Obstacle | None:
+    """Why the service does not classify yet. None once it does."""
     try:
         # Before a worker has loaded the model, each picture would stay in the queue.
         response = client.get("/api/v1/model/info")
         if response.is_success:
             response = client.post("/api/v1/classify", files={"file": ("ready.png", picture)})
     except httpx.TransportError:
-        return "the web process is starting"
-    if response.status_code == httpx.codes.OK:
+        return _Obstacle("the web process is starting")
+    status = response.status_code
+    if status == httpx.codes.OK:
         return None
-    if response.status_code == httpx.codes.UNAUTHORIZED:
+    if status == httpx.codes.UNAUTHORIZED:
         raise ClassifierError("the service asks for an API key: set API_KEY to one of its keys")
-    if response.status_code == httpx.codes.ACCEPTED or ModelNotReady.code in response.text:
-        return _LOADING
-    return f"the service answers {response.status_code}: {response.text[:200]}"
+    if ModelNotReady.code in response.text:
+        return _Obstacle(_LOADING)
+    if status == httpx.codes.ACCEPTED:
+        return _Obstacle(_QUEUED, busy=True)
+    busy = status in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+    return _Obstacle(f"the service answers {status}: {response.text[:200]}", busy)
 
 
 def new_picture() -> bytes:

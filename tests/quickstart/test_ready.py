@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from quickstart import addresses
+from quickstart import addresses, ready
 from quickstart.addresses import api_url, flower_url, network_url
 from quickstart.ready import banner, new_picture, wait_until_ready
 from shared.errors import ClassifierError
@@ -88,6 +90,26 @@ def test_each_obstacle_is_shown_once(starting_service: str) -> None:
 def test_the_wait_ends_and_names_the_obstacle() -> None:
     with pytest.raises(ClassifierError, match="not ready after 0 s: the web process is starting"):
         wait_until_ready(f"http://127.0.0.1:{free_port()}", say=print, limit_seconds=0.2)
+
+
+@pytest.mark.parametrize("status", [202, 429, 503])
+def test_a_service_that_is_too_busy_for_the_picture_is_no_failure(
+    status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients may have sent much before the service was started again."""
+
+    class Busy(Starting):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer(status, {"code": "overloaded"})
+
+    with serving(Busy) as url:
+        monkeypatch.setenv("WEB_PORT", url.rpartition(":")[2])
+        monkeypatch.setattr(ready, "wait_until_ready", partial(wait_until_ready, limit_seconds=0.5))
+        monkeypatch.setattr(signal, "pause", lambda: None)
+        ready.main()
+    said = capsys.readouterr().out
+    assert "No picture was tried: not ready after 0 s" in said and f"Ready: {MODEL.name}" in said
 
 
 def test_time_in_which_the_program_was_stopped_does_not_count(starting_service: str) -> None:
