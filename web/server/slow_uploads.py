@@ -16,6 +16,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from web.server.fairness import entrance
 from web.server.fairness.pacing import Pace, Pacing
+from web.server.fairness.rests import RESTS
 from web.server.request_body import has_ended, read_into
 
 
@@ -62,6 +63,7 @@ class _Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        RESTS.rest_if_owed()
         self._pace.wait()
         size = self._read_in_time(buffer)
         if size < len(buffer) or has_ended(self._body):

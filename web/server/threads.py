@@ -1,11 +1,13 @@
 """Runs long work in a thread, beside the event loop that serves all clients.
 
 Python runs one thread at a time. Threads that compute would take most of it from the event loop, so
-they rest.
+they rest. Unpacking and hashing of many bytes leave Python to the event loop, but no processor to
+workers. So such work rests as long while other clients are there.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,23 +16,37 @@ from typing import TypeVar, cast
 import gevent
 from gevent import monkey
 
+from web.server.fairness.pacing import current_client
+from web.server.fairness.rests import RESTS
+
 _Result = TypeVar("_Result")
 
 #: That of gevent would make an event loop for each thread.
 _sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
 
-#: The work for which a thread rests at a time.
+#: The work for which a thread rests at a time, while its client is alone.
 _LONGEST_SECONDS = 0.003
 
 _working = 0  #: Threads that have work.
+
+
+class _Job(threading.local):
+    """What this thread does."""
+
+    client = ""  #: For whom.
+
+
+_job = _Job()
 
 
 def in_thread(work: Callable[[], _Result]) -> _Result:
     """The result of `work`, which runs in a thread. Raises what `work` raises."""
 
     global _working
+    client = current_client()
 
     def attempt() -> tuple[_Result | None, Exception | None]:
+        _job.client = client
         try:
             return work(), None
         except Exception as error:  # gevent would print it, even where it is a plain refusal
@@ -47,11 +63,10 @@ def in_thread(work: Callable[[], _Result]) -> _Result:
 
 
 def rest(seconds: float) -> None:
-    """Rest in a thread that has worked for so long. All threads together work half of the time.
-
-    Unpacking and hashing of many bytes leave Python to the event loop, so a rest is short.
-    """
-    _sleep((2 * max(1, _working) - 1) * min(seconds, _LONGEST_SECONDS))
+    """Rest in a thread that has worked for so long. All threads together work half of the time."""
+    if not RESTS.others_are_there(_job.client):
+        seconds = min(seconds, _LONGEST_SECONDS)
+    _sleep((2 * max(1, _working) - 1) * seconds)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.wsgi import ClosingIterator
 
 from web.server.fairness.pacing import Queue, let_others_run
+from web.server.fairness.rests import RESTS
 from web.server.request_body import give_way, read_into
 
 #: All dropped bytes go here. One buffer serves every request, because nothing reads it.
@@ -60,7 +61,7 @@ class UnreadBody:
             ):
                 if not size:
                     return
-                let_others_run()
+                RESTS.rest()
             # Otherwise gunicorn would read the rest, however long that takes.
             client.shutdown(socket.SHUT_RD)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import IO
 
 from redis.exceptions import RedisError
@@ -41,6 +41,7 @@ from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
 from web.intake.uploads import Upload, clean, fault
 from web.server import threads
+from web.server.fairness.rests import RESTS
 from web.server.threads import in_thread
 from web.submit.admission import Room
 from web.submit.submission import Submission
@@ -147,6 +148,7 @@ class ArchiveJobs:
                     return
                 store = partial(self._submission.put_part, job, number, part, room)
                 _store_when_there_is_room(store, give_up_at)
+                RESTS.rest()
         finally:
             in_thread(spool.close)  # to free hundreds of megabytes on disk takes a while
 
@@ -173,19 +175,27 @@ class ArchiveJobs:
         """The next part's pictures, with their bytes in `spool`; none at the archive's end."""
         spool.seek(0)
         spool.truncate()
-        with threads.shift():
-            return [self._spooled(member, spool) for member in islice(members, PART_SIZE)]
+        uploads: list[Upload] = []
+        while len(uploads) < PART_SIZE:
+            with threads.shift():
+                if (member := next(members, None)) is None:
+                    break
+                uploads.append(self._spooled(member, spool))
+        return uploads
 
     def _spooled(self, member: Member, spool: IO[bytes]) -> Upload:
         start, size = spool.tell(), len(member.data)
-        spool.write(member.data)
-        head = member.data[:HEAD_BYTES]
+        error = member.error or fault(
+            member.data[:HEAD_BYTES], size, max_bytes=self._limits.member_bytes
+        )
+        if not error:  # the bytes of others are not stored
+            spool.write(member.data)
         return Upload(
             name=clean(member.name),
             digest=hashlib.sha256(member.data).hexdigest(),
             size=size,
             read=partial(_read, spool, start, size),
-            error=member.error or fault(head, size, max_bytes=self._limits.member_bytes),
+            error=error,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from werkzeug.exceptions import RequestTimeout
 
 from tests.web.server.conftest import HEAD, Connection
-from web.server.fairness.pacing import Pacing
+from web.server import slow_uploads
+from web.server.fairness.pacing import Pacing, note_client
+from web.server.fairness.rests import Rests
 from web.server.slow_uploads import SlowUploads
 
 
@@ -49,6 +52,25 @@ def test_a_slow_client_delays_no_other(connect: Callable[[], Connection]) -> Non
     assert not waiting.ready()
     slow.client.sendall(bytes(size - 2**18 - 1))
     assert waiting.get(timeout=10) == bytes(size)
+
+
+def test_a_long_body_rests_while_other_clients_are_there(
+    connect: Callable[[], Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its steps may cost much, whatever its form is made of."""
+    monkeypatch.setattr(slow_uploads, "RESTS", rests := Rests())
+    connection = connect()
+    connection.client.sendall(HEAD % 100_000 + bytes(100_000))
+
+    def send() -> float:
+        note_client("busy")
+        began = time.perf_counter()
+        rests.note("other")
+        rests.ran("busy", began, 0.1)
+        assert len(upload(Pacing(), connection)) == 100_000
+        return time.perf_counter() - began
+
+    assert gevent.spawn(send).get(timeout=10) >= 0.1
 
 
 def test_many_bodies_are_read_whole(connect: Callable[[], Connection]) -> None:

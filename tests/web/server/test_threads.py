@@ -8,6 +8,8 @@ import gevent
 import pytest
 
 from web.server import threads
+from web.server.fairness import pacing
+from web.server.fairness.rests import Rests
 from web.server.threads import in_thread
 
 
@@ -33,6 +35,25 @@ def test_threads_work_half_of_the_time_together(monkeypatch: pytest.MonkeyPatch)
     assert slept == pytest.approx([0.001])
     in_thread(lambda: threads.rest(1.0))
     assert slept[-1] <= 0.01, "it has unpacked many bytes"
+
+
+def test_a_thread_that_unpacks_much_rests_as_long_beside_other_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Four archives of large members took 1.4 of two processors from the workers."""
+    slept: list[float] = []
+    monkeypatch.setattr(threads, "_sleep", slept.append)
+    monkeypatch.setattr(threads, "RESTS", rests := Rests())
+
+    def unpack(client: str) -> None:
+        pacing.note_client(client)
+        in_thread(lambda: threads.rest(1.0))
+
+    rests.note("archive")
+    gevent.spawn(unpack, "archive").join()
+    rests.note("other")
+    gevent.spawn(unpack, "archive").join()
+    assert slept == pytest.approx([0.003, 1.0])
 
 
 def test_what_a_thread_raises_is_raised_and_counts_no_longer() -> None:

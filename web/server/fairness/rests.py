@@ -3,8 +3,8 @@
 One thread serves all clients. A form of many pictures is read in hundreds of rounds of the event
 loop, and each round lasts as long as the steps of another client in it. So the time of each step is
 counted for its client, whatever the step does. Afterwards the client rests for as long: its next
-requests begin later, and long answers pause. The rounds of others are short meanwhile. While no
-other client is there, nobody rests.
+requests begin later, and long bodies and answers pause. The rounds of others are short meanwhile.
+While no other client is there, nobody rests.
 """
 
 from __future__ import annotations
@@ -67,19 +67,25 @@ class Rests:
         """For how many seconds a client has to rest; 0 if nobody else is there."""
         now = self._clock()
         seconds = self._until.get(client, now) - now
-        return seconds if seconds > _SHORT_SECONDS and self._others_are_there(client, now) else 0.0
+        return seconds if seconds > _SHORT_SECONDS and self.others_are_there(client) else 0.0
 
     def rest(self) -> None:
-        """A pause of a long answer, until the client of this greenlet has rested."""
-        if seconds := self.owed(current_client()):
-            gevent.sleep(seconds)
-        else:
+        """A pause of a long request, until the client of this greenlet has rested."""
+        if not self.rest_if_owed():
             let_others_run()
 
-    def _others_are_there(self, client: str, now: float) -> bool:
+    def rest_if_owed(self) -> bool:
+        """The same, without a pause if the client has no rest to take. Returns whether it had."""
+        seconds = self.owed(current_client())
+        if seconds:
+            gevent.sleep(seconds)
+        return bool(seconds)
+
+    def others_are_there(self, client: str) -> bool:
+        """Whether another client has sent a request a moment ago. Threads may ask."""
+        since = self._clock() - _PRESENT_SECONDS
         return any(
-            name not in ("", client) and now - at < _PRESENT_SECONDS
-            for name, at in (self._latest, self._other)
+            name not in ("", client) and at > since for name, at in (self._latest, self._other)
         )
 
 

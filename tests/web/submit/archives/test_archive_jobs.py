@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -24,6 +25,7 @@ from tests.web.submit.archives.archive_posts import (
     post_raw,
     post_with_key,
 )
+from web.submit import archive_jobs
 
 TYPES = {zipped: "application/zip", tarred: "application/x-tar", tar_gz: "application/gzip"}
 
@@ -49,6 +51,24 @@ def test_an_archive_is_a_job_with_an_item_for_each_picture(
     stored = [redis.hgetall(f"images:{ref}") for ref in refs]
     waiting = [part[b"%d" % k] for part in stored for k in range(len(part))]
     assert waiting == [data for _, data in pictures(70)]
+
+
+def test_members_that_are_no_pictures_take_no_disk(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 KB in an archive may be 20 MB of zeros."""
+    written: list[bytes] = []
+
+    class Spool(io.BytesIO):
+        def write(self, data: Any) -> int:
+            written.append(data)
+            return super().write(data)
+
+    monkeypatch.setattr(archive_jobs.tempfile, "TemporaryFile", Spool)
+    data = zipped([("a.jpg", bytes(10_000)), ("b.jpg", JPEG), ("c.jpg", bytes(10_000))])
+    job = post_form(client, data).json
+    states = [each["state"] for each in items(client, job["id"])]
+    assert (states, written) == (["failed", "queued", "failed"], [JPEG])
 
 
 def test_a_member_that_cannot_be_used_is_an_item_with_an_error(client: FlaskClient) -> None:
