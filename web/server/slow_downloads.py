@@ -15,9 +15,14 @@ from contextlib import suppress
 #: Hundreds of connections that read nothing would take gigabytes.
 _UNSENT_BYTES = 2**17
 
+#: Bytes that the kernel buffers of what a client sends, until they are read. By default it buffers
+#: up to tens of megabytes of a client that has sent fast.
+_UNREAD_BYTES = 2**18
+
 
 def buffer_little(client: socket.socket) -> None:
-    """Let the kernel buffer few bytes of an answer that its client does not read."""
+    """Let the kernel buffer few bytes that the client does not read, or that web does not."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _UNREAD_BYTES)
     with suppress(OSError):  # a Unix socket does not have this option
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
