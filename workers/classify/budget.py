@@ -9,6 +9,9 @@ from shared.jobs import Lane
 from shared.settings import Settings
 from workers.decode.decoder import Trial
 
+#: Of the time limit of a batch. The rest is for the model, and to put parts back.
+_LONGEST = 0.8
+
 #: A photo that is decoded in one call may take so many times the first try. To decode a large HEIC
 #: once more would cost other clients more than this does.
 _IN_A_CALL = 3
@@ -34,10 +37,10 @@ class DecodeBudget:
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
-        slow = seconds / 10
+        slow, longest = seconds / 10, _LONGEST * settings.batch_time_limit_seconds
         if settings.lane is Lane.BULK:
             batch, run = min(seconds, most), seconds / 2
-            return cls(batch=batch, run=run, slow=slow, much=seconds / 3, longest=2 * most)
+            return cls(batch=batch, run=run, slow=slow, much=seconds / 3, longest=longest)
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
         batch = min(seconds / 3, most)
-        return cls(batch=batch, run=slow, slow=slow, longest=2 * most, trial=trial)
+        return cls(batch=batch, run=slow, slow=slow, longest=longest, trial=trial)

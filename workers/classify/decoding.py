@@ -31,15 +31,12 @@ from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
 from shared.jobs import Outcome, PartRef
 from shared.records.work import PartWork
 from shared.turns import in_turns
+from workers.classify.background import Background
 from workers.classify.budget import DecodeBudget
 from workers.classify.reading import PictureReader, Place, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import GivenUp
-
-#: Seconds for a picture that is decoded with low priority. After them it is decoded as usual,
-#: because a machine with much other work may leave nothing for low priority.
-_BACKGROUND_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,7 @@ class BatchDecoding:
         pictures_at_once: int,
         slow: bool,
         slow_clients: SlowClients,
+        background: Background,
         recalled: Callable[[], bool],
     ) -> None:
         """`read` reads pictures that did not come with `works`.
@@ -113,10 +111,11 @@ class BatchDecoding:
         #: The picture that is decoded also if the budget is spent before.
         self._owed = next((each for each in self._left if each.client in slow_clients), None)
         self._runs_alone = slow
-        self._recalled = recalled if slow else _never
+        self._recalled = recalled if slow else lambda: False
         self._ends_at = time.monotonic() + budget.longest
         self._gave_up = False
         self._slow_clients = slow_clients
+        self._background = background
         self._spent = 0.0
         #: Seconds that the next picture of a client will take: as many as its latest one.
         self._expected: dict[str, float] = defaultdict(float)
@@ -251,9 +250,12 @@ class BatchDecoding:
         if not self._runs_alone:
             return decode()
         latest = self._slow_clients.seconds(picture.client)
-        if picture.slow or latest > self._budget.slow:
+        seconds = self._background.seconds
+        if seconds and (picture.slow or latest > self._budget.slow):
             with suppress(GivenUp):
-                return decode(give_up=self._gives_up(_BACKGROUND_SECONDS), low_priority=True)
+                return decode(give_up=self._gives_up(seconds), low_priority=True)
+            if not self._recalled():
+                self._background.got_no_time()
         return decode(give_up=self._gives_up())
 
     def _gives_up(self, seconds: float = math.inf) -> Callable[[], bool]:
@@ -275,10 +277,6 @@ class BatchDecoding:
 
     def _runs_of(self, client: str) -> float:
         return self._spent_by[client] // self._budget.run
-
-
-def _never() -> bool:
-    return False
 
 
 def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:

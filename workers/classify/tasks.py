@@ -16,6 +16,7 @@ from shared.records.work import PartRecords, PartWork
 from shared.jobs import Durations, ItemState, Lane, Outcome, PartRef
 from shared.result_cache import ResultCache
 from shared.thumbnails import Thumbnails
+from workers.classify.background import Background
 from workers.classify.batch_report import BatchReport
 from workers.classify.budget import DecodeBudget
 from workers.classify.decoding import BatchDecoding, Ready
@@ -60,6 +61,7 @@ class BatchClassifier:
         self._budget = budget
         self._patience = patience
         self._slow_clients = SlowClients()
+        self._background = Background()
 
     def classify(
         self,
@@ -109,6 +111,7 @@ class BatchClassifier:
             pictures_at_once=self._engine.pictures_at_once,
             slow=slow,
             slow_clients=self._slow_clients,
+            background=self._background,
             recalled=recalled,
         )
         while not decoding.over:

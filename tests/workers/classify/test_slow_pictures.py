@@ -231,6 +231,13 @@ def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
     assert made.classify([slow]) == 0
     assert made.classify([slow], slow=True) == 1
     assert priorities == ["usual", "low", "usual"]
+    for seconds, expected in [(0, ["usual"]), (61, ["low", "usual"])]:
+        again = submit(jobs, MANY_PIXELS)
+        assert made.classify([again]) == 0
+        clock.now += seconds
+        priorities.clear()
+        assert made.classify([again], slow=True) == 1
+        assert priorities == expected
 
 
 def test_a_slow_picture_that_gets_no_time_at_all_is_put_back(
