@@ -13,6 +13,7 @@ be given up at any time.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import pickle
@@ -39,6 +40,10 @@ _ONE_CALL = (formats.AVIF, formats.HEIC, formats.RAW, formats.TIFF)
 #: unless Linux first divides the cores between sessions (workers.upkeep.priority).
 _LOWEST_PRIORITY = 19
 _LOOK_SECONDS = 0.05
+
+_PR_SET_PDEATHSIG = 1  # From Linux's sys/prctl.h.
+#: Found before any fork, because another thread may hold the lock of the loader then.
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 #: How a process ends in which a decoder has a fault.
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
@@ -77,10 +82,11 @@ def run_apart(
     fault. Raises GivenUp if it was given up, and RuntimeError if something else has ended it.
     """
     reader, writer = os.pipe()
+    parent = os.getpid()
     with warnings.catch_warnings(action="ignore"):  # Python warns of threads, which do not go along
         process = os.fork()
     if not process:
-        _answer(work, writer, cpu_seconds, low_priority=low_priority)
+        _answer(work, writer, cpu_seconds, parent, low_priority=low_priority)
     os.close(writer)
     status = None
     try:
@@ -101,12 +107,13 @@ def run_apart(
 
 
 def _answer(
-    work: Callable[[], object], writer: int, cpu_seconds: float, *, low_priority: bool
+    work: Callable[[], object], writer: int, cpu_seconds: float, parent: int, *, low_priority: bool
 ) -> NoReturn:
     """In the new process: write the result, and end."""
     code = 1
     words = _silence()
     try:
+        _end_with(parent)
         if low_priority:
             os.setpriority(os.PRIO_PROCESS, 0, _LOWEST_PRIORITY)
         for timeout in _TIMEOUTS:
@@ -123,6 +130,14 @@ def _answer(
         os.write(words, traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+def _end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent is killed. Nobody would end it then."""
+    if _prctl:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before
+        os._exit(1)
 
 
 def _silence() -> int:

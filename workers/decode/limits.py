@@ -79,8 +79,12 @@ class DecodeLimits:
         ends_at = last_tick + (cpu_seconds or self.cpu_seconds)
         more_seconds = cpu_seconds or 0.0
 
+        ended = False
+
         def on_tick(*_: object) -> None:
             nonlocal last_tick, ends_at, more_seconds
+            if ended:  # a tick may come while the limits are taken back
+                return
             late, last_tick = time.process_time() - last_tick > _LATE_SECONDS, time.process_time()
             if late and last_tick >= ends_at:
                 ends_at, more_seconds = max(ends_at, last_tick + more_seconds), 0.0
@@ -101,6 +105,7 @@ class DecodeLimits:
             _tick_again_after(_TICK_SECONDS)
             yield
         finally:
+            ended = True
             signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_AS, before)
             signal.signal(signal.SIGPROF, handler)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -164,6 +165,29 @@ def test_a_process_that_something_else_kills_leaves_its_picture_undecided(
     monkeypatch.setattr(decoder, "decode", killed_by(signal.SIGKILL))
     with pytest.raises(RuntimeError, match="-9"):
         DECODER.decode(encoded(Image.new("L", (9, 9)), "AVIF"))
+
+
+def test_no_process_is_left_when_its_parent_is_killed() -> None:
+    reader, writer = os.pipe()
+
+    def wait_for_ever() -> None:
+        os.write(writer, b"%d" % os.getpid())
+        signal.pause()
+
+    if not (parent := os.fork()):
+        apart.run_apart(wait_for_ever, cpu_seconds=5)
+    process = int(os.read(reader, 20))
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert gone_soon(process)
+
+
+def gone_soon(process: int) -> bool:
+    for _ in range(100):
+        if not psutil.pid_exists(process) or psutil.Process(process).status() == "zombie":
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_no_process_is_left_when_the_batch_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,21 @@ def test_the_limit_itself_does_not_wait_for_what_follows_a_call() -> None:
     with pytest.raises(DecodeTimeout), limits(seconds=0.1).enforced():
         one_call_of(0.2)
         one_call_of(0.01)
+
+
+def test_a_tick_while_the_limits_are_taken_back_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal may wait for the end of a call into C."""
+    setitimer = signal.setitimer
+
+    def late(which: int, seconds: float, interval: float = 0.0) -> None:
+        setitimer(which, seconds, interval)
+        if not seconds:
+            signal.raise_signal(signal.SIGPROF)
+
+    before = resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF)
+    with limits(seconds=1e-9).enforced():
+        monkeypatch.setattr(signal, "setitimer", late)
+    assert before == (resource.getrlimit(resource.RLIMIT_AS), signal.getsignal(signal.SIGPROF))
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
