@@ -173,7 +173,7 @@ class CrossSite(ClassifierError, code="cross_site"):
 
 
 class ListingNeedsKey(ClassifierError, code="listing_needs_key"):
-    """Without API keys, only clients of the service's own machine may list jobs."""
+    """Without API keys, only the service's own machine may list jobs and dead letters."""
 
 
 class JobNotFound(ClassifierError, code="job_not_found"):

@@ -12,10 +12,11 @@ from shared.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     JobNotFound,
+    ListingNeedsKey,
     Overloaded,
 )
 from shared.records.overdue.dead_letters import DeadLetter
-from web.http import idempotency
+from web.http import clients, idempotency
 from web.http.answers import answer, documented
 from web.routes.backend import backend, own_job, owner
 from web.schemas.dead_letters import DeadLetterPath, DeadLetterList, DeadLetterSchema
@@ -30,10 +31,18 @@ _RETRY = "dead_letters.retry"
 
 
 @blueprint.get(
-    "/dead-letters", responses=documented({200: DeadLetterList}), operation_id="listDeadLetters"
+    "/dead-letters",
+    responses=documented({200: DeadLetterList}, ListingNeedsKey),
+    operation_id="listDeadLetters",
 )
 def read() -> Response:
-    """List the pictures on which every worker died, oldest first."""
+    """List the pictures on which every worker died, oldest first.
+
+    Yours are those of your API key. Without API keys, clients of this machine may list all, and
+    others none.
+    """
+    if not (owner() or clients.is_local(request)):
+        raise ListingNeedsKey
     letters = [DeadLetterSchema.of(letter) for letter in _letters()]
     return answer(DeadLetterList(dead_letters=letters))
 

@@ -67,8 +67,10 @@ def test_a_wrong_option_is_refused(client: FlaskClient, query: str) -> None:
     assert client.get(f"/jobs?{query}").status_code == 422
 
 
-def test_without_keys_clients_elsewhere_may_list_nothing(client: FlaskClient) -> None:
+@pytest.mark.parametrize("path", ["/jobs", "/api/v1/dead-letters"])
+def test_without_keys_clients_elsewhere_may_list_nothing(client: FlaskClient, path: str) -> None:
     """An id is all that is needed to read a job, so it is not given to everybody."""
     submit(client)
-    elsewhere = client.get("/jobs", environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    assert client.get(path).status_code == 200
+    elsewhere = client.get(path, environ_base={"REMOTE_ADDR": "192.0.2.7"})
     assert (elsewhere.status_code, elsewhere.json["code"]) == (403, "listing_needs_key")
