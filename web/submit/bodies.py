@@ -6,6 +6,8 @@ call reads. So a body waits for memory before it is read, and a refusal comes be
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, cast
 
@@ -35,6 +37,13 @@ _MORE_FOR_A_BYTE = 3
 SPOOLED_BYTES = 500 * 2**10
 
 
+#: Bytes of the disk that bodies leave free. Redis may have its append-only file there, and could
+#: store nothing more if it were full.
+_FREE_DISK_BYTES = 2**30
+
+_DISK_FULL = "The disk of the service is nearly full. Send fewer or smaller files in one request."
+
+
 class Size(NamedTuple):
     """Bytes that a body takes."""
 
@@ -57,6 +66,8 @@ class Body:
 
         Raises Overloaded, and holds less then.
         """
+        if size.disk and _free_disk() - size.disk < _FREE_DISK_BYTES:
+            raise Overloaded(_DISK_FULL, retry_after_seconds=_RETRY_AFTER_SECONDS)
         bodies, client = self._bodies, self._client
         self._hold(bodies.places, 1, bodies.places.take(client, 1))
         self._hold(bodies.disk, size.disk, bodies.disk.take(client, size.disk))
@@ -109,6 +120,11 @@ class Bodies:
     def of(self, client: str) -> Body:
         """A body of `client`, to be used as a context manager."""
         return Body(self, client)
+
+
+def _free_disk() -> int:
+    """Bytes that are free where temporary files are."""
+    return shutil.disk_usage(tempfile.gettempdir()).free
 
 
 def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from werkzeug.formparser import default_stream_factory
 from werkzeug.wrappers import Request
 
+from shared.errors import Overloaded
 from shared.settings import Settings
 from web.schemas.submission import largest_open_request
-from web.submit.bodies import SPOOLED_BYTES, Size, sizes
+from web.submit import bodies
+from web.submit.bodies import SPOOLED_BYTES, Bodies, Size, sizes
 
 CLASSIFY, JOBS = "/api/v1/classify", "/api/v1/jobs"
 SETTINGS = Settings()
@@ -58,3 +62,13 @@ def test_files_of_forms_are_in_memory_up_to_the_size_that_is_counted() -> None:
         assert not file._rolled
         file.write(b"x")
         assert file._rolled
+
+
+def test_bodies_leave_some_of_the_disk_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis whose disk is full stores nothing more."""
+    free = SimpleNamespace(free=2**30 + 10 * MB)
+    monkeypatch.setattr(bodies.shutil, "disk_usage", lambda _: free)
+    for taken, fits in [(Size(0, 11 * MB), False), (Size(0, 9 * MB), True), (Size(11 * MB), True)]:
+        with Bodies.from_settings(SETTINGS).of("client") as body:
+            with nullcontext() if fits else pytest.raises(Overloaded, match="disk"):
+                body.take(taken)
