@@ -25,6 +25,8 @@ class DecodeBudget:
     run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
     slow: float = math.inf  #: Of a picture. One that takes more processor time is slow.
     much: float = math.inf  #: Of a client. One that takes more processor time in a batch is slow.
+    #: Of a picture in a batch with others, by the clock. It then gets a batch of its own.
+    picture: float = math.inf
     longest: float = math.inf  #: Of a batch, after which a slow picture is given up.
     trial: Trial | None = None  #: Limits of the first try of a picture. None without.
 
@@ -40,7 +42,14 @@ class DecodeBudget:
         slow, longest = seconds / 10, _LONGEST * settings.batch_time_limit_seconds
         if settings.lane is Lane.BULK:
             batch, run = min(seconds, most), seconds / 2
-            return cls(batch=batch, run=run, slow=slow, much=seconds / 3, longest=longest)
+            return cls(
+                batch=batch,
+                run=run,
+                slow=slow,
+                much=seconds / 3,
+                picture=seconds,
+                longest=longest,
+            )
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
         batch = min(seconds / 3, most)
-        return cls(batch=batch, run=slow, slow=slow, longest=longest, trial=trial)
+        return cls(batch=batch, run=slow, slow=slow, picture=seconds, longest=longest, trial=trial)

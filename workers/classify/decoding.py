@@ -30,10 +30,15 @@ from numpy.typing import NDArray
 from shared.errors import ClassifierError, DecodeTimeout, ImageExpired
 from shared.jobs import Outcome, PartRef
 from shared.records.work import PartWork
-from shared.turns import in_turns
 from workers.classify.background import Background
 from workers.classify.budget import DecodeBudget
-from workers.classify.reading import PictureReader, Place, Read
+from workers.classify.picture import (
+    Picture,
+    first_of_the_heaviest,
+    in_rounds,
+    whole_parts_in_rounds,
+)
+from workers.classify.reading import PictureReader, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import GivenUp
@@ -61,22 +66,6 @@ class Run:
         return len(self.ready) + len(self.failed)
 
 
-@dataclass(frozen=True)
-class _Picture:
-    work: PartWork
-    position: int
-    slow: bool
-
-    @property
-    def place(self) -> Place:
-        return self.work, self.position
-
-    @property
-    def client(self) -> str:
-        """A job of an older version names none."""
-        return self.work.client or self.work.ref.job_id
-
-
 class BatchDecoding:
     def __init__(
         self,
@@ -99,17 +88,17 @@ class BatchDecoding:
         self._pictures = PictureReader(read)
         self._budget = budget
         self._pictures_at_once = pictures_at_once
-        every = [_Picture(work, k, k in work.slow) for work in works for k in work.digests]
+        every = [Picture(work, k, k in work.slow) for work in works for k in work.digests]
         slow_clients.seen({picture.client for picture in every})
-        in_rounds = _in_rounds if budget.trial else _whole_parts_in_rounds
-        every = in_rounds(every, slow_clients)
+        order = in_rounds if budget.trial else whole_parts_in_rounds
+        every = order(every, slow_clients)
         self._left = deque(sorted(every, key=lambda picture: picture.slow))
         self._trial = budget.trial
         if budget.trial and len(every) == 1 and (slow or every[0].client not in slow_clients):
             # No other picture waits for its try, and a second one would take longer.
             self._trial = None if slow else budget.trial._replace(cpu_seconds=budget.batch)
         #: The picture that is decoded also if the budget is spent before.
-        self._owed = next((each for each in self._left if each.client in slow_clients), None)
+        self._owed = first_of_the_heaviest(self._left, slow_clients)
         self._runs_alone = slow
         self._recalled = recalled if slow else lambda: False
         self._ends_at = time.monotonic() + budget.longest
@@ -183,15 +172,16 @@ class BatchDecoding:
                 break
         return run
 
-    def _may_be_slow(self, picture: _Picture) -> bool:
+    def _may_be_slow(self, picture: Picture) -> bool:
         tries = self._budget.trial is not None
         return picture.slow or (tries and picture.client in self._slow_clients)
 
-    def _decode(self, picture: _Picture, run: Run) -> bool:
+    def _decode(self, picture: Picture, run: Run) -> bool:
         """Decode a picture into the run. Returns whether it was decoded and is slow."""
         work, position = picture.work, picture.position
         self._begun = work
-        self._owed = None if picture.client in self._slow_clients else self._owed
+        if picture is self._owed or picture.client in self._slow_clients:
+            self._owed = None
         if self._tries(picture) and self._slow_clients.skips(picture.client):
             return self._put_off(picture)
         data = self._read(picture)
@@ -201,9 +191,7 @@ class BatchDecoding:
         try:
             decoded = self._decoded(data, picture)
         except GivenUp:
-            self._gave_up = True
-            self._left.appendleft(picture)
-            return False
+            return self._after_giving_up(picture)
         self._expected[picture.client] = decoded.milliseconds / 1000
         self._spend(picture.client, decoded.milliseconds / 1000)
         if self._tries(picture) and isinstance(decoded.pixels, DecodeTimeout):
@@ -216,14 +204,23 @@ class BatchDecoding:
             run.ready.append(Ready(work, position, decoded.pixels, decoded.milliseconds))
         return picture.slow
 
-    def _tries(self, picture: _Picture) -> Trial | None:
+    def _after_giving_up(self, picture: Picture) -> bool:
+        if self._runs_alone:
+            self._gave_up = True
+            self._left.appendleft(picture)
+            return False
+        self._slow_clients.add(picture.client, self._budget.slow)
+        self._spend(picture.client, self._budget.picture)
+        return self._put_off(picture)
+
+    def _tries(self, picture: Picture) -> Trial | None:
         return None if picture.slow else self._trial
 
-    def _put_off(self, picture: _Picture) -> bool:
-        self._left.append(_Picture(picture.work, picture.position, slow=True))
+    def _put_off(self, picture: Picture) -> bool:
+        self._left.append(Picture(picture.work, picture.position, slow=True))
         return False
 
-    def _read(self, picture: _Picture) -> bytes | None:
+    def _read(self, picture: Picture) -> bytes | None:
         began = time.perf_counter()
         data = self._pictures.take(picture.place, (each.place for each in self._left))
         self._spend(picture.client, time.perf_counter() - began)
@@ -241,14 +238,14 @@ class BatchDecoding:
             slow = much or seconds > self._budget.slow
         if slow:
             self._slow_clients.add(client, seconds)
-        elif seconds < self._budget.slow:
-            self._slow_clients.was_quick(client, seconds)
+        else:
+            self._slow_clients.took(client, seconds)
 
-    def _decoded(self, data: bytes, picture: _Picture) -> Decoded:
+    def _decoded(self, data: bytes, picture: Picture) -> Decoded:
         """Raises GivenUp if the batch was recalled meanwhile, or would take too long."""
         decode = partial(self._decoder.decode, data, trial=self._tries(picture))
         if not self._runs_alone:
-            return decode()
+            return decode(give_up=self._gives_up(self._budget.picture))
         latest = self._slow_clients.seconds(picture.client)
         seconds = self._background.seconds
         if seconds and (picture.slow or latest > self._budget.slow):
@@ -270,29 +267,10 @@ class BatchDecoding:
         if self._runs_of(client) > runs or self._spent >= self._budget.batch:
             self._left = deque(sorted(self._left, key=self._precedence))
 
-    def _precedence(self, picture: _Picture) -> tuple[bool, bool, float]:
+    def _precedence(self, picture: Picture) -> tuple[bool, bool, float]:
         """The lowest one is decoded next."""
         is_owed = picture is self._owed and self._spent >= self._budget.batch
         return picture.slow, not is_owed, self._runs_of(picture.client)
 
     def _runs_of(self, client: str) -> float:
         return self._spent_by[client] // self._budget.run
-
-
-def _in_rounds(pictures: Sequence[_Picture], slow_clients: SlowClients) -> list[_Picture]:
-    """The first picture of each client, then the second of each, and so on; slow clients last."""
-    turns = in_turns(pictures, lambda picture: picture.client)
-    return sorted(turns, key=lambda picture: picture.client in slow_clients)
-
-
-def _whole_parts_in_rounds(
-    pictures: Sequence[_Picture], slow_clients: SlowClients
-) -> list[_Picture]:
-    """The first part of each client, then the second of each; slow clients last."""
-    of_part: dict[PartRef, list[_Picture]] = {}
-    for picture in pictures:
-        of_part.setdefault(picture.work.ref, []).append(picture)
-    firsts = [part[0] for part in of_part.values()]
-    return [
-        picture for first in _in_rounds(firsts, slow_clients) for picture in of_part[first.work.ref]
-    ]

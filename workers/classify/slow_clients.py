@@ -1,10 +1,10 @@
-"""The clients that have lately sent a picture that is slow to decode."""
+"""What the pictures of clients take: those who have lately sent a slow one, and all others."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 #: After this time without a slow picture, a client is like any other.
 _SECONDS = 60.0
@@ -13,12 +13,15 @@ _MOST = 1000
 _SHARE = 32
 #: A client is there for so long after its latest picture.
 _THERE_SECONDS = 10.0
+#: Pictures whose processor time has as many of these are equally heavy.
+_HEAVINESS_SECONDS = 0.1
+
+LIGHT = (False, 0)  #: The heaviness of a usual client.
 
 
 @dataclass(frozen=True)
 class _Slow:
     until: float
-    seconds: float  #: The processor time that its latest picture took.
     tried_from: float  #: Before this time its pictures are not tried while others are there.
 
 
@@ -27,6 +30,7 @@ class SlowClients:
 
     def __init__(self) -> None:
         self._slow: dict[str, _Slow] = {}
+        self._seconds: dict[str, float] = {}  #: What the latest picture of each client took.
         self._seen: dict[str, float] = {}  #: The two clients that were seen last, and when.
 
     def seen(self, clients: Iterable[str]) -> None:
@@ -48,18 +52,25 @@ class SlowClients:
         now = time.monotonic()
         rest = min((_SHARE - 1) * seconds, _SECONDS) if known else 0.0
         tried_from = max(now + rest, known.tried_from if known else 0.0)
-        self._slow[client] = _Slow(now + _SECONDS, seconds, tried_from)
+        self._slow[client] = _Slow(now + _SECONDS, tried_from)
         if len(self._slow) > _MOST:
             del self._slow[next(iter(self._slow))]
+        self.took(client, seconds)
 
-    def was_quick(self, client: str, seconds: float) -> None:
-        if known := self._slow.get(client):
-            self._slow[client] = replace(known, seconds=seconds)
+    def took(self, client: str, seconds: float) -> None:
+        """The latest picture of a client took so much processor time."""
+        self._seconds.pop(client, None)
+        self._seconds[client] = seconds
+        if len(self._seconds) > _MOST:
+            del self._seconds[next(iter(self._seconds))]
 
     def seconds(self, client: str) -> float:
         """The processor time of a client's latest picture; 0 if the client is not slow."""
-        known = self._known(client)
-        return known.seconds if known else 0.0
+        return self._seconds.get(client, 0.0) if client in self else 0.0
+
+    def heaviness(self, client: str) -> tuple[bool, int]:
+        """Clients with a lower one go first. That of most clients is the lowest one."""
+        return client in self, int(self._seconds.get(client, 0.0) / _HEAVINESS_SECONDS)
 
     def skips(self, client: str) -> bool:
         """Whether the next picture of a client is taken to be slow without a try."""

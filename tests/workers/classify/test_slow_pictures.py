@@ -15,6 +15,7 @@ from tests.conftest import Clock
 from tests.workers.classify.scripted import (
     BUDGET,
     GOOD,
+    HEAVY,
     HOSTILE,
     LARGE,
     LIMIT,
@@ -165,7 +166,7 @@ def test_the_tries_of_a_slow_client_take_a_small_share_of_the_time(
             tried += seconds
             clients.add("hostile", seconds)
         else:
-            clients.was_quick("hostile", seconds)
+            clients.took("hostile", seconds)
     assert 0 < tried < 300 / 25
 
 
@@ -238,6 +239,66 @@ def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
         priorities.clear()
         assert made.classify([again], slow=True) == 1
         assert priorities == expected
+
+
+class Starved(ScriptedDecoder):
+    """The machine has much other work, so each picture takes ten times as long by the clock."""
+
+    def decode(self, data: bytes, **options: Any) -> Decoded:
+        decoded = super().decode(data, **options)
+        return decoded._replace(milliseconds=10 * decoded.milliseconds)
+
+
+def test_a_light_picture_does_not_wait_behind_heavy_ones_again_and_again(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    """On a starved machine one heavy picture takes the whole time of a batch."""
+    made = classifier(Starved(load_side(classifier)))
+    good = submit(jobs, GOOD, client="good")
+    heavy = [submit(jobs, HEAVY, client="heavy") for _ in range(4)]
+    assert made.classify([*heavy, good]) == 1, "nobody knows yet that it is heavy"
+    assert outcomes(jobs, good) == ["waiting"]
+    assert made.classify([*heavy[1:], good]) == 2
+    assert outcomes(jobs, good) == ["succeeded"]
+
+
+def test_a_heavy_picture_does_not_wait_for_ever_behind_light_ones(
+    classifier: Make, jobs: JobRecords
+) -> None:
+    made = classifier(Starved(load_side(classifier)))
+    made.classify([submit(jobs, HEAVY, client="heavy")])
+    heavy = submit(jobs, HEAVY, client="heavy")
+    light = [submit(jobs, GOOD, client="light") for _ in range(31)]
+    assert 1 < made.classify([heavy, *light]) < 32
+    assert outcomes(jobs, heavy) == ["succeeded"]
+
+
+@pytest.mark.parametrize("picture", [HOSTILE, MANY_PIXELS])
+def test_a_picture_that_takes_long_by_the_clock_gets_a_batch_of_its_own(
+    classifier: Make,
+    jobs: JobRecords,
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    picture: bytes,
+) -> None:
+    """Its batch would reach its time limit, and its process would be killed."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+
+    class Stuck(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            if data == picture:
+                clock.now += 3.1
+            return super().decode(data, **options)
+
+    budget = DecodeBudget(batch=3, run=1.5, slow=0.3, much=1, picture=3, longest=36)
+    made = classifier(Stuck(load_side(classifier)), budget=budget)
+    good = [submit(jobs, GOOD, client="good") for _ in range(2)]
+    stuck = submit(jobs, picture, client="stuck")
+    taken(redis)
+    assert made.classify([good[0], stuck, good[1]]) == 1
+    assert outcomes(jobs, stuck) == ["waiting"]
+    assert ([stuck], True) in taken(redis)
 
 
 def test_a_slow_picture_that_gets_no_time_at_all_is_put_back(
