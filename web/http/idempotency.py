@@ -13,7 +13,7 @@ from werkzeug.datastructures import Headers
 from shared.errors import InvalidRequest
 from shared.records.claims import AlreadyClaimed, Claim
 from shared.records.read import JobReader
-from web.server.fairness.pacing import Breaks
+from web.server.fairness.rests import Breaks
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash

@@ -31,7 +31,7 @@ from web.routes.open_request import open_request
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
-from web.server.fairness.pacing import Breaks
+from web.server.fairness.rests import Breaks
 
 _Submitted = TypeVar("_Submitted", SubmitForm, OpenRequest)
 

@@ -33,6 +33,10 @@ _RETRY_AFTER_SECONDS = 5
 _TEXT_BYTES = cast(int, Request.max_form_memory_size)
 _MORE_FOR_A_BYTE = 3
 
+#: A part of a form takes so many bytes beside its own, and has at least so many in the body.
+_PART_BYTES, _LEAST_PART = 1000, 60
+_MOST_PARTS = Request.max_form_parts
+
 #: Werkzeug keeps a larger file of a form on disk.
 SPOOLED_BYTES = 500 * 2**10
 
@@ -156,16 +160,19 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
 
 
 def _in_memory(request: Request, length: int) -> Size:
-    return Size(length + _of_text(request, length))
+    return Size(length + _of_form(request, length))
 
 
 def _on_disk(request: Request, memory: int, length: int) -> Size:
-    return Size(memory + _of_text(request, length), length)
+    return Size(memory + _of_form(request, length), length)
 
 
-def _of_text(request: Request, length: int) -> int:
-    """More bytes in memory that a form may take, because it may be all text."""
-    return _MORE_FOR_A_BYTE * min(length, _TEXT_BYTES) if request.mimetype == FORM else 0
+def _of_form(request: Request, length: int) -> int:
+    """More bytes in memory that a form may take: it may be all text, or all heads of parts."""
+    if request.mimetype != FORM:
+        return 0
+    parts = min(length // _LEAST_PART, _MOST_PARTS)
+    return _MORE_FOR_A_BYTE * min(length, _TEXT_BYTES) + _PART_BYTES * parts
 
 
 def _length(request: Request, most: int) -> int:

@@ -15,6 +15,10 @@ from shared.serving.model_versions import CurrentModel
 from shared.single_flight import SingleFlight
 from shared.thumbnails import Thumbnails
 from web.intake.uploads import Upload
+from web.server.fairness.rests import RESTS
+
+#: Digests whose answers are asked for at once. The client may rest then.
+_AT_ONCE = 5_000
 
 
 class _Question(NamedTuple):
@@ -65,7 +69,15 @@ class CachedAnswers:
     ) -> list[int]:
         """Positions of the digests that have an answer of this version. Raises RedisError."""
         asked = self._version(version)
-        return self._cache.cached(asked, digests, embeddings=embeddings) if asked else []
+        if not asked:
+            return []
+        found: list[int] = []
+        for start in range(0, len(digests), _AT_ONCE):
+            some = digests[start : start + _AT_ONCE]
+            cached = self._cache.cached(asked, some, embeddings=embeddings)
+            found += [start + position for position in cached]
+            RESTS.rest_if_owed()
+        return found
 
     def _look_up(
         self, digests: Sequence[str], version: str | None, embeddings: bool

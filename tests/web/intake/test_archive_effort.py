@@ -7,6 +7,7 @@ import io
 import tarfile
 import time
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,30 @@ def test_the_thread_rests_after_its_work() -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
+def test_the_thread_rests_while_it_reads_members_that_are_skipped(kind: Kind) -> None:
+    """There may be 100,000 of them between two pictures."""
+    rested: list[float] = []
+    limits = replace(LIMITS, members=100_000, rest=rested.append)
+    data = archive_of(kind, [*(f"{k}.txt" for k in range(20_000)), "a.jpg"])
+    reading = archive.members(io.BytesIO(data), kind, limits)
+    assert next(reading).name == "a.jpg"
+    assert len(rested) > 5
+    assert max(rested) < 0.1
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_time_between_two_members_is_no_work(kind: Kind) -> None:
+    rested: list[float] = []
+    reading = archive.members(
+        io.BytesIO(archive_of(kind)), kind, replace(LIMITS, rest=rested.append)
+    )
+    for _ in range(3):
+        next(reading)
+        time.sleep(0.05)
+    assert not list(reading) and max(rested, default=0) < 0.05
+
+
+@pytest.mark.parametrize("kind", Kind)
 def test_an_archive_that_takes_too_long_is_refused(kind: Kind) -> None:
     data = archive_of(kind)
     assert archive.scan(io.BytesIO(data), kind, LIMITS).items == 3
@@ -81,8 +106,7 @@ def test_only_the_head_is_read_to_see_the_kind_of_an_archive() -> None:
     assert time.process_time() - started < 0.1
 
 
-def archive_of(kind: Kind) -> bytes:
-    names = ["a.jpg", "b.jpg", "c.jpg"]
+def archive_of(kind: Kind, names: Sequence[str] = ("a.jpg", "b.jpg", "c.jpg")) -> bytes:
     file = io.BytesIO()
     if kind is Kind.ZIP:
         with zipfile.ZipFile(file, "w") as zipped:

@@ -16,6 +16,7 @@ from web.server.threads import in_thread
 def test_threads_work_half_of_the_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
     monkeypatch.setattr(threads, "_sleep", slept.append)
+    monkeypatch.setattr(threads, "RESTS", Rests())  # nobody else is there
 
     def work() -> None:
         while len(all_at_work) < 3:  # all have begun

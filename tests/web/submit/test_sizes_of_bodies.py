@@ -19,7 +19,8 @@ from web.submit.bodies import SPOOLED_BYTES, Bodies, Size, sizes
 CLASSIFY, JOBS = "/api/v1/classify", "/api/v1/jobs"
 SETTINGS = Settings()
 MB = 2**20
-TEXT = 3 * 500_000  # a form may have so much text, and a character may take four bytes
+#: A form may have so much text, whose characters may take four bytes, and so many parts.
+MORE = 3 * 500_000 + 1000 * 1000
 
 
 def size(rule: str, kind: str, length: int | None) -> Size:
@@ -39,16 +40,16 @@ FORM = "multipart/form-data; boundary=b"
         (CLASSIFY, "image/jpeg", 5 * MB, Size(5 * MB)),
         (CLASSIFY, "image/jpeg", 2**40, Size(0)),  # it is refused with 413
         (CLASSIFY, "image/jpeg", None, Size(SETTINGS.max_image_bytes + 64 * 2**10)),
-        (JOBS, FORM, 5 * MB, Size(5 * MB + TEXT)),
-        (JOBS, FORM, None, Size(SETTINGS.max_request_bytes + TEXT)),
-        (JOBS, FORM, 1000, Size(4000)),
-        (JOBS, FORM, 100 * MB, Size(TEXT, 100 * MB)),  # it can only be an archive, which is on disk
+        (JOBS, FORM, 5 * MB, Size(5 * MB + MORE)),
+        (JOBS, FORM, None, Size(SETTINGS.max_request_bytes + MORE)),
+        (JOBS, FORM, 6000, Size(4 * 6000 + 100 * 1000)),
+        (JOBS, FORM, 100 * MB, Size(MORE, 100 * MB)),  # it can only be an archive, which is on disk
         (JOBS, "application/zip", 5 * MB, Size(0, 5 * MB)),
         (JOBS, "application/zip", None, Size(0, SETTINGS.max_archive_bytes)),
         (JOBS, "application/json", 20, Size(20)),
         (JOBS, "application/json", None, Size(largest_open_request(500_000))),
-        (PARTS, FORM, 5 * MB, Size(5 * MB + TEXT)),
-        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES + TEXT, 100 * MB)),
+        (PARTS, FORM, 5 * MB, Size(5 * MB + MORE)),
+        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES + MORE, 100 * MB)),
     ],
 )
 def test_a_body_takes(rule: str, kind: str, length: int | None, expected: Size) -> None:

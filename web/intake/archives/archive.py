@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -168,9 +169,11 @@ def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
     read.
     """
     # `scan` has taken the time. The members are read by several threads, each with its own clock.
-    for entry in _entries(file, kind, limits, Effort()):
+    effort = Effort(clock=time.perf_counter, rest=limits.rest)
+    for entry in _entries(file, kind, limits, effort):
         if not (_is_ignored(entry) or _other_ending(entry)):
             yield _member(entry, limits)
+            effort.resume()
 
 
 def _entries(file: IO[bytes], kind: Kind, limits: Limits, effort: Effort) -> Iterator[Entry]:

@@ -43,6 +43,10 @@ class Effort:
         self._rested_at = clock()
         self._ends_at = self._rested_at + most_seconds
 
+    def resume(self) -> None:
+        """Work goes on after a pause that is not counted."""
+        self._rested_at = self._clock()
+
     def add_entry(self) -> None:
         """Allow the fields of one more entry. Raises ArchiveTooLarge if the time is over."""
         self._left += _FOR_EACH_ENTRY

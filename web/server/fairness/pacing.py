@@ -34,9 +34,6 @@ _LARGE_STEP_BYTES = 2**20
 _STEP_BYTES = 2**18
 _PAUSE_SECONDS = 0.001
 
-#: A request of many small steps lets others run after so long.
-_BREAK_SECONDS = 0.001
-
 #: A client that has sent alone for so long gets large steps.
 _ALONE_SECONDS = 1.0
 #: A body that has waited for so long gets a large step.
@@ -76,23 +73,6 @@ def let_others_run() -> None:
     gevent.sleep(0) is not enough: gevent looks for new events only after 5 ms of such pauses.
     """
     gevent.sleep(_NO_PAUSE_SECONDS)
-
-
-class Breaks:
-    """Many small steps of one request. Others run after each millisecond, and not after each step.
-
-    Each round of the event loop may take some milliseconds while another client asks much.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._since = clock()
-
-    def take(self) -> None:
-        """Call it between two steps."""
-        if self._clock() - self._since > _BREAK_SECONDS:
-            let_others_run()
-            self._since = self._clock()
 
 
 class Queue:

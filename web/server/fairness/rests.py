@@ -25,6 +25,9 @@ _PRESENT_SECONDS = 1.0
 _SHORT_SECONDS = 0.005
 _LONGEST_SECONDS = 2.0
 
+#: A request of many small steps lets others run after so long.
+_BREAK_SECONDS = 0.001
+
 #: Clients whose rests are remembered. It is made smaller when there are more.
 _MOST = 1000
 
@@ -90,3 +93,24 @@ class Rests:
 
 
 RESTS = Rests()
+
+
+class Breaks:
+    """Many small steps of one request. Others run after each millisecond, and not after each step.
+
+    Each round of the event loop may take some milliseconds while another client asks much. If the
+    client has to rest, it does so in a break.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, rests: Rests = RESTS
+    ) -> None:
+        self._clock = clock
+        self._rests = rests
+        self._since = clock()
+
+    def take(self) -> None:
+        """Call it between two steps."""
+        if self._clock() - self._since > _BREAK_SECONDS:
+            self._rests.rest()
+            self._since = self._clock()

@@ -13,7 +13,6 @@ from gevent import socket
 from web.server.fairness import pacing
 from tests.conftest import Clock
 from web.server.fairness.pacing import (
-    Breaks,
     Pace,
     Pacing,
     Queue,
@@ -279,13 +278,3 @@ def test_large_steps_end_within_a_body_when_a_picture_comes() -> None:
         if number == 1:
             picture(pacing_now, {})
     assert waited == [0, 3 * 2**18, 2**19, 2**18, 0, 0]
-
-
-def test_many_small_steps_have_few_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, taken = Clock(), []
-    monkeypatch.setattr(pacing, "let_others_run", lambda: taken.append(clock.now))
-    breaks, began = Breaks(clock), clock.now
-    for _ in range(64):
-        clock.now += 2**-12  # a quarter of a millisecond
-        breaks.take()
-    assert len(taken) == 12 and taken[0] - began > 0.001

@@ -13,7 +13,7 @@ from tests.conftest import Clock
 from web.server.fairness import rests
 from web.server.fairness.entrance import Entrance
 from web.server.fairness.pacing import let_others_run, note_client
-from web.server.fairness.rests import Rests
+from web.server.fairness.rests import Breaks, Rests
 
 
 @pytest.fixture
@@ -101,3 +101,30 @@ def test_requests_of_a_client_leave_half_of_the_time_to_others(watched: Rests) -
     gevent.joinall([*(gevent.spawn(ask, "many") for _ in range(20)), gevent.spawn(steps)])
     assert time.monotonic() - began > 0.015 * worked["many"]
     assert worked["one"] > 10 * worked["many"], "its steps take place in the rests"
+
+
+def test_many_small_steps_have_few_breaks(
+    made: Rests, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(rests, "let_others_run", lambda: taken.append(clock.now))
+    breaks, began = Breaks(clock, made), clock.now
+    for _ in range(64):
+        clock.now += 2**-12  # a quarter of a millisecond
+        breaks.take()
+    assert len(taken) == 12 and taken[0] - began > 0.001
+
+
+def test_a_client_rests_in_its_breaks(
+    made: Rests, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(gevent, "sleep", slept.append)
+    breaks = Breaks(clock, made)
+    made.note("other")
+    note_client("busy")
+    made.ran("busy", clock.now, 0.5)
+    clock.now += 0.25
+    breaks.take()
+    note_client("")
+    assert slept == [0.25]
