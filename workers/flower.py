@@ -7,7 +7,7 @@ Its pages show the ids of jobs. Without a password it answers only to the names 
 as web does, so that no page of another site can read them.
 
 Flower limits neither its connections nor the answers that nobody reads. It has low priority,
-because it shows the work and does none.
+because it shows the work and does none. Its clients take turns (workers.flower_turns).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from shared.errors import HostNotAllowed
 from shared.addresses.hosts import AllowedHosts
 from shared.observe.start import read_settings
 from workers.celery_app import make_celery
+from workers.flower_turns import InTurn, Lines
 from workers.upkeep import priority
 
 _settings = read_settings("classifier-flower")
@@ -38,6 +39,7 @@ app.conf.broker_transport_options |= {
     f"{name}_key": f"watcher:{name}" for name in ("unacked", "unacked_index", "unacked_mutex")
 }
 
+_lines = Lines()
 _hosts = AllowedHosts([_settings.host.lower(), *(_settings.allowed_hosts or ())])
 
 
@@ -82,8 +84,10 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
     def find_handler(self, request: HTTPServerRequest, **more: Any) -> Any:
         has_password = self.options.basic_auth or self.options.auth
         if has_password or _hosts.allow(request.headers.get("Host")):
-            return super().find_handler(request, **more)
-        return self.get_handler_delegate(request, _NotAllowed)
+            handler = super().find_handler(request, **more)
+        else:
+            handler = self.get_handler_delegate(request, _NotAllowed)
+        return InTurn(handler, _lines.of(str(request.remote_ip)))
 
     def update_workers(self, workername: str | None = None) -> Awaitable[Any]:
         """Flower would ask any name for eight seconds, and keep it for as long."""
