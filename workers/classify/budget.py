@@ -22,9 +22,12 @@ class DecodeBudget:
     """Seconds that decoding may take."""
 
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
+    alone: float | None = None  #: The same of a batch that runs alone, if it has more time.
     run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
     slow: float = math.inf  #: Of a picture. One that takes more processor time is slow.
     much: float = math.inf  #: Of a client. One that takes more processor time in a batch is slow.
+    #: Of a picture. A client is slow, too, if such pictures spend a batch by the clock.
+    heavy: float = math.inf
     #: Of a picture in a batch with others, by the clock. It then gets a batch of its own.
     picture: float = math.inf
     longest: float = math.inf  #: Of a batch, after which a slow picture is given up.
@@ -35,18 +38,19 @@ class DecodeBudget:
         """A batch ends well within its time limit, and soon for other clients.
 
         In a second it decodes some ten photos of 12 megapixels. A run of the bulk lane has the time
-        for a whole part of them, because shorter runs took a tenth more time.
+        for half a part of them, because shorter runs took a tenth more time.
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
         slow, longest = seconds / 10, _LONGEST * settings.batch_time_limit_seconds
         if settings.lane is Lane.BULK:
-            batch, run = min(seconds, most), seconds / 2
             return cls(
-                batch=batch,
-                run=run,
+                batch=min(seconds / 2, most),
+                alone=min(seconds, most),
+                run=seconds / 2,
                 slow=slow,
                 much=seconds / 3,
+                heavy=slow / 3,
                 picture=seconds,
                 longest=longest,
             )

@@ -100,6 +100,7 @@ class BatchDecoding:
         #: The picture that is decoded also if the budget is spent before.
         self._owed = first_of_the_heaviest(self._left, slow_clients)
         self._runs_alone = slow
+        self._most = (slow and budget.alone) or budget.batch
         self._recalled = recalled if slow else lambda: False
         self._ends_at = time.monotonic() + budget.longest
         self._gave_up = False
@@ -121,7 +122,7 @@ class BatchDecoding:
         if not self._left or self._gave_up or self._recalled():
             return True
         picture, client = self._left[0], self._left[0].client
-        most = self._budget.batch
+        most = self._most
         if not self._runs_alone:
             if picture.slow or self._is_slow_in_bulk(client):
                 return True
@@ -229,13 +230,16 @@ class BatchDecoding:
     def _remember(self, client: str, decoded: Decoded) -> None:
         """Whether the client is slow. In bulk it is also if its next picture would take too much.
 
-        Processor time counts, because on a busy machine everything takes long.
+        Processor time counts, because on a busy machine everything takes long. But there, heavy
+        pictures spend the time of a batch before they have used much.
         """
         slow, seconds = decoded.slow, decoded.cpu_seconds
         self._used_by[client] += seconds
         if not self._budget.trial:
             much = self._used_by[client] + seconds >= self._budget.much
-            slow = much or seconds > self._budget.slow
+            spends_all = self._spent_by[client] + self._expected[client] >= self._most
+            heavy = seconds > self._budget.heavy
+            slow = much or (spends_all and heavy) or seconds > self._budget.slow
         if slow:
             self._slow_clients.add(client, seconds)
         else:
@@ -264,12 +268,12 @@ class BatchDecoding:
         runs = self._runs_of(client)
         self._spent += seconds
         self._spent_by[client] += seconds
-        if self._runs_of(client) > runs or self._spent >= self._budget.batch:
+        if self._runs_of(client) > runs or self._spent >= self._most:
             self._left = deque(sorted(self._left, key=self._precedence))
 
     def _precedence(self, picture: Picture) -> tuple[bool, bool, float]:
         """The lowest one is decoded next."""
-        is_owed = picture is self._owed and self._spent >= self._budget.batch
+        is_owed = picture is self._owed and self._spent >= self._most
         return picture.slow, not is_owed, self._runs_of(picture.client)
 
     def _runs_of(self, client: str) -> float:
