@@ -37,23 +37,23 @@ class DecodeBudget:
     def of(cls, settings: Settings) -> DecodeBudget:
         """A batch ends well within its time limit, and soon for other clients.
 
-        In a second it decodes some ten photos of 12 megapixels. A run of the bulk lane has the time
-        for half a part of them, because shorter runs took a tenth more time.
+        In a second it decodes some ten photos of 12 megapixels. A run of a batch that runs alone has
+        the time for half a part of them, because shorter runs took a tenth more time.
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds
         slow, longest = seconds / 10, _LONGEST * settings.batch_time_limit_seconds
+        batch = min(seconds / 3, most)
         if settings.lane is Lane.BULK:
             return cls(
-                batch=min(seconds / 2, most),
+                batch=batch,
                 alone=min(seconds, most),
                 run=seconds / 2,
                 slow=slow,
                 much=seconds / 3,
-                heavy=slow / 3,
+                heavy=slow / 6,
                 picture=seconds,
                 longest=longest,
             )
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
-        batch = min(seconds / 3, most)
         return cls(batch=batch, run=slow, slow=slow, picture=seconds, longest=longest, trial=trial)

@@ -146,8 +146,8 @@ def test_heavy_pictures_make_a_client_slow_on_a_busy_machine(
             decoded = super().decode(data, **options)
             return decoded._replace(cpu_seconds=decoded.cpu_seconds / 3)
 
-    heavy = submit(jobs, *[b"0.5"] * 32, client="heavy")
+    heavy = submit(jobs, *[b"0.3"] * 32, client="heavy")
     taken(redis)
     made = classifier(Starved(load_side(classifier)), BUDGET)
-    assert made.classify([heavy]) == 2
+    assert made.classify([heavy]) == 3
     assert taken(redis) == [([heavy], True)]
