@@ -112,7 +112,7 @@ FAULTS = (
     ),
     Fault(
         "records that live on leave the account of their client",
-        (("keep(job, 0, now, seconds)", ""),),
+        (("keep(job, 0, now, thumbnails and 2 * seconds or seconds)", ""),),
         "are counted",
         0,
     ),

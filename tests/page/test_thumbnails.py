@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pillow_heif
@@ -36,6 +37,15 @@ def formats(tmp_path: Path, noise: Noise) -> dict[str, Path]:
     return paths
 
 
+def with_events(page: Page, true: Callable[[], object]) -> None:
+    """Return when `true()` is. Playwright handles what happens on the page meanwhile."""
+    for _ in range(400):
+        if true():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not happen in 20 s")
+
+
 def test_avif_is_drawn_at_once_and_heic_when_the_service_has_a_thumbnail(
     service: LocalService, new_page: NewPage, formats: dict[str, Path]
 ) -> None:
@@ -49,6 +59,7 @@ def test_avif_is_drawn_at_once_and_heic_when_the_service_has_a_thumbnail(
     expect(heic.locator(".picture")).to_have_text("HEICno preview")
     heic.click()
     expect(page.locator("#viewer-picture")).to_have_text("This browser cannot show HEIC files.")
+    with_events(page, lambda: held)
     held[0].continue_()
     expect(page.locator("#viewer-picture img")).to_be_visible()
     page.click("#viewer-close")

@@ -23,6 +23,7 @@ from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
 from web.server.fairness.pacing import mark_single_picture
+from web.submit.bodies import PARTS_OF_PICTURE
 
 _TAG = Tag(name="Classify", description="One picture, and its labels in the answer.")
 
@@ -138,6 +139,7 @@ def _read(query: ClassifyQuery) -> Asked:
     mark_single_picture(request.environ)
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = max_bytes + FORM_OVERHEAD
+    request.max_form_parts = PARTS_OF_PICTURE
     if (request.content_length or 0) > request.max_content_length:
         size = too_large(request.content_length or 0, max_bytes, "MAX_IMAGE_BYTES")
         raise errors.RequestTooLarge(f"The picture has {size}. Send a smaller one.")

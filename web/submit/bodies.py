@@ -36,6 +36,8 @@ _MORE_FOR_A_BYTE = 3
 #: A part of a form takes so many bytes beside its own, and has at least so many in the body.
 _PART_BYTES, _LEAST_PART = 1000, 60
 _MOST_PARTS = Request.max_form_parts
+#: Parts of a form with one picture, and of one with a part of a job. Their routes set the limits.
+PARTS_OF_PICTURE, PARTS_OF_PART = 20, 2 * PART_SIZE
 
 #: Werkzeug keeps a larger file of a form on disk.
 SPOOLED_BYTES = 500 * 2**10
@@ -136,21 +138,23 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
     open_request = largest_open_request(settings.max_job_images)
 
     def of_picture(request: Request) -> Size:
-        return _in_memory(request, _length(request, settings.max_image_bytes + FORM_OVERHEAD))
+        length = _length(request, settings.max_image_bytes + FORM_OVERHEAD)
+        return _in_memory(request, length, PARTS_OF_PICTURE)
 
     def of_job(request: Request) -> Size:
         kind = request.mimetype
         if kind == "application/json":
             return Size(_length(request, open_request))
         if kind in TYPES or (request.content_length or 0) > settings.max_request_bytes:
-            return _on_disk(request, 0, _length(request, settings.max_archive_bytes))
-        return _in_memory(request, _length(request, settings.max_request_bytes))
+            length = _length(request, settings.max_archive_bytes)
+            return Size(_of_form(request, length, _MOST_PARTS), length)
+        return _in_memory(request, _length(request, settings.max_request_bytes), _MOST_PARTS)
 
     def of_part(request: Request) -> Size:
         length = _length(request, PART_SIZE * settings.max_image_bytes + FORM_OVERHEAD)
         if length <= PART_SIZE * SPOOLED_BYTES:  # web.routes.form_files keeps it in memory
-            return _in_memory(request, length)
-        return _on_disk(request, PART_SIZE * SPOOLED_BYTES, length)
+            return _in_memory(request, length, PARTS_OF_PART)
+        return Size(PART_SIZE * SPOOLED_BYTES + _of_form(request, length, PARTS_OF_PART), length)
 
     return {
         "/api/v1/classify": of_picture,
@@ -159,19 +163,15 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
     }
 
 
-def _in_memory(request: Request, length: int) -> Size:
-    return Size(length + _of_form(request, length))
+def _in_memory(request: Request, length: int, most_parts: int) -> Size:
+    return Size(length + _of_form(request, length, most_parts))
 
 
-def _on_disk(request: Request, memory: int, length: int) -> Size:
-    return Size(memory + _of_form(request, length), length)
-
-
-def _of_form(request: Request, length: int) -> int:
+def _of_form(request: Request, length: int, most_parts: int) -> int:
     """More bytes in memory that a form may take: it may be all text, or all heads of parts."""
     if request.mimetype != FORM:
         return 0
-    parts = min(length // _LEAST_PART, _MOST_PARTS)
+    parts = min(length // _LEAST_PART, most_parts)
     return _MORE_FOR_A_BYTE * min(length, _TEXT_BYTES) + _PART_BYTES * parts
 
 

@@ -37,8 +37,8 @@ class DecodeBudget:
     def of(cls, settings: Settings) -> DecodeBudget:
         """A batch ends well within its time limit, and soon for other clients.
 
-        In a second it decodes some ten photos of 12 megapixels. A run of a batch that runs alone has
-        the time for half a part of them, because shorter runs took a tenth more time.
+        In a second it decodes some ten photos of 12 megapixels. A run of a batch that runs alone
+        has the time for half a part of them, because shorter runs took a tenth more time.
         """
         most = settings.batch_time_limit_seconds / 3
         seconds = settings.max_decode_seconds

@@ -40,6 +40,7 @@ FORM = "multipart/form-data; boundary=b"
         (CLASSIFY, "image/jpeg", 5 * MB, Size(5 * MB)),
         (CLASSIFY, "image/jpeg", 2**40, Size(0)),  # it is refused with 413
         (CLASSIFY, "image/jpeg", None, Size(SETTINGS.max_image_bytes + 64 * 2**10)),
+        (CLASSIFY, FORM, 50_000, Size(4 * 50_000 + 20 * 1000)),
         (JOBS, FORM, 5 * MB, Size(5 * MB + MORE)),
         (JOBS, FORM, None, Size(SETTINGS.max_request_bytes + MORE)),
         (JOBS, FORM, 6000, Size(4 * 6000 + 100 * 1000)),
@@ -48,8 +49,8 @@ FORM = "multipart/form-data; boundary=b"
         (JOBS, "application/zip", None, Size(0, SETTINGS.max_archive_bytes)),
         (JOBS, "application/json", 20, Size(20)),
         (JOBS, "application/json", None, Size(largest_open_request(500_000))),
-        (PARTS, FORM, 5 * MB, Size(5 * MB + MORE)),
-        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES + MORE, 100 * MB)),
+        (PARTS, FORM, 5 * MB, Size(5 * MB + 3 * 500_000 + 64 * 1000)),
+        (PARTS, FORM, 100 * MB, Size(32 * SPOOLED_BYTES + 3 * 500_000 + 64 * 1000, 100 * MB)),
     ],
 )
 def test_a_body_takes(rule: str, kind: str, length: int | None, expected: Size) -> None:

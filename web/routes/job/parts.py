@@ -20,7 +20,7 @@ from web.routes.jobs import blueprint
 from web.schemas.job import RAW_PART, JobPath, MissingParts, PartSchema
 from web.schemas.submission import PartForm, PartPath
 from web.server.fairness.pacing import mark_single_picture
-from web.submit.bodies import BODY, SPOOLED_BYTES
+from web.submit.bodies import BODY, PARTS_OF_PART, SPOOLED_BYTES
 
 _WITHOUT_FILES = "application/x-www-form-urlencoded"
 
@@ -82,6 +82,7 @@ def _uploads(items: int, files: ExitStack) -> list[Upload]:
     """The pictures of the part. `files` closes those that are on disk."""
     max_bytes = backend().settings.max_image_bytes
     request.max_content_length = PART_SIZE * max_bytes + FORM_OVERHEAD
+    request.max_form_parts = PARTS_OF_PART
     if request.mimetype == RAW_PART:
         body = request.environ.get(BODY)
         stream, length = cast(Stream, request.stream), request.content_length
