@@ -50,6 +50,8 @@ _CONNECTIONS = 64
 #: Seconds for the head and for the body of a request.
 _SECONDS = 60
 _MOST_BODY_BYTES = 2**16
+#: The address of a search has a few kilobytes. A head of 64 KB takes megabytes once it is parsed.
+_MOST_HEAD_BYTES = 2**14
 
 
 class _LimitedServer(HTTPServer):
@@ -58,6 +60,7 @@ class _LimitedServer(HTTPServer):
             "idle_connection_timeout": _SECONDS,
             "body_timeout": _SECONDS,
             "max_body_size": _MOST_BODY_BYTES,
+            "max_header_size": _MOST_HEAD_BYTES,
         }
         super().initialize(application, **limits | options)
 
@@ -87,7 +90,8 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
             handler = super().find_handler(request, **more)
         else:
             handler = self.get_handler_delegate(request, _NotAllowed)
-        return InTurn(handler, _lines.of(str(request.remote_ip)))
+        stream = request.connection.stream
+        return InTurn(handler, _lines.of(str(request.remote_ip)), stream)
 
     def update_workers(self, workername: str | None = None) -> Awaitable[Any]:
         """Flower would ask any name for eight seconds, and keep it for as long."""

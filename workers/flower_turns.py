@@ -12,9 +12,14 @@ from collections.abc import Awaitable
 from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate
+from tornado.iostream import IOStream
 
 #: Clients that are remembered. Those that rest, or have requests, always are.
 _MOST = 64
+
+#: Requests of a client that may wait. A browser sends a few at a time. Tornado keeps a request
+#: whose connection was closed, and another connection may come for each.
+_MOST_WAITING = 32
 
 
 class Line:
@@ -22,6 +27,7 @@ class Line:
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
+        self.waiting = 0
         self.rests_until = 0.0
 
 
@@ -43,10 +49,10 @@ class Lines:
 class InTurn(HTTPMessageDelegate):
     """A request whose handler runs when it is the turn of its client."""
 
-    def __init__(self, handler: HTTPMessageDelegate, line: Line) -> None:
+    def __init__(self, handler: HTTPMessageDelegate, line: Line, stream: IOStream) -> None:
         self._handler = handler
         self._line = line
-        self._gone = False
+        self._stream = stream
         self._task: asyncio.Task[None] | None = None  #: asyncio does not keep it.
 
     def headers_received(self, *head: Any) -> Awaitable[None] | None:
@@ -56,19 +62,26 @@ class InTurn(HTTPMessageDelegate):
         return self._handler.data_received(chunk)
 
     def on_connection_close(self) -> None:
-        self._gone = True
         self._handler.on_connection_close()
 
     def finish(self) -> None:
-        self._task = asyncio.ensure_future(self._run())
+        if self._line.waiting < _MOST_WAITING:
+            self._line.waiting += 1
+            self._task = asyncio.ensure_future(self._run())
+        else:
+            self._stream.close()
 
     async def _run(self) -> None:
         line = self._line
-        async with line.lock:
-            await asyncio.sleep(max(0.0, line.rests_until - time.monotonic()))
-            if self._gone:
-                return
-            began = time.monotonic()
-            self._handler.finish()
-            await asyncio.sleep(0)  # what it does until it waits for something
-            line.rests_until = 2 * time.monotonic() - began
+        try:
+            async with line.lock:
+                if not self._stream.closed():
+                    await asyncio.sleep(max(0.0, line.rests_until - time.monotonic()))
+                if self._stream.closed():
+                    return
+                began = time.monotonic()
+                self._handler.finish()
+                await asyncio.sleep(0)  # what it does until it waits for something
+                line.rests_until = 2 * time.monotonic() - began
+        finally:
+            line.waiting -= 1

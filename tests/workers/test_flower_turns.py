@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from tornado.httputil import HTTPMessageDelegate
 
-from workers.flower_turns import InTurn, Lines
+from workers.flower_turns import InTurn, Line, Lines
 
 
 class Search(HTTPMessageDelegate):
@@ -24,16 +25,35 @@ class Search(HTTPMessageDelegate):
         self._log.append(self._name)
 
 
+class Stream:
+    """What is used of the stream of a connection."""
+
+    def __init__(self) -> None:
+        self._closed = False
+
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        self._closed = True
+
+
+def in_turn(handler: HTTPMessageDelegate, line: Line) -> Stream:
+    stream: Any = Stream()
+    InTurn(handler, line, stream).finish()
+    return stream
+
+
 def test_a_request_waits_for_one_of_another_client() -> None:
     log: list[str] = []
 
     async def ask() -> None:
         lines = Lines()
         for number in range(5):
-            InTurn(Search(log, f"many {number}", 0.05), lines.of("many")).finish()
+            in_turn(Search(log, f"many {number}", 0.05), lines.of("many"))
         await asyncio.sleep(0.01)
         for number in range(3):
-            InTurn(Search(log, f"one {number}"), lines.of("one")).finish()
+            in_turn(Search(log, f"one {number}"), lines.of("one"))
             await asyncio.sleep(0)
         await asyncio.sleep(0.6)
 
@@ -46,15 +66,28 @@ def test_a_request_whose_client_has_gone_does_not_run() -> None:
     log: list[str] = []
 
     async def ask() -> None:
-        lines = Lines()
-        requests = [InTurn(Search(log, f"{number}"), lines.of("one")) for number in range(3)]
-        for each in requests:
-            each.finish()
-        requests[1].on_connection_close()
+        line = Line()
+        streams = [in_turn(Search(log, f"{number}"), line) for number in range(3)]
+        streams[1].close()
         await asyncio.sleep(0.1)
+        assert line.waiting == 0
 
     asyncio.run(ask())
     assert log == ["0", "2"]
+
+
+def test_few_requests_of_a_client_wait() -> None:
+    """Each keeps what was parsed of it, also after its connection was closed."""
+
+    async def ask() -> None:
+        line, log = Line(), list[str]()
+        streams = [in_turn(Search(log, f"{number}"), line) for number in range(40)]
+        assert line.waiting == 32
+        assert [stream.closed() for stream in streams] == 32 * [False] + 8 * [True]
+        await asyncio.sleep(0.2)
+        assert line.waiting == 0 and len(log) == 32
+
+    asyncio.run(ask())
 
 
 def test_few_clients_are_remembered() -> None:
@@ -62,7 +95,7 @@ def test_few_clients_are_remembered() -> None:
         log: list[str] = []
         lines = Lines()
         for number in range(200):
-            InTurn(Search(log, ""), lines.of(f"client {number}")).finish()
+            in_turn(Search(log, ""), lines.of(f"client {number}"))
             await asyncio.sleep(0.001)
 
         return len(lines._of_clients)
