@@ -90,8 +90,8 @@ class _GuardedFlower(flower.command.Flower):  # type: ignore[misc]
             handler = super().find_handler(request, **more)
         else:
             handler = self.get_handler_delegate(request, _NotAllowed)
-        stream = request.connection.stream
-        return InTurn(handler, _lines.of(str(request.remote_ip)), stream)
+        connection: Any = request.connection
+        return InTurn(handler, _lines.of(str(request.remote_ip)), connection.stream)
 
     def update_workers(self, workername: str | None = None) -> Awaitable[Any]:
         """Flower would ask any name for eight seconds, and keep it for as long."""
