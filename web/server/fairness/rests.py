@@ -18,7 +18,7 @@ import greenlet  # type: ignore[import-untyped]
 
 from web.server.fairness.pacing import client_of, current_client, let_others_run
 
-#: A client is there for so long after the beginning of its latest request.
+#: A client is there for so long after its latest request has begun, or has gone on.
 _PRESENT_SECONDS = 1.0
 
 #: A rest that is shorter is left out, so that one request after the other never waits.
@@ -43,7 +43,7 @@ class Rests:
         self._switched_at = clock()
 
     def note(self, client: str) -> None:
-        """A request of this client begins."""
+        """A request of this client begins, or goes on."""
         if client != self._latest[0]:
             self._other = self._latest
         self._latest = client, self._clock()
@@ -78,8 +78,13 @@ class Rests:
             let_others_run()
 
     def rest_if_owed(self) -> bool:
-        """The same, without a pause if the client has no rest to take. Returns whether it had."""
-        seconds = self.owed(current_client())
+        """The same, without a pause if the client has no rest to take. Returns whether it had.
+
+        The client is there as long as its request goes on, so that others rest for it.
+        """
+        if client := current_client():
+            self.note(client)
+        seconds = self.owed(client)
         if seconds:
             gevent.sleep(seconds)
         return bool(seconds)

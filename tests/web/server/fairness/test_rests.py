@@ -115,6 +115,19 @@ def test_many_small_steps_have_few_breaks(
     assert len(taken) == 12 and taken[0] - began > 0.001
 
 
+def test_a_client_is_there_as_long_as_its_request_goes_on(made: Rests, clock: Clock) -> None:
+    """A form of 50 MB is read for seconds, in hundreds of steps."""
+    made.note("form")
+    for _ in range(5):
+        clock.now += 0.5
+        note_client("form")
+        assert not made.rest_if_owed()
+        made.note("busy")
+        made.ran("busy", clock.now, 0.25)
+        assert made.owed("busy")
+    note_client("")
+
+
 def test_a_client_rests_in_its_breaks(
     made: Rests, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
