@@ -43,7 +43,7 @@ def main() -> None:
             model = wait_until_ready(url, say=say, key=settings.api_key)
         except StillBusy as error:
             # The service works. To end it would take it from its clients.
-            say(f"No picture was tried: {error}")
+            say(f"No picture was classified: {error}")
             model = _model_of(url, settings.api_key)
         say(banner(settings, model))
         # The end of this program would stop all the others.

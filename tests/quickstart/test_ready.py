@@ -109,7 +109,9 @@ def test_a_service_that_is_too_busy_for_the_picture_is_no_failure(
         monkeypatch.setattr(signal, "pause", lambda: None)
         ready.main()
     said = capsys.readouterr().out
-    assert "No picture was tried: not ready after 0 s" in said and f"Ready: {MODEL.name}" in said
+    assert (
+        "No picture was classified: not ready after 0 s" in said and f"Ready: {MODEL.name}" in said
+    )
 
 
 def test_time_in_which_the_program_was_stopped_does_not_count(starting_service: str) -> None:

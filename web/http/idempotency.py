@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from werkzeug.datastructures import Headers
 
@@ -14,9 +14,6 @@ from shared.errors import InvalidRequest
 from shared.records.claims import AlreadyClaimed, Claim
 from shared.records.read import JobReader
 from web.server.fairness.rests import Breaks
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Hash
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -49,7 +46,7 @@ class Key(NamedTuple):
         )
 
 
-def _fingerprint(text: Hash, options: Mapping[str, object]) -> str:
+def _fingerprint(text: hashlib._Hash, options: Mapping[str, object]) -> str:
     more = {name: value for name, value in options.items() if value}
     whole = text.copy()
     whole.update((f", {json.dumps(more, default=str)}]" if more else "]").encode())

@@ -11,6 +11,7 @@ from redis import Redis
 from shared.errors import (
     DailyLimitReached,
     JobNotFound,
+    ListingNeedsKey,
     Overloaded,
     TooManyOutstanding,
     TooMuchKept,
@@ -95,6 +96,15 @@ def all_owners() -> list[str]:
 def client() -> Client:
     """The client of the present request, as limits for one client count it."""
     return clients.of(request)
+
+
+def check_may_list() -> None:
+    """An id is all that is needed to read a job, so without API keys strangers get no list.
+
+    Raises ListingNeedsKey.
+    """
+    if not (owner() or clients.is_local(request)):
+        raise ListingNeedsKey
 
 
 def own_job(job_id: str) -> Job:

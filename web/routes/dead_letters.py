@@ -16,9 +16,9 @@ from shared.errors import (
     Overloaded,
 )
 from shared.records.overdue.dead_letters import DeadLetter
-from web.http import clients, idempotency
+from web.http import idempotency
 from web.http.answers import answer, documented
-from web.routes.backend import backend, own_job, owner
+from web.routes.backend import backend, check_may_list, own_job, owner
 from web.schemas.dead_letters import DeadLetterPath, DeadLetterList, DeadLetterSchema
 from web.schemas.job import JobSchema
 
@@ -41,8 +41,7 @@ def read() -> Response:
     Yours are those of your API key. Without API keys, clients of this machine may list all, and
     others none.
     """
-    if not (owner() or clients.is_local(request)):
-        raise ListingNeedsKey
+    check_may_list()
     letters = [DeadLetterSchema.of(letter) for letter in _letters()]
     return answer(DeadLetterList(dead_letters=letters))
 

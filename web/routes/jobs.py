@@ -7,10 +7,9 @@ from flask_openapi import APIBlueprint, Tag
 
 from shared.errors import InvalidRequest, JobNotFound, ListingNeedsKey, UnknownField
 from shared.jobs import Job
-from web.http import clients
 from web.http.answers import answer, documented
 from web.http.prefer import wait_seconds
-from web.routes.backend import backend, own_job, owner
+from web.routes.backend import backend, check_may_list, own_job, owner
 from web.schemas.job import JobList, JobPath, JobSchema, JobsQuery, WaitQuery
 from web.server.fairness import slots
 
@@ -32,8 +31,7 @@ def list_all(query: JobsQuery) -> Response:
     jobs, and others none: an id is all that is needed to read a job. Single pictures of `/classify`
     are not listed, and of all others the newest 10,000.
     """
-    if not (owner() or clients.is_local(request)):
-        raise ListingNeedsKey
+    check_may_list()
     page = backend().jobs.newest(owner(), before=query.before or "", limit=query.limit)
     listed = [backend().view.schema(job) for job in page.jobs]
     return answer(JobList(jobs=listed, next_before=page.next_before))

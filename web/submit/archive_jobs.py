@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import IO
 
 from redis.exceptions import RedisError
@@ -175,14 +175,9 @@ class ArchiveJobs:
         """The next part's pictures, with their bytes in `spool`; none at the archive's end."""
         spool.seek(0)
         spool.truncate()
-        uploads: list[Upload] = []
-        while len(uploads) < PART_SIZE:
-            with threads.shift():
-                if (member := next(members, None)) is None:
-                    break
-                uploads.append(self._spooled(member, spool))
-        return uploads
+        return [self._spooled(member, spool) for member in islice(members, PART_SIZE)]
 
+    @threads.shift()
     def _spooled(self, member: Member, spool: IO[bytes]) -> Upload:
         start, size = spool.tell(), len(member.data)
         error = member.error or fault(

@@ -100,7 +100,7 @@ class BatchDecoding:
         #: The picture that is decoded also if the budget is spent before.
         self._owed = first_of_the_heaviest(self._left, slow_clients)
         self._runs_alone = slow
-        self._most = (slow and budget.alone) or budget.batch
+        self._most = budget.alone if slow and budget.alone else budget.batch
         self._recalled = recalled if slow else lambda: False
         self._ends_at = time.monotonic() + budget.longest
         self._gave_up = False

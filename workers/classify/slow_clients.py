@@ -1,4 +1,4 @@
-"""What the pictures of clients take: those who have lately sent a slow one, and all others."""
+"""Clients that have lately sent a slow picture, and how heavy the latest picture of each was."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST = 1000
 _SHARE = 32
 #: A client is there for so long after its latest picture.
 _THERE_SECONDS = 10.0
-#: Pictures whose processor time has as many of these are equally heavy.
+#: The unit of heaviness. Most pictures take less processor time than this.
 _HEAVINESS_SECONDS = 0.1
 
 LIGHT = (False, 0)  #: The heaviness of a usual client.

@@ -241,7 +241,7 @@ def test_a_slow_picture_is_decoded_as_usual_if_low_priority_gets_no_time(
         assert priorities == expected
 
 
-class Starved(ScriptedDecoder):
+class OnABusyMachine(ScriptedDecoder):
     """The machine has much other work, so each picture takes ten times as long by the clock."""
 
     def decode(self, data: bytes, **options: Any) -> Decoded:
@@ -253,7 +253,7 @@ def test_a_light_picture_does_not_wait_behind_heavy_ones_again_and_again(
     classifier: Make, jobs: JobRecords
 ) -> None:
     """On a starved machine one heavy picture takes the whole time of a batch."""
-    made = classifier(Starved(load_side(classifier)))
+    made = classifier(OnABusyMachine(load_side(classifier)))
     good = submit(jobs, GOOD, client="good")
     heavy = [submit(jobs, HEAVY, client="heavy") for _ in range(4)]
     assert made.classify([*heavy, good]) == 1, "nobody knows yet that it is heavy"
@@ -265,7 +265,7 @@ def test_a_light_picture_does_not_wait_behind_heavy_ones_again_and_again(
 def test_a_heavy_picture_does_not_wait_for_ever_behind_light_ones(
     classifier: Make, jobs: JobRecords
 ) -> None:
-    made = classifier(Starved(load_side(classifier)))
+    made = classifier(OnABusyMachine(load_side(classifier)))
     made.classify([submit(jobs, HEAVY, client="heavy")])
     heavy = submit(jobs, HEAVY, client="heavy")
     light = [submit(jobs, GOOD, client="light") for _ in range(31)]

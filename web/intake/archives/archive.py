@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -168,11 +167,14 @@ def members(file: IO[bytes], kind: Kind, limits: Limits) -> Iterator[Member]:
     Two members may have the same name. Raises BadArchive or ArchiveTooLarge if the rest cannot be
     read.
     """
-    # `scan` has taken the time. The members are read by several threads, each with its own clock.
-    effort = Effort(clock=time.perf_counter, rest=limits.rest)
+    # `scan` has taken the time, so there is no limit here. Each member may be read by another
+    # thread, and threads have clocks of their own.
+    effort = Effort(rest=limits.rest)
     for entry in _entries(file, kind, limits, effort):
         if not (_is_ignored(entry) or _other_ending(entry)):
-            yield _member(entry, limits)
+            member = _member(entry, limits)
+            effort.check_time()
+            yield member
             effort.resume()
 
 

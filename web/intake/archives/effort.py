@@ -44,7 +44,7 @@ class Effort:
         self._ends_at = self._rested_at + most_seconds
 
     def resume(self) -> None:
-        """Work goes on after a pause that is not counted."""
+        """Work goes on, perhaps in another thread, after a time that is not counted."""
         self._rested_at = self._clock()
 
     def add_entry(self) -> None:

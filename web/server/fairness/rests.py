@@ -90,7 +90,7 @@ class Rests:
         return bool(seconds)
 
     def others_are_there(self, client: str) -> bool:
-        """Whether another client has sent a request a moment ago. Threads may ask."""
+        """Whether another client had a request a moment ago. Threads may ask."""
         since = self._clock() - _PRESENT_SECONDS
         return any(
             name not in ("", client) and at > since for name, at in (self._latest, self._other)
