@@ -153,7 +153,7 @@ def _backend(settings: Settings) -> Backend:
         *(records.reader, answers, admission, coalescer, model), thumbnails=settings.thumbnails
     )
     commits = CommitListener(
-        redis, coalescer.on_commit, on_outage=coalescer.on_outage, check=RedisCheck(redis)
+        redis, coalescer.on_work_done, on_outage=coalescer.on_outage, check=RedisCheck(redis)
     )
     view = JobView(redis, deadline_seconds=settings.part_deadline_seconds)
     return Backend(

@@ -19,6 +19,7 @@ if not total then
 end
 if job_state == 'cancelled' then
   release(job_id .. ':' .. number, part, images, outstanding, outstanding_images, held)
+  left_queue(member)
   return 0
 end
 

@@ -67,3 +67,9 @@ local function release(name, part, images, outstanding, outstanding_images, held
   redis.call('ZREM', outstanding, unpack(members))
   return members
 end
+
+-- Tell web processes that a part is in the queue and in workers no longer, although nothing of it is
+-- committed: its job was cancelled. Until then its message delays others, and counts for its client.
+local function left_queue(member)
+  redis.call('PUBLISH', COMMITTED, member:match('^[^:]*') .. ' running')
+end

@@ -30,6 +30,8 @@ for job, part, member, attempts_field, slow, message in rows() do
     else
       wait_again(queue, job, part, member, message, deadline, kind == 'slow')
     end
+  else
+    left_queue(member)
   end
 end
 feed(queue, deadline, 0)

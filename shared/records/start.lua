@@ -23,6 +23,7 @@ for _, set in ipairs({ ready, ready_for_all }) do
   redis.call('ZREM', set .. ':' .. SLOW_CLIENT:format(client), member)
 end
 if not redis.call('ZSCORE', outstanding, member) then
+  left_queue(member)
   return nil
 end
 local state, job_version, embeddings = unpack(
@@ -31,6 +32,7 @@ local pending = redis.call('HGET', part, 'pending')
 if not state or not pending or state == 'cancelled' then
   -- If its records have expired, no client can read a result any more.
   release(name, part, images, outstanding, outstanding_images, held)
+  left_queue(member)
   return nil
 end
 if pending == '0' or (outcome_field ~= '' and redis.call('HEXISTS', part, outcome_field) == 1) then

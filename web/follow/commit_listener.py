@@ -2,7 +2,8 @@
 
 The commit script publishes a notice "<job id> <state>" at each commit. The listener wakes the
 requests that wait for that job, and they read the job's record. The notice of a job with one image
-carries its outcome as well, which saves that read.
+carries its outcome as well, which saves that read. Two notices come for a cancelled job:
+`cancelled` at once, and `running` when its part has left the queue.
 
 The record is the truth, because a notice may be lost. So a waiting request also reads the record
 now and then, and all of them read it when the subscription comes back.
@@ -35,6 +36,9 @@ T = TypeVar("T")
 #: stands. No such case is known, two thousand requests may wait, and each read is a round trip.
 _READ_SECONDS = 20.0
 _RECONNECT_SECONDS = 0.5
+
+#: Other states, and those of a later release, end no wait.
+_ENDED = frozenset(state for state in JobState if state.ended)
 
 #: An idle Redis sends nothing, and neither does a frozen one. So the listener pings when it has
 #: heard nothing for the first of these, and gives the connection up after the second.
@@ -81,18 +85,18 @@ class CommitListener:
     def __init__(
         self,
         redis: Redis,
-        on_commit: Callable[[str], None],
+        on_work_done: Callable[[str], None],
         on_outage: Callable[[], None] = lambda: None,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """Subscribe, from a thread.
 
-        `on_commit` gets the id of each job that had a commit. `on_outage` is called when the
-        subscription is lost. Neither may block. `check` is called at each new connection, before
-        the subscription; its errors are logged.
+        `on_work_done` gets the id of each job of which a worker has done something. `on_outage` is
+        called when the subscription is lost. Neither may block. `check` is called at each new
+        connection, before the subscription; its errors are logged.
         """
         self._redis = redis
-        self._on_commit = on_commit
+        self._on_work_done = on_work_done
         self._on_outage = on_outage
         self._check = check
         self._waiting: dict[str, set[Waiter]] = defaultdict(set)
@@ -173,10 +177,11 @@ class CommitListener:
 
     def _pass_on(self, notice: str) -> None:
         job_id, state, *outcome = notice.split(" ", 2)
-        self._on_commit(job_id)
+        if state != JobState.CANCELLED:
+            self._on_work_done(job_id)
         if on_notice := self._following.get(job_id):
             on_notice()
-        if not JobState(state).ended:
+        if state not in _ENDED:
             return
         for waiter in tuple(self._waiting.get(job_id, ())):
             waiter.outcome = outcome[0] if outcome else None

@@ -51,10 +51,10 @@ _LONGEST_SECONDS = 60.0
 
 
 class _Message:
-    """Jobs that left together. It is finished when each has been committed."""
+    """Jobs that left together. It is finished when workers have done with each."""
 
     def __init__(self, jobs: Iterable[NewJob]) -> None:
-        #: The client of each job that is not committed, by job id.
+        #: The client of each job that is under way, by job id.
         self.client_of = {job.id: job.client for job in jobs}
         self.sent_at = time.monotonic()
 
@@ -96,8 +96,12 @@ class Coalescer(SingleFlight[NewJob, None]):
         """Return once the job, which has one part, is accepted. Raises what accepting raised."""
         self.ask(job, patience=self._patience)
 
-    def on_commit(self, job_id: str) -> None:
-        """Note that a job was committed: if its message is finished, the next one may leave."""
+    def on_work_done(self, job_id: str) -> None:
+        """Note that a job was committed, or that a worker has found it cancelled.
+
+        If its message is finished, the next one may leave. A cancellation alone changes nothing:
+        the message is still in the queue, and others wait behind it.
+        """
         with self._lock:
             if self._forget(job_id):
                 self._wake_next()

@@ -118,23 +118,16 @@ local function stop_waiting(queue, client, member)
   return (client == '' and was_next or redis.call('ZREM', WAITING_KEY:format(queue), member)) == 1
 end
 
--- The parts that are in the queue or prefetched, after they waited for their round.
-local function ready_parts(queue, ready, since)
+-- The parts that are in the queue or prefetched, after they waited for their round. They may be
+-- cancelled. A start takes each of them from `ready`.
+local function ready_parts(ready, since)
   redis.call('ZREMRANGEBYSCORE', ready, '-inf', since)
-  local parts = {}
-  for _, member in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
-    if redis.call('ZSCORE', OUTSTANDING_KEY:format(lane_of(queue)), member) then
-      parts[#parts + 1] = member
-    else
-      redis.call('ZREM', ready, member)
-    end
-  end
-  return parts
+  return redis.call('ZRANGE', ready, 0, -1)
 end
 
 local function ready_images(queue, deadline)
   local images = 0
-  for _, member in ipairs(ready_parts(queue, READY_KEY:format(queue), deadline - READY_SECONDS)) do
+  for _, member in ipairs(ready_parts(READY_KEY:format(queue), deadline - READY_SECONDS)) do
     images = images + member:match('^[^:]*:%d+:(%d+)')
   end
   return images
@@ -223,7 +216,7 @@ local function feed_slow(queue, deadline)
   for _, client in ipairs(redis.call('ZRANGEBYSCORE', clients, SLOW_PLACE, '+inf',
                                      'LIMIT', 0, SLOW_CLIENTS)) do
     local ready = READY_KEY:format(queue) .. ':' .. client
-    local queued = #ready_parts(queue, ready, deadline - SLOW_SECONDS)
+    local queued = #ready_parts(ready, deadline - SLOW_SECONDS)
     for _ = queued + 1, math.max(1, workers) do
       local member = next_of(queue, client)
       if not member then

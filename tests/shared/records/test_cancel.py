@@ -53,6 +53,27 @@ def test_a_cancelled_job_keeps_its_results_and_holds_nothing(
         put(jobs, job, 2)
 
 
+@pytest.mark.parametrize("step", ["start", "commit", "put back"])
+def test_web_learns_when_a_cancelled_part_has_left_the_queue(
+    jobs: JobRecords, redis: Redis, notices: Callable[[], list[str]], step: str
+) -> None:
+    """Until then its client may have one message less. Others would wait behind all of them."""
+    job = open_job(jobs, 20)
+    put(jobs, job, 0)
+    if step != "start":
+        assert jobs.parts.start([ref(job, 0)], LANE)
+    notices()
+    jobs.canceller.cancel(job.id)
+    assert notices() == [f"{job.id} cancelled"]
+    if step == "start":
+        assert not jobs.parts.start([ref(job, 0)], LANE)
+    elif step == "commit":
+        commit(redis, jobs, ref(job, 0))
+    else:
+        jobs.parts.put_back({ref(job, 0): ()}, LANE)
+    assert notices() == [f"{job.id} running"]
+
+
 def test_the_parts_that_came_of_a_large_cancelled_job_expire(
     jobs: JobRecords, redis: Redis
 ) -> None:

@@ -77,12 +77,12 @@ def test_jobs_gather_while_messages_are_unfinished_and_leave_together() -> None:
         until(lambda: gathering(coalescer) == k + 1)
     assert len(sent.messages) == 1
 
-    coalescer.on_commit("first")
+    coalescer.on_work_done("first")
     until(lambda: len(sent.messages) == 2)
     assert sent.messages[1] == [f"m{k}" for k in range(32)]
 
     for job_id in sent.messages[1]:
-        coalescer.on_commit(job_id)
+        coalescer.on_work_done(job_id)
     until(lambda: len(sent.messages) == 3)
     assert sent.messages[2] == [f"m{k}" for k in range(32, 40)]
     for thread in threads:
@@ -141,14 +141,14 @@ def test_a_message_is_unfinished_until_its_last_job_is_committed() -> None:
     coalescer.submit(new_job("first"))
     threads = [submit_in_thread(coalescer, name) for name in ("a", "b")]
     until(lambda: gathering(coalescer) == 2)
-    coalescer.on_commit("first")
+    coalescer.on_work_done("first")
     until(lambda: len(sent.messages) == 2)
     threads.append(submit_in_thread(coalescer, "c"))
     until(lambda: gathering(coalescer) == 1)
 
-    coalescer.on_commit("a")
+    coalescer.on_work_done("a")
     assert not may_leave(coalescer)
-    coalescer.on_commit("b")
+    coalescer.on_work_done("b")
     until(lambda: sent.messages[2:] == [["c"]])
     for thread in threads:
         thread.join(timeout=5)
@@ -181,10 +181,10 @@ def test_a_full_job_leaves_alone() -> None:
     until(lambda: gathering(coalescer) == 1)
     threads.append(submit_in_thread(coalescer, "full", images=32))
     until(lambda: gathering(coalescer) == 2)
-    coalescer.on_commit("first")
-    coalescer.on_commit("one")
+    coalescer.on_work_done("first")
+    coalescer.on_work_done("one")
     until(lambda: len(sent.messages) == 2)
-    coalescer.on_commit("one")
+    coalescer.on_work_done("one")
     until(lambda: sent.messages[1:] == [["one"], ["full"]])
     for thread in threads:
         thread.join(timeout=5)
@@ -206,7 +206,7 @@ def test_all_jobs_of_a_message_hear_that_it_could_not_be_accepted() -> None:
         thread.start()
     until(lambda: gathering(coalescer) == 2)
     sent.error = ConnectionError("gone")
-    coalescer.on_commit("first")
+    coalescer.on_work_done("first")
     for thread in threads:
         thread.join(timeout=5)
     assert sorted(heard) == ["a", "b"]
@@ -261,11 +261,11 @@ def test_clients_share_a_message_in_turn() -> None:
     coalescer.submit(new_job("first"))
     jobs = [(f"flood {k}", "flood") for k in range(40)] + [("a", "a"), ("b0", "b"), ("b1", "b")]
     threads = gather(coalescer, jobs)
-    coalescer.on_commit("first")
+    coalescer.on_work_done("first")
     until(lambda: len(sent.messages) == 2)
     assert sent.messages[1][:5] == ["flood 0", "a", "b0", "flood 1", "b1"]
     for job_id in sent.messages[1]:
-        coalescer.on_commit(job_id)
+        coalescer.on_work_done(job_id)
     for thread in threads:
         thread.join(timeout=5)
 
@@ -278,9 +278,9 @@ def test_a_client_may_have_a_micro_batch_in_the_queue() -> None:
     threads = gather(coalescer, [("more", "flood"), ("even more", "flood")])
     coalescer.submit(new_job("other", client="other"))
     assert sent.messages[-1] == ["other"]
-    coalescer.on_commit("7")
+    coalescer.on_work_done("7")
     until(lambda: sent.messages[-1] == ["more"])
-    coalescer.on_commit("8")
+    coalescer.on_work_done("8")
     until(lambda: sent.messages[-1] == ["even more"])
     for thread in threads:
         thread.join(timeout=5)
@@ -295,7 +295,7 @@ def test_a_job_of_a_client_with_all_that_it_may_have_waits_for_its_round() -> No
         coalescer.submit(new_job(f"{k}", client="flood"))
     coalescer.submit(new_job("more", client="flood"))
     assert sent.late == ["more"]
-    coalescer.on_commit("more")  # it was not counted
+    coalescer.on_work_done("more")  # it was not counted
     coalescer.submit(new_job("another", client="flood"))
     assert sent.late == ["more", "another"]
 
@@ -314,4 +314,4 @@ def test_a_picture_whose_commit_nobody_noted_does_not_count_for_ever(
         monkeypatch.setattr("web.submit.coalescer._LONGEST_SECONDS", 0)
     coalescer.submit(new_job("more", client="flood"))
     assert sent.messages[-1] == ["more"]
-    coalescer.on_commit("0")  # it is late, and not counted any more
+    coalescer.on_work_done("0")  # it is late, and not counted any more

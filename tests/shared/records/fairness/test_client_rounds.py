@@ -142,6 +142,20 @@ def test_the_parts_before_a_single_picture_fit_into_a_batch(
     assert seen == 20
 
 
+def test_a_cancelled_part_keeps_its_room_until_a_worker_takes_it(
+    jobs: JobRecords, redis: Redis
+) -> None:
+    """Hundreds of cancelled messages stood before the picture of another client."""
+    lane = Lane.INTERACTIVE
+    for _ in range(20):
+        jobs.canceller.cancel(accept(jobs, "flood"))
+    accept(jobs, "other")
+    [message] = queued(redis, lane)
+    assert not jobs.parts.start(take(redis, lane), lane)
+    [[ref]] = queued(redis, lane)
+    assert ref.job_id.startswith("other") and message[0].job_id.startswith("flood")
+
+
 def test_a_part_that_does_not_fit_is_not_overtaken(jobs: JobRecords, redis: Redis) -> None:
     lane = Lane.INTERACTIVE
     accept(jobs, "first", images=5)
@@ -266,7 +280,8 @@ def test_a_cancelled_job_leaves_the_lane_to_others_at_once(
     other = accept(jobs, "other", lane=lane, images=20 * PART_SIZE)
     jobs.canceller.cancel(cancelled)
     assert not redis.exists(keys.waiting_of(lane, "gone"))
-    redis.delete(lane)  # the messages that were queued for the cancelled job
+    for _ in queued(redis, lane):
+        assert not jobs.parts.start(take(redis, lane), lane)
     jobs.parts.feed(lane)
     assert {ref.job_id for [ref] in queued(redis, lane)} == {other}
     work(redis, jobs, lane, 20)
