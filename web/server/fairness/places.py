@@ -31,6 +31,10 @@ class Places:
             _client.set(client)
         return True
 
+    def others_have_some(self, client: str) -> bool:
+        """Whether a request of another client is under way. Threads may ask."""
+        return self._shares is not None and self._shares.others_hold_some(client)
+
     def give_back(self) -> None:
         """The answer has left, or will never leave."""
         if self._shares and (client := _client.get()):

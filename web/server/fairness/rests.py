@@ -17,8 +17,9 @@ import gevent
 import greenlet  # type: ignore[import-untyped]
 
 from web.server.fairness.pacing import client_of, current_client, let_others_run
+from web.server.fairness.places import PLACES, Places
 
-#: A client is there for so long after its latest request has begun, or has gone on.
+#: A client is there while it has a request, and for so long after the latest has begun.
 _PRESENT_SECONDS = 1.0
 
 #: A rest that is shorter is left out, so that one request after the other never waits.
@@ -35,15 +36,18 @@ _MOST = 1000
 class Rests:
     """Those of one process."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, places: Places = PLACES
+    ) -> None:
         self._clock = clock
+        self._places = places
         self._until: dict[str, float] = {}  #: By client: until when it rests.
         self._latest = ("", float("-inf"))  #: The client of the latest request, and its time.
         self._other = ("", float("-inf"))  #: The latest one of another client than that.
         self._switched_at = clock()
 
     def note(self, client: str) -> None:
-        """A request of this client begins, or goes on."""
+        """A request of this client begins."""
         if client != self._latest[0]:
             self._other = self._latest
         self._latest = client, self._clock()
@@ -78,21 +82,16 @@ class Rests:
             let_others_run()
 
     def rest_if_owed(self) -> bool:
-        """The same, without a pause if the client has no rest to take. Returns whether it had.
-
-        The client is there as long as its request goes on, so that others rest for it.
-        """
-        if client := current_client():
-            self.note(client)
-        seconds = self.owed(client)
+        """The same, without a pause if the client has no rest to take. Returns whether it had."""
+        seconds = self.owed(current_client())
         if seconds:
             gevent.sleep(seconds)
         return bool(seconds)
 
     def others_are_there(self, client: str) -> bool:
-        """Whether another client had a request a moment ago. Threads may ask."""
+        """Whether another client has a request, or had one a moment ago. Threads may ask."""
         since = self._clock() - _PRESENT_SECONDS
-        return any(
+        return self._places.others_have_some(client) or any(
             name not in ("", client) and at > since for name, at in (self._latest, self._other)
         )
 

@@ -33,6 +33,10 @@ class Shares:
         """How much more `client` may take at once."""
         return self._free - self._held.get(client, 0)
 
+    def others_hold_some(self, client: str) -> bool:
+        """Whether anybody but `client` holds something."""
+        return len(self._held) > (client in self._held)
+
     def give_back(self, client: str, amount: int = 1) -> None:
         """Free what `client` has taken."""
         if not amount:

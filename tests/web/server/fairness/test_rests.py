@@ -13,6 +13,7 @@ from tests.conftest import Clock
 from web.server.fairness import rests
 from web.server.fairness.entrance import Entrance
 from web.server.fairness.pacing import let_others_run, note_client
+from web.server.fairness.places import Places
 from web.server.fairness.rests import Breaks, Rests
 
 
@@ -115,17 +116,37 @@ def test_many_small_steps_have_few_breaks(
     assert len(taken) == 12 and taken[0] - began > 0.001
 
 
-def test_a_client_is_there_as_long_as_its_request_goes_on(made: Rests, clock: Clock) -> None:
-    """A form of 50 MB is read for seconds, in hundreds of steps."""
-    made.note("form")
-    for _ in range(5):
-        clock.now += 0.5
-        note_client("form")
-        assert not made.rest_if_owed()
-        made.note("busy")
-        made.ran("busy", clock.now, 0.25)
-        assert made.owed("busy")
-    note_client("")
+def test_a_client_is_there_as_long_as_its_request_goes_on(clock: Clock) -> None:
+    """A large form is read for seconds, and others wait half a minute for the end of a job."""
+    places = Places()
+    places.limit(10)
+    made = Rests(clock, places)
+    for client in ("waits", "busy"):
+        made.note(client)
+        gevent.spawn(places.take, client).join()
+    clock.now += 30
+    made.ran("busy", clock.now, 0.25)
+    assert made.owed("busy") and not made.owed("waits")
+    made.ran("waits", clock.now, 0.25)
+    assert made.owed("waits")
+
+
+def test_a_client_is_there_no_longer_when_its_request_has_ended(clock: Clock) -> None:
+    places = Places()
+    places.limit(10)
+    made = Rests(clock, places)
+
+    def ask() -> None:
+        made.note("other")
+        assert places.take("other")
+        places.give_back()
+
+    gevent.spawn(ask).join()
+    made.ran("busy", clock.now, 1)
+    assert made.owed("busy")
+    clock.now += 1
+    made.ran("busy", clock.now, 1)
+    assert not made.owed("busy")
 
 
 def test_a_client_rests_in_its_breaks(
