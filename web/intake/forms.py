@@ -8,6 +8,7 @@ from typing import Any
 
 from werkzeug import formparser
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Event, Field, File, MultipartDecoder
 
 from shared.errors import InvalidRequest, RequestTooLarge
@@ -68,8 +69,9 @@ class Found:
 class _Decoder(MultipartDecoder):
     """Reads headers that are not UTF-8, with U+FFFD for each byte that cannot be decoded.
 
-    Raises InvalidRequest for the head of a part that is too long, and RequestTooLarge if the text
-    fields are too long together. werkzeug limits each of them, and keeps them in memory.
+    Raises InvalidRequest for the head of a part that is too long, and RequestTooLarge if there are
+    too many parts or the text fields are too long together. werkzeug limits each field, and keeps
+    all of them in memory.
     """
 
     _parsed = 0  #: Bytes since the last wait.
@@ -97,7 +99,7 @@ class _Decoder(MultipartDecoder):
         16 KB of short lines take 800 KB as headers. A part without a name has an empty one.
         werkzeug's is None, although it says str.
         """
-        event = super().next_event()
+        event = self._next_event()
         if isinstance(event, Data) and self._in_text:
             self._count_text(len(event.data))
         if isinstance(event, (Field, File)):
@@ -108,6 +110,15 @@ class _Decoder(MultipartDecoder):
         if isinstance(event, File):
             return replace(event, filename=event.filename[-_LONGEST_NAME:])
         return event
+
+    def _next_event(self) -> Event:
+        try:
+            return super().next_event()
+        except RequestEntityTooLarge as error:
+            raise RequestTooLarge(
+                f"The form has more than {self.max_parts} files and fields."
+                " Send fewer in one request."
+            ) from error
 
     def _count_text(self, size: int) -> None:
         self._text_bytes += size

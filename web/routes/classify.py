@@ -32,6 +32,12 @@ blueprint = APIBlueprint("classify", __name__, url_prefix="/api/v1", abp_tags=[_
 #: Name of this call in stored idempotency claims.
 _CALL = "classify.classify"
 
+#: Content types that no picture has.
+_NOT_PICTURES = {
+    "application/json": "JSON",
+    "application/x-www-form-urlencoded": "a form without files",
+}
+
 _BODY = request_body(
     {"multipart/form-data": ClassifyForm, "application/octet-stream": None},
     "A form with the picture in the field `file`; or the picture as the body, with this type or "
@@ -156,9 +162,9 @@ def _read(query: ClassifyQuery) -> Asked:
         name, data = form.file.filename, contents(form.file.stream)
         form.file.close()  # it may have the bytes in memory once more
     upload = read_upload(name, data, max_bytes=max_bytes)
-    if request.mimetype == "application/json" and upload.error:
+    if (kind := _NOT_PICTURES.get(request.mimetype)) and upload.error:
         raise errors.UnsupportedFormat(
-            f"The body is JSON. Send the picture in the field `file` of a form ({FORM}), or as "
+            f"The body is {kind}. Send the picture in the field `file` of a form ({FORM}), or as "
             "the body itself."
         )
     if upload.error:

@@ -126,6 +126,15 @@ def test_the_text_fields_of_a_form_have_a_limit_together(client: FlaskClient, pa
     assert "The text fields" in answer.json["detail"]
 
 
+@pytest.mark.parametrize(("path", "most"), [("/api/v1/classify", 20), ("/jobs", 1000)])
+def test_the_refusal_of_too_many_files_names_the_limit(
+    client: FlaskClient, path: str, most: int
+) -> None:
+    answer = post(client, path, form("files", (most + 1) * [b"a.jpg"]))
+    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large"), answer.text
+    assert f"more than {most} files and fields" in answer.json["detail"]
+
+
 def test_a_part_keeps_little_of_its_head(client: FlaskClient) -> None:
     """Each line would be three objects, for as long as the form is in memory."""
     lines = b"".join(b"%x:\r\n" % k for k in range(2000))

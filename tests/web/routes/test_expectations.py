@@ -15,6 +15,7 @@ from web.schemas.job import RAW_PART
 
 CLASSIFY = "/api/v1/classify"
 FORM = "a form (multipart/form-data)"
+URLENCODED = "application/x-www-form-urlencoded"
 PICTURE = {"content_type": "image/jpeg", "data": JPEG}
 ALLOWED_IN_FORM = (
     "Allowed here: `files`, `top_k`, `min_score`, `lane`, `custom_id`, `webhook`, `thumbnails`, "
@@ -28,6 +29,13 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str]] = {
         {"json": {"url": "https://example.com/cat.jpg"}},
         "unsupported_format",
         f"The body is JSON. Send the picture in the field `file` of {FORM}, or as the body itself.",
+    ),
+    "fields without files to classify": (
+        CLASSIFY,
+        {"data": {"url": "https://example.com/cat.jpg"}, "content_type": URLENCODED},
+        "unsupported_format",
+        f"The body is a form without files. Send the picture in the field `file` of {FORM}, or as "
+        "the body itself.",
     ),
     "a picture as a job": (
         "/jobs",

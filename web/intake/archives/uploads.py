@@ -18,6 +18,7 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.wrappers import Request
 
 from shared.errors import Overloaded, RequestTooLarge
+from shared.sizes import allowed, too_large
 from web.intake.archives.archive import HEAD_BYTES, may_be_archive
 from web.server.fairness.shares import Shares
 from web.server.threads import in_thread
@@ -70,12 +71,14 @@ class ArchiveUploads:
         Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment: of all
         clients, or of this one.
         """
-        if (request.content_length or 0) > self._max_archive_bytes:
-            raise RequestTooLarge
+        size, most = request.content_length or 0, self._max_archive_bytes
+        if size > most:
+            body_size = too_large(size, most, "MAX_ARCHIVE_BYTES")
+            raise RequestTooLarge(f"The request has {body_size}. Send several archives.")
         with _place(self._places, client):
-            body = ArchiveBody(request)
+            body = ArchiveBody(request, self._max_request_bytes)
             try:
-                request.max_content_length = self._max_archive_bytes
+                request.max_content_length = most
                 yield body
             finally:
                 body.close()
@@ -102,8 +105,12 @@ def _place(places: Shares, client: str) -> Iterator[None]:
 class ArchiveBody:
     """The body of one request, on disk until it is closed."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, max_request_bytes: int) -> None:
         self._request = request
+        self._not_one_archive = RequestTooLarge(
+            f"A request of more than {allowed(max_request_bytes)} (MAX_REQUEST_BYTES) may have one"
+            " file, which must be an archive. Send several requests, or an archive."
+        )
         self._files: list[IO[bytes]] = []
 
     def read_raw(self) -> IO[bytes]:
@@ -141,8 +148,8 @@ class ArchiveBody:
         content_length: int | None = None,
     ) -> IO[bytes]:
         if self._files:
-            raise RequestTooLarge
-        file = cast(IO[bytes], _ArchiveFile())
+            raise self._not_one_archive
+        file = cast(IO[bytes], _ArchiveFile(self._not_one_archive))
         self._files.append(file)
         return file
 
@@ -150,8 +157,9 @@ class ArchiveBody:
 class _ArchiveFile(io.BufferedRandom):
     """A file on disk that is an archive, as far as its first bytes tell."""
 
-    def __init__(self) -> None:
+    def __init__(self, not_one_archive: RequestTooLarge) -> None:
         super().__init__(cast(io.RawIOBase, tempfile.TemporaryFile(buffering=0)))
+        self._not_one_archive = not_one_archive
         self._head = b""
 
     def write(self, data: io.BufferedIOBase | bytes) -> int:  # type: ignore[override]
@@ -159,5 +167,5 @@ class _ArchiveFile(io.BufferedRandom):
         if len(self._head) < HEAD_BYTES:
             self._head += piece[: HEAD_BYTES - len(self._head)]
             if len(self._head) == HEAD_BYTES and not may_be_archive(self._head):
-                raise RequestTooLarge
+                raise self._not_one_archive
         return super().write(piece)

@@ -184,6 +184,7 @@ def test_an_archive_may_be_larger_than_any_other_body_and_nothing_else_may(
         assert post(client, zipped(noise[:4])).status_code == 202
         answer = post(client, zipped(noise))
         assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+        assert "MAX_ARCHIVE_BYTES" in answer.json["detail"]
     redis.flushall()
     # A form that is not one archive: by its first bytes, and by its second file.
     too_large = [JPEG + bytes(150_000), b"\x1f\x8b\x08" + bytes(150_000)]
@@ -193,6 +194,7 @@ def test_an_archive_may_be_larger_than_any_other_body_and_nothing_else_may(
     files = [FileStorage(io.BytesIO(data), "a") for data in (archive, archive)]
     answer = client.post("/jobs", data={"files": files}, content_type="multipart/form-data")
     assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+    assert "97.6 KB (MAX_REQUEST_BYTES) may have one file" in answer.json["detail"]
     assert not redis.keys("job:*")
 
 
