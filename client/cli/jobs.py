@@ -68,11 +68,14 @@ def add_to(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _list(options: argparse.Namespace) -> Exit:
     with connect(options) as service:
-        jobs = list(islice(service.jobs(), options.limit))
+        first = list(islice(service.jobs(), options.limit + 1))
+    jobs = first[: options.limit]
     if options.json:
         print_json([asdict(each) for each in jobs])
     else:
         print_table(_HEAD, [_line(each) for each in jobs], empty="There are no jobs.")
+        if len(first) > len(jobs):
+            print_error(f"These are the newest. --limit N lists more than {options.limit:,}.")
     return Exit.OK
 
 

@@ -14,7 +14,7 @@ from shlex import quote
 from typing import Any
 
 from ..api.transport.retries import Retries
-from ..errors import ImageClassifierError, UsageError
+from ..errors import ImageClassifierError, TooManyOutstanding, UsageError
 from ..tables.rows import EMBEDDING, flat_columns
 from ..tables.table import Table, check_table_path
 from ..text import path_text
@@ -259,7 +259,10 @@ class _RetryReports:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _REPORT_SECONDS
-            self._progress.report(f"{error} Trying again.")
+            if isinstance(error, TooManyOutstanding):
+                self._progress.report("The upload goes on when more pictures are classified.")
+            else:
+                self._progress.report(f"{error} Trying again in {pause:.0f} s.")
 
 
 def _count(walk: Walk, progress: Progress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..api.records import Item, ItemError
@@ -36,6 +36,8 @@ class Writer:
         self._raw_path = raw_path
         self.counts: Counter[str] = Counter(journal.past.counts)  #: Of the rows in the table.
         self.failures: list[Failure] = []  #: The first ones of this run.
+        begun = journal.past.model_version
+        self._versions = {begun} if begun else set()  #: Model versions of the rows.
 
     def write(self, sent: SentPlan) -> None:
         """Write the rows whose results are read. Raises OSError if the disk fails."""
@@ -50,6 +52,7 @@ class Writer:
         rows = list(self._rows(sent, range(start, stop), counts))
         self._table.append(rows)
         versions = [each["model_version"] for each in rows if each["model_version"]]
+        self._report_other_models(versions)
         length, version = self._table.commit(), versions[-1] if versions else None
         self._journal.written(plan, length, counts, version, are_all=are_all)
         self.counts += counts
@@ -59,6 +62,15 @@ class Writer:
             duplicates=sum(not each.error for each in plan.files[start:stop]) - items,
             below_threshold=sum(each["below_threshold"] for each in rows),
         )
+
+    def _report_other_models(self, versions: Iterable[str]) -> None:
+        for version in dict.fromkeys(versions):
+            if self._versions and version not in self._versions:
+                self._progress.report(
+                    f"The service has changed its model to {version}. The column model_version"
+                    " names the version for each picture."
+                )
+            self._versions.add(version)
 
     def _rows(self, sent: SentPlan, positions: range, counts: Counter[str]) -> Iterator[Row]:
         for position in positions:

@@ -96,7 +96,7 @@ class ScriptedJobs:
     def put(self, job: ScriptedJob, number: int, body: bytes) -> Answer | Cut:
         for position, data in enumerate(pictures_of(body)):
             self.digests.append(hashlib.sha256(data).hexdigest())
-            job.items[32 * number + position] = _item(data)
+            job.items[32 * number + position] = _item(data, self.model or _VERSION)
         return Answer(201, {})
 
     def status(self, job_id: str, job: ScriptedJob) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def pictures_of(body: bytes) -> list[bytes]:
     return [piece.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n") for piece in pieces]
 
 
-def _item(data: bytes) -> dict[str, Any]:
+def _item(data: bytes, version: str) -> dict[str, Any]:
     if not data or data.startswith(b"bad"):
         error = {"code": "empty_file", "message": "The file is empty."}
         return {"name": "", "state": "failed", "error": error}
-    return {"name": "", "state": "succeeded", "predictions": [_TABBY], "model_version": _VERSION}
+    return {"name": "", "state": "succeeded", "predictions": [_TABBY], "model_version": version}

@@ -122,6 +122,15 @@ def test_the_jobs_of_a_client_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     assert line.startswith(f"j    {job['lane']}")
 
 
+def test_a_list_of_jobs_tells_that_there_are_more(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [ScriptedJobs().status(name, ScriptedJob(2)) for name in ("new", "old")]
+    with scripted_server(in_order(Answer(200, {"jobs": jobs, "next_before": None}))) as server:
+        assert main(["jobs", "--limit", "1", "--url", server.url]) == Exit.OK
+    out, err = capsys.readouterr()
+    assert "new" in out and "old" not in out
+    assert err == "These are the newest. --limit N lists more than 1.\n"
+
+
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1"])
 def test_a_wait_that_is_no_time_is_a_wrong_argument(wait: str) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -50,7 +50,7 @@ def test_each_first_question_waits(
     monkeypatch.setattr(jobs, call, away)
     status, _, err = upload(option)
     assert (status, len(upload.rows())) == (Exit.OK, 4)
-    assert len(asked) > _AWAY and err.count("Trying again.") == 1
+    assert len(asked) > _AWAY and err.count("Trying again in") == 1
 
 
 def test_the_question_for_embeddings_waits(
@@ -83,7 +83,9 @@ def test_an_address_where_nothing_listens_yet_is_waited_for(
         monkeypatch.setattr(Retries, "pause", pause)
         status, _, err = upload()
     assert (status, len(upload.rows())) == (Exit.OK, 3)
-    assert f"Nothing answers at http://127.0.0.1:{port}" in err and err.count("Trying again.") == 1
+    assert (
+        f"Nothing answers at http://127.0.0.1:{port}" in err and err.count("Trying again in") == 1
+    )
 
 
 def test_an_address_where_nothing_listens_is_given_up_in_the_end(folder: Path, capsys: Any) -> None:

@@ -98,8 +98,15 @@ def test_a_request_whose_answer_is_lost_is_sent_again(
     assert len(jobs.jobs) == 1
 
 
-def test_a_part_that_an_overloaded_service_refuses_is_sent_again(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("code", "report"),
+    [
+        ("overloaded", "Trying again in"),
+        ("too_many_outstanding", "The upload goes on when more pictures are classified."),
+    ],
+)
+def test_a_part_that_a_busy_service_refuses_is_sent_again(
+    folder: Path, capsys: pytest.CaptureFixture[str], code: str, report: str
 ) -> None:
     class Jobs(ScriptedJobs):
         refusals = 5
@@ -107,11 +114,12 @@ def test_a_part_that_an_overloaded_service_refuses_is_sent_again(
         def put(self, job: Any, number: int, body: bytes) -> Answer | Cut:
             if self.refusals:
                 self.refusals -= 1
-                return refusal(503, "overloaded", Retry_After="0")
+                return refusal(503, code, Retry_After="0")
             return super().put(job, number, body)
 
-    with uploading(jobs := Jobs(), folder) as arguments:
-        assert run(arguments, capsys)[0] == Exit.OK
+    with uploading(jobs := Jobs(), folder) as (*arguments, _):
+        assert main([str(each) for each in arguments]) == Exit.OK
+    assert report in capsys.readouterr().err
     assert Counter(jobs.digests).most_common(1)[0][1] == 1
 
 
