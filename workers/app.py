@@ -48,6 +48,7 @@ from workers.upkeep import (
     model_check,
     one_model,
     priority,
+    queue_watch,
     redis_check,
 )
 from workers.upkeep.reconciler import Reconciler
@@ -155,29 +156,27 @@ def _clear_metrics(**_: Any) -> None:
 def _start_timers(sender: Any, **_: Any) -> None:
     """Start the timers in the main process's event loop. They continue over reconnects."""
     redis = connect(settings.redis_url, max_connections=1)
+    batcher, lane = classify.batcher, settings.lane
     recovery = JobRecords.from_settings(redis, settings).recovery
     seconds = settings.reconcile_seconds
-    reconciler = Reconciler(redis, recovery, settings.lane, seconds=seconds)
+    reconciler = Reconciler(redis, recovery, lane, seconds=seconds)
     detector = StallDetector(
-        redis,
-        classify.batcher,
-        settings.lane,
-        _queues,
-        seconds=settings.stall_seconds,
-        interval=seconds,
+        redis, batcher, lane, _queues, seconds=settings.stall_seconds, interval=seconds
     )
-    watch = lane_watch.LaneWatch(redis, classify.batcher, settings.lane)
+    watch = lane_watch.LaneWatch(redis, batcher, lane)
     watch.tick()  # before the first message is taken
     sender.timer.call_repeatedly(lane_watch.SECONDS, watch.tick)
+    waiting = queue_watch.QueueWatch(redis, batcher, lane, _versions)
+    sender.timer.call_repeatedly(queue_watch.SECONDS, waiting.tick)
     sender.timer.call_repeatedly(seconds, reconciler.tick)
     sender.timer.call_repeatedly(seconds, detector.tick)
-    heartbeat = settings.heartbeat_file(settings.lane)
+    heartbeat = settings.heartbeat_file(lane)
     sender.timer.call_repeatedly(seconds, health.beat, (heartbeat,))
     sender.while_waiting = partial(health.beat, heartbeat)
     health.beat(heartbeat)
-    presence = Presence(redis, settings.lane, sender.hostname, _model.read, _labels.read)
+    presence = Presence(redis, lane, sender.hostname, _model.read, _labels.read)
     sender.timer.call_repeatedly(SECONDS, presence.tick)
-    report = SelfReport(redis, classify.batcher, settings.lane, sender.hostname, _model.read)
+    report = SelfReport(redis, batcher, lane, sender.hostname, _model.read)
     sender.timer.call_repeatedly(SECONDS, report.tick)
     signals.worker_shutdown.connect(lambda **_: presence.leave(), weak=False)
     signals.worker_shutdown.connect(lambda **_: report.leave(), weak=False)
@@ -193,9 +192,13 @@ def _start_timers(sender: Any, **_: Any) -> None:
 
 def _queues() -> list[str]:
     """The queues that this worker should consume, whatever Celery thinks."""
+    return [keys.queue(settings.lane, version) for version in _versions()]
+
+
+def _versions() -> list[str]:
+    """Its model version, if that is loaded, and none for jobs that need no certain one."""
     announcement = _model.read()
-    own = [keys.queue(settings.lane, version_of(announcement))] if announcement else []
-    return [keys.queue(settings.lane), *own]
+    return ["", version_of(announcement)] if announcement else [""]
 
 
 def _when_loaded(consumer: Any, tick: Callable[[], None]) -> None:

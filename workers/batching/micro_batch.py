@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from celery import Task
@@ -214,10 +214,19 @@ class Batcher:
             if requests and not self._send(Batch(requests, self._on_done)):
                 return
 
+    @property
+    def all_run_alone(self) -> bool:
+        """Whether each of several processes is busy with a message that must run alone."""
+        return sum(batch.runs_alone for batch in self._running) == self.processes > 1
+
+    def note_waiting(self, clients: Iterable[str]) -> None:
+        """These clients have messages in the queue, which may not reach this worker."""
+        self._others.note_waiting(clients)
+        self._recall_one()
+
     def _recall_one(self) -> None:
         """End a batch early if all of them run alone and another client is there."""
-        is_full = self.running == self.processes > 1
-        if is_full and self._others.are_there and all(each.runs_alone for each in self._running):
+        if self.all_run_alone and self._others.are_there:
             recall.ask(min(batch.number for batch in self._running))
 
     def _has_room(self, *, alone: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from workers.batching.batch import client, runs_alone
@@ -27,7 +28,13 @@ class OtherClients:
         if runs_alone(request):
             self._slow = {each: until for each, until in self._slow.items() if until > now}
             self._slow[name] = now + _SLOW_SECONDS
-        elif self._slow.get(name, 0.0) < now:
+        else:
+            self.note_waiting([name])
+
+    def note_waiting(self, clients: Iterable[str]) -> None:
+        """These clients have messages that need not run alone."""
+        now = time.monotonic()
+        if any(self._slow.get(name, 0.0) < now for name in clients):
             self._others_until = now + _OTHERS_SECONDS
 
     @property
