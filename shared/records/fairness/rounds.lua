@@ -189,7 +189,7 @@ local function feed_rounds(queue, deadline, taken)
   local clients = CLIENTS_KEY:format(queue)
   local ready = lane_of(queue) == 'interactive' and READY_KEY:format(queue) or ''
   local room = room_in_queue(queue, deadline, taken)
-  while room > 0 do
+  while true do
     local client, place = next_client(queue)
     if not client then
       return
@@ -217,6 +217,9 @@ local function feed_slow(queue, deadline)
                                      'LIMIT', 0, SLOW_CLIENTS)) do
     local ready = READY_KEY:format(queue) .. ':' .. client
     local queued = #ready_parts(ready, deadline - SLOW_SECONDS)
+    if not next_of(queue, client) then
+      redis.call('ZREM', clients, client)
+    end
     for _ = queued + 1, math.max(1, workers) do
       local member = next_of(queue, client)
       if not member then
