@@ -143,6 +143,7 @@ class _Group:
                 self._screen.explain(first)
             self._screen.say(f"{reason}; stopping everything")
             self._forget(first)
+            self._screen.leave_to_log(self._running)
         if goes_on:
             self._stop(set(self._running), grace_seconds)
         if self._running:

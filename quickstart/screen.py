@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol, TextIO
 
@@ -60,6 +60,7 @@ class Screen:
         self._levels: dict[str, str] = defaultdict(str)
         self._hidden: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_LAST_LINES))
         self._has_shown: set[str] = set()
+        self._left_to_log: set[str] = set()
 
     def show(self, name: str, text: str) -> None:
         """Raises OSError where the output is closed.
@@ -71,6 +72,8 @@ class Screen:
             self._write_log(name, line)
             if not self._calm:
                 self._print(f"{self._prefix(name, self._colours.get(name, ''))}{line}")
+            elif name in self._left_to_log:
+                pass
             elif name in self._for_user:
                 self._print(line)
             elif (level := self._level(name, line)) in _LOUD:
@@ -100,6 +103,14 @@ class Screen:
             if name not in self._has_shown:
                 for line in self._hidden.pop(name, ()):
                     self._print(f"{self._prefix(name, '')}{line}")
+
+    def leave_to_log(self, names: Iterable[str]) -> None:
+        """Let a calm screen show no later lines of these programs.
+
+        They are stopped because another one has ended. What they say of that explains nothing.
+        """
+        with self._lock:
+            self._left_to_log |= set(names)
 
     def go_dark(self) -> None:
         """Let later lines go nowhere, instead of failing."""

@@ -98,6 +98,20 @@ def test_the_last_lines_explain_the_end_of_a_program_that_has_shown_none() -> No
     assert shown[1] == "flower     | usage line 22" and shown[-1] == "flower     | usage line 29"
 
 
+def test_programs_that_are_stopped_for_another_one_speak_to_the_log_alone(tmp_path: Path) -> None:
+    """A thread of Flower that was ended in its work printed a traceback."""
+    output, log = io.StringIO(), LogFile(tmp_path)
+    screen = calm_screen(output, log)
+    screen.leave_to_log(["flower", "ready"])
+    screen.show("flower", "Traceback (most recent call last):")
+    screen.show("ready", "Ready")
+    screen.show("web", "12:30:01 ERROR web.app failed")
+    screen.say("Stopped.")
+    log.close()
+    assert output.getvalue() == "web        | 12:30:01 ERROR web.app failed\nStopped.\n"
+    assert len(path(tmp_path).read_text().splitlines()) == 4
+
+
 def test_the_log_has_all_lines_and_only_its_user_reads_it(tmp_path: Path) -> None:
     data = tmp_path / "a new folder"
     log = LogFile(data)
