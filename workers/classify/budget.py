@@ -24,6 +24,7 @@ class DecodeBudget:
     batch: float  #: Of a batch, after which it decodes nothing more. It decodes at least one.
     alone: float | None = None  #: The same of a batch that runs alone, if it has more time.
     run: float = math.inf  #: Of a run, which then ends, so that its pictures are answered.
+    turn: float = math.inf  #: Of a client, which then lets the others of its batch go first.
     slow: float = math.inf  #: Of a picture. One that takes more processor time is slow.
     much: float = math.inf  #: Of a client. One that takes more processor time in a batch is slow.
     #: Of a picture. A client is slow, too, if such pictures spend a batch by the clock.
@@ -49,6 +50,7 @@ class DecodeBudget:
                 batch=batch,
                 alone=min(seconds, most),
                 run=seconds / 2,
+                turn=batch / 2,
                 slow=slow,
                 much=seconds / 3,
                 heavy=slow / 6,
@@ -56,4 +58,12 @@ class DecodeBudget:
                 longest=longest,
             )
         trial = Trial(slow, settings.max_image_pixels // 3, call_seconds=_IN_A_CALL * slow)
-        return cls(batch=batch, run=slow, slow=slow, picture=seconds, longest=longest, trial=trial)
+        return cls(
+            batch=batch,
+            run=slow,
+            turn=slow,
+            slow=slow,
+            picture=seconds,
+            longest=longest,
+            trial=trial,
+        )

@@ -7,7 +7,7 @@ budget is spent.
 
 Many pictures of one client, each of them fast enough, must not delay those of another either. So
 the clients of a batch share it in rounds, and the rest waits behind what has come meanwhile. One
-that has used the time of a run lets the others go first. A client that has lately sent a slow
+that has used the time of its turn lets the others go first. A client that has lately sent a slow
 picture comes last. One such picture is decoded in any case, so that no client waits for ever.
 
 In the lane `bulk` there is no first try, because it would cost a folder of large pictures much
@@ -264,17 +264,17 @@ class BatchDecoding:
         return lambda: self._recalled() or time.monotonic() > ends_at
 
     def _spend(self, client: str, seconds: float) -> None:
-        """Let others go first when a client has used the time of one more run."""
-        runs = self._runs_of(client)
+        """Let others go first when a client has used the time of one more turn."""
+        turns = self._turns_of(client)
         self._spent += seconds
         self._spent_by[client] += seconds
-        if self._runs_of(client) > runs or self._spent >= self._most:
+        if self._turns_of(client) > turns or self._spent >= self._most:
             self._left = deque(sorted(self._left, key=self._precedence))
 
     def _precedence(self, picture: Picture) -> tuple[bool, bool, float]:
         """The lowest one is decoded next."""
         is_owed = picture is self._owed and self._spent >= self._most
-        return picture.slow, not is_owed, self._runs_of(picture.client)
+        return picture.slow, not is_owed, self._turns_of(picture.client)
 
-    def _runs_of(self, client: str) -> float:
-        return self._spent_by[client] // self._budget.run
+    def _turns_of(self, client: str) -> float:
+        return self._spent_by[client] // self._budget.turn

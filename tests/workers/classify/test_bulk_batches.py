@@ -120,6 +120,19 @@ def test_the_first_pictures_of_a_part_that_takes_long_are_answered_before_the_ot
     assert seen == ["waiting", "waiting", "succeeded"]
 
 
+def test_a_client_with_heavier_pictures_gets_half_of_the_time(
+    bulk: BatchClassifier, jobs: JobRecords, redis: Redis
+) -> None:
+    """Lighter ones go first. Those of one client left time for one photo of another."""
+    bulk.classify([submit(jobs, b"0.19", client="photos")])
+    photos = submit(jobs, *[b"0.19"] * 5, client="photos")
+    light = submit(jobs, *[b"0.05"] * 27, client="light")
+    taken(redis)
+    bulk.classify([photos, light])
+    assert outcomes(jobs, light).count("succeeded") == 10
+    assert outcomes(jobs, photos).count("succeeded") == 2
+
+
 def test_a_busy_machine_makes_no_client_slow(
     classifier: Make, jobs: JobRecords, redis: Redis
 ) -> None:
