@@ -85,6 +85,12 @@ def message(
     )
 
 
+def client_of_ordinary(text: bytes) -> str:
+    """The client of a message that need not run alone. Empty if it must, or names no client."""
+    headers = json.loads(text)["headers"]
+    return "" if headers.get(IMAGES, 1) >= ALONE else str(headers.get(CLIENT, ""))
+
+
 def packed(refs: Iterable[PartRef]) -> Iterator[list[PartRef]]:
     """The parts of each message: together as long as they have no more images than a full part."""
     return portions(refs, size=lambda ref: ref.images, most=PART_SIZE)

@@ -68,8 +68,8 @@ local function release(name, part, images, outstanding, outstanding_images, held
   return members
 end
 
--- Tell web processes that a part is in the queue and in workers no longer, although nothing of it is
--- committed: its job was cancelled. Until then its message delays others, and counts for its client.
+-- Tell web processes that a worker has nothing to do for a part: its job was cancelled, or another
+-- delivery has done it. Until then its message delays others, and counts for its client.
 local function left_queue(member)
   redis.call('PUBLISH', COMMITTED, member:match('^[^:]*') .. ' running')
 end

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane
-from shared.message import ALONE, CLIENT, IMAGES
+from shared.message import client_of_ordinary
 
 #: Clients and messages that are looked at in each queue: those that come next.
 _MOST = 16
@@ -28,12 +26,5 @@ def next_clients(redis: Redis, lane: Lane, versions: Iterable[str]) -> set[str]:
     replies: list[list[bytes]] = pipe.execute()
     names = {name.decode() for clients in replies[::2] for name in clients}
     names = {name for name in names if not name.startswith(keys.slow(""))}
-    return (names | set(_of_messages(text for texts in replies[1::2] for text in texts))) - {""}
-
-
-def _of_messages(texts: Iterable[bytes]) -> Iterator[str]:
-    """The client of each message that need not run alone."""
-    for text in texts:
-        headers: dict[str, Any] = json.loads(text)["headers"]
-        if headers.get(IMAGES, 1) < ALONE:
-            yield headers.get(CLIENT, "")
+    names |= {client_of_ordinary(text) for texts in replies[1::2] for text in texts}
+    return names - {""}

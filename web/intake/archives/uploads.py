@@ -107,10 +107,7 @@ class ArchiveBody:
 
     def __init__(self, request: Request, max_request_bytes: int) -> None:
         self._request = request
-        self._not_one_archive = RequestTooLarge(
-            f"A request of more than {allowed(max_request_bytes)} (MAX_REQUEST_BYTES) may have one"
-            " file, which must be an archive. Send several requests, or an archive."
-        )
+        self._max_request_bytes = max_request_bytes
         self._files: list[IO[bytes]] = []
 
     def read_raw(self) -> IO[bytes]:
@@ -148,8 +145,8 @@ class ArchiveBody:
         content_length: int | None = None,
     ) -> IO[bytes]:
         if self._files:
-            raise self._not_one_archive
-        file = cast(IO[bytes], _ArchiveFile(self._not_one_archive))
+            raise _not_one_archive(self._max_request_bytes)
+        file = cast(IO[bytes], _ArchiveFile(self._max_request_bytes))
         self._files.append(file)
         return file
 
@@ -157,9 +154,9 @@ class ArchiveBody:
 class _ArchiveFile(io.BufferedRandom):
     """A file on disk that is an archive, as far as its first bytes tell."""
 
-    def __init__(self, not_one_archive: RequestTooLarge) -> None:
+    def __init__(self, max_request_bytes: int) -> None:
         super().__init__(cast(io.RawIOBase, tempfile.TemporaryFile(buffering=0)))
-        self._not_one_archive = not_one_archive
+        self._max_request_bytes = max_request_bytes
         self._head = b""
 
     def write(self, data: io.BufferedIOBase | bytes) -> int:  # type: ignore[override]
@@ -167,5 +164,12 @@ class _ArchiveFile(io.BufferedRandom):
         if len(self._head) < HEAD_BYTES:
             self._head += piece[: HEAD_BYTES - len(self._head)]
             if len(self._head) == HEAD_BYTES and not may_be_archive(self._head):
-                raise self._not_one_archive
+                raise _not_one_archive(self._max_request_bytes)
         return super().write(piece)
+
+
+def _not_one_archive(max_request_bytes: int) -> RequestTooLarge:
+    return RequestTooLarge(
+        f"A request of more than {allowed(max_request_bytes)} (MAX_REQUEST_BYTES) may have one"
+        " file, which must be an archive. Send several requests, or an archive."
+    )
