@@ -9,6 +9,7 @@ from ..api.transport.retries import Retries
 from ..api.service import ImageClassifier
 from ..errors import ImageClassifierError
 from .output import print_error
+from .progress import duration
 
 #: A user waits for the command. So it soon reports that the service does not answer.
 PATIENCE_SECONDS = 15.0
@@ -28,4 +29,4 @@ def connect(
 
 
 def _report_retry(error: ImageClassifierError, pause: float) -> None:
-    print_error(f"{error} Trying again in {pause:.0f} s.")
+    print_error(f"{error} Trying again in {duration(pause)}.")

@@ -30,7 +30,7 @@ from . import first_questions, upload_options
 from .connect import connect
 from .exits import Exit
 from .output import disk_message, print_error, print_json, print_line, service_message
-from .progress import progress_for
+from .progress import duration, progress_for
 from .summary import summary, summary_lines
 
 _NOTHING_SENT = "No picture was sent, and no table was made."
@@ -262,7 +262,7 @@ class _RetryReports:
             if isinstance(error, TooManyOutstanding):
                 self._progress.report("The upload goes on when more pictures are classified.")
             else:
-                self._progress.report(f"{error} Trying again in {pause:.0f} s.")
+                self._progress.report(f"{error} Trying again in {duration(pause)}.")
 
 
 def _count(walk: Walk, progress: Progress) -> None:

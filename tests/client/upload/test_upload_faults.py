@@ -101,7 +101,7 @@ def test_a_request_whose_answer_is_lost_is_sent_again(
 @pytest.mark.parametrize(
     ("code", "report"),
     [
-        ("overloaded", "Trying again in"),
+        ("overloaded", "Trying again in 1 s."),
         ("too_many_outstanding", "The upload goes on when more pictures are classified."),
     ],
 )
