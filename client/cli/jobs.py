@@ -75,7 +75,7 @@ def _list(options: argparse.Namespace) -> Exit:
     else:
         print_table(_HEAD, [_line(each) for each in jobs], empty="There are no jobs.")
         if len(first) > len(jobs):
-            print_error(f"These are the newest. --limit N lists more than {options.limit:,}.")
+            print_error(f"There are more jobs than these {options.limit:,}. Use --limit N.")
     return Exit.OK
 
 

@@ -128,7 +128,7 @@ def test_a_list_of_jobs_tells_that_there_are_more(capsys: pytest.CaptureFixture[
         assert main(["jobs", "--limit", "1", "--url", server.url]) == Exit.OK
     out, err = capsys.readouterr()
     assert "new" in out and "old" not in out
-    assert err == "These are the newest. --limit N lists more than 1.\n"
+    assert err == "There are more jobs than these 1. Use --limit N.\n"
 
 
 @pytest.mark.parametrize("wait", ["nan", "inf", "-1"])
