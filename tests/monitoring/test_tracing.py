@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from shared.jobs import Lane
 from shared.observe.tracing import TraceContext
@@ -25,6 +26,10 @@ def ids(answer: httpx.Response) -> TraceContext:
     context = TraceContext.from_header(answer.headers["traceparent"])
     assert context
     return context
+
+
+def micro_batches(collector: Collector) -> dict[bytes, Span]:
+    return {span.span_id: span for _, span in list(collector.spans) if span.name == "micro-batch"}
 
 
 def test_one_picture_is_one_trace_from_upload_to_commit(
@@ -71,7 +76,9 @@ def test_a_micro_batch_of_several_requests_is_linked_with_every_part(
         watched.start_worker(Lane.INTERACTIVE)
     wait_until(lambda: all("queue" in collector.of_trace(trace) for trace in traces), 30)
     waits = [collector.of_trace(trace)["queue"][1] for trace in traces]
-    batches = {s.span_id: s for _, s in list(collector.spans) if s.name == "micro-batch"}
+    # A micro-batch ends after the waits that lead to it, so it may arrive with a later export.
+    wait_until(lambda: {w.links[0].span_id for w in waits} <= set(micro_batches(collector)), 30)
+    batches = micro_batches(collector)
     for wait in waits:
         [to_batch] = wait.links
         batch = batches[to_batch.span_id]
