@@ -115,6 +115,7 @@ app = make_worker(settings)
     max_batch_size=settings.max_batch_size,
     batches_at_once=settings.worker_processes,
     keeps_one_free=settings.lane is Lane.INTERACTIVE,
+    prefetches_less_if_long=settings.lane is Lane.BULK,
 )
 def classify(
     parts: list[list[Any]], *, alone: bool, slow: bool, recalled: Callable[[], bool]

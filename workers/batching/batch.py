@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any
@@ -45,7 +46,13 @@ class Batch:
         self.accepted = False
         self.process: int | None = None  #: Id of the process that has accepted it.
         self.result: Any = None  #: The pool's record of this batch.
+        self._sent_at = time.monotonic()
         self._on_done = on_done
+
+    @property
+    def seconds(self) -> float:
+        """Since it was given to the pool."""
+        return time.monotonic() - self._sent_at
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         self.accepted = True

@@ -37,6 +37,7 @@ from workers.batching.frozen_processes import end_frozen_processes
 from workers.batching.order import SmallFirst, Turns
 from workers.batching.other_clients import OtherClients
 from workers.batching.pool_process import recall, run_batch
+from workers.batching.prefetch import Prefetch
 from workers.batching.results import read_results
 
 #: A single picture may use the other cores only if no two batches overlapped for this long. Its
@@ -61,6 +62,8 @@ class MicroBatch(Task):  # type: ignore[misc]
     batches_at_once: int | None = None
     #: Whether one process never takes a message that must run alone, so that none is recalled.
     keeps_one_free = True
+    #: Whether only one message waits in the worker while batches are long.
+    prefetches_less_if_long = False
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
         """Celery calls this at every connect to the broker."""
@@ -101,7 +104,7 @@ class Batcher:
         self.received = 0  #: Requests so far. It grows while the worker consumes.
         self._waiting: deque[Any] = deque()
         self._alone: deque[Any] = deque()  #: Waiting messages that must run alone.
-        self._consumer: Any = None  #: None until there is a connection.
+        self._prefetched = Prefetch(one_if_long=task.prefetches_less_if_long)
         self._last_was_alone = False
         self._small_first = SmallFirst()
         self._turns = Turns()  #: Of those that must run alone, because each may be slow.
@@ -184,14 +187,7 @@ class Batcher:
         self._prefetch()
 
     def _prefetch(self) -> None:
-        """Let the consumer prefetch one more message for each that must run alone and waits.
-
-        Celery does so for tasks with an ETA, and its event loop tells the broker. After a reconnect
-        it sets the number anew, so it is not counted up and down here.
-        """
-        if self._consumer:
-            usual = self._consumer.initial_prefetch_count
-            self._consumer.qos.value = usual + len(self._alone)
+        self._prefetched.set(processes=self.processes, alone=len(self._alone))
 
     def forget_old_connection(self, consumer: Any) -> None:
         """Drop the requests that the broker will deliver again. `consumer` has the new connection.
@@ -202,7 +198,7 @@ class Batcher:
         """
         self._waiting.clear()
         self._alone.clear()
-        self._consumer = consumer
+        self._prefetched.connect(consumer)
         self._running = {batch for batch in self._running if batch.accepted}
 
     def _fill_free_processes(self) -> None:
@@ -297,4 +293,7 @@ class Batcher:
 
     def _on_done(self, batch: Batch) -> None:
         self._running.discard(batch)
+        if not batch.runs_alone:
+            self._prefetched.note_batch(batch.seconds)
         self._fill_free_processes()
+        self._prefetch()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +42,16 @@ from workers.classify.reading import PictureReader, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import GivenUp
+
+
+def _parts(pictures: Iterable[Picture]) -> dict[PartRef, set[int]]:
+    """The parts of pictures: reference -> positions of slow pictures."""
+    parts: dict[PartRef, set[int]] = {}
+    for picture in pictures:
+        slow = parts.setdefault(picture.work.ref, set())
+        if picture.slow:
+            slow.add(picture.position)
+    return parts
 
 
 @dataclass(frozen=True)
@@ -132,17 +142,24 @@ class BatchDecoding:
     def _is_slow_in_bulk(self, client: str) -> bool:
         return self._budget.trial is None and client in self._slow_clients
 
+    def take_slow_clients(self) -> dict[PartRef, set[int]]:
+        """The parts of slow clients in bulk, which this batch would only put back: as `left`.
+
+        They are no longer a part of the batch. So they need not wait for its end.
+        """
+        if self._runs_alone:
+            return {}
+        parts = _parts(each for each in self._left if self._is_slow_in_bulk(each.client))
+        self._left = deque(each for each in self._left if each.work.ref not in parts)
+        self._owed = first_of_the_heaviest(self._left, self._slow_clients)
+        return parts
+
     def left(self) -> dict[PartRef, set[int]]:
         """The parts that are not finished: reference -> positions of slow pictures.
 
         The part that spent the budget is the last, or it would spend the next one, too.
         """
-        parts: dict[PartRef, set[int]] = {}
-        for picture in sorted(self._left, key=lambda each: each.work is self._begun):
-            slow = parts.setdefault(picture.work.ref, set())
-            if picture.slow:
-                slow.add(picture.position)
-        return parts
+        return _parts(sorted(self._left, key=lambda each: each.work is self._begun))
 
     def alone(self) -> set[PartRef]:
         """The parts of `left` that are to run alone, also if they have no slow pictures."""

@@ -114,13 +114,15 @@ class BatchClassifier:
             background=self._background,
             recalled=recalled,
         )
+        clients = {work.ref: work.client for work in works}
+        if slow_parts := decoding.take_slow_clients():
+            self._parts.put_back(slow_parts, self._lane, self._version, clients, slow_parts)
         while not decoding.over:
             # Each run is committed at its end, so the first clients do not wait for the last
             # picture.
             for ref, of_part in self._run(decoding, report, alone).items():
                 outcomes[ref] |= of_part
         if left := decoding.left():
-            clients = {work.ref: work.client for work in works}
             self._parts.put_back(left, self._lane, self._version, clients, decoding.alone())
         report.publish(works, outcomes)
         return sum(len(each) for each in outcomes.values())

@@ -81,6 +81,27 @@ def test_a_client_with_one_picture_that_takes_long_is_slow(
     assert bulk.classify([slow], slow=True) == 1
 
 
+def test_a_part_of_a_slow_client_is_put_back_before_others_are_decoded(
+    classifier: Make, jobs: JobRecords, redis: Redis
+) -> None:
+    """Its client may have sent a few photos. They would wait for all that is in the batch."""
+    queued: list[Any] = []
+
+    class Watching(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            queued.extend(taken(redis))
+            return super().decode(data, **options)
+
+    bulk = classifier(Watching(load_side(classifier)), BUDGET)
+    bulk.classify([submit(jobs, LARGE, client="photos")])
+    photos = submit(jobs, *[HEAVY] * 3, client="photos")
+    others = submit(jobs, *[GOOD] * 4, client="others")
+    taken(redis)
+    queued.clear()
+    assert bulk.classify([photos, others]) == 4
+    assert queued == [([photos], True)] and taken(redis) == []
+
+
 def test_a_stranger_waits_for_one_second_of_a_part_in_front_of_it(
     bulk: BatchClassifier, decoder: ScriptedDecoder, jobs: JobRecords, redis: Redis
 ) -> None:
