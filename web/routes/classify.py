@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flask import Response, request, url_for
 from flask_openapi import APIBlueprint, Tag
@@ -19,6 +19,7 @@ from web.http.errors import problem, status_of
 from web.http.prefer import wait_seconds
 from web.intake.uploads import FORM, FORM_OVERHEAD, Upload, contents, no_picture, read_upload
 from web.routes.backend import NO_ROOM_FOR_CLIENT, backend, body, owner, room, stored_job
+from web.routes.form_files import FormRequest
 from web.schemas.job import JobSchema
 from web.schemas.results import Classification
 from web.schemas.submission import ClassifyForm, ClassifyQuery
@@ -43,6 +44,8 @@ _BODY = request_body(
     "A form with the picture in the field `file`; or the picture as the body, with this type or "
     "with that of the picture, for example `image/jpeg`.",
 )
+
+_ONE = "file: send exactly one picture to this address. Send many to POST /jobs."
 
 #: Errors of the picture itself.
 _OF_PICTURE = (
@@ -176,15 +179,11 @@ def _read(query: ClassifyQuery) -> Asked:
 
 def _valid_form() -> ClassifyForm:
     """A form with one picture."""
+    cast(FormRequest, request).limit_files(1, InvalidRequest(_ONE))
     fields = request.form.to_dict() | request.files.to_dict()
     if "file" not in request.files or "file" in request.form:
         raise no_picture("file", fields)
-    form = ClassifyForm.model_validate(fields)
-    if len(request.files.getlist("file")) != 1:
-        raise InvalidRequest(
-            "file: send exactly one picture to this address. Send many to POST /jobs."
-        )
-    return form
+    return ClassifyForm.model_validate(fields)
 
 
 def _submit(job_id: str, asked: Asked, claim: Claim | None = None) -> Outcome | None:

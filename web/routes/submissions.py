@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import Response, request, url_for
 
@@ -26,20 +26,21 @@ from web.routes.backend import (
     room,
     stored_job,
 )
+from web.routes.form_files import FormRequest
 from web.routes.jobs import blueprint
 from web.routes.open_request import open_request
 from web.schemas.job import JobSchema, OpenedJob
 from web.schemas.schema import DEFAULT_TOP_K
 from web.schemas.submission import OpenRequest, SubmitForm, SubmitQuery
 from web.server.fairness.rests import Breaks
+from web.submit.bodies import MAX_FILES, PARTS_OF_JOB
 
 _Submitted = TypeVar("_Submitted", SubmitForm, OpenRequest)
 
 #: Name of this call in stored idempotency claims.
 _CALL = "jobs.submit"
 
-#: Flask refuses a form with more than 1,000 fields. This error comes first, and says more.
-MAX_FILES = 500
+_TOO_MANY = f"The form has more than {MAX_FILES} files. Send them in several requests."
 
 _BODY = request_body(
     {
@@ -84,6 +85,8 @@ def submit(query: SubmitQuery) -> Response:
     _refuse_options(query)
     if request.mimetype != FORM:
         return _open(query, _with_options(open_request(), query))
+    request.max_form_parts = PARTS_OF_JOB
+    cast(FormRequest, request).limit_files(MAX_FILES, TooManyFiles(_TOO_MANY))
     return _submit(query, _valid_form(Form(request.form, request.files), query))
 
 
@@ -134,8 +137,6 @@ def _with_options(body: _Submitted, query: SubmitQuery) -> _Submitted:
 
 def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     count = len(form.files)
-    if count > MAX_FILES:
-        raise TooManyFiles(f"The form has {count} files; one request may carry {MAX_FILES}.")
     if form.custom_id and len(form.custom_id) != count:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     if count == 1 and archive.kind_of(form.files[0].stream):

@@ -35,9 +35,11 @@ _MORE_FOR_A_BYTE = 3
 
 #: A part of a form takes so many bytes beside its own, and has at least so many in the body.
 _PART_BYTES, _LEAST_PART = 1000, 60
-_MOST_PARTS = Request.max_form_parts
-#: Parts of a form with one picture, and of one with a part of a job. Their routes set the limits.
-PARTS_OF_PICTURE, PARTS_OF_PART = 20, 2 * PART_SIZE
+#: Files of a form that is a job. Each may have a `custom_id`.
+MAX_FILES = 500
+#: Parts of a form with one picture, of one with a part of a job, and of one with a whole job. Their
+#: routes set the limits.
+PARTS_OF_PICTURE, PARTS_OF_PART, PARTS_OF_JOB = 20, 2 * PART_SIZE, 2 * MAX_FILES + 20
 
 #: Werkzeug keeps a larger file of a form on disk.
 SPOOLED_BYTES = 500 * 2**10
@@ -147,8 +149,8 @@ def sizes(settings: Settings) -> Mapping[str, Callable[[Request], Size]]:
             return Size(_length(request, open_request))
         if kind in TYPES or (request.content_length or 0) > settings.max_request_bytes:
             length = _length(request, settings.max_archive_bytes)
-            return Size(_of_form(request, length, _MOST_PARTS), length)
-        return _in_memory(request, _length(request, settings.max_request_bytes), _MOST_PARTS)
+            return Size(_of_form(request, length, PARTS_OF_JOB), length)
+        return _in_memory(request, _length(request, settings.max_request_bytes), PARTS_OF_JOB)
 
     def of_part(request: Request) -> Size:
         length = _length(request, PART_SIZE * settings.max_image_bytes + FORM_OVERHEAD)

@@ -126,13 +126,39 @@ def test_the_text_fields_of_a_form_have_a_limit_together(client: FlaskClient, pa
     assert "The text fields" in answer.json["detail"]
 
 
-@pytest.mark.parametrize(("path", "most"), [("/api/v1/classify", 20), ("/jobs", 1000)])
+@pytest.mark.parametrize(
+    ("path", "files", "status", "says"),
+    [
+        ("/api/v1/classify", 2, 422, "exactly one picture"),
+        ("/api/v1/classify", 25, 422, "exactly one picture"),
+        ("/jobs", 501, 413, "more than 500 files"),
+        ("/jobs", 1100, 413, "more than 500 files"),
+    ],
+)
 def test_the_refusal_of_too_many_files_names_the_limit(
+    client: FlaskClient, path: str, files: int, status: int, says: str
+) -> None:
+    answer = post(client, path, form("files", files * [b"a.jpg"]))
+    assert answer.status_code == status and says in answer.json["detail"], answer.text
+
+
+@pytest.mark.parametrize(("path", "most"), [("/api/v1/classify", 20), ("/jobs", 1020)])
+def test_the_refusal_of_too_many_fields_names_the_limit(
     client: FlaskClient, path: str, most: int
 ) -> None:
-    answer = post(client, path, form("files", (most + 1) * [b"a.jpg"]))
+    field = b'--q\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'
+    answer = post(client, path, (most + 1) * field + b"--q--\r\n")
     assert (answer.status_code, answer.json["code"]) == (413, "request_too_large"), answer.text
     assert f"more than {most} files and fields" in answer.json["detail"]
+
+
+def test_each_of_500_files_may_have_an_id_of_its_own(client: FlaskClient) -> None:
+    files = form("files", 500 * [b"a.jpg"]).removesuffix(b"--q--\r\n")
+    field = b'--q\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    ids = b"".join(field % (b"custom_id", b"%d" % k) for k in range(500))
+    options = field % (b"top_k", b"3") + field % (b"lane", b"bulk") + field % (b"thumbnails", b"1")
+    answer = post(client, "/jobs", files + ids + options + b"--q--\r\n")
+    assert answer.status_code == 202, answer.text
 
 
 def test_a_part_keeps_little_of_its_head(client: FlaskClient) -> None:

@@ -20,7 +20,7 @@ CLASSIFY, JOBS = "/api/v1/classify", "/api/v1/jobs"
 SETTINGS = Settings()
 MB = 2**20
 #: A form may have so much text, whose characters may take four bytes, and so many parts.
-MORE = 3 * 500_000 + 1000 * 1000
+MORE = 3 * 500_000 + 1020 * 1000
 
 
 def size(rule: str, kind: str, length: int | None) -> Size:
