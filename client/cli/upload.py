@@ -202,7 +202,7 @@ def _upload(
             raw_path=options.raw_path,
         )
         if not options.watch:
-            threading.Thread(target=_count, args=(walk, progress), daemon=True).start()
+            threading.Thread(target=_count, args=(planner, progress), daemon=True).start()
         status, error = _outcome(upload, planner, table)
         return upload, status, error
 
@@ -265,7 +265,8 @@ class _RetryReports:
                 self._progress.report(f"{error} Trying again in {duration(pause)}.")
 
 
-def _count(walk: Walk, progress: Progress) -> None:
-    """Count the files beside the upload."""
+def _count(planner: Planner, progress: Progress) -> None:
+    """Count the files beside the upload. Those of earlier runs may be in no folder of this one."""
+    earlier = planner.planned
     with suppress(OSError):  # the upload reports it
-        progress.total = walk.count()
+        progress.total = len(earlier) + planner.walk.count(besides=earlier)

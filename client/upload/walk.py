@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from .plan import path_key
 from .skipped import INNER_FOLDER, NO_PICTURE
 
 #: File names of the formats that the service reads. The service itself checks the content.
@@ -77,10 +78,11 @@ class Walk:
                     # Opening a pipe may block for ever.
                     on_skip(path, "not a regular file")
 
-    def count(self) -> int:
-        """The number of paths that `files` yields. Raises OSError as `files` does.
+    def count(self, *, besides: Container[bytes] = ()) -> int:
+        """The number of paths that `files` yields, without those whose keys are in `besides`.
 
-        No names are kept in memory. This runs beside an upload, for its progress bar.
+        Raises OSError as `files` does. No names are kept in memory. This runs beside an upload, for
+        its progress bar.
         """
         number = 0
         seen = {_identity(os.stat(self.folder))}
@@ -88,7 +90,7 @@ class Walk:
         while folders:
             for path, is_folder in self._entries(folders.pop()):
                 if not is_folder:
-                    number += self._wanted(path, _ignore)
+                    number += self._wanted(path, _ignore) and path_key(path) not in besides
                 elif self._enter(path, _identity(self._stat(path)), seen, _ignore):
                     folders.append(path)
         return number

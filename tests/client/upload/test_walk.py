@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from client.upload.plan import path_key
 from client.upload.skipped import INNER_FOLDER, NO_PICTURE, Skipped, skipped_line
 from client.upload.walk import Walk
 
@@ -33,6 +34,12 @@ def fill(folder: Path, *names: str) -> None:
 def test_pictures_come_in_the_order_of_their_names(tmp_path: Path) -> None:
     fill(tmp_path, "b.jpg", "a.PNG", "c.tiff", "notes.txt", ".hidden.jpg", "d/e.jpg")
     assert walked(tmp_path)[0] == ["a.PNG", "b.jpg", "c.tiff"]
+
+
+def test_files_of_earlier_runs_are_counted_apart(tmp_path: Path) -> None:
+    fill(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d/e.jpg")
+    earlier = {path_key(path) for path in ("a.jpg", "d/e.jpg")}
+    assert Walk(folder=str(tmp_path)).count(besides=earlier) == 2
 
 
 def test_inner_folders_are_read_when_asked(tmp_path: Path) -> None:
