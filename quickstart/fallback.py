@@ -22,13 +22,12 @@ def fallback(settings: Settings) -> dict[str, str]:
     """Download torchvision's weights unless this machine has them, or choose the bundled model.
 
     Returns the variables that the programs need: none where the weights are here. There is one
-    attempt in each start, and the next start tries again. Raises ClassifierError where something
-    else than the network is wrong.
+    attempt in each start, and the next start tries again. The files of a model that the user has
+    named are only checked. Raises ClassifierError where something else than the network is wrong.
     """
-    if _NAMED & settings.model_fields_set:
-        return {}
+    named = bool(_NAMED & settings.model_fields_set)
     fetched = subprocess.run(
-        [sys.executable, "-m", "workers.engine.fetch"],
+        [sys.executable, "-m", "workers.engine.fetch", *(["--check"] if named else [])],
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

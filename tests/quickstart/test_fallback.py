@@ -78,7 +78,6 @@ def test_each_start_tries_the_download_once_and_gives_up_after_seconds(
     ("name", "value"),
     [
         ("MODEL_WEIGHTS", "DEFAULT"),
-        ("MODEL_WEIGHTS", "mine.safetensors"),
         ("MODEL", "mobilenet_v3_large"),
         ("MODEL_LABELS", "labels.txt"),
     ],
@@ -89,6 +88,12 @@ def test_a_user_who_names_a_model_gets_no_other(
     alone.setenv(name, value)
     assert fallback(Settings()) == {}
     assert not proxy.connections
+
+
+def test_weights_that_are_missing_are_named_before_the_start(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("MODEL_WEIGHTS", "mine.safetensors")
+    with pytest.raises(ClassifierError, match="mine.safetensors is .* No such file"):
+        fallback(Settings())
 
 
 def test_weights_from_an_earlier_download_need_no_attempt(

@@ -1,5 +1,7 @@
 """`python -m workers.engine.fetch` downloads torchvision's weights if they are needed.
 
+With `--check` it downloads nothing. It only looks whether the named model's files can be read.
+
 It exits with os.EX_UNAVAILABLE if the network cannot deliver them, and with 2 for other errors.
 """
 
@@ -38,7 +40,10 @@ def fetch(settings: Settings) -> None:
 
 def main() -> int:
     try:
-        fetch(Settings())
+        if "--check" in sys.argv:
+            find_export(Settings())  # Raises ModelError for a file that it cannot read.
+        else:
+            fetch(Settings())
     except ModelError as error:
         print(error, file=sys.stderr)
         return os.EX_UNAVAILABLE if isinstance(error, WeightsUnreachable) else 2

@@ -86,6 +86,17 @@ def test_a_request_without_a_body_hears_how_to_send_a_picture(
     )
 
 
+def test_a_picture_without_line_ends_came_from_curl_d(client: FlaskClient) -> None:
+    """`curl -d @picture.jpg` removes them. The picture would only seem to be damaged."""
+    kind = {"content_type": "application/x-www-form-urlencoded"}
+    whole = (JPEG + bytes(range(256)) * 20).replace(b"\n", b"\r")
+    assert client.post(f"{CLASSIFY}?wait=0", data=whole, **kind).status_code == 202
+    without = whole.replace(b"\r", b"")
+    problem = client.post(CLASSIFY, data=without, **kind).json
+    assert problem["code"] == "invalid_request" and "--data-binary" in problem["detail"]
+    assert client.post(f"{CLASSIFY}?wait=0", data=without).status_code == 202
+
+
 @pytest.mark.parametrize("path", ["/jobs/nothing", "/api/v1/jobs/nothing", "/jobs/nothing/results"])
 def test_an_unknown_job_is_404_and_never_a_state(client: FlaskClient, path: str) -> None:
     response = client.get(path)

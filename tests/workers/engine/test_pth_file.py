@@ -204,7 +204,7 @@ def test_a_large_pickle_is_refused(file: Path) -> None:
 def test_every_truncated_file_is_refused(file: Path) -> None:
     whole = archive(dictionary({"a": tensor("0", (2, 3))}), STORAGE)
     for length in range(0, len(whole), 7):
-        with pytest.raises(ValueError, match="no state dict of torch.save"):
+        with pytest.raises(ValueError, match="torch.save"):
             read(file, whole[:length])
 
 
@@ -238,7 +238,7 @@ def test_numbers_in_the_other_byte_order_are_refused(file: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04" + bytes(100)])
 def test_a_file_that_is_no_archive_is_refused(file: Path, content: bytes) -> None:
-    with pytest.raises(ValueError, match="no state dict of torch.save"):
+    with pytest.raises(ValueError, match="torch.save"):
         read(file, content)
 
 

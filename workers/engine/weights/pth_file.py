@@ -59,6 +59,11 @@ def read_pth(path: Path) -> Arrays:
     Raises ValueError if the file is damaged or holds something else, OSError if it cannot be read.
     """
     content = path.read_bytes()
+    if not content.startswith(b"PK"):
+        raise ValueError(
+            "it is no zip archive, which torch.save writes since PyTorch 1.6, and its name does not"
+            " end in .safetensors"
+        )
     try:
         with ZipFile(io.BytesIO(content)) as archive:
             state = _read(archive, len(content))
