@@ -28,7 +28,7 @@ _PAUSES_SECONDS = (0.1, 2.0)
 _ATTEMPT_SECONDS = 60
 #: Stands for an API key. The quick start does not print a key.
 _KEY = "imgc_…"
-_LOADING = "a worker is loading the model (the first start exports it once)"
+_LOADING = "a worker is loading the model (the first start with a model takes longer)"
 _QUEUED = "a picture waits in the queue: a worker is still starting, or others come first"
 
 
