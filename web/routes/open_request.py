@@ -17,7 +17,8 @@ _NESTED = (b":", b"[", b"{")
 
 #: JSON with many digests is read at once: half a million take a quarter of a second, in which no
 #: other client is served. So such bodies wait for each other, each for ten times as long as that.
-_many_digests = Queue()
+#: Those of up to some 4,000 digests do not wait for larger ones.
+_many_digests, _some_digests = Queue(), Queue()
 _FEW_BYTES, _BYTES_A_SECOND = 2**14, 15_000_000
 #: Larger bodies must be ASCII.
 _SMALL_BYTES = 2**18
@@ -32,7 +33,8 @@ def open_request() -> OpenRequest:
     if len(data) == most:  # Werkzeug cuts a body off there if it comes in chunks
         raise RequestTooLarge
     if len(data) > _FEW_BYTES:
-        _many_digests.wait(len(data) / _BYTES_A_SECOND)
+        digests = _many_digests if len(data) > _SMALL_BYTES else _some_digests
+        digests.wait(len(data) / _BYTES_A_SECOND)
     # A single other character makes a text take four times the memory.
     if len(data) > _SMALL_BYTES and not data.isascii():
         raise InvalidRequest("A body of more than 256 KB must be in ASCII.")

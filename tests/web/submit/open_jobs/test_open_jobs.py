@@ -250,10 +250,13 @@ def test_requests_with_many_digests_are_read_with_long_pauses(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of half a million digests holds up all other clients for a quarter of a second."""
-    pauses = list[float]()
+    pauses, short = list[float](), list[float]()
     monkeypatch.setattr(open_request._many_digests, "wait", pauses.append)
+    monkeypatch.setattr(open_request._some_digests, "wait", short.append)
     open_job(client, total=100, digests=[digest(k) for k in range(100)])
-    assert pauses == []
+    assert pauses == short == []
+    open_job(client, total=3000, digests=[digest(k) for k in range(3000)])
+    assert pauses == [] and short[0] < 0.02, "it does not wait for larger ones"
     open_job(client, total=20_000, digests=[digest(k) for k in range(20_000)])
     [pause] = pauses
-    assert 0.08 < pause < 0.12  # reading them takes some 10 ms
+    assert len(short) == 1 and 0.08 < pause < 0.12  # reading them takes some 10 ms
