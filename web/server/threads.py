@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar, cast
@@ -27,7 +28,7 @@ _sleep: Callable[[float], None] = monkey.get_original("time", "sleep")
 #: The work for which a thread rests at a time, while its client is alone.
 _LONGEST_SECONDS = 0.003
 
-_working = 0  #: Threads that have work.
+_at_work: Counter[str] = Counter()  #: Threads that have work, by client.
 
 
 class _Job(threading.local):
@@ -42,7 +43,6 @@ _job = _Job()
 def in_thread(work: Callable[[], _Result]) -> _Result:
     """The result of `work`, which runs in a thread. Raises what `work` raises."""
 
-    global _working
     client = current_client()
 
     def attempt() -> tuple[_Result | None, Exception | None]:
@@ -52,21 +52,27 @@ def in_thread(work: Callable[[], _Result]) -> _Result:
         except Exception as error:  # gevent would print it, even where it is a plain refusal
             return None, error
 
-    _working += 1
+    _at_work[client] += 1
     try:
         result, error = gevent.get_hub().threadpool.apply(attempt)
     finally:
-        _working -= 1
+        _at_work[client] -= 1
+        if not _at_work[client]:
+            del _at_work[client]
     if error:
         raise error
     return cast(_Result, result)
 
 
 def rest(seconds: float) -> None:
-    """Rest in a thread that has worked for so long. All threads together work half of the time."""
+    """Rest in a thread that has worked for so long.
+
+    All threads together work half of the time. Clients share it, and so do the threads of each.
+    """
     if not RESTS.others_are_there(_job.client):
         seconds = min(seconds, _LONGEST_SECONDS)
-    _sleep((2 * max(1, _working) - 1) * seconds)
+    shares = max(1, len(_at_work)) * max(1, _at_work[_job.client])
+    _sleep((2 * shares - 1) * seconds)
 
 
 @contextmanager

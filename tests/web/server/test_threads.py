@@ -57,7 +57,32 @@ def test_a_thread_that_unpacks_much_rests_as_long_beside_other_clients(
     assert slept == pytest.approx([0.003, 1.0])
 
 
+def test_clients_share_the_time_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive of one client took ten times its time beside four of another one."""
+    slept: dict[str, list[float]] = {"many": [], "one": []}
+    monkeypatch.setattr(
+        threads, "_sleep", lambda seconds: slept[threads._job.client].append(seconds)
+    )
+    monkeypatch.setattr(threads, "RESTS", Rests())
+    at_work: list[str] = []
+
+    def work() -> None:
+        while len(at_work) < 4:  # all have begun
+            time.sleep(0.001)
+        threads.rest(0.001)
+
+    def start(client: str) -> None:
+        pacing.note_client(client)
+        at_work.append(client)
+        in_thread(work)
+
+    clients = ("many", "many", "many", "one")
+    gevent.joinall([gevent.spawn(start, each) for each in clients], timeout=20, raise_error=True)
+    assert slept["many"] == pytest.approx([0.011] * 3)  # each works for a twelfth of the time
+    assert slept["one"] == pytest.approx([0.003])  # a quarter
+
+
 def test_what_a_thread_raises_is_raised_and_counts_no_longer() -> None:
     with pytest.raises(ZeroDivisionError):
         in_thread(lambda: 1 / 0)
-    assert threads._working == 0
+    assert not threads._at_work
