@@ -20,6 +20,8 @@ from quickstart.ports import check_ports
 from quickstart.programs import Program, programs
 from quickstart.screen import Screen
 from shared.errors import ClassifierError
+from shared.jobs import Lane
+from shared.records.job_records import JobRecords
 from shared.serving import model_versions
 from shared.settings import Settings
 
@@ -59,7 +61,7 @@ def _run(settings: Settings, every: Sequence[Program], screen: Screen) -> str | 
                     settings.data_dir / "redis", max_memory_bytes=settings.redis_maxmemory
                 )
             )
-            _forget_model(redis.url)
+            _forget_workers(settings, redis.url)
         model = fallback(settings)
         names = ", ".join(each.name for each in every if not each.for_user)
         screen.say(f"Starting {names}. The log is {path(settings.data_dir)}")
@@ -106,10 +108,13 @@ def _check_models_dir(folder: Path) -> None:
         )
 
 
-def _forget_model(redis_url: str) -> None:
-    """The workers of the last start may have announced another model."""
+def _forget_workers(settings: Settings, redis_url: str) -> None:
+    """Those of the last start may have had another model, or were killed at their work."""
     with Redis.from_url(redis_url) as redis:
         model_versions.forget(redis)
+        recovery = JobRecords.from_settings(redis, settings).recovery
+        for lane in Lane:
+            recovery.expire_deadlines(lane)
 
 
 def _environment(settings: Settings, redis_url: str) -> dict[str, str]:

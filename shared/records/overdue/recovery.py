@@ -88,6 +88,18 @@ class Recovery:
                 buried += self._bury(lane, overdue)
         return Recovered(requeued, split, buried)
 
+    def expire_deadlines(self, lane: Lane) -> None:
+        """Make all parts overdue that are in a queue or with a worker. No worker may be running.
+
+        They keep their order, which tells those that are still in the queue from the others.
+        """
+        key = keys.outstanding(lane)
+        latest = clock.now(self._redis) + self._deadline
+        parts: Any = self._redis.zrangebyscore(key, "-inf", latest, withscores=True)
+        if parts:
+            earlier = {member: deadline - self._deadline for member, deadline in parts}
+            self._redis.zadd(key, earlier, xx=True)
+
     def _overdue(self, lane: Lane, versions: Versions) -> list[_Overdue]:
         """Parts whose deadline has passed, without those that still wait in the queue."""
         key = keys.outstanding(lane)

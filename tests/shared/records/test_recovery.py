@@ -62,6 +62,21 @@ def test_a_started_part_whose_worker_died_is_sent_again(jobs: JobRecords, redis:
     assert jobs.recovery.recover(LANE) == Recovered(1, 0, 0)
 
 
+def test_what_killed_workers_had_is_sent_again_at_once(jobs: JobRecords, redis: Redis) -> None:
+    """The quick start knows that no worker runs when it begins."""
+    started, taken, waiting = (accept(jobs, 1) for _ in range(3))
+    take_message(redis)
+    jobs.parts.start([started], LANE)
+    take_message(redis)
+    assert jobs.recovery.recover(LANE) == NOTHING
+
+    jobs.recovery.expire_deadlines(LANE)
+    assert jobs.recovery.recover(LANE) == Recovered(2, 0, 0)
+    assert jobs.recovery.recover(LANE) == NOTHING
+    queued = [take_message(redis) for _ in range(redis.llen(LANE))]
+    assert sorted(queued) == sorted([[started], [taken], [waiting]])
+
+
 def test_a_part_that_keeps_killing_its_worker_is_split_and_its_other_images_succeed(
     jobs: JobRecords, redis: Redis
 ) -> None:
