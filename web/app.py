@@ -171,6 +171,7 @@ def _backend(settings: Settings) -> Backend:
         archive_uploads=ArchiveUploads(
             max_archive_bytes=settings.max_archive_bytes,
             max_request_bytes=settings.max_request_bytes,
+            wait_seconds=settings.body_wait_seconds,
         ),
         archive_jobs=ArchiveJobs(settings, records.reader, records.canceller, submission),
         commits=commits,

@@ -33,7 +33,8 @@ class WebSettings(BaseSettings):
     """Bytes of request bodies that a web process holds in memory at a time. One client gets
     half."""
     body_wait_seconds: SecondsOrZero = 10
-    """How long a request waits for this memory before it is refused; 0 refuses it at once."""
+    """How long a request waits for this memory before it is refused, and an archive until others
+    are unpacked; 0 refuses it at once."""
     max_event_streams: Count = 500
     """Event streams that a web process keeps open at a time; it refuses more. One client gets
     half."""

@@ -92,23 +92,26 @@ def submit(query: SubmitQuery) -> Response:
 
 def _receive_archive(query: SubmitQuery) -> Response:
     """A body that is an archive, or a form that is so large that it must carry one."""
-    with backend().archive_uploads.receive(request, client().name) as body:
+    uploads = backend().archive_uploads
+    with uploads.receive(request) as body:
         if request.mimetype not in TYPES:
             _refuse_options(query)
             return _submit_archive(query, _valid_form(body.read_form(), query))
         webhook = _webhook(query.webhook, None)
-        job_id = backend().archive_jobs.submit(
-            owner(),
-            body.read_raw(),
-            room(),
-            lane=query.lane,
-            top_k=query.top_k or DEFAULT_TOP_K,
-            min_score=query.min_score or 0,
-            webhook=webhook,
-            thumbnails=query.thumbnails,
-            embeddings=query.embeddings,
-            key=_key(),
-        )
+        file = body.read_raw()
+        with uploads.unpacking(client().name):
+            job_id = backend().archive_jobs.submit(
+                owner(),
+                file,
+                room(),
+                lane=query.lane,
+                top_k=query.top_k or DEFAULT_TOP_K,
+                min_score=query.min_score or 0,
+                webhook=webhook,
+                thumbnails=query.thumbnails,
+                embeddings=query.embeddings,
+                key=_key(),
+            )
         return _accepted(job_id)
 
 
@@ -140,8 +143,7 @@ def _submit(query: SubmitQuery, form: SubmitForm) -> Response:
     if form.custom_id and len(form.custom_id) != count:
         raise InvalidRequest("custom_id: send none, or as many as files.")
     if count == 1 and archive.kind_of(form.files[0].stream):
-        with backend().archive_uploads.unpacking(client().name):
-            return _submit_archive(query, form)
+        return _submit_archive(query, form)
     lane = _lane(query.lane, form.lane) or (Lane.INTERACTIVE if count == 1 else Lane.BULK)
     webhook = _webhook(query.webhook, form.webhook)
     uploads = _read(form)
@@ -195,18 +197,19 @@ def _submit_archive(query: SubmitQuery, form: SubmitForm) -> Response:
     webhook = _webhook(query.webhook, form.webhook)
     if form.custom_id:
         raise InvalidRequest("custom_id: an archive takes none; its pictures keep their names.")
-    job_id = backend().archive_jobs.submit(
-        owner(),
-        form.files[0].stream,
-        room(),
-        lane=lane,
-        top_k=form.top_k,
-        min_score=form.min_score,
-        webhook=webhook,
-        thumbnails=form.thumbnails,
-        embeddings=form.embeddings,
-        key=_key(),
-    )
+    with backend().archive_uploads.unpacking(client().name):
+        job_id = backend().archive_jobs.submit(
+            owner(),
+            form.files[0].stream,
+            room(),
+            lane=lane,
+            top_k=form.top_k,
+            min_score=form.min_score,
+            webhook=webhook,
+            thumbnails=form.thumbnails,
+            embeddings=form.embeddings,
+            key=_key(),
+        )
     return _accepted(job_id)
 
 

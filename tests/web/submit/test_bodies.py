@@ -187,9 +187,8 @@ def test_parts_count_like_all_other_bodies(make: Callable[..., OpenAPI]) -> None
     assert others == [503, 202]
 
 
-def test_archives_of_one_client_leave_room_for_those_of_others(
-    make: Callable[..., OpenAPI],
-) -> None:
+def test_archives_that_arrive_slowly_take_no_places(make: Callable[..., OpenAPI]) -> None:
+    """They may have half of the disk's limit. Two of them refused those of others."""
     client = make().test_client()
     others: list[int] = []
 
@@ -201,7 +200,7 @@ def test_archives_of_one_client_leave_room_for_those_of_others(
 
     refused = nested(client, 5, ask, path=JOBS, kind="application/zip")
     assert others == [0], "the other client's archive is read"
-    assert refused == [503] * 3
+    assert 503 not in refused
 
 
 def test_a_picture_that_is_stored_takes_no_memory_while_its_client_waits(
@@ -236,18 +235,19 @@ def test_a_picture_that_is_stored_takes_no_memory_while_its_client_waits(
     assert answers == [202] * 4
 
 
-def test_archives_in_forms_of_one_client_leave_room_for_others(
-    make: Callable[..., OpenAPI],
+@pytest.mark.parametrize("raw", [False, True])
+def test_archives_of_one_client_leave_room_for_others(
+    make: Callable[..., OpenAPI], raw: bool
 ) -> None:
     app = make()
     client = app.test_client()
 
     def post(address: str) -> int:
-        return client.post(
-            "/jobs",
-            data={"files": (io.BytesIO(zipped([("a.jpg", JPEG)])), "a.zip")},
-            environ_overrides={"REMOTE_ADDR": address},
-        ).status_code
+        archive = zipped([("a.jpg", JPEG)])
+        form: dict[str, Any] = {"data": {"files": (io.BytesIO(archive), "a.zip")}}
+        body = {"data": archive, "content_type": "application/zip"}
+        sender = {"REMOTE_ADDR": address}
+        return client.post("/jobs", **(body if raw else form), environ_overrides=sender).status_code
 
     uploads = app.extensions["backend"].archive_uploads
     with uploads.unpacking("address 10.0.0.1"), uploads.unpacking("address 10.0.0.1"):

@@ -1,4 +1,4 @@
-"""Uploads of archives: their bytes go to disk, and only a few arrive at a time.
+"""Uploads of archives: their bytes go to disk, and only a few archives are unpacked at a time.
 
 An archive may be far larger than any other body. Whether a form carries one is not known before its
 first file begins. So a form that is too large for pictures is refused at that point if the file is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import IO, NamedTuple, cast
 
 from werkzeug.datastructures import FileStorage, MultiDict
@@ -20,7 +20,7 @@ from werkzeug.wrappers import Request
 from shared.errors import Overloaded, RequestTooLarge
 from shared.sizes import allowed, too_large
 from web.intake.archives.archive import HEAD_BYTES, may_be_archive
-from web.server.fairness.shares import Shares
+from web.server.fairness.lines import Lines
 from web.server.threads import in_thread
 
 #: Content types of a body that is the archive itself.
@@ -32,8 +32,8 @@ TYPES = frozenset(
     }
 )
 
-#: Archives that one web process receives and unpacks at a time: each may fill its share of the
-#: disk, and the others wait for its thread.
+#: Archives that one web process unpacks at a time: the others wait for their threads. All that
+#: arrive may have so many times `MAX_ARCHIVE_BYTES` together (web.submit.bodies).
 AT_ONCE = 4
 _BUSY_SECONDS = 5
 
@@ -50,12 +50,16 @@ class Form(NamedTuple):
 class ArchiveUploads:
     """The archives that this process receives."""
 
-    def __init__(self, *, max_archive_bytes: int, max_request_bytes: int) -> None:
-        """A form of more than `max_request_bytes` can only carry an archive."""
+    def __init__(
+        self, *, max_archive_bytes: int, max_request_bytes: int, wait_seconds: float
+    ) -> None:
+        """A form of more than `max_request_bytes` can only carry an archive.
+
+        An archive that has arrived waits for `wait_seconds` at most, until others are unpacked.
+        """
         self._max_archive_bytes = max_archive_bytes
         self._max_request_bytes = max_request_bytes
-        self._places = Shares(AT_ONCE)
-        self._unpacked = Shares(AT_ONCE)
+        self._places = Lines(AT_ONCE, seconds=wait_seconds)
 
     def is_expected(self, request: Request) -> bool:
         """Whether the body of a submission must be, or must carry, an archive."""
@@ -65,41 +69,35 @@ class ArchiveUploads:
         )
 
     @contextmanager
-    def receive(self, request: Request, client: str) -> Iterator[ArchiveBody]:
-        """Let a body of `client` be as large as an archive may be, for the time of the block.
+    def receive(self, request: Request) -> Iterator[ArchiveBody]:
+        """Let a body be as large as an archive may be, for the time of the block.
 
-        Raises RequestTooLarge, and Overloaded if too many archives arrive at this moment: of all
-        clients, or of this one.
+        Its client may send it slowly, so it takes no place of those that have arrived. Raises
+        RequestTooLarge.
         """
         size, most = request.content_length or 0, self._max_archive_bytes
         if size > most:
             body_size = too_large(size, most, "MAX_ARCHIVE_BYTES")
             raise RequestTooLarge(f"The request has {body_size}. Send several archives.")
-        with _place(self._places, client):
-            body = ArchiveBody(request, self._max_request_bytes)
-            try:
-                request.max_content_length = most
-                yield body
-            finally:
-                body.close()
+        body = ArchiveBody(request, self._max_request_bytes)
+        try:
+            request.max_content_length = most
+            yield body
+        finally:
+            body.close()
 
-    def unpacking(self, client: str) -> AbstractContextManager[None]:
-        """Let an archive that `client` has sent in a form be unpacked in the block.
+    @contextmanager
+    def unpacking(self, client: str) -> Iterator[None]:
+        """Let an archive that has arrived be unpacked in the block, perhaps after a wait.
 
-        These have places of their own, so that slow uploads do not refuse what has arrived. Raises
-        Overloaded as `receive` does.
+        Raises Overloaded if too many others are unpacked meanwhile: of all clients, or of this one.
         """
-        return _place(self._unpacked, client)
-
-
-@contextmanager
-def _place(places: Shares, client: str) -> Iterator[None]:
-    if not places.take(client):
-        raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
-    try:
-        yield
-    finally:
-        places.give_back(client)
+        if not self._places.take(client, 1):
+            raise Overloaded(retry_after_seconds=_BUSY_SECONDS)
+        try:
+            yield
+        finally:
+            self._places.give_back(client, 1)
 
 
 class ArchiveBody:
