@@ -1,7 +1,7 @@
 """The request bodies that a web process holds at a time, in memory and on disk.
 
 What a body may take is known before it is read: from its length, or else from the most that its
-call reads. So a body waits for memory before it is read, and a refusal comes before it, too.
+call reads. So a body waits for room before it is read, and a refusal comes before it, too.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Body:
         self.in_memory = False
 
     def take(self, size: Size, kind: str = "") -> None:
-        """Hold a place, and room for a body of `size`. Wait for memory behind others of its kind.
+        """Hold a place, and room for a body of `size`. Wait for room behind others of its kind.
 
         Raises Overloaded, and holds less then.
         """
@@ -78,7 +78,7 @@ class Body:
             raise Overloaded(_DISK_FULL, retry_after_seconds=_RETRY_AFTER_SECONDS)
         bodies, client = self._bodies, self._client
         self._hold(bodies.places, 1, bodies.places.take(client, 1))
-        self._hold(bodies.disk, size.disk, bodies.disk.take(client, size.disk))
+        self._hold(bodies.disk, size.disk, bodies.disk.take(client, size.disk, kind))
         self._hold(bodies.memory, size.memory, bodies.memory.take(client, size.memory, kind))
         self.in_memory = not size.disk
 
@@ -110,11 +110,11 @@ class Bodies:
     def __init__(self, *, most: int, memory: int, disk: int, wait_seconds: float = 0) -> None:
         """Limits of their number, and of their bytes in memory and on disk.
 
-        A body waits for memory for `wait_seconds` at most.
+        A body waits for `wait_seconds` at most, for memory and for the disk.
         """
         self.places = Shares(most)
         self.memory = Lines(memory, seconds=wait_seconds)
-        self.disk = Shares(disk)
+        self.disk = Lines(disk, seconds=wait_seconds)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Bodies:
