@@ -173,8 +173,7 @@ local function queue_part(queue, member, deadline, ready)
   redis.call('HDEL', part, 'message')
   redis.call('ZADD', outstanding, deadline, member)
   redis.call('HSETNX', job, 'first_due', deadline)
-  -- A slow part goes first, because a worker that has no process for it yet takes more messages.
-  redis.call(ready:find(SLOW_CLIENT:format(''), 1, true) and 'RPUSH' or 'LPUSH', queue, message)
+  redis.call('LPUSH', queue, message)
   if ready ~= '' then
     redis.call('ZADD', ready, deadline, member)
     redis.call('EXPIRE', ready, 6 * READY_SECONDS)
