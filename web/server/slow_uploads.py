@@ -19,11 +19,14 @@ from web.server.fairness.pacing import Pace, Pacing
 from web.server.fairness.rests import RESTS
 from web.server.request_body import has_ended, read_into
 
+#: So many bytes have a time limit of their own, however many are read at once.
+_PIECE_BYTES = 2**16
+
 
 class SlowUploads:
-    """Middleware: reads of the body raise RequestTimeout when one takes more than `seconds`.
+    """Middleware: reads of the body raise RequestTimeout when 64 KiB take more than `seconds`.
 
-    Werkzeug reads 64 KiB at a time. So a slow upload may take an hour if it keeps moving.
+    So a slow upload may take an hour if it keeps moving.
     """
 
     def __init__(self, app: WSGIApplication, pacing: Pacing, *, seconds: float) -> None:
@@ -72,10 +75,19 @@ class _Body(io.RawIOBase):
         return size
 
     def _read_in_time(self, buffer: Any) -> int:
+        view, size = memoryview(buffer), 0
+        while size < len(view):
+            piece = view[size : size + _PIECE_BYTES]
+            read = self._read_piece(piece)
+            size += read
+            if read < len(piece):
+                break
+        self._pace.note(size)
+        return size
+
+    def _read_piece(self, piece: memoryview) -> int:
         with gevent.Timeout(self._seconds, False):
-            size = read_into(self._body, self._client, buffer)
-            self._pace.note(size)
-            return size
+            return read_into(self._body, self._client, piece)
         raise RequestTimeout(
             f"The upload stood still: 64 KiB took longer than {self._seconds:g} s. "
             "Send the request again."

@@ -17,12 +17,14 @@ from web.server.fairness.rests import Rests
 from web.server.slow_uploads import SlowUploads
 
 
-def upload(pacing: Pacing, connection: Connection, seconds: float = 10) -> bytes:
+def upload(
+    pacing: Pacing, connection: Connection, seconds: float = 10, at_once: int = 2**16
+) -> bytes:
     """The body that an application reads."""
     bodies: list[bytes] = []
 
     def app(environ: Any, start: Any) -> list[bytes]:
-        piece = bytearray(2**16)
+        piece = bytearray(at_once)
         while size := environ["wsgi.input"].readinto(piece):
             bodies.append(bytes(piece[:size]))
         return []
@@ -38,6 +40,21 @@ def test_a_client_that_stands_still_is_refused(connect: Callable[[], Connection]
     connection.client.sendall(HEAD % 100_000 + bytes(70_000))
     with pytest.raises(RequestTimeout, match="stood still"):
         upload(Pacing(), connection, seconds=0.05)
+
+
+def test_a_large_read_has_the_time_of_all_its_pieces(connect: Callable[[], Connection]) -> None:
+    """An archive is read by 256 KiB. It got 408 at 20 KB a second, where 7 are enough."""
+    connection = connect()
+
+    def send() -> None:
+        connection.client.sendall(HEAD % 2**18)
+        for _ in range(8):
+            gevent.sleep(0.1)
+            connection.client.sendall(bytes(2**15))
+
+    sending = gevent.spawn(send)
+    assert len(upload(Pacing(), connection, seconds=0.5, at_once=2**18)) == 2**18
+    sending.get()
 
 
 def test_a_slow_client_delays_no_other(connect: Callable[[], Connection]) -> None:
