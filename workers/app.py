@@ -118,12 +118,12 @@ app = make_worker(settings)
     prefetches_less_if_long=settings.lane is Lane.BULK,
 )
 def classify(
-    parts: list[list[Any]], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+    parts: list[list[Any]], *, alone: bool, slow: bool, others: bool, recalled: Callable[[], bool]
 ) -> int:
     if _classifier is None:
         raise RuntimeError("this pool process has no engine, so the worker ends")
     refs = [PartRef.from_message(part) for part in parts]
-    return _classifier.classify(refs, alone=alone, slow=slow, recalled=recalled)
+    return _classifier.classify(refs, alone=alone, slow=slow, others=others, recalled=recalled)
 
 
 @signals.setup_logging.connect

@@ -194,14 +194,14 @@ def test_the_next_start_goes_on_at_once_after_a_kill(
     opened = Terminal(variables)
     try:
         opened.wait_for("Ctrl-C stops everything.")
-        files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(480)]
+        files = [("files", (f"{n}.png", cat + n.to_bytes(2))) for n in range(192)]
         job = httpx.post(f"{opened.url}/jobs", files=files, timeout=60).json()
         opened.launcher.kill()
     finally:
         opened.close()
     with running(variables) as again:
         read = lambda: httpx.get(f"{again.url}/jobs/{job['id']}?wait=10", timeout=60)  # noqa: E731
-        await_true(lambda: read().json()["counts"]["succeeded"] == 480, seconds=60)
+        await_true(lambda: read().json()["counts"]["succeeded"] == 192, seconds=60)
 
 
 @pytest.mark.long

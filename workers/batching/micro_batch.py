@@ -48,11 +48,11 @@ _QUIET_SECONDS = 0.25
 class MicroBatch(Task):  # type: ignore[misc]
     """Base of a task whose messages are run together.
 
-    Each message carries one list. The task's function gets the lists of a batch as one list, and
-    `alone`, which is true if every other pool process is free and was so for a moment. It also gets
-    `slow`, which is true for a message that must run alone, and `recalled`, which then returns true
-    once the process is needed for others. The header `images` of a message is its size. A message
-    without the header counts as 1.
+    Each message carries one list. The task's function gets the lists of a batch as one list. It
+    also gets `alone`, which is true if every other pool process is free and was so for a moment;
+    `slow`, for a message that must run alone; `others`, if clients with other messages are there;
+    and `recalled`, which returns true once others need the process. The header `images` of a
+    message is its size. A message without the header counts as 1.
     """
 
     abstract = True
@@ -276,6 +276,7 @@ class Batcher:
                 [request.id for request in batch.requests],
                 time.monotonic() - self._overlapped_at > _QUIET_SECONDS,
                 batch.runs_alone,
+                self._others.are_there,
             ),
             accept_callback=batch.on_accepted,
             callback=batch.on_success,

@@ -21,7 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 def run_batch(
-    number: int, task_name: str, lists: list[list[Any]], ids: list[str], alone: bool, slow: bool
+    number: int,
+    task_name: str,
+    lists: list[list[Any]],
+    ids: list[str],
+    alone: bool,
+    slow: bool,
+    others: bool,
 ) -> tuple[Any, float]:
     """Call the task's function with the entries of all messages."""
     started = time.monotonic()
@@ -30,7 +36,11 @@ def run_batch(
     try:
         entries = [entry for each in lists for entry in each]
         value = current_app.tasks[task_name].run(
-            entries, alone=alone, slow=slow, recalled=partial(recall.asked, number)
+            entries,
+            alone=alone,
+            slow=slow,
+            others=others,
+            recalled=partial(recall.asked, number),
         )
     except ClassifierError as error:  # its text says all
         logger.error("batch of %d messages failed: %s", len(lists), error)

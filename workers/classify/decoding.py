@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,22 +36,13 @@ from workers.classify.picture import (
     Picture,
     first_of_the_heaviest,
     in_rounds,
+    parts_of,
     whole_parts_in_rounds,
 )
 from workers.classify.reading import PictureReader, Read
 from workers.classify.slow_clients import SlowClients
 from workers.decode.decoder import Decoded, Decoder, Trial
 from workers.decode.limits import GivenUp
-
-
-def _parts(pictures: Iterable[Picture]) -> dict[PartRef, set[int]]:
-    """The parts of pictures: reference -> positions of slow pictures."""
-    parts: dict[PartRef, set[int]] = {}
-    for picture in pictures:
-        slow = parts.setdefault(picture.work.ref, set())
-        if picture.slow:
-            slow.add(picture.position)
-    return parts
 
 
 @dataclass(frozen=True)
@@ -86,13 +77,15 @@ class BatchDecoding:
         *,
         pictures_at_once: int,
         slow: bool,
+        others: bool,
         slow_clients: SlowClients,
         background: Background,
         recalled: Callable[[], bool],
     ) -> None:
         """`read` reads pictures that did not come with `works`.
 
-        `slow`: the batch may be slow. It then ends early once `recalled` returns true.
+        `slow`: the batch may be slow. It then ends early once `recalled` returns true, and gives
+        heavy pictures low priority if `others` are there.
         """
         self._decoder = decoder
         self._pictures = PictureReader(read)
@@ -110,6 +103,8 @@ class BatchDecoding:
         #: The picture that is decoded also if the budget is spent before.
         self._owed = first_of_the_heaviest(self._left, slow_clients)
         self._runs_alone = slow
+        #: Heavier pictures have low priority in a batch that runs alone.
+        self._low_priority_above = min(budget.slow, budget.heavy) if others else budget.slow
         self._most = budget.alone if slow and budget.alone else budget.batch
         self._recalled = recalled if slow else lambda: False
         self._ends_at = time.monotonic() + budget.longest
@@ -149,7 +144,7 @@ class BatchDecoding:
         """
         if self._runs_alone:
             return {}
-        parts = _parts(each for each in self._left if self._is_slow_in_bulk(each.client))
+        parts = parts_of(each for each in self._left if self._is_slow_in_bulk(each.client))
         self._left = deque(each for each in self._left if each.work.ref not in parts)
         self._owed = first_of_the_heaviest(self._left, self._slow_clients)
         return parts
@@ -159,7 +154,7 @@ class BatchDecoding:
 
         The part that spent the budget is the last, or it would spend the next one, too.
         """
-        return _parts(sorted(self._left, key=lambda each: each.work is self._begun))
+        return parts_of(sorted(self._left, key=lambda each: each.work is self._begun))
 
     def alone(self) -> set[PartRef]:
         """The parts of `left` that are to run alone, also if they have no slow pictures."""
@@ -269,7 +264,7 @@ class BatchDecoding:
             return decode(give_up=self._gives_up(self._budget.picture))
         latest = self._slow_clients.seconds(picture.client)
         seconds = self._background.seconds
-        if seconds and (picture.slow or latest > self._budget.slow):
+        if seconds and (picture.slow or latest > self._low_priority_above):
             with suppress(GivenUp):
                 return decode(give_up=self._gives_up(seconds), low_priority=True)
             if not self._recalled():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from shared.records.work import PartWork
@@ -56,3 +56,13 @@ def first_of_the_heaviest(pictures: Sequence[Picture], slow_clients: SlowClients
     if heaviest == LIGHT:
         return None
     return next(each for heaviness, each in weighed if heaviness == heaviest)
+
+
+def parts_of(pictures: Iterable[Picture]) -> dict[PartRef, set[int]]:
+    """The parts of pictures: reference -> positions of slow pictures."""
+    parts: dict[PartRef, set[int]] = {}
+    for picture in pictures:
+        slow = parts.setdefault(picture.work.ref, set())
+        if picture.slow:
+            slow.add(picture.position)
+    return parts

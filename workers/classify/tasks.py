@@ -69,6 +69,7 @@ class BatchClassifier:
         *,
         alone: bool = False,
         slow: bool = False,
+        others: bool = False,
         recalled: Callable[[], bool] = lambda: False,
     ) -> int:
         """Classify and commit parts. Returns the number of images that were processed.
@@ -76,7 +77,7 @@ class BatchClassifier:
         `alone`: no other process of this worker is busy, or was a moment ago. `slow`: the batch may
         be slow, because another process is there for the others. A batch that may not puts its
         slow pictures back into the queue. One that may be slow ends early once `recalled` returns
-        true.
+        true. `others`: clients without slow pictures are there, so they go first on each core.
 
         A picture that cannot be decoded becomes an error of its item. If anything raises here, the
         parts that are not committed stay outstanding and are delivered again. After an outage of
@@ -84,7 +85,7 @@ class BatchClassifier:
         the queue.
         """
         try:
-            return self._classify(refs, alone=alone, slow=slow, recalled=recalled)
+            return self._classify(refs, alone, slow=slow, others=others, recalled=recalled)
         except RedisError as error:
             if not is_outage(error):
                 raise
@@ -96,7 +97,13 @@ class BatchClassifier:
         self._parts.put_back({ref: () for ref in refs}, self._lane, self._version)
 
     def _classify(
-        self, refs: Sequence[PartRef], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+        self,
+        refs: Sequence[PartRef],
+        alone: bool,
+        *,
+        slow: bool,
+        others: bool,
+        recalled: Callable[[], bool],
     ) -> int:
         report = BatchReport(self._lane, clock.now(self._redis))
         with report.stage("fetch"):
@@ -110,6 +117,7 @@ class BatchClassifier:
             self._budget,
             pictures_at_once=self._engine.pictures_at_once,
             slow=slow,
+            others=others,
             slow_clients=self._slow_clients,
             background=self._background,
             recalled=recalled,

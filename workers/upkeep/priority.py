@@ -13,9 +13,10 @@ from pathlib import Path
 from shared.jobs import Lane
 
 #: Nice values; web and Redis have 0. On a busy core `interactive` gets a third of web's share, and
-#: `bulk` a fifth of that, so that a micro-batch still ends within its time limit. Higher values
-#: make probes faster, but an interactive picture slower while the bulk lane is full.
-_NICENESS = {Lane.INTERACTIVE: 5, Lane.BULK: 12}
+#: `bulk` two fifths of that. With less, a client with heavy single pictures would take nearly all
+#: from the jobs of others. Higher values make probes faster, but an interactive picture slower
+#: while the bulk lane is full.
+_NICENESS = {Lane.INTERACTIVE: 5, Lane.BULK: 9}
 
 #: Linux first divides the cores between sessions. `nice` counts only within one. See sched(7).
 _AUTOGROUP = Path("/proc/self/autogroup")

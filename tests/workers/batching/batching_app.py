@@ -47,7 +47,12 @@ def _obey_the_operator(sender: Any, **_: Any) -> None:
 
 @app.task(base=MicroBatch, name="batch", max_batch_size=8)
 def batch(
-    entries: list[dict[str, Any]], *, alone: bool, slow: bool, recalled: Callable[[], bool]
+    entries: list[dict[str, Any]],
+    *,
+    alone: bool,
+    slow: bool,
+    others: bool,
+    recalled: Callable[[], bool],
 ) -> int:
     redis = Redis.from_url(settings.redis_url)
     names = [entry["name"] for entry in entries]

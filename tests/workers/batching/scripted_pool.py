@@ -48,7 +48,7 @@ class Pool:
     def apply_async(self, _: Any, arguments: tuple[Any, ...], **callbacks: Any) -> object | None:
         if self.closing:
             return None
-        number, _, lists, _, alone, slow = arguments
+        number, _, lists, _, alone, slow, _ = arguments
         self.numbers.append(number)
         self.slow.append(slow)
         self.batches.append(([name for each in lists for name in each], alone))

@@ -36,7 +36,7 @@ def test_the_error_of_a_batch_is_small(error: Exception) -> None:
         _deep(100, error)
 
     try:
-        result = run_batch(1, fails.name, [["entry"]], ["id"], False, False)
+        result = run_batch(1, fails.name, [["entry"]], ["id"], False, False, False)
     finally:
         app.close()
     failure, _ = result

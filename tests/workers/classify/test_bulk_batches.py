@@ -126,6 +126,25 @@ def test_a_batch_that_is_recalled_ends_after_its_picture(
     assert taken(redis) == [([photos], True)]
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_heavy_pictures_have_low_priority_while_others_are_there(
+    classifier: Make, jobs: JobRecords, others: bool
+) -> None:
+    """They shared a core with the jobs of others. A fork for each costs a folder some time."""
+    low: list[bool] = []
+
+    class Watching(ScriptedDecoder):
+        def decode(self, data: bytes, **options: Any) -> Decoded:
+            low.append(bool(options.get("low_priority")))
+            return super().decode(data, **options)
+
+    bulk = classifier(Watching(load_side(classifier)), BUDGET)
+    bulk.classify([submit(jobs, *[b"0.19"] * 8, client="photos")], slow=True)
+    low.clear()
+    bulk.classify([submit(jobs, *[b"0.19"] * 4, client="photos")], slow=True, others=others)
+    assert low == [others] * 4
+
+
 def test_the_first_pictures_of_a_part_that_takes_long_are_answered_before_the_others(
     classifier: Make, jobs: JobRecords
 ) -> None:

@@ -57,4 +57,4 @@ def test_a_worker_tries_again_where_another_one_has_just_set_its_priority(
     monkeypatch.setattr(priority, "_PAUSE_SECONDS", 0)
     monkeypatch.setattr(Path, "write_text", write_text)
     priority.lower_for(Lane.BULK)
-    assert written == ["12"]
+    assert written == ["9"]
