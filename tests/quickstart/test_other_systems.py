@@ -68,7 +68,7 @@ def test_a_worker_has_a_lower_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[int] = []
     monkeypatch.setattr(os, "setpriority", lambda which, who, value: given.append(value))
     priority.lower_for(Lane.BULK)
-    assert given == [12]
+    assert given == [9]
 
 
 def test_a_system_that_refuses_an_endless_number_of_files_gives_some(
