@@ -19,6 +19,7 @@ class Budget(NamedTuple):
     present: int
     more: int
     limit: int
+    reserve: int = 0  #: Of the limit, what the other lane may not fill.
 
     @property
     def over(self) -> int:
@@ -28,10 +29,13 @@ class Budget(NamedTuple):
     def over_share(self, held: int) -> int:
         """By how much it is too much for a client that holds so much already.
 
-        A client may hold as much as it leaves free. So the first one gets half of the limit, and
-        each further one half of what is left.
+        A client may hold as much as it leaves free for others, also in the other lane. So the first
+        one gets half of the limit without the reserve, and each further one half of what is left.
+        Once only the reserve is free, a client may hold a quarter of it.
         """
-        return max(0, held + self.more - (self.limit - self.present)) if held else 0
+        free = self.limit - self.present
+        share = max(free - self.reserve, free // 4)
+        return max(0, held + self.more - share) if held else 0
 
     @property
     def may_exceed_a_share(self) -> bool:

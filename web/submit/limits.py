@@ -62,10 +62,12 @@ class Limits:
         if need.images > own.images:
             images = Budget(present.images, need.images, self._images(lane, need))
         if need.size > own.size:
-            size = Budget(present.size, need.size, int(self.size * share))
+            limit = int(self.size * share)
+            size = Budget(present.size, need.size, limit, limit - int(self.size * _BULK_SHARE))
         if load.memory_limit and need.size + need.records > own.size + own.records:
             more, limit = need.size + need.records, int(memory_for_all(load) * share)
-            memory = Budget(present.memory, more, limit)
+            reserve = limit - int(memory_for_all(load) * _BULK_SHARE)
+            memory = Budget(present.memory, more, limit, reserve)
         return Budgets(images, size, memory, load.drained[lane], _bytes_drained(present, load))
 
     def _images(self, lane: Lane, need: Need) -> int:

@@ -95,6 +95,22 @@ def test_bytes_have_shares_too(make: Callable[..., Admission]) -> None:
     assert ask(admission, BOB, Need(1, 3 * SIZE), Lane.INTERACTIVE) is None
 
 
+def test_a_client_leaves_room_in_the_other_lane(make: Callable[..., Admission]) -> None:
+    """Pictures of `interactive` may fill more bytes than those of `bulk`."""
+    admission = make(images=1000, size=100 * SIZE)
+    admission.accept([of(Client("key carol"), 40)])
+    sent = 0
+    while ask(admission, ALICE, Need(1, SIZE), Lane.INTERACTIVE) is None:
+        admission.accept([of(ALICE, 1, Lane.INTERACTIVE)])
+        sent += 1
+    assert sent == 20, "half of what is free for both lanes"
+    assert ask(admission, BOB, Need(20, 20 * SIZE), Lane.BULK) is None
+    admission.accept([of(BOB, 20)])
+    assert isinstance(ask(admission, BOB, Need(1, SIZE), Lane.BULK), TryLater)
+    assert ask(admission, Client("key dan"), Need(1, SIZE), Lane.INTERACTIVE) is None
+    assert ask(admission, BOB, Need(1, SIZE), Lane.INTERACTIVE) is not None, "it has a quarter"
+
+
 def test_requests_under_way_count_for_their_client(make: Callable[..., Admission]) -> None:
     admission = make(images=20)
     with admission.room(ALICE) as one, admission.room(BOB) as other:
