@@ -99,9 +99,11 @@ def _advice(
     options: argparse.Namespace, upload: Upload, error: str | None, skipped: Skipped
 ) -> str | None:
     """What the user may do after this run, if there is anything."""
+    if error and error == str(upload.too_many):
+        left = "Some pictures are left. Continue with --resume."
+        return "All pictures are done." if upload.is_done else left
     if error:
-        is_done = upload.is_done and error == str(upload.too_many)
-        return "All pictures are done." if is_done else "Continue with --resume."
+        return "Continue with --resume."
     return None if upload.counts else _no_pictures(options, skipped)
 
 

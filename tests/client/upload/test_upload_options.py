@@ -147,6 +147,16 @@ def test_an_upload_stops_at_the_failures_of_a_later_job(
     assert [each["path"] for each in summary["first_failures"]] == ["x0.jpg", "x1.jpg"]
 
 
+def test_an_upload_that_stops_says_that_pictures_are_left(
+    upload: Upload, folder: Path, jobs: Jobs
+) -> None:
+    (folder / "x.jpg").write_text("soon x")
+    jobs.ending.clear()
+    status, _, err = upload("--max-failures", "1")
+    assert status == Exit.TOO_MANY_FAILURES
+    assert "Some pictures are left. Continue with --resume." in err
+
+
 @pytest.mark.usefixtures("small_jobs")
 def test_the_progress_counts_the_pictures_of_all_jobs(
     upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
