@@ -60,8 +60,9 @@ class WebSettings(BaseSettings):
     `WAIT_SECONDS`."""
     max_outstanding_bulk: Count = 100_000
     """The same for `bulk`. Two cores do the default in a quarter of an hour."""
-    max_bytes_held: Count = 2**30
-    """Bytes of images that wait in Redis. `bulk` may use four fifths of it."""
+    max_bytes_held: Count = 7 * 2**28
+    """Bytes of images that wait in Redis. `bulk` may use four fifths of it, which should be twice a
+    part of 32 pictures of `MAX_IMAGE_BYTES`."""
 
     # The page
     flower_url: WebAddress | None = None

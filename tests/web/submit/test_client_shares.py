@@ -13,8 +13,9 @@ from werkzeug.test import TestResponse
 
 from shared import keys
 from shared.errors import DailyLimitReached, Overloaded, TooManyOutstanding, TryLater
-from shared.jobs import Lane, NewJob
+from shared.jobs import PART_SIZE, Lane, NewJob
 from shared.records.accounts import account
+from shared.settings import Settings
 from tests.support.bodies import JPEG
 from tests.support.stored_jobs import SIZE, commit, new_job
 from tests.web.submit.asking import submit, unread
@@ -93,6 +94,19 @@ def test_bytes_have_shares_too(make: Callable[..., Admission]) -> None:
         ask(admission, ALICE, Need(1, 3 * SIZE), Lane.INTERACTIVE), TooManyOutstanding
     )
     assert ask(admission, BOB, Need(1, 3 * SIZE), Lane.INTERACTIVE) is None
+
+
+def test_the_largest_part_leaves_half_of_the_bytes_to_others(
+    make: Callable[..., Admission],
+) -> None:
+    """A client that has nothing may send it, however much that is."""
+    settings = Settings()
+    largest = PART_SIZE * settings.max_image_bytes
+    admission = make(images=1000, size=settings.max_bytes_held)
+    with admission.room(ALICE) as room:
+        room.fill(Lane.BULK, Need(PART_SIZE, largest))
+        assert ask(admission, BOB, Need(PART_SIZE, largest)) is None
+        assert ask(admission, ALICE, Need(PART_SIZE, largest)) is not None
 
 
 def test_a_client_leaves_room_in_the_other_lane(make: Callable[..., Admission]) -> None:
