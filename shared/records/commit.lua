@@ -24,7 +24,7 @@ if job_state == 'cancelled' then
 end
 
 local new = { succeeded = 0, failed = 0 }
-local indexes = {}
+local positions, indexes = {}, {}
 local last_outcome
 for position, state, outcome, embedding in rows() do
   if redis.call('HSETNX', part, 'r' .. position, outcome) == 1 then
@@ -32,11 +32,12 @@ for position, state, outcome, embedding in rows() do
       redis.call('HSET', part, 'e' .. position, embedding)
     end
     new[state] = new[state] + 1
+    positions[#positions + 1] = position
     indexes[#indexes + 1] = number * PART_SIZE + position
   end
   last_outcome = outcome
 end
-local written = #indexes
+local written = #positions
 if written == 0 then
   -- All of them had outcomes. After a split, somebody who had the whole part may have given them.
   if last_outcome and (whole == '0' or redis.call('HGET', part, 'pending') == '0') then
@@ -54,7 +55,7 @@ if pending == 0 then
   give_back_bytes(held, part)
 else
   redis.call('HSET', held, left_field(part), pending)
-  charge(part, -written, 0)
+  give_back_images(held, part, images, positions)
 end
 if pending == 0 or whole == '0' then
   redis.call('ZREM', outstanding, member)

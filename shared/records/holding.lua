@@ -14,9 +14,23 @@ local function give_back_bytes(held, part)
   local bytes = redis.call('HGET', held, part)
   if bytes then
     redis.call('HDEL', held, part, left_field(part))
-    redis.call('HINCRBY', held, 'total', -bytes)
+    redis.call('HINCRBY', held, 'total', 0 - bytes)
   end
   end_charge(part)
+end
+
+-- Delete the images of a part at these positions, which have outcomes now, and give back their bytes.
+-- Other images of the part are left. A large part may take minutes, and others need the memory.
+local function give_back_images(held, part, images, positions)
+  local bytes = 0
+  for _, position in ipairs(positions) do
+    bytes = bytes + redis.call('HSTRLEN', images, position)
+  end
+  redis.call('HDEL', images, unpack(positions))
+  -- Lua writes `-bytes` as "-0" if they have expired, and that is no integer for Redis.
+  redis.call('HINCRBY', held, part, 0 - bytes)
+  redis.call('HINCRBY', held, 'total', 0 - bytes)
+  charge(part, -#positions, 0 - bytes)
 end
 
 -- All names that a part can have in `outstanding`: as a whole with any number of images, or after a

@@ -89,16 +89,22 @@ FAULTS = (
     ),
     Fault(
         "images that are committed stay in the account of their client",
-        (("charge(part, -written, 0)", ""),),
+        (("charge(part, -#positions, 0 - bytes)", ""),),
         "images of .* are charged",
+        0,
+    ),
+    Fault(
+        "images that are committed keep their bytes",
+        (("redis.call('HDEL', images, unpack(positions))", ""),),
+        "holds .* bytes, and .* are counted",
         0,
     ),
     Fault(
         "a part that is released stays in the account of its client",
         (
             (
-                "\nend_charge(part)\nend\nlocal function members_of",
-                "\nend\nlocal function members_of",
+                "\nend_charge(part)\nend\nlocal function give_back_images",
+                "\nend\nlocal function give_back_images",
             ),
         ),
         "bytes of .* are charged",

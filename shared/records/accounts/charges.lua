@@ -44,6 +44,6 @@ local function end_charge(part)
   local images, bytes, lane, client = charge_of(part)
   if client then
     redis.call('HDEL', CHARGES, part)
-    change(client, lane, -images, -bytes)
+    change(client, lane, 0 - images, 0 - bytes)
   end
 end

@@ -7,10 +7,11 @@ from redis import Redis
 
 from shared import keys
 from shared.jobs import Lane, PartRef
+from shared.records.accounts import account
 from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from tests.conftest import Clock
-from tests.shared.records.parts import commit as commit_part, wear_out
+from tests.shared.records.parts import SUCCESS, commit as commit_part, wear_out
 from tests.support.stored_jobs import SIZE, commit, new_job
 
 
@@ -27,6 +28,24 @@ def test_it_counts_exactly_the_parts_that_are_not_committed(
     assert backlog.read(redis).bytes_held == 2 * SIZE
     commit(redis, jobs, second)
     assert redis.hgetall(keys.HELD) == {b"total": b"0"}
+
+
+def test_each_committed_image_gives_its_bytes_back(redis: Redis, jobs: JobRecords) -> None:
+    """A part of slow pictures takes minutes, and others need the memory."""
+    job = new_job(3, client="address 192.0.2.1")
+    jobs.submitter.accept([job])
+    ref = PartRef(job.id, 0, 3)
+    for k in range(2):
+        commit_part(redis, jobs, ref, {k: SUCCESS})
+        left = 2 - k
+        assert backlog.read(redis).bytes_held == left * SIZE
+        assert account.read(redis, "address 192.0.2.1").size == left * SIZE
+        assert redis.hlen(keys.images(job.id, 0)) == left
+    commit_part(redis, jobs, ref, {0: SUCCESS})
+    assert backlog.read(redis).bytes_held == SIZE, "a second delivery changes nothing"
+    commit_part(redis, jobs, ref)
+    assert redis.hgetall(keys.HELD) == {b"total": b"0"}
+    assert not redis.exists(keys.images(job.id, 0))
 
 
 def test_a_part_whose_records_have_expired_does_not_count(redis: Redis, jobs: JobRecords) -> None:
