@@ -32,6 +32,19 @@ _TAKE_OVER_SECONDS = 30
 _FRESH_SECONDS = 1.0
 
 
+#: Deletes the first keys, so many as the argument says. In the others no version has been seen
+#: lately. Because it deletes first, it runs in a full Redis, too (shared.records.scripts).
+_FORGET = """
+local gone = tonumber(ARGV[1])
+redis.call('UNLINK', unpack(KEYS, 1, gone))
+for k = gone + 1, #KEYS do
+  for _, version in ipairs(redis.call('ZRANGE', KEYS[k], 0, -1)) do
+    redis.call('ZADD', KEYS[k], 0, version)
+  end
+end
+"""
+
+
 class Versions(NamedTuple):
     """The model versions of a lane at one moment."""
 
@@ -185,12 +198,9 @@ def _set_current(redis: Redis, version: str, *, instead_of: str | None = None) -
 
 def forget(redis: Redis) -> None:
     """Remove the current model, and count all versions as gone. No worker may be running."""
-    pipe = redis.pipeline(transaction=True)
-    pipe.delete(keys.MODEL, *(keys.serving(lane) for lane in Lane))
-    for lane in Lane:
-        versions: Any = {keys.versions(lane): 0}
-        pipe.zunionstore(keys.versions(lane), versions)
-    pipe.execute()
+    gone = [keys.MODEL, *(keys.serving(lane) for lane in Lane)]
+    versions = [keys.versions(lane) for lane in Lane]
+    redis.eval(_FORGET, len(gone) + len(versions), *gone, *versions, len(gone))
 
 
 class CurrentModel:

@@ -129,7 +129,11 @@ def test_a_model_that_a_worker_of_an_earlier_release_announces_has_no_queue(redi
 
 def test_forgetting_counts_every_version_as_gone(redis: Redis) -> None:
     worker(redis, "old")
-    model_versions.forget(redis)
+    redis.config_set("maxmemory", 1)
+    try:
+        model_versions.forget(redis)
+    finally:
+        redis.config_set("maxmemory", 0)
     worker(redis, "new")
     versions = model_versions.read(redis, Lane.BULK)
     assert (versions.current, versions.living) == ("new", {"new"})

@@ -33,6 +33,7 @@ from shared.serving.model_versions import Versions
 _AT_ONCE = 200
 
 _REQUEUE = Script("overdue/requeue")
+_EXPIRE = Script("overdue/expire")
 _SPLIT = Script("overdue/split")
 
 
@@ -93,12 +94,12 @@ class Recovery:
 
         They keep their order, which tells those that are still in the queue from the others.
         """
-        key = keys.outstanding(lane)
-        latest = clock.now(self._redis) + self._deadline
-        parts: Any = self._redis.zrangebyscore(key, "-inf", latest, withscores=True)
-        if parts:
-            earlier = {member: deadline - self._deadline for member, deadline in parts}
-            self._redis.zadd(key, earlier, xx=True)
+        _EXPIRE(
+            self._redis,
+            outstanding=keys.outstanding(lane),
+            latest=clock.now(self._redis) + self._deadline,
+            seconds=self._deadline,
+        )
 
     def _overdue(self, lane: Lane, versions: Versions) -> list[_Overdue]:
         """Parts whose deadline has passed, without those that still wait in the queue."""
