@@ -143,6 +143,7 @@ def _backend(settings: Settings) -> Backend:
             Lane.BULK: settings.max_outstanding_bulk,
         },
         max_bytes=settings.max_bytes_held,
+        max_request_bytes=settings.max_request_bytes,
     )
     coalescer = Coalescer(admission.accept, max_unfinished=settings.max_unfinished_messages)
     model = CurrentModel(redis)

@@ -35,7 +35,8 @@ from web.http.api_keys import ApiKeys
 from web.http.clients import Client
 from web.intake.archives.uploads import ArchiveUploads
 from web.server.fairness.shares import Shares
-from web.submit.admission import Admission, Room
+from web.submit.admission import Admission
+from web.submit.room import Room
 from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import BODY, Body
 from web.submit.cached_answers import CachedAnswers

@@ -7,7 +7,8 @@ gives it back when its images are stored or refused.
 Each accept brings the present counts with it, so a lane with room costs no round trip of its own.
 Before a refusal the counts are read again, ten times a second at most. Between two reads other web
 processes may take the last of the room as well. So a limit may be passed by what they accept in
-that moment; Redis's own `maxmemory` is the hard limit.
+that moment; Redis's own `maxmemory` is the hard limit. A request with many bytes asks Redis first
+what others are storing (web.submit.large_requests).
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared.breaker import Breaker
-from shared.errors import LaneClosed, Overloaded, TryLater
+from shared.errors import LaneClosed, Overloaded, RequestTooLarge
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
 from shared.records.images import staged
@@ -31,10 +32,13 @@ from shared.records.load.backlog import Load
 from shared.records.claims import Claim
 from shared.records.submit import Accepted, JobSubmitter, PutPart
 from shared.single_flight import SingleFlight
+from shared.sizes import count_text, too_large
 from web.http.clients import NOBODY, Client
 from web.submit.budgets import NOTHING_DRAINS_SECONDS, Budgets
 from web.submit.client_accounts import ClientAccounts
+from web.submit.large_requests import LargeRequests
 from web.submit.limits import NOTHING, Limits, Need, Present, memory_for_all
+from web.submit.room import Room
 
 #: The counts are read again when they are older than this, and before a refusal than that.
 _FRESH_SECONDS = 1.0
@@ -42,61 +46,6 @@ _FRESH_FOR_REFUSAL_SECONDS = 0.1
 
 #: After a read found Redis away, callers within this time hear of it instead of trying too.
 _AWAY_SECONDS = 0.25
-
-
-class Room:
-    """Room that one request has reserved. Use it as a context manager around the request.
-
-    It is given back at the end, whatever happens; giving it back earlier, or twice, is harmless. A
-    request has room while its body is read and its images are stored, and none while its client
-    waits for the answer: stored images are in the counts of the records.
-    """
-
-    def __init__(self, admission: Admission, client: Client) -> None:
-        self._admission = admission
-        self.client = client
-        self.lane: Lane | None = None
-        self.need = NOTHING
-
-    def reserve(self, lanes: Sequence[Lane], *, size: int) -> None:
-        """Reserve the place of one image in the first of `lanes` that has room for it.
-
-        `size` is the length of the body in bytes. There must be room for it, but it is not
-        reserved: a few slow uploads would otherwise refuse everybody else. Raises as
-        `Admission.check` does.
-        """
-        *others, last = lanes
-        for lane in others:
-            with suppress(TryLater):
-                self._admission.check(lane, Need(1, size, today=1), own=self)
-                return self._set(lane, Need(1, today=1))
-        self._admission.check(last, Need(1, size, today=1), own=self)
-        self._set(last, Need(1, today=1))
-
-    def fill(self, lane: Lane, need: Need) -> None:
-        """Correct the reservation to what the request really needs.
-
-        Only what is not reserved yet is asked for. Raises as `reserve` does.
-        """
-        self._admission.check(lane, need, own=self)
-        self._set(lane, need)
-
-    def give_back(self) -> None:
-        """Reserve nothing any more."""
-        if self.lane:
-            self._admission.note_stored(self)
-            self._set(None, NOTHING)
-
-    def _set(self, lane: Lane | None, need: Need) -> None:
-        self._admission.count(self, -1)
-        self.lane, self.need = lane, need
-        self._admission.count(self, 1)
-
-    def __enter__(self) -> Room:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.give_back()
 
 
 class Admission:
@@ -107,16 +56,21 @@ class Admission:
         *,
         max_images: Mapping[Lane, int],
         max_bytes: int,
+        max_request_bytes: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_images` may be outstanding in each lane, and `max_bytes` of images in Redis."""
+        """`max_images` may be outstanding in each lane, and `max_bytes` of images in Redis.
+
+        `max_request_bytes` is the size of the largest form.
+        """
         self._clock = clock
-        self.limits = Limits(images=max_images, size=max_bytes)
+        self.limits = Limits(images=max_images, size=max_bytes, form=max_request_bytes)
         self._redis = redis
         self._accounts = ClientAccounts(redis, clock)
         self._submitter = submitter
         self._reads: SingleFlight[None, Load] = SingleFlight(self._read)
         self._breaker = Breaker(_AWAY_SECONDS, clock)
+        self.large_requests = LargeRequests(redis, self._breaker)
         self._load: Load | None = None  #: None: not known, at the start and in an outage.
         self._read_at = -math.inf
         self._images: Counter[Lane] = Counter()
@@ -149,6 +103,8 @@ class Admission:
         Raises RedisError within a second in an outage.
         """
         self._check_open(lane)
+        if own.reservation:
+            self._bytes = own.reservation.held
         budgets = self._budgets(self.load(), lane, need, own)
         seconds = budgets.seconds_until_room()
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
@@ -157,8 +113,20 @@ class Admission:
         if seconds:
             raise Overloaded(retry_after_seconds=seconds)
         reserved = own.need if own.lane is lane else own.need._replace(images=0)
-        if refusal := self._accounts.refusal(own.client, lane, need, reserved, budgets):
+        if refusal := self._accounts.refusal(
+            own.client, lane, need, reserved, budgets, reservation=own.reservation
+        ):
             raise refusal
+
+    def check_size(self, need: Need) -> None:
+        """Raises RequestTooLarge if a request may never have so many bytes, and RedisError."""
+        most = self.limits.most_at_once(self.load())
+        if need.size > most:
+            raise RequestTooLarge(
+                f"{count_text(need.images, 'picture')} are stored together and have "
+                f"{too_large(need.size, most)}, because others must have room beside them."
+                " The operator can raise MAX_BYTES_HELD, and the memory of Redis."
+            )
 
     def has_memory(self) -> bool:
         """Whether Redis has memory for new records. Raises RedisError in an outage."""
@@ -224,6 +192,7 @@ class Admission:
         try:
             yield
         except OutOfMemoryError as error:
+            self._load = None  # it said that there was room
             raise Overloaded(retry_after_seconds=NOTHING_DRAINS_SECONDS) from error
         except RedisError:
             self._load = None
@@ -272,7 +241,8 @@ class Admission:
 
     def _budgets(self, load: Load, lane: Lane, need: Need, own: Room) -> Budgets:
         own_images = own.need.images if own.lane is lane else 0
-        size = self._bytes + self._reserved_bytes - own.need.size
+        elsewhere = own.reservation.elsewhere if own.reservation else 0
+        size = self._bytes + self._reserved_bytes - own.need.size + elsewhere
         records = self._new_records + self._reserved_records - own.need.records
         present = Present(
             images=self._images[lane] + self._reserved_images[lane] - own_images,

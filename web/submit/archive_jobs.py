@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,9 +42,10 @@ from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
 from web.intake.uploads import Upload, clean, fault
 from web.server import threads
+from web.server.fairness.departures import DEPARTURES
 from web.server.fairness.rests import RESTS
 from web.server.threads import in_thread
-from web.submit.admission import Room
+from web.submit.room import Room
 from web.submit.submission import Submission
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class ArchiveJobs:
         file: IO[bytes],
         room: Room,
         *,
+        connection: socket.socket | None,
         lane: Lane | None,
         top_k: int,
         min_score: float,
@@ -91,6 +94,7 @@ class ArchiveJobs:
         """Accept all pictures of an archive as a job of `owner`, or none; gives the job's id.
 
         The number of open jobs of a client is limited. Each part takes `room`, and gives it back.
+        If the client closes its `connection` while the archive waits, it waits no longer.
         Raises BadArchive, ArchiveTooLarge, NoFiles, TooManyOpenJobs, and as `Submission.open`
         before anything is stored. If it fails later, what was stored is cancelled. Raises
         Overloaded if there is no room, also for another request that stores the same job.
@@ -126,7 +130,7 @@ class ArchiveJobs:
         # is harmless. A job in another state is complete, or that request has just given it up.
         if stored.state is JobState.RECEIVING:
             with self._abandoned_on_failure(stored.id, claim):
-                self._fill(stored, archive.members(file, kind, self._limits), room)
+                self._fill(stored, archive.members(file, kind, self._limits), room, connection)
         elif self._is_abandoned(stored.id, claim):
             raise Overloaded
         return stored.id
@@ -138,7 +142,9 @@ class ArchiveJobs:
 
         return self._jobs.get(idempotency.once(self._jobs, claim, make))
 
-    def _fill(self, job: Job, members: Iterator[Member], room: Room) -> None:
+    def _fill(
+        self, job: Job, members: Iterator[Member], room: Room, connection: socket.socket | None
+    ) -> None:
         give_up_at = time.monotonic() + self._longest_wait
         spool = tempfile.TemporaryFile()
         try:
@@ -147,7 +153,7 @@ class ArchiveJobs:
                 if not part:
                     return
                 store = partial(self._submission.put_part, job, number, part, room)
-                _store_when_there_is_room(store, give_up_at)
+                _store_when_there_is_room(store, give_up_at, connection)
                 RESTS.rest()
         finally:
             in_thread(spool.close)  # to free hundreds of megabytes on disk takes a while
@@ -202,8 +208,13 @@ def _no_pictures(skipped: Mapping[str, int]) -> str:
     return f"The archive holds no pictures; its files are skipped by their names: {listed}."
 
 
-def _store_when_there_is_room(store: Callable[[], object], give_up_at: float) -> None:
-    """Raises Overloaded or TooManyOutstanding if there is no room in time."""
+def _store_when_there_is_room(
+    store: Callable[[], object], give_up_at: float, connection: socket.socket | None
+) -> None:
+    """Raises Overloaded or TooManyOutstanding if there is no room in time.
+
+    Raises ClientGone if the client closes its connection during a wait.
+    """
     while True:
         try:
             store()
@@ -211,6 +222,7 @@ def _store_when_there_is_room(store: Callable[[], object], give_up_at: float) ->
         except (Overloaded, TooManyOutstanding):
             if time.monotonic() + _PAUSE_SECONDS > give_up_at:
                 raise
+        with DEPARTURES.ending(connection):
             time.sleep(_PAUSE_SECONDS)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from redis import Redis
 
@@ -19,6 +19,7 @@ from shared.errors import DailyLimitReached, TooManyOutstanding, TooMuchKept, Tr
 from shared.jobs import Lane
 from shared.records.accounts import account
 from shared.records.accounts.account import Account
+from shared.records.load.reservations import Reservation
 from web.http.clients import Client
 from web.submit.budgets import LONGEST_SECONDS, NOTHING_DRAINS_SECONDS, Budget, Budgets
 from web.submit.limits import Need
@@ -79,18 +80,30 @@ class ClientAccounts:
         self._known: dict[str, _Known] = {}
 
     def refusal(
-        self, client: Client, lane: Lane, need: Need, own: Need, budgets: Budgets
+        self,
+        client: Client,
+        lane: Lane,
+        need: Need,
+        own: Need,
+        budgets: Budgets,
+        *,
+        reservation: Reservation | None = None,
     ) -> TryLater | None:
         """Why a client may not have what a request needs; None if it may.
 
-        `own` is what the request has reserved in `lane`. Raises RedisError.
+        `own` is what the request has reserved in `lane`. A request with a `reservation` goes by
+        what is there now. Raises RedisError.
         """
         if not client.name or not (client.limits.are_set or budgets.may_exceed_a_share):
             return None
         fresh = _FRESH_FOR_REFUSAL_SECONDS if client.limits.are_set else _FRESH_SECONDS
+        elsewhere = 0
+        if reservation:
+            fresh, elsewhere = -1, reservation.elsewhere_for_client
         refusal = None
         for seconds in (fresh, _FRESH_FOR_REFUSAL_SECONDS):
             present = self._read(client.name, seconds).account(lane, own)
+            present = replace(present, size=present.size + elsewhere)
             refusal = self._of_key(client, present, need) or _of_share(present, lane, budgets)
             if not refusal:
                 return None

@@ -27,7 +27,8 @@ from web.server.fairness.entrance import ENTRANCE, go_on
 from web.server.fairness.pacing import note_client
 from web.server.fairness.places import PLACES
 from web.server.fairness.slots import Slots
-from web.submit.admission import Admission, Room
+from web.submit.admission import Admission
+from web.submit.room import Room
 from web.submit.bodies import BODY, Bodies, Size
 from web.submit.refusals import Refusals
 

@@ -49,6 +49,16 @@ class Present:
 class Limits:
     images: Mapping[Lane, int]  #: That may be outstanding.
     size: int  #: Bytes of images in Redis.
+    form: int  #: Bytes of the largest form.
+
+    def most_at_once(self, load: Load) -> int:
+        """Bytes of images that are stored together at most: a part, or the pictures of a form.
+
+        Two of the largest forms of others fit into the bulk lane beside them, or as much again.
+        """
+        least = min(self.size, memory_for_all(load)) if load.memory_limit else self.size
+        of_bulk = int(_BULK_SHARE * least)
+        return max(of_bulk - 2 * self.form, of_bulk // 2)
 
     def budgets(
         self, lane: Lane, need: Need, present: Present, load: Load, own: Need = NOTHING

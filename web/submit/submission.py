@@ -15,7 +15,8 @@ from shared.records.submit import PutPart
 from shared.serving.model_versions import CurrentModel
 from web.http.clients import Client
 from web.intake.uploads import Upload, new_items
-from web.submit.admission import Admission, Room
+from web.submit.admission import Admission
+from web.submit.room import Room
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from web.submit.limits import Need

@@ -22,8 +22,14 @@ def clock() -> Clock:
 def make(redis: Redis, jobs: JobRecords, clock: Clock) -> Callable[..., Admission]:
     """Makes admissions with limits of their own."""
 
-    def made(*, images: int = 10, size: int = 2**30) -> Admission:
-        max_images = dict.fromkeys(Lane, images)
-        return Admission(redis, jobs.submitter, max_images=max_images, max_bytes=size, clock=clock)
+    def made(*, images: int = 10, size: int = 2**30, form: int = 0) -> Admission:
+        return Admission(
+            redis,
+            jobs.submitter,
+            max_images=dict.fromkeys(Lane, images),
+            max_bytes=size,
+            max_request_bytes=form,
+            clock=clock,
+        )
 
     return made

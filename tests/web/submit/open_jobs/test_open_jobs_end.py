@@ -19,6 +19,7 @@ from shared.jobs import Lane, PartRef
 from shared.records.job_records import JobRecords
 from shared.serving import model_versions
 from tests.support.bodies import JPEG, Unreadable
+from tests.support.waiting import wait_until
 from tests.web.submit.open_jobs.new_jobs import KNOWN, code, learn, open_id, put, until
 
 # Cancelling
@@ -121,7 +122,7 @@ def test_a_full_redis_is_503_and_keeps_nothing(client: FlaskClient, redis: Redis
         assert set(redis.keys()) == before
     finally:
         redis.config_set("maxmemory", 0)
-    assert put(client, job_id, 0, range(2)).status_code == 201
+    wait_until(lambda: put(client, job_id, 0, range(2)).status_code == 201)
 
 
 def test_a_client_cannot_see_the_job_of_another_key(

@@ -1,0 +1,140 @@
+"""Requests with many bytes: several web processes accept no more than one would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from flask_openapi import OpenAPI
+from redis import Redis
+
+from shared import keys
+from shared.errors import Overloaded, RequestTooLarge, TooManyOutstanding
+from shared.jobs import PART_SIZE, Lane
+from shared.settings import Settings
+from tests.support.stored_jobs import new_job
+from web.http.clients import Client
+from web.submit.admission import Admission
+from web.submit.limits import Need
+
+ALICE, BOB, CAROL = Client("key alice"), Client("key bob"), Client("key carol")
+MB = 2**20
+
+
+@pytest.fixture
+def rooms() -> Iterator[ExitStack]:
+    """Requests that are under way until the test ends, or closes it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def fill(rooms: ExitStack, admission: Admission, client: Client, size: int) -> None:
+    """A request asks for room for its body, and begins to store it."""
+    room = rooms.enter_context(admission.room(client))
+    room.fill(Lane.BULK, Need(PART_SIZE, size))
+
+
+def test_a_process_knows_what_another_one_is_storing(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    one, other = make(images=1000, size=1000 * MB), make(images=1000, size=1000 * MB)
+    assert one.load() and other.load()
+    with ExitStack() as first:
+        fill(first, one, ALICE, 400 * MB)
+        fill(rooms, other, BOB, 300 * MB)
+        with pytest.raises(Overloaded):
+            fill(rooms, one, CAROL, 200 * MB)
+    fill(rooms, one, CAROL, 200 * MB)  # the first request has ended
+    rooms.close()
+    assert not redis.exists(keys.RESERVED)
+
+
+def test_a_client_has_one_share_in_all_processes(
+    make: Callable[..., Admission], rooms: ExitStack
+) -> None:
+    one, other = make(images=1000, size=1000 * MB), make(images=1000, size=1000 * MB)
+    fill(rooms, one, ALICE, 350 * MB)
+    with pytest.raises(TooManyOutstanding):
+        fill(rooms, other, ALICE, 350 * MB)
+    fill(rooms, other, BOB, 350 * MB)
+
+
+def test_what_another_process_has_just_stored_counts_at_once(
+    make: Callable[..., Admission], rooms: ExitStack
+) -> None:
+    one, other = make(images=1000, size=100 * MB), make(images=1000, size=100 * MB)
+    assert one.load()
+    other.accept([new_job(2, size=25 * MB, client=ALICE.name)])
+    with pytest.raises(Overloaded):
+        fill(rooms, one, BOB, 40 * MB)
+    with pytest.raises(TooManyOutstanding):
+        fill(rooms, one, ALICE, 20 * MB)
+    fill(rooms, one, BOB, 20 * MB)
+
+
+def test_requests_of_one_process_count_once(
+    make: Callable[..., Admission], rooms: ExitStack
+) -> None:
+    admission = make(images=1000, size=1000 * MB)
+    fill(rooms, admission, ALICE, 200 * MB)
+    fill(rooms, admission, ALICE, 200 * MB)
+    fill(rooms, admission, BOB, 390 * MB)
+
+
+def test_the_bytes_of_a_process_that_died_are_free_again(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    fill(rooms, make(images=1000, size=1000 * MB), ALICE, 400 * MB)
+    [member] = redis.zrange(keys.RESERVED, 0, -1)
+    assert 100 < redis.ttl(keys.RESERVED) <= 120
+    redis.zadd(keys.RESERVED, {member: 1})  # two minutes later
+    fill(rooms, make(images=1000, size=1000 * MB), BOB, 400 * MB)
+
+
+def test_small_requests_ask_only_their_own_process(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    fill(rooms, make(images=1000), ALICE, 15 * MB)
+    assert not redis.exists(keys.RESERVED)
+
+
+# What no request may have
+
+
+def test_the_largest_part_fits_into_the_default_limit(
+    make: Callable[..., Admission], rooms: ExitStack
+) -> None:
+    settings = Settings()
+    admission = make(images=1000, size=settings.max_bytes_held)
+    fill(rooms, admission, ALICE, PART_SIZE * settings.max_image_bytes)
+    fill(rooms, admission, BOB, PART_SIZE * settings.max_image_bytes)
+
+
+@pytest.mark.parametrize("memory, most", [(510_000_000, 222), (993_211_187, 553)])
+def test_on_a_small_machine_a_part_leaves_room_for_two_forms(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis, memory: int, most: int
+) -> None:
+    """Machines of 2 and 4 GB, which give Redis a quarter of their memory."""
+    settings = Settings()
+    form = settings.max_request_bytes
+    admission = make(images=1000, size=settings.max_bytes_held, form=form)
+    redis.config_set("maxmemory", memory)
+    try:
+        with pytest.raises(RequestTooLarge, match=f"32 pictures .* {most}.* MB are allowed"):
+            fill(rooms, admission, ALICE, (most + 1) * MB)
+        assert not redis.exists(keys.RESERVED)
+        fill(rooms, admission, ALICE, most * MB)
+        for client in (BOB, CAROL):
+            fill(rooms, admission, client, int(0.95 * form))
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def test_a_client_hears_what_it_may_send(make_app: Callable[..., OpenAPI]) -> None:
+    client = make_app(max_bytes_held=40 * MB, max_image_bytes=20 * MB).test_client()
+    picture = b"\xff\xd8\xff" + bytes(17 * MB)
+    answer = client.post("/api/v1/classify", data=picture)
+    assert (answer.status_code, answer.json["code"]) == (413, "request_too_large")
+    assert answer.json["detail"].startswith("1 picture")
+    assert "16 MB are allowed" in answer.json["detail"]
