@@ -5,6 +5,7 @@ Admission asks for room for them before they are stored. A test compares with a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -21,6 +22,9 @@ _ITEM = 400
 #: The result of an image: in its part's record, and once more in the result cache. Each image that
 #: is accepted will have one, so admission keeps this much free for each outstanding image.
 RESULT = 3_000
+
+#: What Redis puts before the bytes of an image, and behind them.
+_HEADER = 10
 
 #: A thumbnail and its key.
 _THUMBNAIL = MOST_BYTES + 500
@@ -47,6 +51,16 @@ def of_items(items: Sequence[Item], *, thumbnails: bool = False, embeddings: int
     # Once more in the result cache.
     more += 2 * (2 * embeddings + _EMBEDDING) if embeddings else 0
     return _JOB + sum(map(_of_item, items)) + more * len(items)
+
+
+def of_image(size: int) -> int:
+    """Bytes of memory for an image of `size` bytes, until it has a result.
+
+    jemalloc, which Redis uses, has four sizes for each power of two. So 17 MB take 20 MB.
+    """
+    size += _HEADER
+    step: int = 2 ** max(0, (size - 1).bit_length() - 3)
+    return math.ceil(size / step) * step
 
 
 def of_open_job(total: int) -> int:

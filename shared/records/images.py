@@ -12,7 +12,7 @@ could otherwise fill Redis with requests that are refused late.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -23,6 +23,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from shared import keys
 from shared.jobs import PART_SIZE, NewItem, NewJob, parts_of
 from shared.portions import portions
+from shared.records import footprint
 
 #: Bytes of images in one round trip, unless a single one has more. Redis does nothing else while it
 #: stores them, so all other clients of Redis wait.
@@ -46,12 +47,14 @@ def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds:
 
 
 @contextmanager
-def staged(redis: Redis, job: NewJob) -> Iterator[NewJob]:
+def staged(
+    redis: Redis, job: NewJob, noted: Callable[[int], object] = lambda size: None
+) -> Iterator[NewJob]:
     """Stage a job, which this block accepts; gives what `stage` does."""
     numbers = range(parts_of(len(job.items)))
     images = [keys.images(job.id, number) for number in numbers]
     with deleted_if_refused(redis, *images, unless=keys.job(job.id)):
-        yield stage(redis, job)
+        yield stage(redis, job, noted)
 
 
 @contextmanager
@@ -82,14 +85,18 @@ def _delete(redis: Redis, staged: Sequence[str], unless: str | None) -> None:
         pipe.execute()
 
 
-def stage(redis: Redis, job: NewJob) -> NewJob:
-    """Store the images of a job if they have many bytes; gives the job without these bytes."""
+def stage(redis: Redis, job: NewJob, noted: Callable[[int], object] = lambda size: None) -> NewJob:
+    """Store the images of a job if they have many bytes; gives the job without these bytes.
+
+    `noted` is called after each round trip with the memory that it has taken in Redis, in bytes.
+    """
     if sum(item.size for item in job.items if not item.outcome) <= _LEAST_BYTES:
         return job
     items: list[NewItem] = []
     for few in portions(job.items, size=lambda item: len(item.data), most=BYTES_AT_ONCE):
         _store(redis, job.id, len(items), few)
         items += [_without_bytes(item) for item in few]
+        noted(sum(footprint.of_image(item.size) for item in few if not item.outcome))
     return replace(job, items=items)
 
 

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -79,6 +80,9 @@ class Admission:
         self._reserved_images: Counter[Lane] = Counter()
         self._reserved_bytes = 0
         self._reserved_records = 0
+        #: Bytes of memory for images that requests under way have stored: `memory_used` has them,
+        #: and they are still reserved.
+        self._staged = self._staged_at_read = 0
 
     def load(self) -> Load:
         """The present load, about a second old at most. Raises RedisError in an outage."""
@@ -120,7 +124,7 @@ class Admission:
 
     def check_size(self, need: Need) -> None:
         """Raises RequestTooLarge if a request may never have so many bytes, and RedisError."""
-        most = self.limits.most_at_once(self.load())
+        most = self.limits.most_at_once(need, self.load())
         if need.size > most:
             raise RequestTooLarge(
                 f"{count_text(need.images, 'picture')} are stored together and have "
@@ -141,6 +145,11 @@ class Admission:
             self._reserved_records += sign * room.need.records
             self._accounts.count(room.client, room.lane, room.need, sign)
 
+    def note_staged(self, room: Room, size: int) -> None:
+        """Count memory that Redis has taken for the images of a request. For `Room` alone."""
+        room.staged += size
+        self._staged += size
+
     def note_stored(self, room: Room) -> None:
         """Count the records of a request until the next read has them. For `Room` alone."""
         self._new_records += room.need.records
@@ -148,9 +157,10 @@ class Admission:
             self._accounts.note_stored(room.client, room.lane, room.need)
 
     @contextmanager
-    def staged(self, job: NewJob) -> Iterator[NewJob]:
+    def staged(self, job: NewJob, room: Room) -> Iterator[NewJob]:
         """Store images of many bytes, before this block accepts their job. Raises as `accept`."""
-        with self._storing(), staged(self._redis, job) as without_bytes:
+        noted = partial(self.note_staged, room)
+        with self._storing(), staged(self._redis, job, noted) as without_bytes:
             yield without_bytes
 
     def accept(
@@ -230,6 +240,7 @@ class Admission:
         self._load, self._read_at = load, self._clock()
         self._images, self._bytes = Counter(load.images), load.bytes_held
         self._new_records = 0
+        self._staged_at_read = self._staged
 
     def _check_open(self, lane: Lane) -> None:
         """Raise LaneClosed if the operator lets the lane accept nothing."""
@@ -249,7 +260,7 @@ class Admission:
             all_images=self._images.total(),
             size=size,
             memory=load.memory_used
-            + (size - load.bytes_held)
+            + (size - load.bytes_held - self._staged_at_read)
             + records
             + footprint.RESULT * self._images.total(),
         )

@@ -28,7 +28,9 @@ class Need(NamedTuple):
 
     images: int = 0  #: That a worker must see.
     size: int = 0  #: Bytes of these images.
-    records: int = 0  #: Bytes of the records and results (shared.records.footprint).
+    #: Bytes of memory for the records and results, and for images beyond their own bytes
+    #: (shared.records.footprint).
+    records: int = 0
     today: int = 0  #: That count for the day, also if no worker must see them.
 
 
@@ -51,13 +53,19 @@ class Limits:
     size: int  #: Bytes of images in Redis.
     form: int  #: Bytes of the largest form.
 
-    def most_at_once(self, load: Load) -> int:
-        """Bytes of images that are stored together at most: a part, or the pictures of a form.
+    def most_at_once(self, need: Need, load: Load) -> int:
+        """Bytes of images that a request may have, which are stored together.
 
         Two of the largest forms of others fit into the bulk lane beside them, or as much again.
         """
-        least = min(self.size, memory_for_all(load)) if load.memory_limit else self.size
-        of_bulk = int(_BULK_SHARE * least)
+        most = self._beside_others(self.size)
+        if load.memory_limit:
+            of_memory = self._beside_others(memory_for_all(load))
+            most = min(most, of_memory * need.size // (need.size + need.records))
+        return most
+
+    def _beside_others(self, limit: int) -> int:
+        of_bulk = int(_BULK_SHARE * limit)
         return max(of_bulk - 2 * self.form, of_bulk // 2)
 
     def budgets(

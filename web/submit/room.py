@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shared.errors import TryLater
-from shared.jobs import Lane
+from shared.jobs import Lane, NewItem
+from shared.records import footprint
 from shared.records.load.reservations import Reservation
 from web.http.clients import Client
 from web.submit.limits import NOTHING, Need
@@ -32,6 +33,7 @@ class Room:
         self.client = client
         self.lane: Lane | None = None
         self.need = NOTHING
+        self.staged = 0  #: Bytes of memory for its images that are stored and not accepted yet.
         self.reservation: Reservation | None = None
 
     def reserve(self, lanes: Sequence[Lane], *, size: int) -> None:
@@ -64,11 +66,19 @@ class Room:
             self._admission.check(lane, need, own=self)
             self._set(lane, need)
 
+    def staging(self, items: Iterable[NewItem]) -> Iterator[NewItem]:
+        """Count the images that are taken, because the caller stores them."""
+        for item in items:
+            yield item
+            if not item.outcome:
+                self._admission.note_staged(self, footprint.of_image(item.size))
+
     def give_back(self) -> None:
         """Reserve nothing any more."""
         if self.lane:
             self._admission.note_stored(self)
             self._set(None, NOTHING)
+        self._admission.note_staged(self, -self.staged)
         self._end_reservation()
 
     def _end_reservation(self) -> None:

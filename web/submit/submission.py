@@ -94,7 +94,7 @@ class Submission:
                 model_version=version,
             )
             room.fill(lane, _need(uploads, outcomes, job))
-            with self._admission.staged(job) as without_bytes:
+            with self._admission.staged(job, room) as without_bytes:
                 self._accept(without_bytes, claim)
         metrics.IMAGES_ACCEPTED.labels(lane).inc(len(uploads))
         return outcomes
@@ -148,7 +148,7 @@ class Submission:
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
             room.fill(job.lane, _need(uploads, outcomes, job))
             version = self._model.served(job.lane, job.model_version)
-            items = new_items(uploads, outcomes)
+            items = room.staging(new_items(uploads, outcomes))
             put = self._admission.put_part(job, number, items, trace, room.client, version=version)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
@@ -168,4 +168,6 @@ def _need(
     records = footprint.of_items(
         uploads, thumbnails=options.thumbnails, embeddings=options.embeddings
     )
-    return Need(len(sizes), sum(sizes), records, today=len(uploads))
+    size = sum(sizes)
+    more = sum(map(footprint.of_image, sizes)) - size
+    return Need(len(sizes), size, records + more, today=len(uploads))

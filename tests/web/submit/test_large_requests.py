@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 from flask_openapi import OpenAPI
 from redis import Redis
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.test import stream_encode_multipart
 
 from shared import keys
 from shared.errors import Overloaded, RequestTooLarge, TooManyOutstanding
 from shared.jobs import PART_SIZE, Lane
 from shared.settings import Settings
+from tests.support.bodies import JPEG
 from tests.support.stored_jobs import new_job
+from tests.web.submit.open_jobs.new_jobs import open_id
 from web.http.clients import Client
 from web.submit.admission import Admission
 from web.submit.limits import Need
+from web.submit.room import Room
 
 ALICE, BOB, CAROL = Client("key alice"), Client("key bob"), Client("key carol")
 MB = 2**20
@@ -97,6 +103,52 @@ def test_small_requests_ask_only_their_own_process(
 ) -> None:
     fill(rooms, make(images=1000), ALICE, 15 * MB)
     assert not redis.exists(keys.RESERVED)
+
+
+@pytest.mark.parametrize("is_part", [True, False])
+def test_what_redis_has_of_a_request_counts_once(
+    make_app: Callable[..., OpenAPI],
+    redis: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    is_part: bool,
+) -> None:
+    """The bytes of a large part are reserved, and then Redis uses memory for them."""
+    app = make_app(max_image_bytes=20 * MB)
+    admission: Admission = app.extensions["backend"].admission
+    monkeypatch.setattr("web.submit.admission._FRESH_SECONDS", 0)
+    counted: list[int] = []
+    note = Admission.note_staged
+
+    def note_and_count(self: Admission, room: Room, size: int) -> None:
+        note(self, room, size)
+        budget = self._budgets(self.load(), Lane.BULK, Need(1, 1), self.room()).memory
+        assert budget
+        counted.append(budget.present)
+
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 200 * MB)
+    try:
+        before = redis.info("memory")["used_memory"]
+        monkeypatch.setattr(Admission, "note_staged", note_and_count)
+        client = app.test_client()
+        pictures = [io.BytesIO(JPEG + bytes([k]) + bytes(MB)) for k in range(32)]
+        files = MultiDict(
+            [("files", FileStorage(each, f"{k}.jpg")) for k, each in enumerate(pictures)]
+        )
+        form, length, boundary = stream_encode_multipart(files, threshold=64 * MB)
+        path = f"/jobs/{open_id(client, 32)}/parts/0" if is_part else "/jobs"
+        answer = client.open(
+            path,
+            method="PUT" if is_part else "POST",
+            input_stream=form,
+            content_length=length,
+            content_type=f"multipart/form-data; boundary={boundary}",
+        )
+        assert answer.status_code == (201 if is_part else 202)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert len(counted) > 10
+    assert max(counted) - before < 44 * MB, "40 MB of memory for 32 MB, and the records"
+    assert not admission._staged
 
 
 # What no request may have

@@ -83,3 +83,14 @@ def test_open_jobs_take_no_more_than_is_reserved(redis: Redis, jobs: JobRecords)
     used = redis.info("memory")["used_memory"] - before
     assert COUNT * footprint.of_open_job(500_000) / 8 < used
     assert used < COUNT * footprint.of_open_job(500_000)
+
+
+@pytest.mark.parametrize("size", [40_000, 100_000, 2**20, 5_000_000, 17 * 2**20, 20 * 2**20])
+def test_an_image_takes_what_is_reserved(redis: Redis, size: int) -> None:
+    redis.hset("images", "first", bytes(size))  # and Redis has a buffer for such commands
+    before = redis.info("memory")["used_memory"]
+    number = max(4, 2**24 // size)
+    for k in range(number):
+        redis.hset("images", str(k), bytes(size))
+    each = (redis.info("memory")["used_memory"] - before) / number
+    assert footprint.of_image(size) == pytest.approx(each, rel=0.02)
