@@ -35,9 +35,9 @@ outstanding:<lane>        sorted set: parts that are accepted and not yet commit
 outstanding_images:<lane> integer: images in those parts
 held                      hash: part -> bytes of its images; `total` is their sum. `<part>:left`:
                           images of the part without an outcome, if its message says otherwise
-reserved                  sorted set: "<process> <request> <bytes> <client>": bytes that a web
-                          process is storing for a request, by the time at which this ends at the
-                          latest; expires with the last one
+reserved                  sorted set: "<process> <request> <bytes> <rest> <client>": bytes that a
+                          web process is storing for a request, and those that are not stored yet,
+                          by the time at which this ends at the latest; expires with the last one
 charges                   hash: part -> "<images> <bytes> <lane> <client>": what a client has
                           outstanding and held, and is charged for this part
 account:<client>          hash: the sums of these charges (`interactive` and `bulk` images, and

@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -37,7 +36,7 @@ from shared.sizes import count_text, too_large
 from web.http.clients import NOBODY, Client
 from web.submit.budgets import NOTHING_DRAINS_SECONDS, Budgets
 from web.submit.client_accounts import ClientAccounts
-from web.submit.large_requests import LargeRequests
+from web.submit.large_requests import NOTHING_BEFORE, LargeRequests
 from web.submit.limits import NOTHING, Limits, Need, Present, memory_for_all
 from web.submit.room import Room
 
@@ -107,9 +106,11 @@ class Admission:
         Raises RedisError within a second in an outage.
         """
         self._check_open(lane)
+        load = self.load()
         if own.reservation:
-            self._bytes = own.reservation.held
-        budgets = self._budgets(self.load(), lane, need, own)
+            load = self._read_again()
+            self._bytes = own.reservation.before.held
+        budgets = self._budgets(load, lane, need, own)
         seconds = budgets.seconds_until_room()
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
             budgets = self._budgets(self._read_again(), lane, need, own)
@@ -145,9 +146,8 @@ class Admission:
             self._reserved_records += sign * room.need.records
             self._accounts.count(room.client, room.lane, room.need, sign)
 
-    def note_staged(self, room: Room, size: int) -> None:
-        """Count memory that Redis has taken for the images of a request. For `Room` alone."""
-        room.staged += size
+    def count_staged(self, size: int) -> None:
+        """Count memory that Redis has taken for images of a request. For `Room` alone."""
         self._staged += size
 
     def note_stored(self, room: Room) -> None:
@@ -159,8 +159,7 @@ class Admission:
     @contextmanager
     def staged(self, job: NewJob, room: Room) -> Iterator[NewJob]:
         """Store images of many bytes, before this block accepts their job. Raises as `accept`."""
-        noted = partial(self.note_staged, room)
-        with self._storing(), staged(self._redis, job, noted) as without_bytes:
+        with self._storing(), staged(self._redis, job, room.note_staged) as without_bytes:
             yield without_bytes
 
     def accept(
@@ -252,15 +251,16 @@ class Admission:
 
     def _budgets(self, load: Load, lane: Lane, need: Need, own: Room) -> Budgets:
         own_images = own.need.images if own.lane is lane else 0
-        elsewhere = own.reservation.elsewhere if own.reservation else 0
-        size = self._bytes + self._reserved_bytes - own.need.size + elsewhere
+        size = self._bytes + self._reserved_bytes - own.need.size
+        before = own.reservation.before if own.reservation else NOTHING_BEFORE
         records = self._new_records + self._reserved_records - own.need.records
         present = Present(
             images=self._images[lane] + self._reserved_images[lane] - own_images,
             all_images=self._images.total(),
-            size=size,
+            size=size + before.elsewhere,
             memory=load.memory_used
             + (size - load.bytes_held - self._staged_at_read)
+            + before.unstored
             + records
             + footprint.RESULT * self._images.total(),
         )

@@ -17,6 +17,7 @@ from redis import Redis
 from shared import clock as redis_clock
 from shared.errors import DailyLimitReached, TooManyOutstanding, TooMuchKept, TryLater
 from shared.jobs import Lane
+from shared.records import footprint
 from shared.records.accounts import account
 from shared.records.accounts.account import Account
 from shared.records.load.reservations import Reservation
@@ -99,7 +100,7 @@ class ClientAccounts:
         fresh = _FRESH_FOR_REFUSAL_SECONDS if client.limits.are_set else _FRESH_SECONDS
         elsewhere = 0
         if reservation:
-            fresh, elsewhere = -1, reservation.elsewhere_for_client
+            fresh, elsewhere = -1, reservation.before.elsewhere_for_client
         refusal = None
         for seconds in (fresh, _FRESH_FOR_REFUSAL_SECONDS):
             present = self._read(client.name, seconds).account(lane, own)
@@ -169,7 +170,8 @@ def _exceeds(has: int, more: int, most: int | None) -> bool:
 
 def _of_share(present: Account, lane: Lane, budgets: Budgets) -> TryLater | None:
     """Whether a client would exceed its share."""
-    kept = present.kept + present.size
+    # What its pictures will take once they have results counts against all, so also here.
+    kept = present.kept + present.size + footprint.RESULT * present.all_images
     for budget, held in (
         (budgets.images, present.images[lane]),
         (budgets.size, present.size),

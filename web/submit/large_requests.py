@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from redis import Redis
 
 from shared.breaker import Breaker
-from shared.records.load.reservations import Reservation, Reservations
+from shared.records.load.reservations import Reservation, Reservations, Reserved
+
+#: What counts for a request with few bytes.
+NOTHING_BEFORE = Reserved(0, 0, 0, 0)
 
 
 class LargeRequests:

@@ -71,14 +71,22 @@ class Room:
         for item in items:
             yield item
             if not item.outcome:
-                self._admission.note_staged(self, footprint.of_image(item.size))
+                self.note_staged(footprint.of_image(item.size))
+
+    def note_staged(self, size: int) -> None:
+        """Count memory that Redis has taken for the images, in bytes."""
+        self.staged += size
+        self._admission.count_staged(size)
+        if self.reservation:
+            self.reservation.note_stored(self.staged)
 
     def give_back(self) -> None:
         """Reserve nothing any more."""
         if self.lane:
             self._admission.note_stored(self)
             self._set(None, NOTHING)
-        self._admission.note_staged(self, -self.staged)
+        self._admission.count_staged(-self.staged)
+        self.staged = 0
         self._end_reservation()
 
     def _end_reservation(self) -> None:

@@ -8,7 +8,6 @@ it ends when the images expire that were stored and never accepted.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -24,13 +23,59 @@ _SECONDS = 120
 _RESERVE = Script("load/reserve")
 
 
-class Reservation(NamedTuple):
+#: So many more bytes are stored before others hear of it.
+_STEP = 2**25
+
+
+class Reserved(NamedTuple):
     """What was there when a request reserved bytes."""
 
     held: int  #: Bytes of the images of both lanes.
     elsewhere: int  #: Bytes that other processes had reserved.
-    elsewhere_for_client: int  #: Of these, for the same client.
-    end: Callable[[], None]  #: Ends the reservation.
+    unstored: int  #: Of these, the ones that were not stored yet.
+    elsewhere_for_client: int  #: Those for the same client.
+
+
+class Reservation:
+    """The bytes that one request has reserved."""
+
+    def __init__(self, redis: Redis, process: str, client: str, size: int) -> None:
+        """Reserve them, also in a full Redis. Raises RedisError."""
+        self._redis = redis
+        self._client = client
+        self._name = f"{process} {uuid.uuid4().hex}"
+        self._size = self._rest = size
+        self._member = self._current()
+        self._until = clock.now(redis) + _SECONDS
+        reply = _RESERVE(
+            redis,
+            reserved=keys.RESERVED,
+            held=keys.HELD,
+            process=process,
+            client=client,
+            member=self._member,
+            now=self._until - _SECONDS,
+            seconds=_SECONDS,
+        )
+        self.before = Reserved(*map(int, reply))
+
+    def note_stored(self, size: int) -> None:
+        """Let others know how much of it Redis has."""
+        if self._rest - (self._size - size) < _STEP:
+            return
+        self._rest = max(0, self._size - size)
+        with suppress(RedisError), self._redis.pipeline(transaction=True) as pipe:
+            pipe.zrem(keys.RESERVED, self._member)
+            pipe.zadd(keys.RESERVED, {self._current(): self._until})
+            pipe.execute()
+            self._member = self._current()
+
+    def end(self) -> None:
+        with suppress(RedisError):  # it expires
+            self._redis.zrem(keys.RESERVED, self._member, self._current())
+
+    def _current(self) -> str:
+        return f"{self._name} {self._size} {self._rest} {self._client}"
 
 
 class Reservations:
@@ -41,22 +86,4 @@ class Reservations:
         self._process = uuid.uuid4().hex
 
     def add(self, client: str, size: int) -> Reservation:
-        """Reserve `size` bytes, also in a full Redis. Raises RedisError."""
-        token = uuid.uuid4().hex
-        held, elsewhere, for_client = _RESERVE(
-            self._redis,
-            reserved=keys.RESERVED,
-            held=keys.HELD,
-            process=self._process,
-            token=token,
-            bytes=size,
-            client=client,
-            now=clock.now(self._redis),
-            seconds=_SECONDS,
-        )
-        member = f"{self._process} {token} {size} {client}"
-        return Reservation(int(held), elsewhere, for_client, lambda: self._remove(member))
-
-    def _remove(self, member: str) -> None:
-        with suppress(RedisError):  # it expires
-            self._redis.zrem(keys.RESERVED, member)
+        return Reservation(self._redis, self._process, client, size)

@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 from shared import keys
 from shared.errors import DailyLimitReached, Overloaded, TooManyOutstanding, TryLater
 from shared.jobs import PART_SIZE, Lane, NewJob
+from shared.records import footprint
 from shared.records.accounts import account
 from shared.settings import Settings
 from tests.support.bodies import JPEG
@@ -145,6 +146,26 @@ def test_what_is_done_gives_its_share_back(
     assert isinstance(refusal, TooManyOutstanding) and refusal.retry_after_seconds > 0
     commit(redis, jobs, job)  # type: ignore[arg-type]
     assert ask(admission, ALICE, Need(10)) is None
+
+
+def test_results_that_are_still_to_come_count_for_their_client(
+    make: Callable[..., Admission], redis: Redis
+) -> None:
+    """Those of 5,000 tiny pictures take 15 MB, and count against all clients, too."""
+    admission = make(images=100_000)
+    redis.config_set("maxmemory", 50 * 2**20)  # `bulk` may use 36 MB
+    try:
+        few = Need(500, records=500 * footprint.RESULT)
+        sent = 0
+        while ask(admission, ALICE, few) is None:
+            admission.accept([new_job(500, size=10, client=ALICE.name)])
+            sent += 500
+        assert 2000 < sent and sent * footprint.RESULT < 18 * 2**20
+        for _ in range(2):
+            assert ask(admission, BOB, few) is None
+            admission.accept([new_job(500, size=10, client=BOB.name)])
+    finally:
+        redis.config_set("maxmemory", 0)
 
 
 def test_a_service_with_little_to_do_reads_no_accounts(

@@ -22,7 +22,6 @@ from tests.web.submit.open_jobs.new_jobs import open_id
 from web.http.clients import Client
 from web.submit.admission import Admission
 from web.submit.limits import Need
-from web.submit.room import Room
 
 ALICE, BOB, CAROL = Client("key alice"), Client("key bob"), Client("key carol")
 MB = 2**20
@@ -117,10 +116,10 @@ def test_what_redis_has_of_a_request_counts_once(
     admission: Admission = app.extensions["backend"].admission
     monkeypatch.setattr("web.submit.admission._FRESH_SECONDS", 0)
     counted: list[int] = []
-    note = Admission.note_staged
+    count_staged = Admission.count_staged
 
-    def note_and_count(self: Admission, room: Room, size: int) -> None:
-        note(self, room, size)
+    def note_and_count(self: Admission, size: int) -> None:
+        count_staged(self, size)
         budget = self._budgets(self.load(), Lane.BULK, Need(1, 1), self.room()).memory
         assert budget
         counted.append(budget.present)
@@ -128,7 +127,7 @@ def test_what_redis_has_of_a_request_counts_once(
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 200 * MB)
     try:
         before = redis.info("memory")["used_memory"]
-        monkeypatch.setattr(Admission, "note_staged", note_and_count)
+        monkeypatch.setattr(Admission, "count_staged", note_and_count)
         client = app.test_client()
         pictures = [io.BytesIO(JPEG + bytes([k]) + bytes(MB)) for k in range(32)]
         files = MultiDict(
@@ -149,6 +148,28 @@ def test_what_redis_has_of_a_request_counts_once(
     assert len(counted) > 10
     assert max(counted) - before < 44 * MB, "40 MB of memory for 32 MB, and the records"
     assert not admission._staged
+
+
+def test_what_redis_has_of_a_request_of_another_process_counts_once(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    one, other = make(images=1000, size=2000 * MB), make(images=1000, size=2000 * MB)
+    redis.config_set("maxmemory", 2**30)  # `bulk` may use 737 MB
+    try:
+        with ExitStack() as first:
+            room = first.enter_context(one.room(ALICE))
+            room.fill(Lane.BULK, Need(PART_SIZE, 500 * MB))
+            with pytest.raises(Overloaded), ExitStack() as refused:
+                fill(refused, other, BOB, 300 * MB)
+            for _ in range(50):
+                room.note_staged(10 * MB)
+            [member] = redis.zrange(keys.RESERVED, 0, -1)
+            assert int(member.split()[3]) < 32 * MB
+            fill(rooms, other, BOB, 300 * MB)  # here, Redis does not have them in fact
+        [member] = redis.zrange(keys.RESERVED, 0, -1)
+        assert member.endswith(b" key bob")
+    finally:
+        redis.config_set("maxmemory", 0)
 
 
 # What no request may have
