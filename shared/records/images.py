@@ -25,6 +25,9 @@ from shared.jobs import PART_SIZE, NewItem, NewJob, parts_of
 from shared.portions import portions
 from shared.records import footprint
 
+#: Called when images were staged, with the bytes of memory that they take in Redis.
+Note = Callable[[int], object]
+
 #: Bytes of images in one round trip, unless a single one has more. Redis does nothing else while it
 #: stores them, so all other clients of Redis wait.
 BYTES_AT_ONCE = 2 * 2**20
@@ -34,6 +37,10 @@ _LEAST_BYTES = 2**20
 
 #: Staged images live this long. A job that is not accepted by then never will be.
 _SECONDS = 120
+
+
+def note_nothing(size: int) -> None:
+    """A `Note` for a caller that does not count."""
 
 
 def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds: int) -> None:
@@ -47,14 +54,12 @@ def store_images(pipe: Pipeline, key: str, images: Mapping[int, bytes], seconds:
 
 
 @contextmanager
-def staged(
-    redis: Redis, job: NewJob, noted: Callable[[int], object] = lambda size: None
-) -> Iterator[NewJob]:
+def staged(redis: Redis, job: NewJob, note: Note = note_nothing) -> Iterator[NewJob]:
     """Stage a job, which this block accepts; gives what `stage` does."""
     numbers = range(parts_of(len(job.items)))
     images = [keys.images(job.id, number) for number in numbers]
     with deleted_if_refused(redis, *images, unless=keys.job(job.id)):
-        yield stage(redis, job, noted)
+        yield stage(redis, job, note)
 
 
 @contextmanager
@@ -85,18 +90,15 @@ def _delete(redis: Redis, staged: Sequence[str], unless: str | None) -> None:
         pipe.execute()
 
 
-def stage(redis: Redis, job: NewJob, noted: Callable[[int], object] = lambda size: None) -> NewJob:
-    """Store the images of a job if they have many bytes; gives the job without these bytes.
-
-    `noted` is called after each round trip with the memory that it has taken in Redis, in bytes.
-    """
+def stage(redis: Redis, job: NewJob, note: Note = note_nothing) -> NewJob:
+    """Store the images of a job if they have many bytes; gives the job without these bytes."""
     if sum(item.size for item in job.items if not item.outcome) <= _LEAST_BYTES:
         return job
     items: list[NewItem] = []
     for few in portions(job.items, size=lambda item: len(item.data), most=BYTES_AT_ONCE):
         _store(redis, job.id, len(items), few)
         items += [_without_bytes(item) for item in few]
-        noted(sum(footprint.of_image(item.size) for item in few if not item.outcome))
+        note(sum(footprint.of_image(item.size) for item in few if not item.outcome))
     return replace(job, items=items)
 
 

@@ -25,7 +25,13 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.images import deleted_if_refused, staged_keys, store_images
+from shared.records.images import (
+    Note,
+    deleted_if_refused,
+    note_nothing,
+    staged_keys,
+    store_images,
+)
 from shared.records.open_jobs.staging import StagedPart
 from shared.records.open_jobs.stored_part import stored_part
 
@@ -141,6 +147,7 @@ class JobSubmitter:
         *,
         client: str = "",
         version: str = "",
+        note: Note = note_nothing,
     ) -> PutPart:
         """Store a part of an open job and queue it. Repeating the call is harmless.
 
@@ -152,7 +159,7 @@ class JobSubmitter:
         """
         if stored := stored_part(self._redis, job, number):
             return _put_part("stored", stored, [item.digest for item in items])
-        staged = StagedPart(self._redis, job, trace)
+        staged = StagedPart(self._redis, job, trace, note)
         # If the script accepts the part, it gives these keys other names.
         with deleted_if_refused(self._redis, staged.key, staged.images_key):
             for item in items:

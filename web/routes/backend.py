@@ -36,11 +36,11 @@ from web.http.clients import Client
 from web.intake.archives.uploads import ArchiveUploads
 from web.server.fairness.shares import Shares
 from web.submit.admission import Admission
-from web.submit.room import Room
 from web.submit.archive_jobs import ArchiveJobs
 from web.submit.bodies import BODY, Body
 from web.submit.cached_answers import CachedAnswers
 from web.submit.early_refusals import OBJECTION, ROOM
+from web.submit.room import Room
 from web.submit.submission import Submission
 
 #: A client that has too much that it does not read waits so long.

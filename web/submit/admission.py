@@ -106,10 +106,11 @@ class Admission:
         Raises RedisError within a second in an outage.
         """
         self._check_open(lane)
-        load = self.load()
         if own.reservation:
             load = self._read_again()
             self._bytes = own.reservation.before.held
+        else:
+            load = self.load()
         budgets = self._budgets(load, lane, need, own)
         seconds = budgets.seconds_until_room()
         if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
@@ -184,14 +185,17 @@ class Admission:
         number: int,
         items: Iterable[NewItem],
         trace: str,
-        client: Client,
+        room: Room,
         *,
         version: str,
     ) -> PutPart:
         """Store and queue a part. Raises Overloaded where Redis is full, and as the store does."""
         with self._storing():
             put = self._submitter.put_part(
-                job, number, items, trace, client=client.name, version=version
+                *(job, number, items, trace),
+                client=room.client.name,
+                version=version,
+                note=room.note_staged,
             )
         self._note_accepted(job.lane, put.accepted)
         return put

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from redis import Redis
 
@@ -20,7 +20,7 @@ from shared.jobs import Lane
 from shared.records import footprint
 from shared.records.accounts import account
 from shared.records.accounts.account import Account
-from shared.records.load.reservations import Reservation
+from shared.records.load.reservation import Reservation
 from web.http.clients import Client
 from web.submit.budgets import LONGEST_SECONDS, NOTHING_DRAINS_SECONDS, Budget, Budgets
 from web.submit.limits import Need
@@ -59,8 +59,11 @@ class _Known:
     reserved: _Sum = field(default_factory=_Sum)  #: By its requests that are under way.
     requests: int = 0  #: That have reserved something.
 
-    def account(self, lane: Lane, own: Need) -> Account:
-        """What the client has, without what one request has reserved in `lane`."""
+    def account(self, lane: Lane, own: Need, elsewhere: int) -> Account:
+        """What the client has, without what one request has reserved in `lane`.
+
+        In other processes it has reserved `elsewhere` bytes of images.
+        """
         sums = (self.stored, self.reserved)
         images = {
             each: self.read.images[each] + sum(one.images[each] for one in sums) for each in Lane
@@ -68,7 +71,7 @@ class _Known:
         images[lane] -= own.images
         return Account(
             images=images,
-            size=self.read.size + sum(one.size for one in sums) - own.size,
+            size=self.read.size + sum(one.size for one in sums) - own.size + elsewhere,
             kept=self.read.kept + sum(one.records for one in sums) - own.records,
             today=self.read.today + sum(one.today for one in sums) - own.today,
         )
@@ -103,8 +106,7 @@ class ClientAccounts:
             fresh, elsewhere = -1, reservation.before.elsewhere_for_client
         refusal = None
         for seconds in (fresh, _FRESH_FOR_REFUSAL_SECONDS):
-            present = self._read(client.name, seconds).account(lane, own)
-            present = replace(present, size=present.size + elsewhere)
+            present = self._read(client.name, seconds).account(lane, own, elsewhere)
             refusal = self._of_key(client, present, need) or _of_share(present, lane, budgets)
             if not refusal:
                 return None
@@ -170,8 +172,9 @@ def _exceeds(has: int, more: int, most: int | None) -> bool:
 
 def _of_share(present: Account, lane: Lane, budgets: Budgets) -> TryLater | None:
     """Whether a client would exceed its share."""
-    # What its pictures will take once they have results counts against all, so also here.
-    kept = present.kept + present.size + footprint.RESULT * present.all_images
+    # Admission counts the results that are still to come for all, so also for each client.
+    outstanding = present.size + footprint.RESULT * present.all_images
+    kept = present.kept + outstanding
     for budget, held in (
         (budgets.images, present.images[lane]),
         (budgets.size, present.size),
@@ -179,7 +182,7 @@ def _of_share(present: Account, lane: Lane, budgets: Budgets) -> TryLater | None
     ):
         over = budget.over_share(held) if budget else 0
         if budget and over:
-            return _share_refusal(budget, over, budgets, keeps=present.kept > present.size)
+            return _share_refusal(budget, over, budgets, keeps=present.kept > outstanding)
     return None
 
 

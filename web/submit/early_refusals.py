@@ -28,9 +28,9 @@ from web.server.fairness.pacing import note_client
 from web.server.fairness.places import PLACES
 from web.server.fairness.slots import Slots
 from web.submit.admission import Admission
-from web.submit.room import Room
 from web.submit.bodies import BODY, Bodies, Size
 from web.submit.refusals import Refusals
+from web.submit.room import Room
 
 #: In the WSGI environment: the room that a submission has reserved, and the outage that the
 #: application has to report.

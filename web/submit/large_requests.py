@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from redis import Redis
 
 from shared.breaker import Breaker
-from shared.records.load.reservations import Reservation, Reservations, Reserved
+from shared.records.load.reservation import Reservation, Reserved
 
-#: What counts for a request with few bytes.
+#: Requests with fewer bytes of images ask only their own process: they are stored in a moment.
+LEAST_BYTES = 2**24
+
+#: What others have reserved, for a request that does not ask.
 NOTHING_BEFORE = Reserved(0, 0, 0, 0)
 
 
 class LargeRequests:
     def __init__(self, redis: Redis, breaker: Breaker) -> None:
-        self._reservations = Reservations(redis)
+        self._redis = redis
+        self._process = uuid.uuid4().hex
         self._breaker = breaker
         #: Requests of this process see each other in its own counts.
         self._lock = threading.Lock()
@@ -30,5 +35,5 @@ class LargeRequests:
         """
         with self._lock:
             with self._breaker:
-                reservation = self._reservations.add(client, size)
+                reservation = Reservation(self._redis, self._process, client, size)
             yield reservation

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from shared.errors import TryLater
-from shared.jobs import Lane, NewItem
-from shared.records import footprint
-from shared.records.load.reservations import Reservation
+from shared.jobs import Lane
+from shared.records.load.reservation import Reservation
 from web.http.clients import Client
+from web.submit.large_requests import LEAST_BYTES
 from web.submit.limits import NOTHING, Need
 
 if TYPE_CHECKING:
     from web.submit.admission import Admission
-
-#: Requests with fewer bytes of images ask only their own process: they are stored in a moment.
-LEAST_BYTES = 2**24
 
 
 class Room:
@@ -65,13 +62,6 @@ class Room:
         with self._admission.large_requests.asking(self.client.name, need.size) as self.reservation:
             self._admission.check(lane, need, own=self)
             self._set(lane, need)
-
-    def staging(self, items: Iterable[NewItem]) -> Iterator[NewItem]:
-        """Count the images that are taken, because the caller stores them."""
-        for item in items:
-            yield item
-            if not item.outcome:
-                self.note_staged(footprint.of_image(item.size))
 
     def note_staged(self, size: int) -> None:
         """Count memory that Redis has taken for the images, in bytes."""

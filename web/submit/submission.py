@@ -16,10 +16,10 @@ from shared.serving.model_versions import CurrentModel
 from web.http.clients import Client
 from web.intake.uploads import Upload, new_items
 from web.submit.admission import Admission
-from web.submit.room import Room
 from web.submit.cached_answers import CachedAnswers
 from web.submit.coalescer import Coalescer
 from web.submit.limits import Need
+from web.submit.room import Room
 
 
 class Submission:
@@ -148,8 +148,8 @@ class Submission:
                 raise ImagesNeeded([number * PART_SIZE + k for k in missing])
             room.fill(job.lane, _need(uploads, outcomes, job))
             version = self._model.served(job.lane, job.model_version)
-            items = room.staging(new_items(uploads, outcomes))
-            put = self._admission.put_part(job, number, items, trace, room.client, version=version)
+            items = new_items(uploads, outcomes)
+            put = self._admission.put_part(job, number, items, trace, room, version=version)
         if put.is_new:
             metrics.IMAGES_ACCEPTED.labels(job.lane).inc(len(uploads))
         return put

@@ -17,18 +17,19 @@ from shared import clock, keys
 from shared.jobs import ItemState, Job, NewItem
 from shared.records import footprint
 from shared.records.codec import part_fields
-from shared.records.images import BYTES_AT_ONCE, store_images
+from shared.records.images import BYTES_AT_ONCE, Note, store_images
 
 #: Staged keys live this long. A part that is not accepted by then never will be.
 _SECONDS = 120
 
 
 class StagedPart:
-    def __init__(self, redis: Redis, job: Job, trace: str) -> None:
+    def __init__(self, redis: Redis, job: Job, trace: str, note: Note) -> None:
         self._redis = redis
         self._trace = trace
         self._top_k = job.top_k
         self._options = job
+        self._note = note
         self._unsent: dict[int, bytes] = {}
         self._unsent_bytes = 0
         self.now = clock.now(redis)
@@ -68,8 +69,10 @@ class StagedPart:
         self.bytes += len(item.data)
         if self._unsent_bytes > BYTES_AT_ONCE:
             pipe = self._redis.pipeline(transaction=True)
+            memory = sum(footprint.of_image(len(data)) for data in self._unsent.values())
             self._send(pipe)
             pipe.execute()
+            self._note(memory)
 
     def rest(self) -> Pipeline:
         """A transaction that sends the record and every image that was not sent yet."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from flask.testing import FlaskClient
 from flask_openapi import OpenAPI
 from redis import Redis
 from werkzeug.datastructures import FileStorage, MultiDict
-from werkzeug.test import stream_encode_multipart
+from werkzeug.test import TestResponse, stream_encode_multipart
 
 from shared import keys
 from shared.errors import Overloaded, RequestTooLarge, TooManyOutstanding
@@ -22,6 +23,7 @@ from tests.web.submit.open_jobs.new_jobs import open_id
 from web.http.clients import Client
 from web.submit.admission import Admission
 from web.submit.limits import Need
+from web.submit.room import Room
 
 ALICE, BOB, CAROL = Client("key alice"), Client("key bob"), Client("key carol")
 MB = 2**20
@@ -104,6 +106,34 @@ def test_small_requests_ask_only_their_own_process(
     assert not redis.exists(keys.RESERVED)
 
 
+def send(client: FlaskClient, method: str, path: str) -> TestResponse:
+    """Send a form with 32 pictures of one megabyte."""
+    pictures = [io.BytesIO(JPEG + bytes([k]) + bytes(MB)) for k in range(PART_SIZE)]
+    files = MultiDict([("files", FileStorage(each, f"{k}.jpg")) for k, each in enumerate(pictures)])
+    form, length, boundary = stream_encode_multipart(files, threshold=64 * MB)
+    return client.open(
+        path,
+        method=method,
+        input_stream=form,
+        content_length=length,
+        content_type=f"multipart/form-data; boundary={boundary}",
+    )
+
+
+def test_a_part_that_is_stored_already_is_not_counted_again(
+    make_app: Callable[..., OpenAPI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[int] = []
+    monkeypatch.setattr(Room, "note_staged", lambda self, size: noted.append(size))
+    client = make_app(max_image_bytes=20 * MB).test_client()
+    path = f"/jobs/{open_id(client, PART_SIZE)}/parts/0"
+    assert send(client, "PUT", path).status_code == 201
+    assert 36 * MB < sum(noted) <= 40 * MB
+    noted.clear()
+    assert send(client, "PUT", path).status_code == 200
+    assert not noted, "Redis stored nothing"
+
+
 @pytest.mark.parametrize("is_part", [True, False])
 def test_what_redis_has_of_a_request_counts_once(
     make_app: Callable[..., OpenAPI],
@@ -129,19 +159,8 @@ def test_what_redis_has_of_a_request_counts_once(
         before = redis.info("memory")["used_memory"]
         monkeypatch.setattr(Admission, "count_staged", note_and_count)
         client = app.test_client()
-        pictures = [io.BytesIO(JPEG + bytes([k]) + bytes(MB)) for k in range(32)]
-        files = MultiDict(
-            [("files", FileStorage(each, f"{k}.jpg")) for k, each in enumerate(pictures)]
-        )
-        form, length, boundary = stream_encode_multipart(files, threshold=64 * MB)
         path = f"/jobs/{open_id(client, 32)}/parts/0" if is_part else "/jobs"
-        answer = client.open(
-            path,
-            method="PUT" if is_part else "POST",
-            input_stream=form,
-            content_length=length,
-            content_type=f"multipart/form-data; boundary={boundary}",
-        )
+        answer = send(client, "PUT" if is_part else "POST", path)
         assert answer.status_code == (201 if is_part else 202)
     finally:
         redis.config_set("maxmemory", 0)

@@ -1,4 +1,4 @@
-"""Bytes that requests have reserved while their images are being stored.
+"""Bytes that a request has reserved while their images are being stored.
 
 To store hundreds of megabytes takes seconds, and `held` has them only at the end. Other web
 processes would accept as many meanwhile. A reservation ends with its request. If the process dies,
@@ -22,7 +22,6 @@ _SECONDS = 120
 
 _RESERVE = Script("load/reserve")
 
-
 #: So many more bytes are stored before others hear of it.
 _STEP = 2**25
 
@@ -40,7 +39,10 @@ class Reservation:
     """The bytes that one request has reserved."""
 
     def __init__(self, redis: Redis, process: str, client: str, size: int) -> None:
-        """Reserve them, also in a full Redis. Raises RedisError."""
+        """Reserve `size` bytes, also in a full Redis. Raises RedisError.
+
+        `process` stands for this web process.
+        """
         self._redis = redis
         self._client = client
         self._name = f"{process} {uuid.uuid4().hex}"
@@ -76,14 +78,3 @@ class Reservation:
 
     def _current(self) -> str:
         return f"{self._name} {self._size} {self._rest} {self._client}"
-
-
-class Reservations:
-    """Those of one process."""
-
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._process = uuid.uuid4().hex
-
-    def add(self, client: str, size: int) -> Reservation:
-        return Reservation(self._redis, self._process, client, size)
