@@ -11,16 +11,19 @@ import sys
 import tarfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 
 import httpx
 import pytest
 
+from shared import keys
+from shared.jobs import Lane
 from tests.pipeline.jobs import completed
 from tests.support.connection import Connection, head
-from tests.support.local_service import LocalService
+from tests.support.local_service import LocalService, local_service
+from tests.support.waiting import wait_until
 from tests.web.intake.archive_files import tarred, zipped
 
 
@@ -39,6 +42,25 @@ def test_pictures_of_an_archive_get_the_labels_that_they_get_alone(
     for path, item in list(zip(chosen, items, strict=True))[::8]:
         alone = http.post("/api/v1/classify", content=path.read_bytes()).json()
         assert item["predictions"][0] == alone["predictions"][0]
+
+
+def test_an_archive_whose_client_has_gone_waits_no_longer(
+    tmp_path: Path, pictures: list[Path]
+) -> None:
+    """No worker runs, so the second part would wait for a minute."""
+    archive = zipped([(path.name, path.read_bytes()) for path in pictures[:64]])
+    own = {"WEB_PROCESSES": "1", "DATA_DIR": str(tmp_path), "MAX_OUTSTANDING_BULK": "40"}
+    with local_service(tmp_path, os.environ | own) as web, closing(web.redis()) as redis:
+        web.start_web()
+        web.await_web()
+        url = f"{web.base_url}/api/v1/jobs"
+        zip_type = {"Content-Type": "application/zip"}
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(url, content=archive, headers=zip_type, timeout=3)
+        [job] = redis.keys("job:*")
+        assert redis.hget(job, "received") == b"32"
+        wait_until(lambda: redis.hget(job, "state") == b"cancelled", 5)
+        wait_until(lambda: redis.get(keys.outstanding_images(Lane.BULK)) == b"0", 5)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ from web.intake.archives import archive
 from web.intake.archives.archive import Limits, Member
 from web.intake.uploads import Upload, clean, fault
 from web.server import threads
-from web.server.fairness.departures import DEPARTURES
+from web.server.fairness.departures import ClientGone, has_gone
 from web.server.fairness.rests import RESTS
 from web.server.threads import in_thread
 from web.submit.room import Room
@@ -222,8 +222,9 @@ def _store_when_there_is_room(
         except (Overloaded, TooManyOutstanding):
             if time.monotonic() + _PAUSE_SECONDS > give_up_at:
                 raise
-        with DEPARTURES.ending(connection):
-            time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS)
+        if has_gone(connection):
+            raise ClientGone
 
 
 def _digest(file: IO[bytes]) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ from tests.support.bodies import Unreadable
 from tests.support.ports import free_port
 from tests.web.intake.archive_files import zipped
 from tests.web.submit.archives.archive_posts import left_over, pictures, post_raw, post_with_key
-from web.server.fairness.departures import ClientGone
 from web.submit import archive_jobs
 
 
@@ -63,22 +61,6 @@ def test_an_archive_that_finds_no_room_in_time_is_cancelled(
     assert not left_over(redis)
     [key] = redis.scan_iter("job:*")
     assert redis.hget(key, "state") == b"cancelled"
-
-
-def test_an_archive_whose_client_has_gone_waits_no_longer(
-    make_app: Callable[..., OpenAPI], redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextmanager
-    def ending(connection: object) -> Iterator[None]:
-        yield
-        if clock.pauses == 3:
-            raise ClientGone
-
-    monkeypatch.setattr(archive_jobs.DEPARTURES, "ending", ending)
-    client = make_app(max_outstanding_bulk=40, max_wait_seconds=1000).test_client()
-    assert post_raw(client, zipped(pictures(100))).status_code == 503
-    assert clock.pauses == 3
-    assert not left_over(redis)
 
 
 def test_a_full_lane_refuses_an_archive_before_it_is_read(
