@@ -130,8 +130,9 @@ class Admission:
         if need.size > most:
             raise RequestTooLarge(
                 f"{count_text(need.images, 'picture')} are stored together and have "
-                f"{too_large(need.size, most)}, because others must have room beside them."
-                " The operator can raise MAX_BYTES_HELD, and the memory of Redis."
+                f"{too_large(need.size, most)}, so that other clients have room, too. Send fewer or"
+                " smaller pictures, or the folder with `image-classifier upload`: it sends fewer at"
+                " a time. The operator can give Redis more memory."
             )
 
     def has_memory(self) -> bool:
