@@ -16,6 +16,7 @@ from shared.serving import model_info, model_versions
 from shared.serving.model_versions import CurrentModel, promote
 from shared.serving.presence import Presence
 from tests.conftest import Clock
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import new_model
 
 LONG = 31  #: Seconds after which the current version counts as gone.
@@ -129,11 +130,8 @@ def test_a_model_that_a_worker_of_an_earlier_release_announces_has_no_queue(redi
 
 def test_forgetting_counts_every_version_as_gone(redis: Redis) -> None:
     worker(redis, "old")
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         model_versions.forget(redis)
-    finally:
-        redis.config_set("maxmemory", 0)
     worker(redis, "new")
     versions = model_versions.read(redis, Lane.BULK)
     assert (versions.current, versions.living) == ("new", {"new"})

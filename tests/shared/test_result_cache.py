@@ -8,6 +8,7 @@ from redis import Redis
 from shared import spare_memory
 from shared.jobs import ItemState, Outcome
 from shared.result_cache import ResultCache
+from tests.support.servers.memory_limit import memory_limit
 
 KNOWN = Outcome(state=ItemState.SUCCEEDED, model_version="m-1")
 
@@ -25,15 +26,12 @@ def test_the_cache_grows_only_while_redis_has_half_of_its_memory_free(
     monkeypatch.setattr(spare_memory, "_FRESH_SECONDS", 0)
     cache = ResultCache(redis, ttl_seconds=60)
     used = redis.info("memory")["used_memory"]
-    try:
-        assert learn(redis, cache, "without a limit")
-        redis.config_set("maxmemory", 3 * used)
+    assert learn(redis, cache, "without a limit")
+    with memory_limit(redis, 3 * used):
         assert learn(redis, cache, "two thirds free")
-        redis.config_set("maxmemory", int(1.5 * used))
+    with memory_limit(redis, int(1.5 * used)):
         assert not learn(redis, cache, "a third free")
         assert cache.get("m-1", ["two thirds free"]) != [None], "what is there is still used"
-    finally:
-        redis.config_set("maxmemory", 0)
 
 
 def test_how_full_redis_is_is_read_every_few_seconds(redis: Redis) -> None:

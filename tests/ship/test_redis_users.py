@@ -20,6 +20,7 @@ from tests.monitoring.watchers import documented_options
 from tests.pipeline.delivery.test_backlog_query import COUNT
 from tests.support.servers import redis_users
 from tests.support.ports import free_port
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.waiting import wait_until
 
 
@@ -83,13 +84,12 @@ def test_the_exporter_shows_memory_and_its_limit(redis: Redis, redis_url: str) -
             answers.append(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
         return bool(answers)
 
-    redis.config_set("maxmemory", 2**30)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as exporter:
+    exporting = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    with memory_limit(redis, 2**30), exporting as exporter:
         try:
             wait_until(scraped)
         finally:
             exporter.kill()
-            redis.config_set("maxmemory", 0)
     assert "\nredis_up 1\n" in answers[0]
     for name in ("redis_memory_used_bytes", "redis_memory_max_bytes"):
         [value] = [line for line in answers[0].splitlines() if line.startswith(f"{name} ")]

@@ -23,7 +23,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from shared.breaker import Breaker
-from shared.errors import LaneClosed, Overloaded, RequestTooLarge
+from shared.errors import LaneClosed, Overloaded, RequestTooLarge, TryLater
 from shared.jobs import Job, Lane, NewItem, NewJob, OpenJob
 from shared.records import footprint
 from shared.records.images import staged
@@ -75,13 +75,16 @@ class Admission:
         self._read_at = -math.inf
         self._images: Counter[Lane] = Counter()
         self._bytes = 0
-        self._new_records = 0  #: Bytes of records since the counts were read.
+        #: What this process has stored since the load was read: bytes of images, and of records.
+        self._new_bytes = self._new_records = 0
         self._reserved_images: Counter[Lane] = Counter()
         self._reserved_bytes = 0
         self._reserved_records = 0
         #: Bytes of memory for images that requests under way have stored: `memory_used` has them,
         #: and they are still reserved.
         self._staged = self._staged_at_read = 0
+        #: The same of other processes. Once they are accepted, `_bytes` has them, too.
+        self._staged_elsewhere_at_read = 0
 
     def load(self) -> Load:
         """The present load, about a second old at most. Raises RedisError in an outage."""
@@ -111,18 +114,20 @@ class Admission:
             self._bytes = own.reservation.before.held
         else:
             load = self.load()
-        budgets = self._budgets(load, lane, need, own)
-        seconds = budgets.seconds_until_room()
-        if seconds and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
-            budgets = self._budgets(self._read_again(), lane, need, own)
-            seconds = budgets.seconds_until_room()
-        if seconds:
-            raise Overloaded(retry_after_seconds=seconds)
-        reserved = own.need if own.lane is lane else own.need._replace(images=0)
-        if refusal := self._accounts.refusal(
-            own.client, lane, need, reserved, budgets, reservation=own.reservation
-        ):
+        refusal = self._refusal(load, lane, need, own)
+        if refusal and self._age() > _FRESH_FOR_REFUSAL_SECONDS:
+            refusal = self._refusal(self._read_again(), lane, need, own)
+        if refusal:
             raise refusal
+
+    def _refusal(self, load: Load, lane: Lane, need: Need, own: Room) -> TryLater | None:
+        budgets = self._budgets(load, lane, need, own)
+        if seconds := budgets.seconds_until_room():
+            return Overloaded(retry_after_seconds=seconds)
+        reserved = own.need if own.lane is lane else own.need._replace(images=0)
+        return self._accounts.refusal(
+            own.client, lane, need, reserved, budgets, reservation=own.reservation
+        )
 
     def check_size(self, need: Need) -> None:
         """Raises RequestTooLarge if a request may never have so many bytes, and RedisError."""
@@ -173,7 +178,8 @@ class Admission:
         """
         with self._storing():
             accepted = self._submitter.accept(jobs, claim, at_once=at_once)
-        self._note_accepted(jobs[0].lane, accepted)
+        size = sum(item.size for job in jobs for item in job.items if item.outcome is None)
+        self._note_accepted(jobs[0].lane, accepted, size)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job that is to be filled. Raises Overloaded where Redis is full."""
@@ -198,7 +204,7 @@ class Admission:
                 version=version,
                 note=room.note_staged,
             )
-        self._note_accepted(job.lane, put.accepted)
+        self._note_accepted(job.lane, put.accepted, room.need.size)
         return put
 
     @contextmanager
@@ -212,10 +218,12 @@ class Admission:
             self._load = None
             raise
 
-    def _note_accepted(self, lane: Lane, accepted: Accepted | None) -> None:
+    def _note_accepted(self, lane: Lane, accepted: Accepted | None, size: int) -> None:
+        """`size` is that of the images, in bytes."""
         if accepted:
             self._images[lane] = accepted.images
             self._bytes = accepted.bytes_held
+            self._new_bytes += size
 
     def _age(self) -> float:
         return self._clock() - self._read_at
@@ -243,8 +251,9 @@ class Admission:
     def _note_read(self, load: Load) -> None:
         self._load, self._read_at = load, self._clock()
         self._images, self._bytes = Counter(load.images), load.bytes_held
-        self._new_records = 0
+        self._new_bytes = self._new_records = 0
         self._staged_at_read = self._staged
+        self._staged_elsewhere_at_read = self.large_requests.staged_elsewhere(load.reservations)
 
     def _check_open(self, lane: Lane) -> None:
         """Raise LaneClosed if the operator lets the lane accept nothing."""
@@ -259,12 +268,16 @@ class Admission:
         size = self._bytes + self._reserved_bytes - own.need.size
         before = own.reservation.before if own.reservation else NOTHING_BEFORE
         records = self._new_records + self._reserved_records - own.need.records
+        new_elsewhere = max(0, self._bytes - load.bytes_held - self._new_bytes)
+        in_memory_at_read = self._staged_at_read + min(
+            new_elsewhere, self._staged_elsewhere_at_read
+        )
         present = Present(
             images=self._images[lane] + self._reserved_images[lane] - own_images,
             all_images=self._images.total(),
             size=size + before.elsewhere,
             memory=load.memory_used
-            + (size - load.bytes_held - self._staged_at_read)
+            + (size - load.bytes_held - in_memory_at_read)
             + before.unstored
             + records
             + footprint.RESULT * self._images.total(),

@@ -8,9 +8,12 @@ from typing import NamedTuple
 #: Share of a limit that should be free when a refused client returns, or the next is refused again.
 _HEADROOM = 0.1
 
-#: `Retry-After` where nothing drains, and its longest value.
+#: `Retry-After` where nobody works on the lane, and its longest value.
 NOTHING_DRAINS_SECONDS = 30
 LONGEST_SECONDS = 300
+
+#: `Retry-After` where workers are there, and had nothing to do until now.
+JUST_BEGUN_SECONDS = 3
 
 
 class Budget(NamedTuple):
@@ -51,6 +54,7 @@ class Budgets(NamedTuple):
     memory: Budget | None  #: Bytes of Redis's memory.
     images_drained: float  #: A second, in the lane.
     bytes_drained: float  #: A second, in both lanes.
+    without_rate: int  #: Seconds until a client returns where nothing was drained lately.
 
     @property
     def may_exceed_a_share(self) -> bool:
@@ -64,19 +68,18 @@ class Budgets(NamedTuple):
         if not sizes:
             return 0
         worst = max(sizes, key=lambda each: each.over)
-        return _seconds(worst.over + _HEADROOM * worst.limit, self.bytes_drained)
+        return self._seconds(worst.over + _HEADROOM * worst.limit, self.bytes_drained)
 
     def seconds_for_images(self, over: float) -> int:
         assert self.images
-        return _seconds(over + _HEADROOM * self.images.limit, self.images_drained)
+        return self._seconds(over + _HEADROOM * self.images.limit, self.images_drained)
 
     def seconds_for_share(self, over: int, budget: Budget) -> int:
         """The same for a share. Of each image that is done, the client has one more free."""
         drained = self.images_drained if budget is self.images else self.bytes_drained
-        return _seconds((over + _HEADROOM * budget.limit) / 2, drained)
+        return self._seconds((over + _HEADROOM * budget.limit) / 2, drained)
 
-
-def _seconds(amount: float, rate: float) -> int:
-    if not rate:
-        return NOTHING_DRAINS_SECONDS
-    return min(LONGEST_SECONDS, max(1, math.ceil(amount / rate)))
+    def _seconds(self, amount: float, rate: float) -> int:
+        if not rate:
+            return self.without_rate
+        return min(LONGEST_SECONDS, max(1, math.ceil(amount / rate)))

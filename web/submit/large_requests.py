@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from redis import Redis
 
 from shared.breaker import Breaker
+from shared.records.load import reservation
 from shared.records.load.reservation import Reservation, Reserved
 
 #: Requests with fewer bytes of images ask only their own process: they are stored in a moment.
@@ -27,6 +28,10 @@ class LargeRequests:
         #: Requests of this process see each other in its own counts.
         self._lock = threading.Lock()
 
+    def staged_elsewhere(self, members: Iterable[bytes]) -> int:
+        """Bytes of images that other processes have stored, by the reservations in Redis."""
+        return reservation.staged_elsewhere(members, self._process)
+
     @contextmanager
     def asking(self, client: str, size: int) -> Iterator[Reservation]:
         """Let a request of a client, with `size` bytes of images, ask for room in the block.
@@ -35,5 +40,5 @@ class LargeRequests:
         """
         with self._lock:
             with self._breaker:
-                reservation = Reservation(self._redis, self._process, client, size)
-            yield reservation
+                reserved = Reservation(self._redis, self._process, client, size)
+            yield reserved

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from shared.jobs import Lane
+from shared.records import footprint
 from shared.records.load.backlog import Load
-from web.submit.budgets import Budget, Budgets
+from web.submit.budgets import JUST_BEGUN_SECONDS, NOTHING_DRAINS_SECONDS, Budget, Budgets
 
 #: Share of the bytes that the bulk lane may fill, so that it leaves room for single pictures.
 _BULK_SHARE = 0.8
@@ -17,6 +18,10 @@ _BULK_SHARE = 0.8
 #: picture waits for its answer. One client can fill half of the lane with single pictures, and must
 #: leave room for the jobs of others.
 _SEVERAL_SHARE = 0.75
+
+#: Share of the memory for all that results to come may fill. They stay until the pictures are done,
+#: and many tiny pictures would take memory from large ones for minutes.
+_RESULTS_SHARE = 0.25
 
 #: Share of Redis's memory that admission fills. The rest is for Celery's notes and for what several
 #: web processes accept in the same moment.
@@ -78,7 +83,7 @@ class Limits:
         share = _BULK_SHARE if lane is Lane.BULK else 1
         images = size = memory = None
         if need.images > own.images:
-            images = Budget(present.images, need.images, self._images(lane, need))
+            images = Budget(present.images, need.images, self._images(lane, need, load))
         if need.size > own.size:
             limit = int(self.size * share)
             size = Budget(present.size, need.size, limit, limit - int(self.size * _BULK_SHARE))
@@ -86,11 +91,16 @@ class Limits:
             more, limit = need.size + need.records, int(memory_for_all(load) * share)
             reserve = limit - int(memory_for_all(load) * _BULK_SHARE)
             memory = Budget(present.memory, more, limit, reserve)
-        return Budgets(images, size, memory, load.drained[lane], _bytes_drained(present, load))
+        rates = load.drained[lane], _bytes_drained(present, load)
+        return Budgets(images, size, memory, *rates, _without_rate(lane, load))
 
-    def _images(self, lane: Lane, need: Need) -> int:
+    def _images(self, lane: Lane, need: Need, load: Load) -> int:
+        most = self.images[lane]
+        if load.memory_limit:
+            of_memory = int(_RESULTS_SHARE * memory_for_all(load) / footprint.RESULT)
+            most = min(most, of_memory)
         several = lane is Lane.INTERACTIVE and need.images > 1
-        return int(self.images[lane] * _SEVERAL_SHARE) if several else self.images[lane]
+        return int(most * _SEVERAL_SHARE) if several else most
 
 
 def memory_for_all(load: Load) -> int:
@@ -101,3 +111,8 @@ def memory_for_all(load: Load) -> int:
 def _bytes_drained(present: Present, load: Load) -> float:
     size_of_one = max(1, present.size / max(1, present.all_images))
     return size_of_one * sum(load.drained.values())
+
+
+def _without_rate(lane: Lane, load: Load) -> int:
+    at_work = load.workers[lane] and load.order(lane).works
+    return JUST_BEGUN_SECONDS if at_work else NOTHING_DRAINS_SECONDS

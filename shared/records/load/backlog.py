@@ -5,7 +5,7 @@ Admission and the metrics read this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -54,6 +54,8 @@ class Load:
     bytes_held: int  #: Bytes of the images of both lanes.
     memory_used: int  #: Bytes that Redis uses for everything.
     memory_limit: int  #: Redis's `maxmemory` in bytes; 0 if there is none or it is not known.
+    #: The records of shared.records.load.reservation.
+    reservations: Sequence[bytes] = ()
     #: What the operator wants of each lane; empty if all lanes are open.
     orders: Mapping[Lane, LaneOrder] = field(default_factory=dict)
 
@@ -74,13 +76,14 @@ def read(redis: Redis) -> Load:
     pipe = redis.pipeline(transaction=False)
     pipe.info("memory")
     pipe.hget(keys.HELD, "total")
+    pipe.zrange(keys.RESERVED, 0, -1)
     lane_states.ask(pipe)
     for lane in Lane:
         presence.count(pipe, lane, now)
         pipe.zcard(keys.outstanding(lane))
         pipe.get(keys.outstanding_images(lane))
         drain.read(pipe, lane, now)
-    memory, held, orders, *lanes = pipe.execute()
+    memory, held, reservations, orders, *lanes = pipe.execute()
     workers, parts, images, counts = (lanes[k::4] for k in range(4))
     return Load(
         workers=dict(zip(Lane, workers, strict=True)),
@@ -90,5 +93,6 @@ def read(redis: Redis) -> Load:
         bytes_held=int(held or 0),
         memory_used=memory["used_memory"],
         memory_limit=memory.get("maxmemory", 0),  # some hosted Redis services leave it out
+        reservations=reservations,
         orders=lane_states.orders(orders),
     )

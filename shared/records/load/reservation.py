@@ -8,6 +8,7 @@ it ends when the images expire that were stored and never accepted.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -33,6 +34,12 @@ class Reserved(NamedTuple):
     elsewhere: int  #: Bytes that other processes had reserved.
     unstored: int  #: Of these, the ones that were not stored yet.
     elsewhere_for_client: int  #: Those for the same client.
+
+
+def staged_elsewhere(members: Iterable[bytes], process: str) -> int:
+    """Bytes of images that other processes have stored, by their reservations."""
+    fields = (member.decode().split(" ", 4) for member in members)
+    return sum(int(size) - int(rest) for by, _, size, rest, _ in fields if by != process)
 
 
 class Reservation:

@@ -14,6 +14,7 @@ from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from shared.records.overdue.recovery import Recovered
 from tests.shared.records.parts import EMPTY, LANE, commit, take_message, wear_out
+from tests.support.servers.memory_limit import memory_limit
 
 NOTHING = Recovered(0, 0, 0)
 
@@ -70,11 +71,8 @@ def test_what_killed_workers_had_is_sent_again_at_once(jobs: JobRecords, redis: 
     take_message(redis)
     assert jobs.recovery.recover(LANE) == NOTHING
 
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         jobs.recovery.expire_deadlines(LANE)
-    finally:
-        redis.config_set("maxmemory", 0)
     assert jobs.recovery.recover(LANE) == Recovered(2, 0, 0)
     assert jobs.recovery.recover(LANE) == NOTHING
     queued = [take_message(redis) for _ in range(redis.llen(LANE))]

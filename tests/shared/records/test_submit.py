@@ -11,6 +11,7 @@ from shared.jobs import PART_SIZE, JobState, Lane, NewItem, NewJob, Outcome, Par
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.shared.records.parts import CACHED, EMPTY, LANE, REFUSED, commit, queued
+from tests.support.servers.memory_limit import memory_limit
 
 
 def new_item(name: str = "cat.jpg", outcome: Outcome | None = None) -> NewItem:
@@ -85,8 +86,7 @@ def test_records_live_twice_as_long_as_images(jobs: JobRecords, redis: Redis) ->
 
 def test_a_full_redis_stores_nothing_of_a_job(jobs: JobRecords, redis: Redis) -> None:
     used = redis.info("memory")["used_memory"]
-    redis.config_set("maxmemory", used + 200_000)
-    try:
+    with memory_limit(redis, used + 200_000):
         with pytest.raises(RedisError):
             for _ in range(100):
                 submit(jobs, NewItem(name="big", digest="d", data=bytes(20_000)))
@@ -94,5 +94,3 @@ def test_a_full_redis_stores_nothing_of_a_job(jobs: JobRecords, redis: Redis) ->
         assert complete == len(redis.keys("part:*")) == len(redis.keys("images:*"))
         waiting = redis.llen(LANE) + redis.zcard(keys.waiting(LANE))
         assert complete == waiting == backlog.of_lane(redis, LANE).parts > 0
-    finally:
-        redis.config_set("maxmemory", 0)

@@ -19,6 +19,7 @@ from shared.jobs import Lane, Outcome, PartRef
 from shared.records.job_records import JobRecords
 from shared.result_cache import ResultCache
 from shared.serving import model_info, model_versions
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import new_model
 from tests.support.waiting import wait_until
 from tests.web.follow.stored_jobs import FAILURE, SUCCESS
@@ -249,10 +250,7 @@ def test_the_option_is_part_of_an_idempotency_key(client: FlaskClient, redis: Re
 def test_admission_asks_for_the_room_of_the_numbers(client: FlaskClient, redis: Redis) -> None:
     announce(redis, embedding=100_000)
     used = redis.info("memory")["used_memory"]
-    redis.config_set("maxmemory", used + 3_000_000)
-    try:
+    with memory_limit(redis, used + 3_000_000):
         assert client.post("/jobs", data=form(*range(20))).status_code == 202
         refused = client.post("/jobs", data=form(*range(20, 40), embeddings="true"))
         assert (refused.status_code, refused.json["code"]) == (503, "overloaded")
-    finally:
-        redis.config_set("maxmemory", 0)

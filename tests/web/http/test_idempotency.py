@@ -21,6 +21,7 @@ from shared import keys
 from shared.records.job_records import JobRecords
 from shared.records.work import MAX_ATTEMPTS
 from shared.jobs import ItemState, Lane, Outcome, PartRef, Prediction
+from tests.support.servers.memory_limit import memory_limit
 from web.http import api_keys
 from web.http.idempotency import Key
 from web.submit import admission
@@ -213,11 +214,8 @@ def test_a_refused_request_leaves_its_key_free(
     client: FlaskClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(admission, "_FRESH_FOR_REFUSAL_SECONDS", 0)
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         assert files(client, "k").status_code == 503
-    finally:
-        redis.config_set("maxmemory", 0)
     assert files(client, "k", tail=b"other").status_code == 202
 
 

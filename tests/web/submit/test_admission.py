@@ -17,10 +17,13 @@ from quickstart import redis_server
 from shared import keys
 from shared.errors import Overloaded
 from shared.jobs import Lane
+from shared.operation import lane_states
+from shared.operation.lane_states import LaneState
 from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.redis_client import connect
 from tests.support.ports import free_port
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import SIZE, commit, new_job
 from tests.web.submit.asking import Clock, ask, fits
 from web.submit.admission import Admission
@@ -48,9 +51,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 @pytest.fixture
 def full_redis(redis: Redis) -> Iterator[Redis]:
     """A Redis that stores nothing more."""
-    redis.config_set("maxmemory", 1)
-    yield redis
-    redis.config_set("maxmemory", 0)
+    with memory_limit(redis, 1):
+        yield redis
 
 
 def seconds_to_wait(admission: Admission) -> int:
@@ -123,14 +125,11 @@ def test_a_redis_with_little_memory_left_accepts_results_but_no_pictures(
     admission = make(images=1000)
     job = new_job(8)
     admission.accept([job])
-    redis.config_set("maxmemory", int(redis.info("memory")["used_memory"] * 1.05))
-    try:
+    with memory_limit(redis, int(redis.info("memory")["used_memory"] * 1.05)):
         clock.now += 1.01
         assert not fits(admission, size=SIZE)
         commit(redis, jobs, job)
         assert jobs.reader.get(job.id).succeeded == 8
-    finally:
-        redis.config_set("maxmemory", 0)
 
 
 def test_a_full_redis_is_an_overload(make: Callable[..., Admission], full_redis: Redis) -> None:
@@ -156,9 +155,28 @@ def test_the_time_to_return_comes_from_the_drain_rate(
     assert seconds_to_wait(admission) in (5, 6)
 
 
-def test_where_nothing_drains_a_client_returns_in_half_a_minute(
+def test_where_nobody_works_a_client_returns_in_half_a_minute(
     make: Callable[..., Admission],
 ) -> None:
+    admission = make()
+    admission.accept([new_job(10)])
+    assert seconds_to_wait(admission) == 30
+
+
+def test_where_workers_have_just_begun_a_client_returns_soon(
+    make: Callable[..., Admission], redis: Redis
+) -> None:
+    redis.zadd(keys.workers(Lane.BULK), {"worker": time.time()})
+    admission = make()
+    admission.accept([new_job(10)])
+    assert seconds_to_wait(admission) == 3
+
+
+def test_where_the_lane_is_paused_a_client_returns_in_half_a_minute(
+    make: Callable[..., Admission], redis: Redis
+) -> None:
+    redis.zadd(keys.workers(Lane.BULK), {"worker": time.time()})
+    lane_states.decide(redis, Lane.BULK, LaneState.PAUSED, by="", reason="")
     admission = make()
     admission.accept([new_job(10)])
     assert seconds_to_wait(admission) == 30

@@ -18,6 +18,7 @@ from shared.records import footprint
 from shared.records.accounts import account
 from shared.settings import Settings
 from tests.support.bodies import JPEG
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import SIZE, commit, new_job
 from tests.web.submit.asking import submit, unread
 from tests.web.submit.open_jobs.new_jobs import code
@@ -151,21 +152,32 @@ def test_what_is_done_gives_its_share_back(
 def test_results_that_are_still_to_come_count_for_their_client(
     make: Callable[..., Admission], redis: Redis
 ) -> None:
-    """Those of 5,000 tiny pictures take 15 MB, and count against all clients, too."""
+    """Those of 1,000 pictures take 3 MB, and count against all clients, too."""
     admission = make(images=100_000)
-    redis.config_set("maxmemory", 50 * 2**20)  # `bulk` may use 36 MB
-    try:
-        few = Need(500, records=500 * footprint.RESULT)
+    with memory_limit(redis, 50 * 2**20):  # `bulk` may use 36 MB
+        few = Need(100, 800_000, 100 * footprint.RESULT)
         sent = 0
         while ask(admission, ALICE, few) is None:
-            admission.accept([new_job(500, size=10, client=ALICE.name)])
-            sent += 500
-        assert 2000 < sent and sent * footprint.RESULT < 18 * 2**20
-        for _ in range(2):
+            admission.accept([new_job(100, size=8000, client=ALICE.name)])
+            sent += 100
+        assert 1000 < sent and sent * (8000 + footprint.RESULT) < 18 * 2**20
+        for _ in range(5):
             assert ask(admission, BOB, few) is None
-            admission.accept([new_job(500, size=10, client=BOB.name)])
-    finally:
-        redis.config_set("maxmemory", 0)
+            admission.accept([new_job(100, size=8000, client=BOB.name)])
+
+
+def test_results_to_come_fill_a_quarter_of_the_memory_at_most(
+    make: Callable[..., Admission], redis: Redis
+) -> None:
+    """Tiny pictures have results for minutes, where others have photos for seconds."""
+    admission = make(images=100_000)
+    with memory_limit(redis, 50 * 2**20):
+        few = Need(100, 1000, 100 * footprint.RESULT)
+        sent = 0
+        while ask(admission, ALICE, few) is None:
+            admission.accept([new_job(100, size=10, client=ALICE.name)])
+            sent += 100
+        assert 1000 < sent and sent * footprint.RESULT < 50 * 2**20 * 0.9 / 8 + 2**20
 
 
 def test_a_service_with_little_to_do_reads_no_accounts(
@@ -243,8 +255,7 @@ def test_failed_items_of_one_client_do_not_fill_redis_for_another(
 ) -> None:
     """Forms of files that are no pictures, with long names: only records are kept."""
     limit = redis.info("memory")["used_memory"] + 8 * 2**20
-    redis.config_set("maxmemory", limit)
-    try:
+    with memory_limit(redis, limit):
         client = make_app().test_client()
         for _ in range(1000):
             answer = no_pictures(client)
@@ -260,8 +271,6 @@ def test_failed_items_of_one_client_do_not_fill_redis_for_another(
         assert kept > 2**19, "it had a share before"
         redis.hdel(keys.account("address 127.0.0.1"), *_kept_fields(redis))  # they have expired
         assert no_pictures(client).status_code == 202
-    finally:
-        redis.config_set("maxmemory", 0)
 
 
 def no_pictures(client: FlaskClient) -> TestResponse:

@@ -18,6 +18,7 @@ from shared.records.job_records import JobRecords
 from shared.settings import Settings
 from tests.monitoring.scrapes import value
 from tests.support.bodies import JPEG
+from tests.support.servers.memory_limit import memory_limit
 from tests.web.submit.asking import submit, unread
 from web.submit import bodies, early_refusals, refusals
 from web.submit.admission import Admission
@@ -132,14 +133,11 @@ def test_a_lane_may_be_named_twice_if_it_is_the_same(client: FlaskClient) -> Non
 def test_a_full_redis_is_503_and_keeps_no_half_of_a_job(client: FlaskClient, redis: Redis) -> None:
     submit(client).close()
     before = set(redis.keys())
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         response = submit(client)
         assert (response.status_code, response.json["code"]) == (503, "overloaded")
         assert "Retry-After" in response.headers
         assert set(redis.keys()) == before
-    finally:
-        redis.config_set("maxmemory", 0)
     assert submit(client).status_code == 202
 
 

@@ -18,6 +18,7 @@ from shared.errors import Overloaded, RequestTooLarge, TooManyOutstanding
 from shared.jobs import PART_SIZE, Lane
 from shared.settings import Settings
 from tests.support.bodies import JPEG
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import new_job
 from tests.web.submit.open_jobs.new_jobs import open_id
 from web.http.clients import Client
@@ -154,16 +155,13 @@ def test_what_redis_has_of_a_request_counts_once(
         assert budget
         counted.append(budget.present)
 
-    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 200 * MB)
-    try:
+    with memory_limit(redis, redis.info("memory")["used_memory"] + 200 * MB):
         before = redis.info("memory")["used_memory"]
         monkeypatch.setattr(Admission, "count_staged", note_and_count)
         client = app.test_client()
         path = f"/jobs/{open_id(client, 32)}/parts/0" if is_part else "/jobs"
         answer = send(client, "PUT" if is_part else "POST", path)
         assert answer.status_code == (201 if is_part else 202)
-    finally:
-        redis.config_set("maxmemory", 0)
     assert len(counted) > 10
     assert max(counted) - before < 44 * MB, "40 MB of memory for 32 MB, and the records"
     assert not admission._staged
@@ -173,8 +171,7 @@ def test_what_redis_has_of_a_request_of_another_process_counts_once(
     make: Callable[..., Admission], rooms: ExitStack, redis: Redis
 ) -> None:
     one, other = make(images=1000, size=2000 * MB), make(images=1000, size=2000 * MB)
-    redis.config_set("maxmemory", 2**30)  # `bulk` may use 737 MB
-    try:
+    with memory_limit(redis, 2**30):  # `bulk` may use 737 MB
         with ExitStack() as first:
             room = first.enter_context(one.room(ALICE))
             room.fill(Lane.BULK, Need(PART_SIZE, 500 * MB))
@@ -187,8 +184,24 @@ def test_what_redis_has_of_a_request_of_another_process_counts_once(
             fill(rooms, other, BOB, 300 * MB)  # here, Redis does not have them in fact
         [member] = redis.zrange(keys.RESERVED, 0, -1)
         assert member.endswith(b" key bob")
-    finally:
-        redis.config_set("maxmemory", 0)
+
+
+def test_what_another_process_has_accepted_since_the_read_counts_once(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    """The memory at the last read has its images, and the number of bytes held has not."""
+    one, other = make(images=1000, size=2000 * MB), make(images=1000, size=2000 * MB)
+    room = rooms.enter_context(one.room(ALICE))
+    room.fill(Lane.BULK, Need(PART_SIZE, 60 * MB))
+    for k in range(60):
+        redis.set(f"image {k}", bytes(MB - 100))
+        room.note_staged(MB)  # the other process hears of it every 32 MB
+    with memory_limit(redis, 150 * MB):  # `bulk` may use 108 MB
+        assert other.load().memory_used > 60 * MB
+        redis.hincrby(keys.HELD, "total", 60 * MB)  # they are accepted
+        room.give_back()
+        other.accept([new_job()])
+        fill(rooms, other, BOB, 10 * MB)
 
 
 # What no request may have
@@ -211,16 +224,13 @@ def test_on_a_small_machine_a_part_leaves_room_for_two_forms(
     settings = Settings()
     form = settings.max_request_bytes
     admission = make(images=1000, size=settings.max_bytes_held, form=form)
-    redis.config_set("maxmemory", memory)
-    try:
+    with memory_limit(redis, memory):
         with pytest.raises(RequestTooLarge, match=f"32 pictures .* {most}.* MB are allowed"):
             fill(rooms, admission, ALICE, (most + 1) * MB)
         assert not redis.exists(keys.RESERVED)
         fill(rooms, admission, ALICE, most * MB)
         for client in (BOB, CAROL):
             fill(rooms, admission, client, int(0.95 * form))
-    finally:
-        redis.config_set("maxmemory", 0)
 
 
 def test_a_client_hears_what_it_may_send(make_app: Callable[..., OpenAPI]) -> None:

@@ -14,6 +14,7 @@ from shared.records.load import backlog
 from shared.records.job_records import JobRecords
 from shared.jobs import JobState, Lane, NewItem, NewJob, PartRef, new_job_id
 from shared.thumbnails import Thumbnails
+from tests.support.servers.memory_limit import memory_limit
 from tests.workers.classify.new_classifier import new_classifier
 from tests.workers.engine.tiny_export import tiny_settings
 from workers.engine import Engine, load_engine
@@ -133,11 +134,8 @@ def test_a_full_redis_gets_the_results_of_a_job_and_no_thumbnails(
     items = [NewItem(name="", digest="d", data=pictures[0].read_bytes())]
     job = NewJob(id=new_job_id(), lane=Lane.INTERACTIVE, top_k=1, items=items, thumbnails=True)
     jobs.submitter.accept([job])
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         assert classifier.classify([PartRef(job.id, 0, 1)]) == 1
-    finally:
-        redis.config_set("maxmemory", 0)
     assert jobs.reader.get(job.id).succeeded == 1
     assert not redis.exists("thumbnail:d")
 

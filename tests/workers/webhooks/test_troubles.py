@@ -14,6 +14,7 @@ from shared.jobs import PartRef
 from shared.records.job_records import JobRecords
 from tests.shared.records.parts import LANE, bury, commit, take_message
 from tests.support import stored_jobs
+from tests.support.servers.memory_limit import memory_limit
 from tests.workers.webhooks.ended_jobs import deliver_all, due, ended_job
 from tests.workers.webhooks.receivers import receiver
 from workers.webhooks.delivery import WebhookDelivery
@@ -63,14 +64,10 @@ def test_a_full_redis_delays_no_try(
 ) -> None:
     with receiver(500, 200) as server:
         job = ended_job(redis, jobs, server.url)
-        redis.config_set("maxmemory", 1)
-        try:
+        with memory_limit(redis, 1):
             assert deliver_all(delivery) == 1
-            redis.config_set("maxmemory", 0)
-            redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
-            redis.config_set("maxmemory", 1)
+        redis.zadd(keys.WEBHOOKS_DUE, {job.id: time.time()})
+        with memory_limit(redis, 1):
             assert deliver_all(delivery) == 1
-        finally:
-            redis.config_set("maxmemory", 0)
         assert len(server.deliveries) == 2
     assert due(redis) == {}

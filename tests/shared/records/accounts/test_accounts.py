@@ -23,6 +23,7 @@ from shared.records.accounts.account import DAY, Account
 from shared.records.job_records import JobRecords
 from shared.thumbnails import MOST_BYTES
 from tests.shared.records.parts import LANE, REFUSED, SUCCESS, bury, commit, take_message
+from tests.support.servers.memory_limit import memory_limit
 
 CLIENT = "key alice"
 DATA = b"a picture"
@@ -152,10 +153,8 @@ def test_what_a_worker_of_an_earlier_release_has_committed_leaves_the_account(
 
 
 def test_a_full_redis_counts_nothing(redis: Redis, jobs: JobRecords) -> None:
-    redis.config_set("maxmemory", "1mb")
-    with pytest.raises(Exception, match="OOM|command not allowed"):
+    with memory_limit(redis, 1), pytest.raises(Exception, match="OOM|command not allowed"):
         accept(jobs)
-    redis.config_set("maxmemory", 0)
     assert account.read(redis, CLIENT) == Account()
 
 

@@ -20,6 +20,7 @@ from shared.records.images import stage, staged
 from shared.records.job_records import JobRecords
 from shared.records.load import backlog
 from tests.shared.records.parts import CACHED, EMPTY, LANE, commit, nothing_is_held
+from tests.support.servers.memory_limit import memory_limit
 
 MEGABYTE = 2**20
 
@@ -146,12 +147,9 @@ def test_a_full_redis_keeps_no_staged_images(
     opened = OpenJob(id=new_job_id(), lane=LANE, top_k=1, total=8)
     jobs.submitter.open(opened)
     job = new_job(*[MEGABYTE] * 8)
-    redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 4 * MEGABYTE)
-    try:
+    with memory_limit(redis, redis.info("memory")["used_memory"] + 4 * MEGABYTE):
         with pytest.raises(OutOfMemoryError), staged(redis, job):
             pass
         with pytest.raises(OutOfMemoryError):
             jobs.submitter.put_part(jobs.reader.get(opened.id), 0, job.items)
         assert not redis.keys("images:*") and not redis.keys("staged*")
-    finally:
-        redis.config_set("maxmemory", 0)

@@ -19,6 +19,7 @@ from shared.jobs import Lane, PartRef
 from shared.records.job_records import JobRecords
 from shared.serving import model_versions
 from tests.support.bodies import JPEG, Unreadable
+from tests.support.servers.memory_limit import memory_limit
 from tests.support.waiting import wait_until
 from tests.web.submit.open_jobs.new_jobs import KNOWN, code, learn, open_id, put, until
 
@@ -115,13 +116,10 @@ def test_a_full_lane_refuses_a_part_before_its_body_is_read(
 def test_a_full_redis_is_503_and_keeps_nothing(client: FlaskClient, redis: Redis) -> None:
     job_id = open_id(client, 2)
     before = set(redis.keys())
-    redis.config_set("maxmemory", 1)
-    try:
+    with memory_limit(redis, 1):
         assert code(put(client, job_id, 0, range(2))) == (503, "overloaded")
         assert code(client.post("/jobs", json={"total": 1})) == (503, "overloaded")
         assert set(redis.keys()) == before
-    finally:
-        redis.config_set("maxmemory", 0)
     wait_until(lambda: put(client, job_id, 0, range(2)).status_code == 201)
 
 
