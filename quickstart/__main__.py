@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ from shared.settings import Settings
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        prog="python -m quickstart",
+        description="Run Redis, web, a worker for each lane and Flower, until Ctrl-C.",
+        epilog="Its settings are environment variables: docs/settings.md lists them.",
+    ).parse_args()
     with command("quickstart") as settings:
         run(settings)
 

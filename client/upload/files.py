@@ -25,8 +25,9 @@ class Files:
         if overwrite:
             return
         if not resume and self._are_begun():
+            begun = self.rows if self.rows.exists() else self.journal
             raise UsageError(
-                f"{self.rows} exists. Give --resume to continue it, --overwrite to replace it,"
+                f"{begun} exists. Give --resume to continue it, --overwrite to replace it,"
                 " or another --output."
             )
         if resume and self.rows.exists() and not self.journal.exists():

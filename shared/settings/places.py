@@ -43,6 +43,7 @@ class Places(BaseSettings):
     flower_port: Port = 5555
     """Port of Flower in the quick start."""
     redis_maxmemory: Annotated[int, Field(ge=2**26)] | None = None
-    """Bytes that the quick start's Redis may use; a quarter of the memory if not set."""
+    """Bytes that the quick start's Redis may use, at least 64 MiB; a quarter of the memory if not
+    set."""
     redis_wait_replicas: CountOrZero = 0
     """Replicas of Redis that must have a submission before it is answered. 0 waits for none."""

@@ -84,6 +84,15 @@ def test_a_table_of_another_program_is_not_begun_again(upload: Upload, folder: P
     assert upload.table.read_text() == "path\nmine\n"
 
 
+def test_the_message_names_the_file_that_is_in_the_way(upload: Upload) -> None:
+    """An upload that was killed before its first row leaves only its journal."""
+    upload()
+    upload.table.unlink()
+    status, _, err = upload()
+    assert status == Exit.USAGE
+    assert f"{upload.table.name}.journal exists. Give --resume" in err
+
+
 def test_a_request_that_is_cut_off_before_the_first_picture_leaves_no_table(
     upload: Upload, folder: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
