@@ -58,7 +58,7 @@ class Records(Collector):
         load, deadline = backlog.read(redis), self._backend.settings.part_deadline_seconds
         parts = {lane: each.parts for lane, each in backlogs.items()}
         images = {lane: each.images for lane, each in backlogs.items()}
-        limits = self._backend.admission.limits.images
+        limits = {lane: self._backend.admission.limits.images_of(lane, load) for lane in Lane}
         ages = {lane: _age(each, now, deadline) for lane, each in backlogs.items()}
         waits = {lane: _infinite_if_unknown(load.seconds_left(lane)) for lane in Lane}
         accepts = {lane: load.order(lane).accepts for lane in Lane}

@@ -54,7 +54,7 @@ class Present:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    images: Mapping[Lane, int]  #: That may be outstanding.
+    images: Mapping[Lane, int]  #: That may be outstanding with enough memory.
     size: int  #: Bytes of images in Redis.
     form: int  #: Bytes of the largest form.
 
@@ -83,7 +83,10 @@ class Limits:
         share = _BULK_SHARE if lane is Lane.BULK else 1
         images = size = memory = None
         if need.images > own.images:
-            images = Budget(present.images, need.images, self._images(lane, need, load))
+            most = self.images_of(lane, load)
+            if lane is Lane.INTERACTIVE and need.images > 1:
+                most = int(most * _SEVERAL_SHARE)
+            images = Budget(present.images, need.images, most)
         if need.size > own.size:
             limit = int(self.size * share)
             size = Budget(present.size, need.size, limit, limit - int(self.size * _BULK_SHARE))
@@ -94,13 +97,12 @@ class Limits:
         rates = load.drained[lane], _bytes_drained(present, load)
         return Budgets(images, size, memory, *rates, _without_rate(lane, load))
 
-    def _images(self, lane: Lane, need: Need, load: Load) -> int:
-        most = self.images[lane]
-        if load.memory_limit:
-            of_memory = int(_RESULTS_SHARE * memory_for_all(load) / footprint.RESULT)
-            most = min(most, of_memory)
-        several = lane is Lane.INTERACTIVE and need.images > 1
-        return int(most * _SEVERAL_SHARE) if several else most
+    def images_of(self, lane: Lane, load: Load) -> int:
+        """Images that may be outstanding in a lane: fewer where Redis has little memory."""
+        if not load.memory_limit:
+            return self.images[lane]
+        of_memory = int(_RESULTS_SHARE * memory_for_all(load) / footprint.RESULT)
+        return min(self.images[lane], of_memory)
 
 
 def memory_for_all(load: Load) -> int:
