@@ -1,10 +1,10 @@
 -- Fair scheduling of a queue, for several scripts. It needs holding.lua. A queue is that of a lane,
 -- or of a lane and a model version: `<lane>@<version>`.
 --
--- The clients of a queue share it in rounds: in each round a client gets one full part, or smaller parts
--- with as many images. With a weight it gets so many times more. The jobs of a client share what it
--- gets, in rounds of their own. Parts wait for that, and only a few of them are in Celery's queue at a
--- time. The stored names call a round a turn (shared.keys).
+-- The clients of a queue share it in rounds: in each round a client gets one part, or as many as its
+-- weight. The jobs of a client share what it gets, in rounds of their own. Parts wait for that, and
+-- only a few of them are in Celery's queue at a time. The stored names call a round a turn
+-- (shared.keys).
 --
 -- Parts that are slow to decode wait apart, because each takes a worker's process for seconds. Those of
 -- a client are the parts of another client, whose name begins with `slow:`.
@@ -55,28 +55,14 @@ local function next_client(queue)
                            'WITHSCORES', 'LIMIT', 0, 1))
 end
 
--- The share of a round that a part is: 1 for a full part. A part costs a little beside its images, so
--- it counts as one image more.
-local function share_of(member)
-  return (member:match('(%d+)$') + 1) / (PART_SIZE + 1)
-end
-
--- Let a client share the queue, as if a part like its first one had just been served. If it joined at
--- the present place, a stream of new clients would delay the others for ever.
-local function join_clients(queue, client, first)
+-- Let a client share the queue, from the round after the present one. If it joined the present one, a
+-- stream of new clients would delay the others for ever.
+local function join_clients(queue, client)
   local clients = CLIENTS_KEY:format(queue)
   if not redis.call('ZSCORE', clients, client) then
     local _, present = next_client(queue)
-    local place = is_slow(client) and SLOW_PLACE or (present or 0) + share_of(first)
+    local place = is_slow(client) and SLOW_PLACE or (present or 0) + 1
     redis.call('ZADD', clients, place, client)
-  end
-end
-
--- Parts without a client share the queue as one client.
-local function join_without_client(queue)
-  local first = next_of(queue, '')
-  if first then
-    join_clients(queue, '', first)
   end
 end
 
@@ -92,7 +78,7 @@ local function wait(queue, client, round, part, member, message, deadline)
   redis.call('ZADD', WAITING_KEY:format(queue), 0, member)
   redis.call('ZADD', parts_of(queue, client), round, member)
   redis.call('ZADD', OUTSTANDING_KEY:format(lane_of(queue)), deadline + WAITING_SECONDS, member)
-  join_clients(queue, client, member)
+  join_clients(queue, client)
 end
 
 -- Let a part wait for its round. Two parts of a job are two rounds apart. A job that is new, or had
@@ -192,7 +178,7 @@ local function queue_part(queue, member, deadline, ready)
     redis.call('ZADD', ready, deadline, member)
     redis.call('EXPIRE', ready, 6 * READY_SECONDS)
   end
-  return share_of(member) / (weight or 1)
+  return 1 / (weight or 1)
 end
 
 -- Queue waiting parts in the order of their rounds. `taken` parts were just started. If the next part
@@ -249,7 +235,9 @@ local function feed_slow(queue, deadline)
 end
 
 local function feed(queue, deadline, taken)
-  join_without_client(queue)
+  if next_of(queue, '') then
+    join_clients(queue, '')
+  end
   if redis.call('EXISTS', CLIENTS_KEY:format(queue)) == 1 then
     feed_rounds(queue, deadline, taken)
     feed_slow(queue, deadline)

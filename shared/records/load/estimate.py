@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 
 from shared import clock, keys
-from shared.jobs import Job, Lane, parts_of
+from shared.jobs import Job, Lane
 from shared.records.load import drain
 
 #: A job that was submitted longer ago than this is estimated by the lane's speed since then.
@@ -64,8 +64,8 @@ def _by_rounds(redis: Redis, job: Job) -> Estimate:
     """For a job whose parts wait for their rounds.
 
     Parts of its client that wait for a later round than the job's last part are not ahead of it.
-    Each other client is taken to have as many images in each round. Jobs that are submitted later
-    will share the rounds. `seconds` does not include them.
+    Each other client is taken to have one part in each round. Jobs that are submitted later will
+    share the rounds. `seconds` does not include them.
     """
     now = clock.now(redis)
     outstanding = keys.outstanding(job.lane)
@@ -90,12 +90,10 @@ def _by_rounds(redis: Redis, job: Job) -> Estimate:
     of_client, until_first, until_last = (sum(own_counts[k::3]) for k in range(3))
     images = int(images or 0)
     queued, size = parts - waiting, images / max(1, parts)
-    own_size = job.total / parts_of(job.total)
 
     def with_other_clients(own_parts: float) -> float:
         """The parts that are served together with so many of the job's client."""
-        of_each = own_parts * own_size / max(1, size) / job.weight
-        others: float = min(waiting - of_client, (clients - 1) * of_each)
+        others: float = min(waiting - of_client, (clients - 1) * own_parts / job.weight)
         return own_parts + others
 
     if job.started_at:

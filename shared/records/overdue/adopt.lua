@@ -39,7 +39,7 @@ local function move(client)
     if stop_waiting(queue, client, member) then
       redis.call('ZADD', WAITING_KEY:format(new_queue), 0, member)
       redis.call('ZADD', parts_of(new_queue, client), round, member)
-      join_clients(new_queue, client, member)
+      join_clients(new_queue, client)
     end
   end
   redis.call('ZREM', CLIENTS_KEY:format(queue), client)
@@ -47,7 +47,9 @@ local function move(client)
 end
 
 local moved = 0
-join_without_client(queue)
+if next_of(queue, '') then
+  join_clients(queue, '')
+end
 for _, client in ipairs(redis.call('ZRANGE', CLIENTS_KEY:format(queue), 0, -1)) do
   if moved < tonumber(most) then
     moved = moved + move(client)

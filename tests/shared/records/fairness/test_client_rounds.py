@@ -86,44 +86,6 @@ def test_a_client_gets_as_many_parts_in_a_round_as_its_weight(
 
 
 @LANES
-def test_a_client_with_small_jobs_gets_as_many_pictures_as_one_with_a_large_job(
-    jobs: JobRecords, redis: Redis, lane: Lane
-) -> None:
-    accept(jobs, "large", lane=lane, images=50 * PART_SIZE)
-    for _ in range(200):
-        accept(jobs, "small", lane=lane, images=2)
-    order = work_later(redis, jobs, lane, 120)
-    # With a part as one picture more, eleven small parts count as much as a full one.
-    assert abs(order.count("l") - order.count("s") / 11) < 1.5, order
-    assert "l" in order[:24] and "ss" in order[:4], order
-
-
-@LANES
-def test_a_small_job_of_a_new_client_waits_for_less_than_a_round(
-    jobs: JobRecords, redis: Redis, lane: Lane
-) -> None:
-    for k in range(10):
-        accept(jobs, f"large{k}", lane=lane, images=50 * PART_SIZE)
-    work(redis, jobs, lane, 5)
-    accept(jobs, "small", lane=lane, images=2)
-    order = work_later(redis, jobs, lane, 10)
-    assert order.index("s") <= 8, order
-
-
-@LANES
-def test_a_stream_of_small_jobs_of_new_clients_does_not_stop_an_older_one(
-    jobs: JobRecords, redis: Redis, lane: Lane
-) -> None:
-    accept(jobs, "old", lane=lane, images=50 * PART_SIZE)
-    order = ""
-    for k in range(60):
-        accept(jobs, f"new{2 * k}", lane=lane, images=2)
-        accept(jobs, f"new{2 * k + 1}", lane=lane, images=2)
-        order += work(redis, jobs, lane, 2)
-    assert order.count("o") >= 5 and "o" in order[-60:], order
-
-
-@LANES
 def test_a_new_job_of_a_client_does_not_wait_for_its_large_one(
     jobs: JobRecords, redis: Redis, lane: Lane
 ) -> None:
