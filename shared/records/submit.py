@@ -25,13 +25,7 @@ from shared.records.claims import AlreadyClaimed, Claim, begin, claimed
 from shared.records.fairness import rounds
 from shared.records.listing import owned_jobs
 from shared.records.scripts import Script
-from shared.records.images import (
-    Note,
-    deleted_if_refused,
-    note_nothing,
-    staged_keys,
-    store_images,
-)
+from shared.records.images import Note, deleted_if_refused, note_nothing, staged_keys, store_images
 from shared.records.open_jobs.staging import StagedPart
 from shared.records.open_jobs.stored_part import stored_part
 
@@ -39,8 +33,7 @@ from shared.records.open_jobs.stored_part import stored_part
 _OPEN_JOBS_RETRY_SECONDS = 10
 
 _MAY_OPEN = Script("open_jobs/may_open")
-#: The bytes of each part's images.
-_Sizes = Mapping[PartRef, int]
+_Sizes = Mapping[PartRef, int]  #: The bytes of each part's images.
 
 _PUT_PART = Script("open_jobs/put_part")
 
@@ -50,6 +43,7 @@ class Accepted(NamedTuple):
 
     images: int  #: Outstanding in the lane.
     bytes_held: int  #: Of the images of both lanes.
+    new_bytes: int  #: Of the images that were just accepted.
 
 
 class PutPart(NamedTuple):
@@ -106,7 +100,7 @@ class JobSubmitter:
         if not sizes:
             return None
         images, bytes_held = replies[-2:] if at_once else replies[-1]
-        return Accepted(images, bytes_held)
+        return Accepted(images, bytes_held, sum(sizes.values()))
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job whose parts are still to come.
@@ -199,7 +193,8 @@ class JobSubmitter:
                 **account.times(now, self._ttl),
             )
             *_, (word, *reply) = pipe.execute()
-            return _put_part(codec.text(word), reply, [item.digest for item in staged.items])
+            digests = [item.digest for item in staged.items]
+            return _put_part(codec.text(word), reply, digests, staged.bytes)
 
     def _execute(self, pipe: Pipeline, claim: Claim | None) -> list[Any]:
         try:
@@ -257,9 +252,7 @@ class JobSubmitter:
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self._seconds(job))
         if ref.images:
-            data = {
-                k: item.data for k, item in enumerate(items) if not (item.outcome or item.stored)
-            }
+            data = {k: one.data for k, one in enumerate(items) if not (one.outcome or one.stored)}
             store_images(pipe, keys.images(ref.job_id, ref.number), data, self._ttl)
         return footprint.kept_of_part(fields, thumbnails=job.thumbnails)
 
@@ -289,7 +282,7 @@ def _queue(pipe: Pipeline, lane: Lane, sizes: _Sizes, deadline: float, version: 
     pipe.hincrby(keys.HELD, "total", sum(sizes.values()))
 
 
-def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
+def _put_part(word: str, reply: list[Any], digests: list[str], size: int = 0) -> PutPart:
     """The script's reply. Raises JobNotFound, JobClosed, PartConflict, Unavailable."""
     if word == "unknown":
         raise JobNotFound
@@ -303,4 +296,4 @@ def _put_part(word: str, reply: list[Any], digests: list[str]) -> PutPart:
             raise PartConflict
         return PutPart(False, missing_parts, None)
     missing_parts, images, bytes_held = reply
-    return PutPart(True, missing_parts, Accepted(images, bytes_held))
+    return PutPart(True, missing_parts, Accepted(images, bytes_held, size))

@@ -178,8 +178,7 @@ class Admission:
         """
         with self._storing():
             accepted = self._submitter.accept(jobs, claim, at_once=at_once)
-        size = sum(item.size for job in jobs for item in job.items if item.outcome is None)
-        self._note_accepted(jobs[0].lane, accepted, size)
+        self._note_accepted(jobs[0].lane, accepted)
 
     def open(self, job: OpenJob, claim: Claim | None = None) -> None:
         """Store a job that is to be filled. Raises Overloaded where Redis is full."""
@@ -204,7 +203,7 @@ class Admission:
                 version=version,
                 note=room.note_staged,
             )
-        self._note_accepted(job.lane, put.accepted, room.need.size)
+        self._note_accepted(job.lane, put.accepted)
         return put
 
     @contextmanager
@@ -218,12 +217,11 @@ class Admission:
             self._load = None
             raise
 
-    def _note_accepted(self, lane: Lane, accepted: Accepted | None, size: int) -> None:
-        """`size` is that of the images, in bytes."""
+    def _note_accepted(self, lane: Lane, accepted: Accepted | None) -> None:
         if accepted:
             self._images[lane] = accepted.images
             self._bytes = accepted.bytes_held
-            self._new_bytes += size
+            self._new_bytes += accepted.new_bytes
 
     def _age(self) -> float:
         return self._clock() - self._read_at

@@ -12,7 +12,7 @@ _HEADROOM = 0.1
 NOTHING_DRAINS_SECONDS = 30
 LONGEST_SECONDS = 300
 
-#: `Retry-After` where workers are there, and had nothing to do until now.
+#: `Retry-After` where workers are there and nothing was drained lately: they have just begun.
 JUST_BEGUN_SECONDS = 3
 
 

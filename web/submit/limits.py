@@ -19,13 +19,13 @@ _BULK_SHARE = 0.8
 #: leave room for the jobs of others.
 _SEVERAL_SHARE = 0.75
 
-#: Share of the memory for all that results to come may fill. They stay until the pictures are done,
-#: and many tiny pictures would take memory from large ones for minutes.
-_RESULTS_SHARE = 0.25
-
 #: Share of Redis's memory that admission fills. The rest is for Celery's notes and for what several
 #: web processes accept in the same moment.
 _MEMORY_SHARE = 0.9
+
+#: Share of that memory which a lane may keep free for results to come. Without it, many tiny
+#: pictures would take the memory of large ones for minutes.
+_RESULTS_SHARE = 0.25
 
 
 class Need(NamedTuple):

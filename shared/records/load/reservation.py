@@ -7,6 +7,7 @@ it ends when the images expire that were stored and never accepted.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,6 +24,9 @@ _SECONDS = 120
 
 _RESERVE = Script("load/reserve")
 
+#: The process, the bytes and the rest. A reader ignores other forms: a later release may have one.
+_MEMBER = re.compile(rb"(\S+) \S+ (\d+) (\d+) ")
+
 #: So many more bytes are stored before others hear of it.
 _STEP = 2**25
 
@@ -38,8 +42,8 @@ class Reserved(NamedTuple):
 
 def staged_elsewhere(members: Iterable[bytes], process: str) -> int:
     """Bytes of images that other processes have stored, by their reservations."""
-    fields = (member.decode().split(" ", 4) for member in members)
-    return sum(int(size) - int(rest) for by, _, size, rest, _ in fields if by != process)
+    known = (each for each in map(_MEMBER.match, members) if each)
+    return sum(int(each[2]) - int(each[3]) for each in known if each[1] != process.encode())
 
 
 class Reservation:

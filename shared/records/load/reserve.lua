@@ -10,7 +10,7 @@ redis.call('ZREMRANGEBYSCORE', reserved, '-inf', now)
 local of_all, unstored, of_client = 0, 0, 0
 for _, other in ipairs(redis.call('ZRANGE', reserved, 0, -1)) do
   local by, size, rest, whose = other:match('^(%S+) %S+ (%d+) (%d+) (.*)$')
-  if by ~= process then
+  if by and by ~= process then
     of_all = of_all + size
     unstored = unstored + rest
     of_client = of_client + (whose == client and size or 0)

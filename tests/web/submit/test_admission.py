@@ -163,23 +163,15 @@ def test_where_nobody_works_a_client_returns_in_half_a_minute(
     assert seconds_to_wait(admission) == 30
 
 
-def test_where_workers_have_just_begun_a_client_returns_soon(
-    make: Callable[..., Admission], redis: Redis
+@pytest.mark.parametrize(("state", "seconds"), [(LaneState.OPEN, 3), (LaneState.PAUSED, 30)])
+def test_where_workers_have_just_begun_a_client_returns_soon_unless_the_lane_is_paused(
+    make: Callable[..., Admission], redis: Redis, state: LaneState, seconds: int
 ) -> None:
     redis.zadd(keys.workers(Lane.BULK), {"worker": time.time()})
+    lane_states.decide(redis, Lane.BULK, state, by="", reason="")
     admission = make()
     admission.accept([new_job(10)])
-    assert seconds_to_wait(admission) == 3
-
-
-def test_where_the_lane_is_paused_a_client_returns_in_half_a_minute(
-    make: Callable[..., Admission], redis: Redis
-) -> None:
-    redis.zadd(keys.workers(Lane.BULK), {"worker": time.time()})
-    lane_states.decide(redis, Lane.BULK, LaneState.PAUSED, by="", reason="")
-    admission = make()
-    admission.accept([new_job(10)])
-    assert seconds_to_wait(admission) == 30
+    assert seconds_to_wait(admission) == seconds
 
 
 # Reads

@@ -20,7 +20,7 @@ from shared.settings import Settings
 from tests.support.bodies import JPEG
 from tests.support.servers.memory_limit import memory_limit
 from tests.support.stored_jobs import SIZE, commit, new_job
-from tests.web.submit.asking import submit, unread
+from tests.web.submit.asking import Clock, submit, unread
 from tests.web.submit.open_jobs.new_jobs import code
 from web.http.api_keys import Limits
 from web.http.clients import Client
@@ -149,6 +149,20 @@ def test_what_is_done_gives_its_share_back(
     assert ask(admission, ALICE, Need(10)) is None
 
 
+def test_a_share_goes_by_what_is_free_now(
+    make: Callable[..., Admission], redis: Redis, jobs: object, clock: Clock
+) -> None:
+    """The load is read once a second, and before a refusal ten times."""
+    admission = make(images=20)
+    other = of(BOB, 10)
+    admission.accept([of(ALICE, 4)])
+    admission.accept([other])
+    assert isinstance(ask(admission, ALICE, Need(4)), TooManyOutstanding)
+    commit(redis, jobs, other)  # type: ignore[arg-type]
+    clock.now += 0.5
+    assert ask(admission, ALICE, Need(4)) is None
+
+
 def test_results_that_are_still_to_come_count_for_their_client(
     make: Callable[..., Admission], redis: Redis
 ) -> None:
@@ -169,7 +183,7 @@ def test_results_that_are_still_to_come_count_for_their_client(
 def test_results_to_come_fill_a_quarter_of_the_memory_at_most(
     make: Callable[..., Admission], redis: Redis
 ) -> None:
-    """Tiny pictures have results for minutes, where others have photos for seconds."""
+    """Tiny pictures of one client would otherwise hold half of the memory for minutes."""
     admission = make(images=100_000)
     with memory_limit(redis, 50 * 2**20):
         few = Need(100, 1000, 100 * footprint.RESULT)

@@ -204,6 +204,15 @@ def test_what_another_process_has_accepted_since_the_read_counts_once(
         fill(rooms, other, BOB, 10 * MB)
 
 
+def test_a_reservation_of_another_release_is_no_error(
+    make: Callable[..., Admission], rooms: ExitStack, redis: Redis
+) -> None:
+    redis.zadd(keys.RESERVED, {"process request in-another-form": 2**40})
+    admission = make(images=1000, size=2000 * MB)
+    assert admission.load()
+    fill(rooms, admission, BOB, 300 * MB)
+
+
 # What no request may have
 
 
